@@ -1,0 +1,74 @@
+import type { LogOffset, SourcePosition } from './position.ts';
+import type { TableId } from './table-id.ts';
+import type { RowImage } from './value.ts';
+
+/** Debezium's c, u, d, r, t. */
+export type Op = 'create' | 'update' | 'delete' | 'read' | 'truncate';
+
+/** A record of the event log as it was read: bytes, undecoded. */
+export interface LogRecord extends LogOffset {
+  /** Broker or producer time, epoch milliseconds. */
+  readonly timestampMs: number;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: readonly (readonly [name: string, value: Buffer])[];
+}
+
+/** Bytes of a record on the heap, for budgets. */
+export function recordBytes(record: LogRecord): number {
+  return (record.key?.length ?? 0) + (record.value?.length ?? 0) + 128;
+}
+
+/** Marks a change as a part of a source transaction (provide.transaction.metadata). */
+export interface TransactionMark {
+  /** The transaction's identity: on PostgreSQL the part of Debezium's id before the colon. */
+  readonly id: string;
+  readonly totalOrder: bigint;
+}
+
+export interface ChangeEvent {
+  readonly kind: 'change';
+  readonly op: Op;
+  readonly table: TableId;
+  readonly at: LogOffset;
+  /** The message key's image (the primary key). Null for truncates and keyless tables. */
+  readonly key: RowImage | null;
+  /** The old row. Null unless the connector sends it (REPLICA IDENTITY FULL, binlogs). */
+  readonly before: RowImage | null;
+  /** The new row. Null for deletes and truncates. */
+  readonly after: RowImage | null;
+  /** For the create half of a key change: the row's old key. */
+  readonly oldKey: RowImage | null;
+  /** For the delete half of a key change: the row's new key. */
+  readonly newKey: RowImage | null;
+  readonly source: SourcePosition;
+  /** 'incremental' marks rows read by an incremental snapshot at a time of their own. */
+  readonly snapshot: 'no' | 'initial' | 'incremental';
+  /** Commit time in production, epoch milliseconds; null where the connector sent none. */
+  readonly eventTimeMs: number | null;
+  readonly transaction: TransactionMark | null;
+  /** Bytes of the record, for budgets. */
+  readonly bytes: number;
+}
+
+export interface TransactionBoundary {
+  readonly kind: 'begin' | 'end';
+  readonly at: LogOffset;
+  readonly id: string;
+  /** Only on `end`: events per `schema.table`, in Debezium's data_collection spelling. */
+  readonly counts: ReadonlyMap<string, bigint> | null;
+  readonly eventTimeMs: number | null;
+}
+
+/** What needs no row written but moves the position. */
+export interface OtherRecord {
+  readonly kind: 'tombstone' | 'heartbeat' | 'message' | 'schema-change' | 'ignored' | 'gap';
+  readonly at: LogOffset;
+  readonly eventTimeMs: number | null;
+}
+
+/**
+ * One decoded record. `at.offset` is the record's own offset; a `gap` stands for offsets that
+ * hold no record (control records, compaction): all before `at.offset + 1` is passed.
+ */
+export type DecodedRecord = ChangeEvent | TransactionBoundary | OtherRecord;

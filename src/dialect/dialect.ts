@@ -1,0 +1,329 @@
+/**
+ * The port between the program and a database engine. Everything above this file is free of SQL
+ * and of engine names; everything below it is one folder per engine.
+ *
+ * Locking order is the engine's secret: a shadow database offers whole acts (`apply`, `reset`)
+ * and nothing that invites another order. A position cannot be written except by `apply`, in the
+ * transaction that writes the rows and asserts the fence.
+ */
+import type { Position } from '../change/position.ts';
+import type { TableId } from '../change/table-id.ts';
+import type { KnownValue } from '../change/value.ts';
+import type { ChangeBatch } from '../order/change-batch.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { ShadowPlan } from '../schema/shadow-plan.ts';
+
+export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
+export type DatabaseKind = 'trunk' | 'rollout';
+
+/** Proof that a process may write: the generation it took. A newer one makes every act FENCED. */
+export interface Fence {
+  readonly generation: bigint;
+  /** Who: `host/pid/random`. */
+  readonly holder: string;
+}
+
+export interface FenceState {
+  readonly generation: bigint;
+  readonly holder: string | null;
+  /** Since the holder's last sign of life, by the database's clock. Null if nobody holds it. */
+  readonly silentMs: number | null;
+  /** True if a take-over would succeed now: nobody holds it, or the holder is gone or silent. */
+  readonly free: boolean;
+}
+
+/** What is stored beside the position: proofs and guarantees (see drift/pin). */
+export interface StoredProgress {
+  readonly position: Position;
+  /** Applied source transactions not yet proven visible to production snapshots (32-bit xids). */
+  readonly unproven: readonly number[];
+  /** Newest id that fell out of `unproven` for lack of room, or null. */
+  readonly unprovenEvicted: number | null;
+  readonly parked: number;
+  readonly deadLetters: number;
+  readonly unknown: number;
+}
+
+export interface DatabaseMarker {
+  readonly id: string;
+  readonly kind: DatabaseKind;
+  /** Rollout name, or the trunk's. */
+  readonly name: string;
+  readonly topicPrefix: string;
+  readonly schemaVersion: number;
+}
+
+export interface ApplyOutcome {
+  readonly rows: number;
+  /** Rows whose base image moved instead, because the candidate owns them. */
+  readonly owned: number;
+  /** How often the race-proof sequence had to be repeated. */
+  readonly repairs: number;
+}
+
+/** One entry of the overlay: a row the candidate owns and how it differs from production's. */
+export interface OverlayRow {
+  readonly table: TableId;
+  readonly key: readonly string[];
+  readonly kind: 'insert' | 'update' | 'delete';
+  /** Columns that differ; for inserts and deletes all columns of the row. */
+  readonly columns: readonly {
+    readonly column: string;
+    readonly production: string | null;
+    readonly candidate: string | null;
+  }[];
+  readonly at: Date;
+}
+
+export interface OverlayCount {
+  readonly table: TableId;
+  readonly inserted: number;
+  readonly updated: number;
+  readonly deleted: number;
+  /** Rows owned whose image equals production's again. */
+  readonly equal: number;
+  /** Rows of the visible table, for a ratio. */
+  readonly rows: number;
+}
+
+export interface RowSelection {
+  readonly table?: TableId;
+  /** Key columns' values in key order, as text. */
+  readonly key?: readonly string[];
+}
+
+/** One database of ours on a shadow server. All methods throw UnderstudyError. */
+export interface ShadowDatabase extends AsyncDisposable {
+  readonly name: string;
+  readonly marker: DatabaseMarker;
+
+  /** The tables as they are now. Cached by the caller, who asks again after a schema change. */
+  catalogue(): Promise<SchemaCatalogue>;
+
+  fenceState(): Promise<FenceState>;
+  /**
+   * Takes the fence if `fenceState().free`, with a higher generation; ends the sessions of a
+   * holder that is silent. Returns null if somebody else holds it.
+   */
+  takeFence(holder: string): Promise<Fence | null>;
+  /** A sign of life. FENCED if a newer generation exists. */
+  renewFence(fence: Fence): Promise<void>;
+  /** Gives it back so that a stand-by need not wait. Never throws FENCED. */
+  releaseFence(fence: Fence): Promise<void>;
+
+  progress(): Promise<StoredProgress>;
+
+  /**
+   * One transaction { fence asserted, rows and base images written race-proof, position saved },
+   * committed when the promise resolves and not at all when it rejects. Idempotent: applying the
+   * same batch again changes nothing.
+   * Errors: FENCED, APPLY_BLOCKED (a lock of the candidate: retry), SHADOW_UNREACHABLE (retry),
+   * ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+   */
+  apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome>;
+
+  /** Drops ids from `unproven` that a production snapshot saw. */
+  proveVisible(fence: Fence, txIds: readonly number[]): Promise<void>;
+
+  /** Installs the overlay on a fresh clone: journal, capture, views, sequences far above. */
+  installOverlay(fence: Fence): Promise<void>;
+  /** Counts per table; needs an installed overlay. */
+  overlayCounts(): Promise<readonly OverlayCount[]>;
+  /** The differing rows, at most `limit` per table, oldest first. */
+  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]>;
+  /** Puts rows back to production's. Returns how many were owned. */
+  resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
+
+  /** One consistent snapshot of production's image as applied, for drift checks. */
+  openBaseSnapshot(): Promise<TableReader>;
+}
+
+/** The server that holds the control database, the trunk and the rollouts. */
+export interface ShadowServer extends AsyncDisposable {
+  readonly engine: EngineName;
+  readonly version: string;
+  /** Address without credentials, for messages. */
+  readonly address: string;
+  identity(): Promise<ServerIdentity>;
+  control(): Promise<ControlStore>;
+  /** The database with our marker. Null if it does not exist; TARGET_NOT_OURS without marker. */
+  open(name: string): Promise<ShadowDatabase | null>;
+  /** Opens read-only facts without taking part: marker, progress and fence of a database. */
+  createTrunk(options: {
+    readonly name: string;
+    readonly topicPrefix: string;
+    readonly plan: ShadowPlan;
+    readonly onProgress?: (done: number, total: number) => void;
+  }): Promise<{ readonly skipped: readonly string[] }>;
+  /**
+   * Copies a database that nobody of ours has open. Ends foreign sessions on it. The copy gets
+   * its own id and a higher generation before anybody can open it.
+   */
+  clone(options: {
+    readonly from: string;
+    readonly to: string;
+    readonly rolloutName: string;
+  }): Promise<void>;
+  /** Makes the candidate's role, lets it in, returns the address it connects with. */
+  createCandidateRole(options: {
+    readonly database: string;
+    readonly role: string;
+    readonly password: string;
+  }): Promise<{ readonly url: string }>;
+  drop(options: { readonly database: string; readonly role: string | null }): Promise<void>;
+}
+
+/** Facts by which the isolation guard tells servers apart. */
+export interface ServerIdentity {
+  /** PostgreSQL system_identifier, MySQL server_uuid, MariaDB server uid. */
+  readonly systemId: string;
+  readonly inRecovery: boolean;
+  /** Names of logical replication slots on the server. */
+  readonly slots: readonly string[];
+}
+
+// ---- reading tables for comparison ---------------------------------------------------------
+
+export interface ComparedTable {
+  readonly table: TableId;
+  readonly key: readonly string[];
+  /** Columns compared, in order. */
+  readonly columns: readonly string[];
+}
+
+/** Rows with from <= key < to; null is open. Values are key columns as text. */
+export interface LeafRange {
+  readonly from: readonly string[] | null;
+  readonly to: readonly string[] | null;
+}
+
+export interface Leaf extends LeafRange {
+  readonly rows: number;
+  /** Sum of row hashes as a decimal text: order-free, duplicates count. */
+  readonly hash: string;
+}
+
+/**
+ * Reads tables inside one pinned, consistent snapshot. The same hash expression runs on both
+ * sides; `selfTest` makes sure that both servers compute it alike.
+ */
+export interface TableReader extends AsyncDisposable {
+  tables(): Promise<SchemaCatalogue>;
+  /** Hashes of known rows; equal on both sides or nothing may be compared. */
+  selfTest(): Promise<string>;
+  /** Cuts the table into leaves of about `leafRows` rows by its own keys and hashes them. */
+  cutLeaves(table: ComparedTable, leafRows: number): AsyncIterable<Leaf>;
+  /** Hashes a given range. */
+  hashRange(table: ComparedTable, range: LeafRange): Promise<{ rows: number; hash: string }>;
+  /** (key, row hash) of all rows in a range, in key order. */
+  rowHashes(
+    table: ComparedTable,
+    range: LeafRange,
+  ): Promise<readonly { readonly key: readonly string[]; readonly hash: string }[]>;
+  /** For some keys: column values as text, to name the columns that differ. */
+  rows(
+    table: ComparedTable,
+    keys: readonly (readonly string[])[],
+  ): Promise<readonly { readonly key: readonly string[]; readonly values: readonly (string | null)[] }[]>;
+}
+
+/** A pinned snapshot of production, with what is needed to reach the same point in the log. */
+export interface PinnedSnapshot extends AsyncDisposable {
+  /** For the report: how position and snapshot are tied together. */
+  readonly proof: 'xid-barrier';
+  /** Engine text of the snapshot, e.g. `100:104:100,102`. */
+  readonly snapshot: string;
+  /** Position of the marker written after the snapshot: the barrier must pass it. */
+  readonly marker: bigint;
+  /** Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. */
+  visible(txId: number): boolean;
+  readonly reader: TableReader;
+}
+
+/** Production, read-only. */
+export interface ProductionDatabase extends AsyncDisposable {
+  readonly address: string;
+  identity(): Promise<ServerIdentity>;
+  /** Everything needed to make the shadow's schema. */
+  planShadow(): Promise<ShadowPlan>;
+  /** Of `txIds`, those that a snapshot taken now does not see. */
+  invisible(txIds: readonly number[]): Promise<readonly number[]>;
+  /** Snapshot, then marker. See pin-proofs: the applier must be frozen before. */
+  pin(): Promise<PinnedSnapshot>;
+  /** Takes the random advisory lock of the isolation guard; released by disposing. */
+  holdProbeLock(probe: bigint): Promise<AsyncDisposable>;
+  /** Findings of `doctor` about settings and rights, engine-specific. */
+  diagnose(tables: readonly TableId[]): Promise<readonly Diagnosis[]>;
+}
+
+export interface Diagnosis {
+  readonly id: string;
+  readonly level: 'ok' | 'warning' | 'error';
+  readonly message: string;
+  readonly cure: string | null;
+}
+
+// ---- control -------------------------------------------------------------------------------
+
+export type RolloutState = 'creating' | 'following' | 'paused' | 'failed' | 'deleting';
+
+export interface RolloutRow {
+  readonly name: string;
+  readonly database: string;
+  readonly role: string;
+  readonly url: string;
+  readonly state: RolloutState;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+}
+
+export type RequestKind = 'rollout-create' | 'rollout-delete' | 'reset' | 'drift-check';
+
+export interface RequestRow {
+  readonly id: string;
+  readonly kind: RequestKind;
+  /** The database whose holder must act. */
+  readonly database: string;
+  readonly args: unknown;
+  readonly state: 'open' | 'running' | 'done' | 'failed';
+  /** JSON outcome, or the error's JSON. */
+  readonly outcome: unknown;
+}
+
+/**
+ * The control database `understudy` on the shadow server: rollouts with their states, requests,
+ * drift runs, audit.
+ */
+export interface ControlStore extends AsyncDisposable {
+  rollouts(): Promise<readonly RolloutRow[]>;
+  rollout(name: string): Promise<RolloutRow | null>;
+  /** ROLLOUT_EXISTS if the name is taken. */
+  insertRollout(row: RolloutRow): Promise<void>;
+  updateRollout(
+    name: string,
+    change: Partial<Pick<RolloutRow, 'state' | 'url' | 'expiresAt'>>,
+  ): Promise<void>;
+  deleteRollout(name: string): Promise<void>;
+
+  submitRequest(kind: RequestKind, database: string, args: unknown): Promise<string>;
+  request(id: string): Promise<RequestRow | null>;
+  /** Claims the oldest open request for a database; null if none. */
+  claimRequest(database: string, holder: string): Promise<RequestRow | null>;
+  finishRequest(id: string, state: 'done' | 'failed', outcome: unknown): Promise<void>;
+
+  saveDriftRun(run: {
+    readonly database: string;
+    readonly verdict: string;
+    readonly report: unknown;
+  }): Promise<string>;
+  audit(actor: string, action: string, subject: string, detail: unknown): Promise<void>;
+}
+
+/** What an engine offers. One per engine; found by name in the registry. */
+export interface Dialect {
+  readonly engine: EngineName;
+  connectShadow(url: string): Promise<ShadowServer>;
+  connectProduction(url: string): Promise<ProductionDatabase>;
+  /** Renders a value as this engine's input text; used by reports and tests too. */
+  renderText(value: KnownValue): string | null;
+}

@@ -1,0 +1,177 @@
+/**
+ * The registry of error codes. Every failure a person can meet has one entry: its process exit
+ * status and whether trying again can help. Codes are stable: scripts may branch on them.
+ *
+ * Exit statuses are the contract of the command line: 1 findings, 2 inconclusive, 3 usage or
+ * configuration, 4 could not connect, pin or fence, 5 interrupted, 6 internal.
+ */
+export type Retry = 'never' | 'backoff' | 'reconnect';
+
+export interface CodeSpec {
+  readonly exit: 1 | 2 | 3 | 4 | 5 | 6;
+  readonly retry: Retry;
+  /** What the operator can do about it, in one sentence. Appended to the message. */
+  readonly cure: string;
+}
+
+export const CODES = {
+  // usage and configuration
+  USAGE: { exit: 3, retry: 'never', cure: 'Run the command with --help for its arguments.' },
+  CONFIG_NOT_FOUND: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Write one with `understudy init`, or name it with --config FILE.',
+  },
+  CONFIG_INVALID: { exit: 3, retry: 'never', cure: 'Correct the key named above.' },
+  UNSUPPORTED: { exit: 3, retry: 'never', cure: 'See the README for what this engine offers.' },
+
+  // connections
+  KAFKA_UNREACHABLE: {
+    exit: 4,
+    retry: 'reconnect',
+    cure: 'Check source.kafka.brokers, the network, and ssl/sasl settings.',
+  },
+  KAFKA_TOPICS_MISSING: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'Check source.topicPrefix against the connector’s topic.prefix and tables.include.',
+  },
+  SHADOW_UNREACHABLE: {
+    exit: 4,
+    retry: 'reconnect',
+    cure: 'Check shadow.url and that the server accepts connections.',
+  },
+  PRODUCTION_UNREACHABLE: {
+    exit: 4,
+    retry: 'reconnect',
+    cure: 'Check production.url and that the account may SELECT.',
+  },
+  CONNECT_UNREACHABLE: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'Check source.connect.url and source.connect.name.',
+  },
+  DATABASE_PERMISSION: {
+    exit: 4,
+    retry: 'never',
+    cure: 'Run `understudy doctor`; it names the missing right.',
+  },
+
+  // isolation and ownership
+  TARGET_IS_PRODUCTION: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Point shadow.url at a server of your own; understudy never writes to production.',
+  },
+  TARGET_NOT_OURS: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Choose another trunk.name, or drop the database yourself if it may go.',
+  },
+  TARGET_IN_RECOVERY: { exit: 3, retry: 'never', cure: 'Point shadow.url at a primary server.' },
+  SCHEMA_TOO_NEW: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Use the newer understudy that wrote this database.',
+  },
+  FENCED: {
+    exit: 4,
+    retry: 'never',
+    cure: 'Another understudy follows this database now; nothing was written here.',
+  },
+  FENCE_HELD: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'Another understudy holds this database; wait for it or stop it.',
+  },
+
+  // the event log
+  RECORD_CORRUPT: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Look at the record in Kafka; its position was not passed.',
+  },
+  RECORD_UNKNOWN: {
+    exit: 6,
+    retry: 'never',
+    cure: 'If the topic does not come from Debezium, exclude it with tables.exclude.',
+  },
+  TYPE_UNKNOWN: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Exclude the column in the connector, or change the connector’s mode for it.',
+  },
+  VALUE_UNREADABLE: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Check the connector’s modes; the record’s position was not passed.',
+  },
+  COLUMN_UNKNOWN: {
+    exit: 6,
+    retry: 'never',
+    cure: 'The shadow’s table lacks this column; bring its schema up to date.',
+  },
+  TABLE_UNKNOWN: {
+    exit: 6,
+    retry: 'never',
+    cure: 'The shadow lacks this table; create it or exclude it with tables.exclude.',
+  },
+  KEY_MISSING: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Give the table a primary key, or exclude it with tables.exclude.',
+  },
+  ROW_INCOMPLETE: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Set REPLICA IDENTITY FULL on the table, or snapshot it again.',
+  },
+  LOG_GAP: {
+    exit: 4,
+    retry: 'never',
+    cure: 'Kafka no longer has the events after our position; bootstrap the shadow again.',
+  },
+  RECORDING_INVALID: { exit: 3, retry: 'never', cure: 'Record it again with `understudy record`.' },
+
+  // writing
+  APPLY_FAILED: {
+    exit: 6,
+    retry: 'never',
+    cure: 'The batch was rolled back and no position was passed; see the database’s message.',
+  },
+  APPLY_BLOCKED: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'A session of the candidate holds a lock; end it or wait.',
+  },
+  SCHEMA_FAILED: {
+    exit: 6,
+    retry: 'never',
+    cure: 'The shadow’s schema could not be made; see the statement named above.',
+  },
+
+  // rollouts
+  ROLLOUT_NOT_FOUND: { exit: 3, retry: 'never', cure: 'See `understudy rollout list`.' },
+  ROLLOUT_EXISTS: { exit: 3, retry: 'never', cure: 'Choose another name or delete the old one.' },
+  TRUNK_NOT_FOUND: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Run `understudy materialize --until-caught-up` or `understudy run` first.',
+  },
+  REQUEST_FAILED: { exit: 6, retry: 'never', cure: 'See the log of the `understudy run` it ran in.' },
+  REQUEST_TIMEOUT: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'The `understudy run` that holds the database did not answer; look at its log.',
+  },
+
+  // drift
+  PIN_FAILED: { exit: 4, retry: 'backoff', cure: 'Run `understudy doctor`; it checks every step.' },
+  MANIFEST_INVALID: { exit: 3, retry: 'never', cure: 'Write it again with `understudy drift snapshot`.' },
+
+  // the process itself
+  INTERRUPTED: { exit: 5, retry: 'never', cure: 'Run the same command again; it resumes.' },
+  INTERNAL: { exit: 6, retry: 'never', cure: 'This is a bug in understudy; please report it.' },
+} as const satisfies Record<string, CodeSpec>;
+
+export type ErrorCode = keyof typeof CODES;

@@ -1,0 +1,40 @@
+import type { Position } from '../change/position.ts';
+import type { TableId } from '../change/table-id.ts';
+import type { KnownValue, RowImage } from '../change/value.ts';
+
+/**
+ * The net effect of a batch on one row. At most one per key and step.
+ *
+ * - `upsert`: the row has this image afterwards. If `complete`, every writable column is known
+ *   and the row may be inserted. Otherwise columns that are UNAVAILABLE or absent keep the value
+ *   they have in the row with key `from` (before the batch), which must exist.
+ * - `delete`: no row has this key afterwards.
+ */
+export type NetChange =
+  | {
+      readonly kind: 'upsert';
+      readonly key: readonly KnownValue[];
+      readonly image: RowImage;
+      readonly complete: boolean;
+      /** Where kept columns come from: the row's key before the batch. Equal to `key` mostly. */
+      readonly from: readonly KnownValue[];
+    }
+  | { readonly kind: 'delete'; readonly key: readonly KnownValue[] };
+
+export type BatchStep =
+  | { readonly kind: 'rows'; readonly table: TableId; readonly changes: readonly NetChange[] }
+  | { readonly kind: 'truncate'; readonly table: TableId };
+
+/**
+ * What one target transaction writes: steps in order (rows of different tables within one stretch
+ * commute; a truncate is a barrier), and the position that holds after it.
+ */
+export interface ChangeBatch {
+  readonly steps: readonly BatchStep[];
+  readonly position: Position;
+  /** Source transaction ids (PostgreSQL: 32-bit xid) in the batch, for the ring of pin proofs. */
+  readonly txIds: readonly number[];
+  readonly events: number;
+  readonly transactions: number;
+  readonly bytes: number;
+}

@@ -1,0 +1,21 @@
+import type { TableId } from '../change/table-id.ts';
+
+/**
+ * How to make the shadow's schema: statements in the order they must run. Made from production's
+ * catalogue, from an SQL file, or from events; run by the dialect on an empty database.
+ */
+export interface ShadowPlan {
+  readonly statements: readonly PlanStatement[];
+  /** What exists in production but could not be carried over, with the reason. */
+  readonly notCarried: readonly { readonly what: string; readonly why: string }[];
+  /** Tables the plan makes, where known (a file's are found by looking afterwards). */
+  readonly tables: readonly TableId[];
+}
+
+export interface PlanStatement {
+  readonly sql: string;
+  /** For messages: `table public.orders`, `function public.total()`. */
+  readonly what: string;
+  /** Failure of an optional statement is reported in `notCarried`; of any other it is an error. */
+  readonly optional: boolean;
+}

@@ -1,0 +1,96 @@
+import type { TableId } from '../change/table-id.ts';
+
+/**
+ * What a column's type is, as far as decoding and comparing need to know: a closed lattice over
+ * all engines. `other` is a type that is carried as text and never interpreted.
+ */
+export type TypeKind =
+  | 'boolean'
+  | 'int16'
+  | 'int32'
+  | 'int64'
+  | 'float32'
+  | 'float64'
+  | 'numeric'
+  | 'money'
+  | 'text'
+  | 'char'
+  | 'bytes'
+  | 'bits'
+  | 'date'
+  | 'time'
+  | 'timetz'
+  | 'timestamp'
+  | 'timestamptz'
+  | 'interval'
+  | 'uuid'
+  | 'json'
+  | 'jsonb'
+  | 'xml'
+  | 'enum'
+  | 'composite'
+  | 'range'
+  | 'hstore'
+  | 'point'
+  | 'array'
+  | 'other';
+
+export interface ColumnType {
+  /** As the engine writes it in DDL, e.g. `numeric(10,2)`, `public.mood`, `text[]`. */
+  readonly sql: string;
+  readonly kind: TypeKind;
+  /** Elements of an array. */
+  readonly element?: ColumnType;
+  /** Characters, bits or bytes, where the type declares them. */
+  readonly length?: number;
+  readonly precision?: number;
+  readonly scale?: number;
+}
+
+export interface ColumnSchema {
+  readonly name: string;
+  readonly type: ColumnType;
+  readonly nullable: boolean;
+  readonly generated: 'no' | 'stored' | 'virtual';
+  readonly identity: 'no' | 'always' | 'by-default';
+  /** The engine may store the value out of line, so Debezium may leave it out of an update. */
+  readonly toastable: boolean;
+}
+
+export interface UniqueKey {
+  readonly name: string;
+  readonly columns: readonly string[];
+  readonly primary: boolean;
+  readonly deferrable: boolean;
+  /** Partial or on expressions: cannot be reasoned about by columns alone. */
+  readonly plain: boolean;
+}
+
+export interface ForeignKey {
+  readonly name: string;
+  readonly columns: readonly string[];
+  readonly references: TableId;
+  readonly referencedColumns: readonly string[];
+}
+
+/** A table of the shadow, as its catalogue describes it now. */
+export interface TableSchema {
+  readonly id: TableId;
+  readonly columns: readonly ColumnSchema[];
+  /**
+   * The columns that identify a row: the primary key, else a unique index over NOT NULL columns,
+   * else empty (no key: rows cannot be addressed).
+   */
+  readonly key: readonly string[];
+  readonly uniques: readonly UniqueKey[];
+  readonly foreignKeys: readonly ForeignKey[];
+  readonly partitioned: boolean;
+}
+
+/** Columns that a change may write: all but generated ones. */
+export function writableColumns(table: TableSchema): readonly ColumnSchema[] {
+  return table.columns.filter((column) => column.generated === 'no');
+}
+
+/** The tables of one database by tableName(). */
+export type SchemaCatalogue = ReadonlyMap<string, TableSchema>;
