@@ -1,0 +1,126 @@
+/**
+ * The configuration file as one schema: types, defaults and the words that `init` writes and the
+ * documentation shows. Unknown keys are errors: a key that does nothing is a promise broken.
+ */
+import { z } from 'zod';
+import { Secret } from './secret.ts';
+
+const secret = z
+  .string()
+  .min(1)
+  .transform((value) => new Secret(value));
+
+const tablePattern = z
+  .string()
+  .regex(/^[^.]+\.[^.]+$/, 'expected `schema.table`, with * for any characters');
+
+const kafka = z
+  .looseObject({
+    brokers: z.array(z.string().min(1)).min(1).describe('host:port of the brokers'),
+  })
+  .describe('ssl, sasl, clientId and further options are passed on as kafkajs names them');
+
+const source = z
+  .strictObject({
+    connector: z.enum(['postgresql', 'mysql', 'mariadb']).default('postgresql'),
+    topicPrefix: z.string().min(1).describe('topic.prefix of the Debezium connector'),
+    kafka: kafka.optional(),
+    recording: z.string().min(1).optional().describe('a file made by `understudy record`'),
+    connect: z
+      .strictObject({ url: z.url(), name: z.string().min(1) })
+      .optional()
+      .describe('Kafka Connect’s REST address; drift checks need it or the offsets topic'),
+    offsetsTopic: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Connect’s offset.storage.topic, where its REST address cannot be reached'),
+    modes: z
+      .strictObject({
+        time: z
+          .enum([
+            'adaptive',
+            'adaptive_time_microseconds',
+            'connect',
+            'isostring',
+            'microseconds',
+            'nanoseconds',
+          ])
+          .optional(),
+        decimal: z.enum(['precise', 'double', 'string']).optional(),
+        binary: z.enum(['bytes', 'base64', 'base64-url-safe', 'hex']).optional(),
+        hstore: z.enum(['json', 'map']).optional(),
+        interval: z.enum(['numeric', 'string']).optional(),
+      })
+      .default({})
+      .describe('the connector’s *.handling.mode settings; needed for JSON without schemas'),
+  })
+  .refine((value) => (value.kafka === undefined) !== (value.recording === undefined), {
+    message: 'exactly one of source.kafka and source.recording must be given',
+  });
+
+export const configSchema = z.strictObject({
+  source,
+  production: z.strictObject({ url: secret }).optional(),
+  shadow: z.union([
+    z.literal('embedded'),
+    z.strictObject({
+      url: secret,
+      restoredBackup: z
+        .boolean()
+        .default(false)
+        .describe('the shadow server was restored from a physical backup of production'),
+    }),
+  ]),
+  trunk: z
+    .strictObject({
+      name: z
+        .string()
+        .regex(/^[a-z_][a-z0-9_]{0,39}$/, 'expected lower case letters, digits and _, at most 40')
+        .default('shop'),
+      schema: z
+        .string()
+        .min(1)
+        .default('production')
+        .describe('production | events | path of an SQL file'),
+    })
+    .prefault({}),
+  consistency: z.enum(['transaction', 'key']).default('transaction'),
+  tables: z
+    .strictObject({
+      include: z.array(tablePattern).default(['*.*']),
+      exclude: z.array(tablePattern).default([]),
+    })
+    .prefault({}),
+  apply: z
+    .strictObject({
+      batchEvents: z.int().min(1).max(1_000_000).default(20_000),
+      batchBytes: z
+        .int()
+        .min(1024)
+        .default(16 * 1024 * 1024),
+      budgetBytes: z
+        .int()
+        .min(1024 * 1024)
+        .default(64 * 1024 * 1024),
+      stallLimitSeconds: z
+        .number()
+        .min(1)
+        .default(60)
+        .describe('how long an incomplete source transaction may hold back what follows'),
+      leaseSeconds: z
+        .number()
+        .min(1)
+        .default(10)
+        .describe('how long a silent holder keeps a database before a stand-by takes it'),
+    })
+    .prefault({}),
+});
+
+/** The configuration with all defaults filled in. Paths are absolute. */
+export type Config = z.output<typeof configSchema> & {
+  /** Folder of the configuration file; `.understudy/` lies in it. */
+  readonly directory: string;
+};
+
+export type SourceConfig = Config['source'];

@@ -1,0 +1,32 @@
+import { tableName, type TableId } from '../change/table-id.ts';
+
+/**
+ * Which tables take part: those that match an include pattern and no exclude pattern. A pattern
+ * is `schema.table` with `*` for any characters in either part.
+ */
+export function tableFilter(config: {
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+}): (table: TableId) => boolean {
+  const include = config.include.map(patternToRegExp);
+  const exclude = config.exclude.map(patternToRegExp);
+  const decided = new Map<string, boolean>();
+  return (table) => {
+    const name = tableName(table);
+    const known = decided.get(name);
+    if (known !== undefined) return known;
+    const text = `${table.schema}.${table.name}`;
+    const decision =
+      include.some((pattern) => pattern.test(text)) && !exclude.some((p) => p.test(text));
+    decided.set(name, decision);
+    return decision;
+  };
+}
+
+function patternToRegExp(pattern: string): RegExp {
+  const source = pattern
+    .split('*')
+    .map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&'))
+    .join('.*');
+  return new RegExp(`^${source}$`, 's');
+}
