@@ -224,19 +224,30 @@ export interface TableReader extends AsyncDisposable {
   rows(
     table: ComparedTable,
     keys: readonly (readonly string[])[],
-  ): Promise<readonly { readonly key: readonly string[]; readonly values: readonly (string | null)[] }[]>;
+  ): Promise<
+    readonly { readonly key: readonly string[]; readonly values: readonly (string | null)[] }[]
+  >;
+}
+
+/** What one snapshot of production sees. Pure: made from the snapshot's text. */
+export interface SnapshotView {
+  /** Engine text of the snapshot, e.g. `100:104:100,102`. */
+  readonly snapshot: string;
+  /** Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. */
+  visible(txId: number): boolean;
+  /** True if no transaction as old as `txId`, or older, was still running in the snapshot. */
+  complete(txId: number): boolean;
 }
 
 /** A pinned snapshot of production, with what is needed to reach the same point in the log. */
-export interface PinnedSnapshot extends AsyncDisposable {
+export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
   /** For the report: how position and snapshot are tied together. */
   readonly proof: 'xid-barrier';
-  /** Engine text of the snapshot, e.g. `100:104:100,102`. */
-  readonly snapshot: string;
+  /** End of production's log before the snapshot was taken: what a later read began cannot be
+   * in it for sure. */
+  readonly floor: bigint;
   /** Position of the marker written after the snapshot: the barrier must pass it. */
   readonly marker: bigint;
-  /** Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. */
-  visible(txId: number): boolean;
   readonly reader: TableReader;
 }
 
@@ -246,8 +257,8 @@ export interface ProductionDatabase extends AsyncDisposable {
   identity(): Promise<ServerIdentity>;
   /** Everything needed to make the shadow's schema. */
   planShadow(): Promise<ShadowPlan>;
-  /** Of `txIds`, those that a snapshot taken now does not see. */
-  invisible(txIds: readonly number[]): Promise<readonly number[]>;
+  /** What a snapshot taken now sees. Errors: PIN_FAILED on a server that cannot say it exactly. */
+  view(): Promise<SnapshotView>;
   /** Snapshot, then marker. See pin-proofs: the applier must be frozen before. */
   pin(): Promise<PinnedSnapshot>;
   /** Takes the random advisory lock of the isolation guard; released by disposing. */
@@ -324,6 +335,8 @@ export interface Dialect {
   readonly engine: EngineName;
   connectShadow(url: string): Promise<ShadowServer>;
   connectProduction(url: string): Promise<ProductionDatabase>;
+  /** The view of a snapshot by its text, as a manifest stores it. MANIFEST_INVALID if unreadable. */
+  snapshotView(snapshot: string): SnapshotView;
   /** Renders a value as this engine's input text; used by reports and tests too. */
   renderText(value: KnownValue): string | null;
 }

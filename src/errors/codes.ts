@@ -158,7 +158,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Run `understudy materialize --until-caught-up` or `understudy run` first.',
   },
-  REQUEST_FAILED: { exit: 6, retry: 'never', cure: 'See the log of the `understudy run` it ran in.' },
+  REQUEST_FAILED: {
+    exit: 6,
+    retry: 'never',
+    cure: 'See the log of the `understudy run` it ran in.',
+  },
   REQUEST_TIMEOUT: {
     exit: 4,
     retry: 'backoff',
@@ -167,7 +171,21 @@ export const CODES = {
 
   // drift
   PIN_FAILED: { exit: 4, retry: 'backoff', cure: 'Run `understudy doctor`; it checks every step.' },
-  MANIFEST_INVALID: { exit: 3, retry: 'never', cure: 'Write it again with `understudy drift snapshot`.' },
+  TABLE_REWRITTEN: {
+    exit: 2,
+    retry: 'backoff',
+    cure: 'Run the check again; a truncate or rewrite after the snapshot hides what it saw.',
+  },
+  READ_FAILED: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'Check that the account may SELECT from the table and that the session was not ended.',
+  },
+  MANIFEST_INVALID: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Write it again with `understudy drift snapshot`.',
+  },
 
   // the process itself
   INTERRUPTED: { exit: 5, retry: 'never', cure: 'Run the same command again; it resumes.' },
