@@ -77,7 +77,7 @@ export async function runTorture(
   suite: TortureSuite,
   seeds: readonly number[],
   hooks: {
-    readonly signal?: AbortSignal;
+    readonly signal?: AbortSignal | undefined;
     /** After each seed; `failure` is undefined if it held. */
     readonly onSeed?: (done: number, seed: number, failure: FailedSeed | undefined) => void;
   } = {},
@@ -85,13 +85,14 @@ export async function runTorture(
   const failed: FailedSeed[] = [];
   let ran = 0;
   let stage: TortureStage | undefined;
+  const interrupted = (): boolean => hooks.signal?.aborted === true;
   try {
     for (const seed of seeds) {
-      if (hooks.signal?.aborted === true) break;
+      if (interrupted()) break;
       stage ??= await suite.open();
       const failure = await playSeed(suite, stage, seed, hooks.signal);
       // A seed that broke off because the person interrupted says nothing about the suite.
-      if (failure !== undefined && hooks.signal?.aborted === true) break;
+      if (failure !== undefined && interrupted()) break;
       ran += 1;
       if (failure !== undefined) {
         failed.push(failure);
