@@ -39,6 +39,8 @@ export interface ColumnType {
   /** As the engine writes it in DDL, e.g. `numeric(10,2)`, `public.mood`, `text[]`. */
   readonly sql: string;
   readonly kind: TypeKind;
+  /** If `sql` is a domain: the type beneath it, as DDL. `kind` and the rest describe that type. */
+  readonly domainOf?: string;
   /** Elements of an array. */
   readonly element?: ColumnType;
   /** Characters, bits or bytes, where the type declares them. */
@@ -85,6 +87,8 @@ export interface TableSchema {
   readonly uniques: readonly UniqueKey[];
   readonly foreignKeys: readonly ForeignKey[];
   readonly partitioned: boolean;
+  /** For a partition: the outermost partitioned table it belongs to. */
+  readonly partitionOf?: TableId;
 }
 
 /** Columns that a change may write: all but generated ones. */
