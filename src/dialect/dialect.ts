@@ -30,6 +30,18 @@ export interface FenceState {
   readonly silentMs: number | null;
   /** True if a take-over would succeed now: nobody holds it, or the holder is gone or silent. */
   readonly free: boolean;
+  /** What the holder said of itself with its last sign of life. Null if nobody holds it. */
+  readonly note: HolderNote | null;
+}
+
+/** What a holder tells of its work with every sign of life, for `status` in other processes. */
+export interface HolderNote {
+  /** `following`, `frozen`, `retrying APPLY_BLOCKED`, `reconnecting` … */
+  readonly state: string;
+  /** Age of the oldest source transaction that was read and is not applied, milliseconds. */
+  readonly oldestTransactionMs: number | null;
+  /** Source transactions that were released incomplete since the holder started. */
+  readonly degraded: number;
 }
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
@@ -106,8 +118,8 @@ export interface ShadowDatabase extends AsyncDisposable {
    * holder that is silent. Returns null if somebody else holds it.
    */
   takeFence(holder: string): Promise<Fence | null>;
-  /** A sign of life. FENCED if a newer generation exists. */
-  renewFence(fence: Fence): Promise<void>;
+  /** A sign of life, with what `status` shows. FENCED if a newer generation exists. */
+  renewFence(fence: Fence, note: HolderNote): Promise<void>;
   /** Gives it back so that a stand-by need not wait. Never throws FENCED. */
   releaseFence(fence: Fence): Promise<void>;
 
@@ -145,7 +157,14 @@ export interface ShadowServer extends AsyncDisposable {
   /** Address without credentials, for messages. */
   readonly address: string;
   identity(): Promise<ServerIdentity>;
-  control(): Promise<ControlStore>;
+  /**
+   * The control database; with `create` it is made if it does not exist, else null is returned.
+   * Reading commands do not create.
+   */
+  control(options: { readonly create: true }): Promise<ControlStore>;
+  control(options: { readonly create: boolean }): Promise<ControlStore | null>;
+  /** Whether this advisory lock is held on the server, in any database: for the isolation guard. */
+  lockVisible(probe: bigint): Promise<boolean>;
   /** The database with our marker. Null if it does not exist; TARGET_NOT_OURS without marker. */
   open(name: string): Promise<ShadowDatabase | null>;
   /** Opens read-only facts without taking part: marker, progress and fence of a database. */
@@ -334,7 +353,11 @@ export interface ControlStore extends AsyncDisposable {
 export interface Dialect {
   readonly engine: EngineName;
   connectShadow(url: string): Promise<ShadowServer>;
-  connectProduction(url: string): Promise<ProductionDatabase>;
+  /** `includes` decides which tables take part in plans and diagnoses. */
+  connectProduction(
+    url: string,
+    includes: (table: TableId) => boolean,
+  ): Promise<ProductionDatabase>;
   /** The view of a snapshot by its text, as a manifest stores it. MANIFEST_INVALID if unreadable. */
   snapshotView(snapshot: string): SnapshotView;
   /** Renders a value as this engine's input text; used by reports and tests too. */
