@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Kafka, logLevel } from 'kafkajs';
+import { javaCommand, properties } from './parts/java.ts';
+import { removeFolder, temporaryFolder } from './process/folders.ts';
+import { freePort } from './process/ports.ts';
+import { runCommand } from './process/run-command.ts';
+import { startServerProcess, type ServerProcess } from './process/server-process.ts';
+
+/** How `startKafka` starts a broker. */
+export interface KafkaOptions {
+  /** A folder of an earlier broker to start again, or a new one; `stop` then leaves it there. */
+  readonly dataDir?: string;
+  /** Default: a free one. Needed to come back at the address clients know. */
+  readonly port?: number;
+  /** Further broker settings, e.g. `{ 'num.partitions': '4' }`. */
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly heapMb?: number;
+  readonly detached?: boolean;
+}
+
+/** A running broker (KRaft, one node, which is also the controller). */
+export interface KafkaServer {
+  /** For clients: `127.0.0.1:PORT`. */
+  readonly broker: string;
+  readonly brokers: string[];
+  readonly port: number;
+  readonly dataDir: string;
+  readonly pid: number;
+  readonly process: ServerProcess;
+  /** A kafkajs client for tests: quiet, quick to retry. */
+  client(clientId?: string): Kafka;
+  /** Stops it, then removes the data unless `dataDir` was given. Idempotent. */
+  stop(): Promise<void>;
+}
+
+const FIXED_SETTINGS = {
+  'process.roles': 'broker,controller',
+  'node.id': '1',
+  'controller.listener.names': 'CONTROLLER',
+  'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+  'offsets.topic.replication.factor': '1',
+  'offsets.topic.num.partitions': '4',
+  'transaction.state.log.replication.factor': '1',
+  'transaction.state.log.min.isr': '1',
+  'transaction.state.log.num.partitions': '4',
+  'group.initial.rebalance.delay.ms': '0',
+};
+
+function quietClient(broker: string, clientId: string): Kafka {
+  return new Kafka({
+    clientId,
+    brokers: [broker],
+    logLevel: logLevel.NOTHING,
+    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 10 },
+  });
+}
+
+async function answers(broker: string): Promise<boolean> {
+  const kafka = new Kafka({
+    clientId: 'readiness',
+    brokers: [broker],
+    logLevel: logLevel.NOTHING,
+    connectionTimeout: 1_000,
+    retry: { retries: 0 },
+  });
+  const admin = kafka.admin();
+  try {
+    await admin.connect();
+    return (await admin.describeCluster()).brokers.length === 1;
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+async function format(dataDir: string, config: string): Promise<void> {
+  // As Kafka writes one: 16 random bytes in URL-safe base64; it must not begin with a dash.
+  const clusterId = `A${randomBytes(16).toString('base64url').slice(1)}`;
+  const { command, args } = await javaCommand({
+    neededFor: 'Kafka',
+    mainClass: 'kafka.tools.StorageTool',
+    args: ['format', '-t', clusterId, '-c', config],
+    heapMb: 256,
+    javaOptions: ['-XX:TieredStopAtLevel=1'],
+  });
+  await runCommand(command, args, { cwd: dataDir });
+}
+
+/** Starts a Kafka broker with a cluster id of its own. It dies with this process. */
+export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServer> {
+  const own = options.dataDir === undefined;
+  const dataDir = options.dataDir ?? (await temporaryFolder('kafka'));
+  await mkdir(dataDir, { recursive: true });
+  const port = options.port ?? (await freePort());
+  const broker = `127.0.0.1:${String(port)}`;
+  const controller = `127.0.0.1:${String(await freePort())}`;
+  const config = join(dataDir, 'kafka.properties');
+  const settings = {
+    ...FIXED_SETTINGS,
+    listeners: `PLAINTEXT://${broker},CONTROLLER://${controller}`,
+    'controller.quorum.voters': `1@${controller}`,
+    'log.dirs': join(dataDir, 'data'),
+    ...options.settings,
+  };
+  await writeFile(config, properties(settings));
+  if (!existsSync(join(dataDir, 'data', 'meta.properties'))) await format(dataDir, config);
+  const server = await startServerProcess({
+    name: 'Kafka',
+    ...(await javaCommand({
+      neededFor: 'Kafka',
+      mainClass: 'kafka.Kafka',
+      args: [config],
+      heapMb: options.heapMb ?? 512,
+    })),
+    logFile: join(dataDir, 'kafka.log'),
+    ready: () => answers(broker),
+    readyWithinMs: 60_000,
+    cwd: dataDir,
+    ...(options.detached !== undefined && { detached: options.detached }),
+  });
+  return {
+    broker,
+    brokers: [broker],
+    port,
+    dataDir,
+    pid: server.pid,
+    process: server,
+    client: (clientId = 'test') => quietClient(broker, clientId),
+    async stop() {
+      await server.stop();
+      if (own) await removeFolder(dataDir);
+    },
+  };
+}
