@@ -216,36 +216,58 @@ export interface LeafRange {
   readonly to: readonly string[] | null;
 }
 
-export interface Leaf extends LeafRange {
+/** Checksum of a set of rows. */
+export interface LeafHash {
   readonly rows: number;
   /** Sum of row hashes as a decimal text: order-free, duplicates count. */
   readonly hash: string;
 }
 
+export interface Leaf extends LeafRange, LeafHash {}
+
+/** One row's identity and checksum. `key` is empty for a table without key. */
+export interface RowHash {
+  readonly key: readonly string[];
+  readonly hash: string;
+}
+
+/** One row's compared columns as exact text, in the order of `ComparedTable.columns`. */
+export interface RowText {
+  readonly key: readonly string[];
+  readonly values: readonly (string | null)[];
+}
+
 /**
  * Reads tables inside one pinned, consistent snapshot. The same hash expression runs on both
- * sides; `selfTest` makes sure that both servers compute it alike.
+ * sides; `selfTest` makes sure that both servers compute it alike. One call at a time.
+ *
+ * Errors: READ_FAILED (a right is missing, the session ended), TABLE_REWRITTEN (truncated or
+ * rewritten after the snapshot was taken, so that the snapshot no longer shows its rows).
  */
 export interface TableReader extends AsyncDisposable {
   tables(): Promise<SchemaCatalogue>;
   /** Hashes of known rows; equal on both sides or nothing may be compared. */
   selfTest(): Promise<string>;
-  /** Cuts the table into leaves of about `leafRows` rows by its own keys and hashes them. */
-  cutLeaves(table: ComparedTable, leafRows: number): AsyncIterable<Leaf>;
-  /** Hashes a given range. */
-  hashRange(table: ComparedTable, range: LeafRange): Promise<{ rows: number; hash: string }>;
-  /** (key, row hash) of all rows in a range, in key order. */
-  rowHashes(
+  /**
+   * How each compared column, and then each key column, is hashed and ordered. Where the two
+   * sides' entries differ, their hashes cannot be compared.
+   */
+  forms(table: ComparedTable): Promise<readonly string[]>;
+  /**
+   * Cuts the table into leaves of `leafRows` rows by its own keys and hashes them: consecutive
+   * ranges, handed out in groups, that cover every possible key from null to null. A table
+   * without key is one leaf.
+   */
+  cutLeaves(table: ComparedTable, leafRows: number): AsyncIterable<readonly Leaf[]>;
+  /** Hashes given consecutive ranges, in their order, handed out in groups. */
+  hashLeaves(
     table: ComparedTable,
-    range: LeafRange,
-  ): Promise<readonly { readonly key: readonly string[]; readonly hash: string }[]>;
+    ranges: readonly LeafRange[],
+  ): AsyncIterable<readonly LeafHash[]>;
+  /** (key, row hash) of all rows in the ranges, in no particular order. */
+  rowHashes(table: ComparedTable, ranges: readonly LeafRange[]): Promise<readonly RowHash[]>;
   /** For some keys: column values as text, to name the columns that differ. */
-  rows(
-    table: ComparedTable,
-    keys: readonly (readonly string[])[],
-  ): Promise<
-    readonly { readonly key: readonly string[]; readonly values: readonly (string | null)[] }[]
-  >;
+  rows(table: ComparedTable, keys: readonly (readonly string[])[]): Promise<readonly RowText[]>;
 }
 
 /** What one snapshot of production sees. Pure: made from the snapshot's text. */
