@@ -3,8 +3,8 @@
  * fails on every violation of .dependency-cruiser.cjs, and also when a TypeScript file was not
  * cruised: a cruiser that cannot read TypeScript looks at nothing and would report success.
  */
-import { glob } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
+import { sourceFiles } from './source-files.ts';
 
 interface Cruise {
   readonly modules: readonly { readonly source: string }[];
@@ -19,10 +19,8 @@ interface Cruise {
   };
 }
 
-const files: string[] = [];
-for await (const file of glob('{src,test}/**/*.ts')) {
-  if (!file.startsWith('test/fixtures/')) files.push(file);
-}
+const rooms = await Promise.all(['src', 'test'].map(sourceFiles));
+const files = rooms.flat().filter((file) => !file.startsWith('test/fixtures/'));
 const { modules, summary } = JSON.parse(await text(process.stdin)) as Cruise;
 const seen = new Set(modules.map((module) => module.source));
 const unseen = files.filter((file) => !seen.has(file));

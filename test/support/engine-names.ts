@@ -3,8 +3,9 @@
  * that a new engine stays one folder. Looks at identifiers, strings, templates, import paths and
  * regular expressions; comments may name an engine, for they decide nothing.
  */
-import { glob, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import ts from 'typescript';
+import { sourceFiles } from './source-files.ts';
 
 const ENGINE = /postgres|mysql|mariadb/i;
 
@@ -52,9 +53,8 @@ function namesIn(file: string, text: string): Finding[] {
 }
 
 const findings: Finding[] = [];
-let files = 0;
-for await (const file of glob('src/**/*.ts')) {
-  files += 1;
+const files = await sourceFiles('src');
+for (const file of files) {
   if (ALLOWED.some((place) => file.startsWith(place))) continue;
   const named = ENGINE.test(file) ? [{ file, line: 0, text: 'the file name' }] : [];
   findings.push(...named, ...namesIn(file, await readFile(file, 'utf8')));
@@ -62,5 +62,5 @@ for await (const file of glob('src/**/*.ts')) {
 for (const { file, line, text } of findings) {
   console.error(`engine-name: ${file}:${line} names an engine: ${text}`);
 }
-console.error(`${files} files, ${findings.length} findings`);
-process.exitCode = findings.length > 0 || files === 0 ? 1 : 0;
+console.error(`${files.length} files, ${findings.length} findings`);
+process.exitCode = findings.length > 0 || files.length === 0 ? 1 : 0;
