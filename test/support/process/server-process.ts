@@ -37,9 +37,9 @@ export interface ServerProcess {
   readonly startMs: number;
   isRunning(): boolean;
   /** SIGSTOP: it stays there and answers nothing, as in a long pause of a virtual machine. */
-  pause(): void;
+  pause(): Promise<void>;
   /** SIGCONT. */
-  resume(): void;
+  resume(): Promise<void>;
   /** SIGKILL, and waits until it is gone. */
   kill(): Promise<void>;
   /** Asks it to stop, waits up to `withinMs` (default 20 s), then kills it. Idempotent. */
@@ -84,14 +84,18 @@ function handle(
   startMs: number,
   options: ServerProcessOptions,
 ): ServerProcess {
+  const deliver = (signal: NodeJS.Signals): Promise<void> =>
+    child.kill(signal)
+      ? Promise.resolve()
+      : Promise.reject(new Error(`${options.name} is not running: ${signal} could not reach it`));
   return {
     name: options.name,
     pid,
     logFile: options.logFile,
     startMs,
     isRunning: () => !ended(child),
-    pause: () => void child.kill('SIGSTOP'),
-    resume: () => void child.kill('SIGCONT'),
+    pause: () => deliver('SIGSTOP'),
+    resume: () => deliver('SIGCONT'),
     async kill() {
       child.kill('SIGKILL');
       await waitForEnd(child, 10_000);
@@ -137,15 +141,25 @@ export async function startServerProcess(options: ServerProcessOptions): Promise
     guardian.child(pid, options.stopSignal ?? 'SIGTERM');
     child.once('exit', () => guardian.gone(pid));
   }
+  let notReady: unknown;
   const problem = (what: string): Error =>
     new Error(
       `${options.name} did not start: ${what}. End of ${options.logFile}:\n${tailOf(options.logFile)}`,
+      { cause: notReady },
     );
+  const isReady = async (): Promise<boolean> => {
+    try {
+      return await options.ready();
+    } catch (error) {
+      notReady = error;
+      return false;
+    }
+  };
   try {
     await pollUntil({
       probe: async () => {
         if (ended(child)) throw problem(describeEnd(child));
-        return (await options.ready().catch(() => false)) ? true : undefined;
+        return (await isReady()) ? true : undefined;
       },
       everyMs: 100,
       timeoutMs: options.readyWithinMs,

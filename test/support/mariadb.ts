@@ -1,0 +1,60 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  RUN_AS,
+  startMySqlServer,
+  type MySqlFlavor,
+  type MySqlOptions,
+  type MySqlServer,
+} from './mysql-server.ts';
+import { debianServer } from './parts/debian.ts';
+import { runCommand } from './process/run-command.ts';
+
+/** What `mariadb-install-db` feeds to the server, without the help texts. */
+const SYSTEM_SCRIPTS = [
+  'mysql_system_tables.sql',
+  'mysql_performance_tables.sql',
+  'mysql_system_tables_data.sql',
+  'maria_add_gis_sp_bootstrap.sql',
+  'mysql_sys_schema.sql',
+];
+
+function places(root: string): readonly string[] {
+  return [
+    `--lc-messages-dir=${join(root, 'usr/share/mysql')}`,
+    `--character-sets-dir=${join(root, 'usr/share/mysql/charsets')}`,
+    `--plugin-dir=${join(root, 'usr/lib/mysql/plugin')}`,
+  ];
+}
+
+const MARIADB: MySqlFlavor = {
+  name: 'MariaDB',
+  program: 'usr/sbin/mariadbd',
+  flags: ({ root }) => [...places(root), '--gtid-strict-mode=ON', '--gtid-domain-id=0'],
+  async initialise({ root, command }, dataDir) {
+    const scripts = SYSTEM_SCRIPTS.map((name) =>
+      readFile(join(root, 'usr/share/mysql', name), 'utf8'),
+    );
+    const { command: loader, args } = command('usr/sbin/mariadbd');
+    await runCommand(
+      loader,
+      [
+        ...[...args, '--no-defaults', '--bootstrap', `--datadir=${dataDir}`, ...places(root)],
+        ...['--log-warnings=0', '--enforce-storage-engine=', '--max-allowed-packet=8M', ...RUN_AS],
+      ],
+      {
+        input: [
+          // The bootstrapping server takes one statement a line.
+          ...['CREATE DATABASE mysql;', 'USE mysql;', 'SET @auth_root_socket = NULL;'],
+          ...(await Promise.all(scripts)),
+        ].join('\n'),
+      },
+    );
+  },
+};
+
+/** Starts the MariaDB of Debian 12 (10.11); `version` says which one exactly. */
+export async function startMariaDB(options: MySqlOptions = {}): Promise<MySqlServer> {
+  const packages = await debianServer('mariadb-server-core', 'bookworm');
+  return startMySqlServer(MARIADB, packages, options);
+}
