@@ -98,7 +98,7 @@ export function keyForm(type: HashedType, operand: string): KeyForm {
     return { form: `key ${form}`, sql, boundType: name, indexed: true };
   }
   // Both sides may have other collation versions, or other enum orders: bytes are bytes.
-  const sql = `${operand}::text COLLATE "C"`;
+  const sql = `${exactTextSql(type, operand)} COLLATE "C"`;
   return { form: 'key as-text', sql, boundType: 'pg_catalog.text', indexed: false };
 }
 

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { tableName, type TableId } from '../../change/table-id.ts';
-import { UnderstudyError } from '../../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../../schema/table-schema.ts';
 import type { ComparedTable, Leaf, LeafHash, LeafRange } from '../dialect.ts';
 import type { RowHash, RowText, TableReader } from '../dialect.ts';
@@ -14,10 +14,12 @@ import {
   type PreparedTable,
 } from './comparison-sql.ts';
 import { selfTestSql, type HashedType } from './hash-sql.ts';
-import { sqlStateOf } from './comparison-session.ts';
+import { prepareComparison, sqlStateOf } from './comparison-session.ts';
 
 /** Leaves read by one statement: bounds how long a check goes on after it was aborted. */
 const LEAVES_PER_PAGE = 50;
+
+const SAVEPOINT = 'understudy_reader';
 
 export interface PgTableReaderParts {
   /** In a transaction of its own snapshot, its session made fit by `prepareComparison`. */
@@ -32,7 +34,8 @@ export interface PgTableReaderParts {
 /** Reads tables in one PostgreSQL snapshot. */
 export class PgTableReader implements TableReader {
   readonly #parts: PgTableReaderParts;
-  readonly #prepared = new Map<string, Promise<PreparedTable>>();
+  readonly #prepared = new Map<string, PreparedTable>();
+  #savepoint = false;
 
   constructor(parts: PgTableReaderParts) {
     this.#parts = parts;
@@ -135,11 +138,9 @@ export class PgTableReader implements TableReader {
     await this.#parts.close();
   }
 
-  #prepare(table: ComparedTable): Promise<PreparedTable> {
+  async #prepare(table: ComparedTable): Promise<PreparedTable> {
     const id = JSON.stringify([tableName(table.table), table.key, table.columns]);
-    const known = this.#prepared.get(id);
-    if (known !== undefined) return known;
-    const prepared = this.#readTypes(table);
+    const prepared = this.#prepared.get(id) ?? (await this.#readTypes(table));
     this.#prepared.set(id, prepared);
     return prepared;
   }
@@ -175,14 +176,20 @@ export class PgTableReader implements TableReader {
     table: TableId | null,
     values: readonly string[] = [],
   ): Promise<readonly (readonly unknown[])[]> {
+    const { client } = this.#parts;
     try {
-      const result = await this.#parts.client.query<unknown[]>({
+      if (!this.#savepoint) await client.query(`SAVEPOINT ${SAVEPOINT}`);
+      this.#savepoint = true;
+      const result = await client.query<unknown[]>({
         text,
         values: [...values],
         rowMode: 'array',
       });
       return result.rows;
     } catch (error) {
+      // One unreadable table must not make the others unreadable. Fails if the session is gone,
+      // and then so does the next read, with an error of its own.
+      await client.query(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`).catch(() => undefined);
       // The server's message may quote values: only its code is safe to show.
       throw new UnderstudyError('READ_FAILED', 'a table could not be read for comparison', {
         ...(table === null ? {} : { table: tableName(table) }),
@@ -221,3 +228,35 @@ const REWRITTEN = `
     SELECT FROM parts JOIN pg_class c ON c.oid = parts.oid
     WHERE c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
   )`;
+
+/**
+ * A reader over a new snapshot of its own, for the shadow's side: the snapshot is taken before
+ * the promise resolves, so what commits later is not in it. Disposing ends the session.
+ */
+export async function openTableReader(parts: {
+  /** A session nobody else uses; ended also when this fails. */
+  readonly client: pg.Client;
+  readonly relation: (table: TableId) => string;
+  readonly tables: (client: pg.Client) => Promise<SchemaCatalogue>;
+}): Promise<PgTableReader> {
+  const { client, relation } = parts;
+  try {
+    client.on('error', () => undefined);
+    await prepareComparison(client);
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await client.query('SELECT pg_current_snapshot()');
+    const tables = await parts.tables(client);
+    return new PgTableReader({
+      client,
+      relation,
+      tables: () => Promise.resolve(tables),
+      close: () => client.end(),
+    });
+  } catch (error) {
+    await client.end();
+    if (isUnderstudyError(error)) throw error;
+    throw new UnderstudyError('READ_FAILED', 'the shadow’s snapshot could not be opened', {
+      detail: sqlStateOf(error),
+    });
+  }
+}

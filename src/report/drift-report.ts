@@ -1,0 +1,114 @@
+/**
+ * The report of a drift check: a plain value, whose JSON form is the command's `--json` output
+ * (architecture, "Shapes"). Fields may be added, never renamed. Row values are in it only where
+ * `showValues` asked for them; keys always are.
+ */
+import type { Divergence } from './divergence.ts';
+
+export const REPORT_VERSION = 1;
+
+/** Drift beats inconclusive: a found difference is not undone by what could not be compared. */
+export type Verdict = 'equal' | 'drift' | 'inconclusive';
+
+/** Why a check, or one table of it, is not `equal`. Codes are stable: scripts may branch on them. */
+export type ReasonCode =
+  // drift
+  | 'rows-differ'
+  | 'table-missing'
+  | 'table-extra'
+  | 'column-missing'
+  | 'column-extra'
+  // inconclusive: one table
+  | 'types-differ'
+  | 'key-differs'
+  | 'table-rewritten'
+  | 'table-unreadable'
+  // inconclusive: the whole check
+  | 'no-committed-offsets'
+  | 'barrier-timeout'
+  | 'unproven-transactions'
+  | 'incremental-snapshot-in-window'
+  | 'initial-snapshot-in-window'
+  | 'change-without-transaction'
+  | 'incomplete-transaction'
+  | 'position-passed'
+  | 'hash-differs-between-servers'
+  | 'nothing-compared';
+
+export interface Reason {
+  readonly code: ReasonCode;
+  /** One sentence for people, without row values. */
+  readonly message: string;
+  /** `schema.name`, where the reason concerns one table. */
+  readonly table: string | null;
+}
+
+export type DifferenceKind = 'missing' | 'extra' | 'changed';
+
+export interface ColumnDifference {
+  readonly name: string;
+  /** Exact text; absent unless values were asked for. */
+  readonly production?: string | null;
+  readonly shadow?: string | null;
+}
+
+/** `missing`: production has the row, our image lacks it. `extra`: the other way round. */
+export interface RowDifference {
+  readonly table: string;
+  readonly key: Readonly<Record<string, string>>;
+  readonly kind: DifferenceKind;
+  /** For `changed` the columns that differ. */
+  readonly columns: readonly ColumnDifference[];
+}
+
+export interface TableResult {
+  readonly table: string;
+  /** Rows of production; of the shadow where production's were not counted. Null if unknown. */
+  readonly rows: number | null;
+  readonly leaves: number;
+  readonly state: 'equal' | 'drift' | 'not-compared';
+  readonly missing: number;
+  readonly extra: number;
+  readonly changed: number;
+  /** False: there are more differences than were counted. */
+  readonly complete: boolean;
+  readonly reason: Reason | null;
+}
+
+/** How production and the shadow were brought to one point. */
+export interface PinReport {
+  readonly proof: 'xid-barrier';
+  /** Production itself, or a manifest written earlier. */
+  readonly against: 'production' | 'manifest';
+  readonly snapshot: string;
+  readonly position: {
+    /** The marker in production's log, as decimal text. */
+    readonly marker: string;
+    /** End offsets that were read to, by `topic/partition`. */
+    readonly endOffsets: Readonly<Record<string, string>>;
+  };
+  /** Transactions held back because the snapshot did not see them. */
+  readonly deferred: number;
+  /** How long applying stood still, milliseconds. */
+  readonly frozenMs: number;
+}
+
+export interface DriftReport {
+  readonly version: typeof REPORT_VERSION;
+  readonly verdict: Verdict;
+  readonly reasons: readonly Reason[];
+  readonly subject: {
+    readonly kind: 'trunk' | 'rollout';
+    readonly name: string;
+    readonly database: string;
+  };
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly durationMs: number;
+  /** Null if no point was reached. */
+  readonly pin: PinReport | null;
+  readonly tables: readonly TableResult[];
+  readonly differences: readonly RowDifference[];
+  /** What the candidate's writes did; null for the trunk. Judges the candidate, not us. */
+  readonly divergence: Divergence | null;
+}
