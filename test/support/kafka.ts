@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
+import { testKafka } from './kafka-client.ts';
 import { javaCommand, properties } from './parts/java.ts';
 import { removeFolder, temporaryFolder } from './process/folders.ts';
 import { freePort } from './process/ports.ts';
@@ -48,15 +49,6 @@ const FIXED_SETTINGS = {
   'transaction.state.log.num.partitions': '4',
   'group.initial.rebalance.delay.ms': '0',
 };
-
-function quietClient(broker: string, clientId: string): Kafka {
-  return new Kafka({
-    clientId,
-    brokers: [broker],
-    logLevel: logLevel.NOTHING,
-    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 10 },
-  });
-}
 
 async function answers(broker: string): Promise<boolean> {
   const kafka = new Kafka({
@@ -127,7 +119,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
     dataDir,
     pid: server.pid,
     process: server,
-    client: (clientId = 'test') => quietClient(broker, clientId),
+    client: (clientId) => testKafka(broker, clientId),
     async stop() {
       await server.stop();
       if (own) await removeFolder(dataDir);

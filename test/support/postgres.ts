@@ -122,11 +122,11 @@ export function databaseUrl(serverUrl: string, name: string): string {
   return url.href;
 }
 
-async function onServer(url: string, statement: string): Promise<void> {
+async function onServer<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    await client.query(statement);
+    return await work(client);
   } finally {
     await client.end();
   }
@@ -135,11 +135,18 @@ async function onServer(url: string, statement: string): Promise<void> {
 /** Creates a database (dropping one of that name) on the server at `url`; returns its own url. */
 export async function createDatabase(url: string, name: string): Promise<string> {
   await dropDatabase(url, name);
-  await onServer(url, `CREATE DATABASE ${pg.escapeIdentifier(name)}`);
+  await onServer(url, (client) => client.query(`CREATE DATABASE ${pg.escapeIdentifier(name)}`));
   return databaseUrl(url, name);
 }
 
-/** Drops a database with all its sessions; nothing happens if there is none. */
+const DROP_SLOTS = `SELECT CASE WHEN active THEN pg_terminate_backend(active_pid, 5000) END,
+    pg_drop_replication_slot(slot_name)
+  FROM pg_replication_slots WHERE database = $1`;
+
+/** Drops a database with its sessions and replication slots; nothing happens if there is none. */
 export async function dropDatabase(url: string, name: string): Promise<void> {
-  await onServer(url, `DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`);
+  await onServer(url, async (client) => {
+    await client.query(DROP_SLOTS, [name]);
+    await client.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`);
+  });
 }

@@ -16,7 +16,7 @@ export interface TestDatabase {
 
 /**
  * Creates an empty database with a name of its own and drops it, with all its sessions, after the
- * tests of the file or `describe` that asked for it. Call it in `beforeAll` or at the top level.
+ * tests of the file. Call it at the top level of the file: `const db = await testDatabase()`.
  */
 export async function testDatabase(purpose = 'test'): Promise<TestDatabase> {
   const name = `${purpose}_${randomBytes(4).toString('hex')}`;
