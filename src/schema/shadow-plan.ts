@@ -18,4 +18,6 @@ export interface PlanStatement {
   readonly what: string;
   /** Failure of an optional statement is reported in `notCarried`; of any other it is an error. */
   readonly optional: boolean;
+  /** `what` of earlier statements that it cannot do without, where known. */
+  readonly needs?: readonly string[];
 }
