@@ -28,7 +28,7 @@ export default defineConfig({
         ...node,
         test: {
           name: 'property',
-          include: ['test/property/**/*.property.test.ts'],
+          include: ['test/property/**/*.test.ts'],
           testTimeout: 30_000,
           maxWorkers: 2,
           sequence: { groupOrder: 0 },

@@ -100,7 +100,7 @@ export type Other = { planted: Planted | null };
   lint(
     'a thrown string',
     "export function fail(): never {\n  throw 'no';\n}\n",
-    'only-throw-error',
+    'no-throw-literal',
   ),
   lint('unfinished work', `// ${'TO'}DO: later\nexport const late = 1;\n`, 'no-warning-comments'),
   lint(
