@@ -61,7 +61,7 @@ describe.each(['postgres', 'mysql', 'mariadb'] as const)('connectors/%s.json', (
     const pattern = new RegExp(`^${config['topic.creation.transaction.include'] ?? ''}$`);
     expect('prod.transaction').toMatch(pattern);
     expect('prod.public.transactions').not.toMatch(pattern);
-    expect('prod.public.orders').not.toMatch(pattern);
+    expect('prod.public.transaction').not.toMatch(pattern);
   });
 
   it('holds strings only, no password, and nothing that bends values', async () => {
