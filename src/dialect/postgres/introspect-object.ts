@@ -30,6 +30,7 @@ export const RANK = {
   statistics: 16,
   sequenceValue: 17,
   comment: 18,
+  leftOut: 19,
 } as const;
 
 export interface CatalogueObject {

@@ -4,6 +4,7 @@ import {
   type CatalogueObject,
   type Findings,
   objectKey,
+  RANK,
   read,
   type Remark,
   USER_SCHEMA,
@@ -49,7 +50,8 @@ export async function readLeftOut(client: ClientBase): Promise<Findings> {
       client,
       `SELECT x.tableoid AS class, x.oid, i.type AS kind, i.identity AS name
        FROM ${catalogue} x CROSS JOIN LATERAL pg_identify_object(x.tableoid, x.oid, 0) i
-       WHERE x.oid >= ${FIRST_USER_OID}`,
+       WHERE x.oid >= ${FIRST_USER_OID} AND NOT EXISTS (SELECT FROM pg_depend d
+         WHERE d.classid = x.tableoid AND d.objid = x.oid AND d.deptype = 'i')`,
     );
     for (const row of rows) {
       objects.push(leftOut(row.class, row.oid, `${row.kind} ${row.name}`, why));
@@ -71,7 +73,7 @@ function leftOut(catalogue: number, oid: number, what: string, reason: string): 
   return {
     key: objectKey(catalogue, oid),
     what: what.replaceAll('"', ''),
-    rank: 0,
+    rank: RANK.leftOut,
     sql: [],
     optional: true,
     reason,

@@ -50,8 +50,13 @@ export async function introspect(
       .flatMap((findings) => findings.objects)
       .filter((object) => own(object.key) && own(object.partOf));
     const aliases = new Map([...members, ...found.flatMap((findings) => findings.aliases ?? [])]);
-    const dependencies = await readDependencies(client, objects, aliases);
-    return { objects, dependencies, remarks: found.flatMap((findings) => findings.remarks) };
+    const rows = await readDependencyRows(client);
+    const resolve = resolver(objects, aliases, rows);
+    return {
+      objects: objects.map((object) => withWhole(object, resolve)),
+      dependencies: dependenciesOf(objects, rows, resolve),
+      remarks: found.flatMap((findings) => findings.remarks),
+    };
   } finally {
     await client.query('ROLLBACK');
   }
@@ -99,27 +104,33 @@ interface DependencyRow {
   readonly form: string;
 }
 
-async function readDependencies(
-  client: ClientBase,
-  objects: readonly CatalogueObject[],
-  aliases: ReadonlyMap<string, string>,
-): Promise<Map<string, Set<string>>> {
-  // Entries among the server's own objects are not needed, so OIDs below 16384 stay out.
-  const rows = await read<DependencyRow>(
+/** Entries among the server's own objects are not needed, so OIDs below 16384 stay out. */
+function readDependencyRows(client: ClientBase): Promise<readonly DependencyRow[]> {
+  return read<DependencyRow>(
     client,
     `SELECT DISTINCT classid AS class, objid AS oid, refclassid AS "toClass",
        refobjid AS "toOid", deptype::text AS form
      FROM pg_depend WHERE objid >= 16384 AND refobjid >= 16384 AND deptype <> 'e'`,
   );
-  const known = new Map(objects.map((object) => [object.key, object]));
+}
+
+/** Finds the object that a catalogue entry belongs to; null if we do not know of any. */
+type Resolve = (key: string) => string | null;
+
+/** A row type, an array type, a view's rule, a key's index: each stands for its whole. */
+function resolver(
+  objects: readonly CatalogueObject[],
+  aliases: ReadonlyMap<string, string>,
+  rows: readonly DependencyRow[],
+): Resolve {
+  const known = new Set(objects.map((object) => object.key));
   const internal = new Map<string, string>();
   for (const row of rows) {
     if (row.form === 'i') {
       internal.set(objectKey(row.class, row.oid), objectKey(row.toClass, row.toOid));
     }
   }
-  // A row type, an array type, a view's rule, a key's index: each stands for its whole.
-  const resolve = (key: string): string | null => {
+  return (key) => {
     let at: string | undefined = key;
     for (const seen = new Set<string>(); at !== undefined && !seen.has(at);) {
       if (known.has(at)) return at;
@@ -128,16 +139,28 @@ async function readDependencies(
     }
     return null;
   };
+}
+
+function withWhole(object: CatalogueObject, resolve: Resolve): CatalogueObject {
+  if (object.partOf === undefined) return object;
+  return { ...object, partOf: resolve(object.partOf) ?? object.partOf };
+}
+
+function dependenciesOf(
+  objects: readonly CatalogueObject[],
+  rows: readonly DependencyRow[],
+  resolve: Resolve,
+): Map<string, Set<string>> {
+  const known = new Map(objects.map((object) => [object.key, object]));
   const dependencies = new Map<string, Set<string>>();
   for (const object of objects) {
-    const needs = new Set<string>();
-    for (const need of object.needs ?? []) needs.add(resolve(need) ?? need);
-    dependencies.set(object.key, needs);
+    const needs = (object.needs ?? []).map((need) => resolve(need) ?? need);
+    dependencies.set(object.key, new Set(needs));
   }
   for (const row of rows) {
     const from = resolve(objectKey(row.class, row.oid));
     const to = resolve(objectKey(row.toClass, row.toOid));
-    if (from === null || to === null || from === to || between(known, from, to)) continue;
+    if (from === null || to === null || from === to || isLoose(known, from, to)) continue;
     dependencies.get(from)?.add(to);
   }
   return dependencies;
@@ -147,7 +170,7 @@ async function readDependencies(
  * Dependencies that do not bind us: a table on the tables it inherits from (it stands alone, and
  * a partition names its parent itself), a sequence on the table that owns it (it comes first).
  */
-function between(known: ReadonlyMap<string, CatalogueObject>, from: string, to: string): boolean {
+function isLoose(known: ReadonlyMap<string, CatalogueObject>, from: string, to: string): boolean {
   const prefix = objectKey(CATALOGUE.class, 0).slice(0, -1);
   const isTable = (key: string): boolean =>
     key.startsWith(prefix) && known.get(key)?.what.startsWith('table ') === true;
