@@ -1,0 +1,115 @@
+/**
+ * The event log on Kafka. Everything that concerns one stream's reading is in kafka-stream.ts.
+ */
+import type { OffsetMap } from '../../change/position.ts';
+import { UnderstudyError } from '../../errors/understudy-error.ts';
+import { silentLogger, type Logger } from '../../observability/logger.ts';
+import type { ChangeSource, ChangeStream, StreamOptions } from '../change-source.ts';
+import {
+  describeBrokers,
+  KafkaCluster,
+  type KafkaClientOptions,
+  type TopicPartition,
+} from './cluster.ts';
+import { KafkaStream } from './kafka-stream.ts';
+import { topicsMissing } from './topics-missing.ts';
+import { topicSelector, type TopicSelection } from './topics.ts';
+
+export interface KafkaSourceOptions extends TopicSelection {
+  /** brokers, ssl, sasl, clientId and further options as kafkajs names them. */
+  readonly client: KafkaClientOptions;
+  readonly logger?: Logger;
+  /** How often the cluster is asked for new topics, partitions and leaders. Default 5 s. */
+  readonly refreshMs?: number;
+  /** How often offsets are committed to the consumer group, at most. Default 1 s. */
+  readonly commitMs?: number;
+}
+
+/**
+ * Opens no connection yet: the first call of `ends`, `starts` or `open` does, and tells
+ * KAFKA_UNREACHABLE or KAFKA_TOPICS_MISSING.
+ */
+export function openKafkaSource(options: KafkaSourceOptions): ChangeSource {
+  return new KafkaSource(options);
+}
+
+class KafkaSource implements ChangeSource {
+  readonly description: string;
+  readonly endless = true;
+  readonly #options: KafkaSourceOptions;
+  readonly #isOurs: (topic: string) => boolean;
+  readonly #logger: Logger;
+  /** For questions beside a stream. */
+  #cluster: KafkaCluster | null = null;
+  #stream: KafkaStream | null = null;
+
+  constructor(options: KafkaSourceOptions) {
+    this.#options = options;
+    this.#isOurs = topicSelector(options);
+    this.#logger = options.logger ?? silentLogger;
+    const brokers = describeBrokers(options.client);
+    this.description = `kafka ${brokers}, topics ${options.topicPrefix}.*`;
+  }
+
+  ends(): Promise<OffsetMap> {
+    return this.#ask(async (cluster) => cluster.ends(await this.#partitions(cluster)));
+  }
+
+  starts(): Promise<OffsetMap> {
+    return this.#ask(async (cluster) => cluster.starts(await this.#partitions(cluster)));
+  }
+
+  async open(from: OffsetMap, options: StreamOptions): Promise<ChangeStream> {
+    if (this.#stream !== null && !this.#stream.closed) {
+      throw new UnderstudyError('INTERNAL', 'a stream of this source is already open');
+    }
+    const stream = new KafkaStream({
+      client: this.#options.client,
+      isOurs: this.#isOurs,
+      topicPrefix: this.#options.topicPrefix,
+      logger: this.#logger,
+      refreshMs: this.#options.refreshMs ?? 5_000,
+      commitMs: this.#options.commitMs ?? 1_000,
+      from,
+      options,
+    });
+    this.#stream = stream;
+    await stream.start();
+    return stream;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stream?.[Symbol.asyncDispose]();
+    await this.#cluster?.close();
+    this.#cluster = null;
+  }
+
+  async #partitions(cluster: KafkaCluster): Promise<readonly TopicPartition[]> {
+    const { list } = await cluster.partitions(this.#isOurs);
+    if (list.length === 0) throw topicsMissing(this.#options.topicPrefix, cluster);
+    return list;
+  }
+
+  /** Asks on the connection that is there, and once more on a new one if that one is dead. */
+  async #ask<T>(question: (cluster: KafkaCluster) => Promise<T>): Promise<T> {
+    const present = this.#cluster;
+    if (present !== null) {
+      try {
+        return await question(present);
+      } catch (error) {
+        this.#logger.debug('asking Kafka again on a new connection', { error });
+        this.#cluster = null;
+        await present.close();
+      }
+    }
+    const cluster = await KafkaCluster.connect(this.#options.client, this.#logger);
+    try {
+      const answer = await question(cluster);
+      this.#cluster = cluster;
+      return answer;
+    } catch (error) {
+      await cluster.close();
+      throw cluster.unreachable(error);
+    }
+  }
+}

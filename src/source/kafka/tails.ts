@@ -1,0 +1,143 @@
+/**
+ * All partitions that are ours, each with how far it was read. Kept over reconnects.
+ *
+ * Invariants: a partition once read is never dropped, and a position given at the start is never
+ * forgotten: where the log no longer holds it, that is LOG_GAP.
+ */
+import { parsePartitionKey, partitionKey, type OffsetMap } from '../../change/position.ts';
+import { sleep } from '../../util/wait.ts';
+import type { KafkaCluster, TopicPartition } from './cluster.ts';
+import { logGap, Tail } from './tail.ts';
+import { topicsMissing } from './topics-missing.ts';
+
+/** Looks at the cluster in a row that must miss a partition before it counts as gone. */
+const ABSENCES = 4;
+/** After a leader change an end offset may lag behind for a moment. */
+const RANGE_TRIES = 3;
+const RETRY_MS = 500;
+
+export class Tails {
+  readonly #tails = new Map<string, Tail>();
+  readonly #isOurs: (topic: string) => boolean;
+  readonly #topicPrefix: string;
+
+  /** Positions of topics that are not ours (any more) are left out. */
+  constructor(options: {
+    readonly from: OffsetMap;
+    readonly isOurs: (topic: string) => boolean;
+    readonly topicPrefix: string;
+  }) {
+    this.#isOurs = options.isOurs;
+    this.#topicPrefix = options.topicPrefix;
+    for (const [key, offset] of options.from) {
+      const { topic, partition } = parsePartitionKey(key);
+      if (this.#isOurs(topic)) this.#tails.set(key, new Tail(topic, partition, offset));
+    }
+  }
+
+  get(topic: string, partition: number): Tail | undefined {
+    return this.#tails.get(partitionKey(topic, partition));
+  }
+
+  ledBy(leader: number): readonly Tail[] {
+    return [...this.#tails.values()].filter((tail) => tail.leader === leader);
+  }
+
+  get leaders(): ReadonlySet<number> {
+    const leaders = new Set<number>();
+    for (const { leader } of this.#tails.values()) if (leader !== null) leaders.add(leader);
+    return leaders;
+  }
+
+  /**
+   * Looks which partitions there are, and who leads them. New ones start at their first record;
+   * positions that were never looked up are checked against the log. Returns why new topics could
+   * not be looked for, or null. Looks again at once for partitions that seem to be gone.
+   */
+  async look(cluster: KafkaCluster): Promise<string | null> {
+    for (;;) {
+      const { list, incomplete } = await cluster.partitions(this.#isOurs, this.#topics());
+      if (list.length === 0 && this.#tails.size === 0) {
+        throw topicsMissing(this.#topicPrefix, cluster);
+      }
+      const absent = this.#note(list);
+      await this.#admit(cluster, list);
+      if (!absent) return incomplete;
+      await sleep(RETRY_MS);
+    }
+  }
+
+  /** LOG_GAP if the log does not hold the offset that the partition is to be read on from. */
+  async checkRange(cluster: KafkaCluster, places: readonly TopicPartition[]): Promise<void> {
+    for (let attempt = 1; places.length > 0; attempt += 1) {
+      const starts = await cluster.starts(places);
+      const ends = await cluster.ends(places);
+      const beyond: TopicPartition[] = [];
+      for (const place of places) {
+        const { topic, partition } = place;
+        const key = partitionKey(topic, partition);
+        const next = this.#tails.get(key)?.next ?? 0n;
+        const start = starts.get(key);
+        const end = ends.get(key);
+        if (start === undefined || end === undefined) continue;
+        if (next < start) {
+          throw logGap(topic, partition, next, `the log begins at ${start}`);
+        }
+        if (next > end && attempt === RANGE_TRIES) {
+          const detail = `the log ends at ${end}: the topic was made again, or it is another one`;
+          throw logGap(topic, partition, next, detail);
+        }
+        if (next > end) beyond.push(place);
+      }
+      places = beyond;
+      if (places.length > 0) await sleep(RETRY_MS);
+    }
+  }
+
+  #topics(): readonly string[] {
+    return [...new Set([...this.#tails.values()].map(({ topic }) => topic))];
+  }
+
+  /** Updates leaders. True if a partition that we read is missing from the list. */
+  #note(list: readonly TopicPartition[]): boolean {
+    const leaders = new Map(
+      list.map(({ topic, partition, leader }) => [partitionKey(topic, partition), leader]),
+    );
+    let absent = false;
+    for (const [key, tail] of this.#tails) {
+      const leader = leaders.get(key) ?? null;
+      if (leader !== null) {
+        tail.absences = 0;
+        // A position not checked yet gets its leader by #admit.
+        if (tail.checked) tail.leader = leader;
+        continue;
+      }
+      tail.leader = null;
+      tail.absences += 1;
+      absent = true;
+      if (tail.absences >= ABSENCES) throw tail.gap('the topic is gone');
+    }
+    return absent;
+  }
+
+  /** Takes in new partitions, and positions that were not yet looked up. */
+  async #admit(cluster: KafkaCluster, list: readonly TopicPartition[]): Promise<void> {
+    const fresh = list.filter(({ topic, partition }) => this.get(topic, partition) === undefined);
+    const starts = await cluster.starts(fresh);
+    for (const { topic, partition } of fresh) {
+      const key = partitionKey(topic, partition);
+      const start = starts.get(key);
+      if (start !== undefined) this.#tails.set(key, new Tail(topic, partition, start));
+    }
+    const unchecked = list.filter(
+      ({ topic, partition }) => this.get(topic, partition)?.checked === false,
+    );
+    await this.checkRange(cluster, unchecked);
+    for (const { topic, partition, leader } of unchecked) {
+      const tail = this.get(topic, partition);
+      if (tail === undefined) continue;
+      tail.checked = true;
+      tail.leader = leader;
+    }
+  }
+}
