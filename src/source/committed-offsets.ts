@@ -1,0 +1,30 @@
+/**
+ * How far the connector has come, as Kafka Connect has committed it. Connect commits a source
+ * offset only when the record it belongs to, and every earlier one, was acknowledged by Kafka; so
+ * a committed offset at or past a position of production's log proves that everything before it
+ * is in the topics (pin-proofs 2). Seeing some record proves nothing of the kind.
+ *
+ * Two implementations: Connect's REST interface (connect/) and its offsets topic (kafka/).
+ */
+export interface CommittedOffsets {
+  /** For people: where it is read. */
+  readonly description: string;
+  /**
+   * The connector's committed position in production's log, or null while it has none.
+   * Errors: CONNECT_UNREACHABLE, KAFKA_UNREACHABLE.
+   */
+  committed(signal?: AbortSignal): Promise<bigint | null>;
+}
+
+/**
+ * The position in an offset as Debezium stores it: the larger of `lsn` and `lsn_commit`. Null if
+ * it holds neither, as before the first change.
+ */
+export function positionOf(offset: unknown): bigint | null {
+  if (typeof offset !== 'object' || offset === null) return null;
+  const fields = offset as Readonly<Record<string, unknown>>;
+  const found = [fields['lsn'], fields['lsn_commit']]
+    .filter((value) => typeof value === 'number' && Number.isSafeInteger(value))
+    .map((value) => BigInt(value as number));
+  return found.reduce<bigint | null>((max, lsn) => (max === null || lsn > max ? lsn : max), null);
+}
