@@ -11,6 +11,7 @@ import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
@@ -296,8 +297,8 @@ export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
 export interface ProductionDatabase extends AsyncDisposable {
   readonly address: string;
   identity(): Promise<ServerIdentity>;
-  /** Everything needed to make the shadow's schema. */
-  planShadow(): Promise<ShadowPlan>;
+  /** Everything needed to make the shadow's schema; `include` says which tables take part. */
+  planShadow(include?: (table: TableId) => boolean): Promise<ShadowPlan>;
   /** What a snapshot taken now sees. Errors: PIN_FAILED on a server that cannot say it exactly. */
   view(): Promise<SnapshotView>;
   /** Snapshot, then marker. See pin-proofs: the applier must be frozen before. */
@@ -382,6 +383,8 @@ export interface Dialect {
   ): Promise<ProductionDatabase>;
   /** The view of a snapshot by its text, as a manifest stores it. MANIFEST_INVALID if unreadable. */
   snapshotView(snapshot: string): SnapshotView;
+  /** A schema for a trunk that knows only what its events tell. */
+  planFromEvents(tables: readonly EventTableSchema[]): ShadowPlan;
   /** Renders a value as this engine's input text; used by reports and tests too. */
   renderText(value: KnownValue): string | null;
 }

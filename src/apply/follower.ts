@@ -1,0 +1,365 @@
+/**
+ * Follows the event log into one shadow database: stream → decode → mask → order → apply.
+ *
+ * Invariants
+ * - What is applied is, per partition, a prefix of the log, and the stored position says exactly
+ *   which one (the only exception is an armed barrier, see `deferral.ts`: then the stored
+ *   position stays before the first deferred change, so a restart replays).
+ * - A record that cannot be decoded or applied stops the follower loudly after everything before
+ *   it was applied; its position is not passed.
+ * - One apply at a time. `freeze` returns only when none is running.
+ */
+import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
+import type { OffsetMap, Position } from '../change/position.ts';
+import type { Fence, ShadowDatabase, TableReader } from '../dialect/dialect.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { Release, TransactionAssembler } from '../order/assembler.ts';
+import type { BatchBuilder } from '../order/batch-builder.ts';
+import type { ChangeSource, SourceState } from '../source/change-source.ts';
+import { Wakeup } from '../util/signal.ts';
+import { backoffMs, sleep } from '../util/wait.ts';
+import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
+import { Intake } from './intake.ts';
+import { MemoryCredit } from './memory-credit.ts';
+
+export interface FollowerLimits {
+  readonly batchEvents: number;
+  readonly batchBytes: number;
+  readonly budgetBytes: number;
+  /** How long a blocked or unreachable shadow is retried before the follower gives up. */
+  readonly giveUpAfterMs: number;
+}
+
+export interface FollowerParts {
+  readonly database: ShadowDatabase;
+  readonly fence: Fence;
+  readonly source: ChangeSource;
+  readonly decode: (record: LogRecord) => DecodedRecord;
+  readonly mask: (event: ChangeEvent) => ChangeEvent;
+  readonly assembler: TransactionAssembler;
+  readonly builder: (position: Position) => BatchBuilder;
+  readonly limits: FollowerLimits;
+  readonly logger: Logger;
+}
+
+export type FollowerState =
+  | { readonly kind: 'starting' }
+  | { readonly kind: 'following' }
+  | { readonly kind: 'frozen' }
+  | { readonly kind: 'retrying'; readonly reason: string; readonly sinceMs: number }
+  | { readonly kind: 'stopped' };
+
+export interface FollowerTotals {
+  readonly events: number;
+  readonly rows: number;
+  readonly transactions: number;
+  /** Transactions released although they were not complete. */
+  readonly degraded: number;
+}
+
+export class Follower {
+  readonly #parts: FollowerParts;
+  readonly #wakeup = new Wakeup();
+  readonly #stop = new AbortController();
+  #state: FollowerState = { kind: 'starting' };
+  #sourceState: SourceState = { state: 'starting', since: Date.now(), detail: null };
+  #position: Position;
+  #intake: Intake | null = null;
+  #intakeDone = false;
+  #intakeFailure: unknown = null;
+  #frozen = false;
+  #idle = true;
+  #barrier: Barrier | null = null;
+  #totals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
+  #waiters: (() => void)[] = [];
+
+  constructor(parts: FollowerParts, position: Position) {
+    this.#parts = parts;
+    this.#position = position;
+  }
+
+  get state(): FollowerState {
+    return this.#state;
+  }
+
+  get sourceState(): SourceState {
+    return this.#sourceState;
+  }
+
+  get totals(): FollowerTotals {
+    return this.#totals;
+  }
+
+  get position(): Position {
+    return this.#position;
+  }
+
+  /** The next offset to read, for every partition read so far in this run. */
+  get consumed(): OffsetMap {
+    return this.#intake?.consumed ?? new Map();
+  }
+
+  held(): ReturnType<TransactionAssembler['held']> {
+    return this.#parts.assembler.held();
+  }
+
+  /**
+   * Runs until `stop` is called, the log ends (a recording), or an error. The log is read from
+   * the position given to the constructor.
+   */
+  async run(): Promise<void> {
+    const { source, database, limits } = this.#parts;
+    const stream = await source.open(this.#position.offsets, {
+      budgetBytes: limits.budgetBytes,
+      group: `understudy.${database.name}`,
+      signal: this.#stop.signal,
+      onState: (state) => {
+        this.#sourceState = state;
+      },
+    });
+    const credit = new MemoryCredit((bytes) => {
+      stream.released(bytes);
+    });
+    const intake = new Intake({
+      stream,
+      decode: (record) => {
+        const decoded = this.#parts.decode(record);
+        return decoded.kind === 'change' ? this.#parts.mask(decoded) : decoded;
+      },
+      sink: this.#parts.assembler,
+      credit,
+      onChunk: () => {
+        this.#wakeup.notify();
+        this.#changed();
+      },
+    });
+    this.#intake = intake;
+    this.#state = { kind: 'following' };
+    const reading = intake.run().then(
+      () => {
+        this.#intakeDone = true;
+        this.#wakeup.notify();
+      },
+      (error: unknown) => {
+        this.#intakeDone = true;
+        this.#intakeFailure = error;
+        this.#wakeup.notify();
+      },
+    );
+    try {
+      await this.#applyLoop(credit, (offsets) => stream.commit(offsets));
+    } finally {
+      this.#stop.abort(new UnderstudyError('INTERRUPTED', 'the follower stopped'));
+      await stream[Symbol.asyncDispose]();
+      await reading;
+      this.#state = { kind: 'stopped' };
+      this.#changed();
+    }
+  }
+
+  /** Ends `run` after the batch in flight. */
+  stop(): void {
+    this.#stop.abort(new UnderstudyError('INTERRUPTED', 'the follower was stopped'));
+    this.#wakeup.notify();
+  }
+
+  /** Stops applying, goes on reading. Resolves when no apply is in flight. */
+  async freeze(): Promise<void> {
+    this.#frozen = true;
+    this.#wakeup.notify();
+    await this.until(() => this.#idle || this.#state.kind === 'stopped');
+  }
+
+  resume(): void {
+    this.#frozen = false;
+    this.#wakeup.notify();
+  }
+
+  /**
+   * Lets a frozen follower go on to a barrier: changes for which `plan.visible` holds are applied,
+   * the others wait; when the log was read to `plan.ends`, the base snapshot is opened, and only
+   * then the waiting changes are applied, in log order.
+   */
+  runToBarrier(plan: BarrierPlan): Promise<BarrierOutcome<TableReader>> {
+    if (this.#barrier !== null) {
+      throw new UnderstudyError('INTERNAL', 'a barrier is already armed');
+    }
+    const barrier = new Barrier(plan);
+    this.#barrier = barrier;
+    this.resume();
+    return barrier.reached as Promise<BarrierOutcome<TableReader>>;
+  }
+
+  /** True when everything before `ends` was read and nothing complete is left to apply. */
+  caughtUp(ends: OffsetMap, starts: OffsetMap): boolean {
+    return this.#idle && this.#barrier === null && this.#readTo(ends, starts);
+  }
+
+  /** Waits until `condition` holds; it is tested again after every chunk and batch. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      if (this.#state.kind === 'stopped') return;
+      await new Promise<void>((resolve) => {
+        this.#waiters.push(resolve);
+      });
+    }
+  }
+
+  #changed(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  #readTo(ends: OffsetMap, starts: OffsetMap): boolean {
+    for (const [partition, end] of ends) {
+      const next =
+        this.consumed.get(partition) ??
+        this.#position.offsets.get(partition) ??
+        starts.get(partition) ??
+        0n;
+      if (next < end) return false;
+    }
+    return true;
+  }
+
+  async #applyLoop(
+    credit: MemoryCredit,
+    commit: (offsets: OffsetMap) => Promise<void>,
+  ): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      if (this.#frozen) {
+        this.#state = { kind: 'frozen' };
+        this.#setIdle();
+        await this.#wakeup.wait(250);
+        continue;
+      }
+      this.#state = { kind: 'following' };
+      this.#idle = false;
+      const worked = await this.#applyNext(credit, commit);
+      if (worked) {
+        this.#changed();
+        continue;
+      }
+      if (await this.#settleBarrier(credit, commit)) continue;
+      this.#setIdle();
+      if (this.#intakeDone) {
+        if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
+        this.#barrier?.fail(new UnderstudyError('PIN_FAILED', 'the log ended before the barrier'));
+        return;
+      }
+      if (credit.heldBytes > this.#parts.limits.budgetBytes / 2) credit.lend();
+      await this.#wakeup.wait(250);
+    }
+  }
+
+  #setIdle(): void {
+    if (this.#idle) return;
+    this.#idle = true;
+    this.#changed();
+  }
+
+  /** Applies one batch of what is ready. False if nothing was. */
+  async #applyNext(
+    credit: MemoryCredit,
+    commit: (offsets: OffsetMap) => Promise<void>,
+  ): Promise<boolean> {
+    const { assembler, limits } = this.#parts;
+    const releases: Release[] = [];
+    let events = 0;
+    let bytes = 0;
+    while (events < limits.batchEvents && bytes < limits.batchBytes) {
+      const release = assembler.take();
+      if (release === undefined) break;
+      releases.push(release);
+      events += release.changes.length;
+      bytes += release.bytes;
+      if (!release.complete) this.#noteDegraded(release);
+    }
+    if (releases.length === 0) return false;
+    const now = this.#barrier?.admit(releases) ?? { releases, holdPosition: false };
+    await this.#applyReleases(now.releases, now.holdPosition);
+    credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
+    await commit(this.#position.offsets);
+    return true;
+  }
+
+  #noteDegraded(release: Release): void {
+    this.#totals.degraded += 1;
+    this.#parts.logger.warn('a source transaction was released incomplete', {
+      database: this.#parts.database.name,
+      transaction: release.transactionId,
+      events: release.changes.length,
+    });
+  }
+
+  async #applyReleases(releases: readonly Release[], holdPosition: boolean): Promise<void> {
+    const builder = this.#parts.builder(this.#position);
+    for (const release of releases) builder.add(release);
+    const built = builder.build();
+    const batch = holdPosition ? { ...built, position: this.#position } : built;
+    if (batch.steps.length === 0 && samePosition(batch.position, this.#position)) return;
+    const outcome = await this.#withRetry(() =>
+      this.#parts.database.apply(this.#parts.fence, batch),
+    );
+    this.#position = batch.position;
+    this.#totals.events += batch.events;
+    this.#totals.transactions += batch.transactions;
+    this.#totals.rows += outcome.rows + outcome.owned;
+  }
+
+  /** Opens the base and lets the deferred changes in, once the log was read to the barrier. */
+  async #settleBarrier(
+    credit: MemoryCredit,
+    commit: (offsets: OffsetMap) => Promise<void>,
+  ): Promise<boolean> {
+    const barrier = this.#barrier;
+    if (barrier === null || !this.#readTo(barrier.plan.ends, barrier.plan.starts)) return false;
+    const held = [...this.#parts.assembler.heldChanges()];
+    try {
+      const base = await this.#parts.database.openBaseSnapshot();
+      barrier.reach(base, held);
+    } catch (error) {
+      barrier.fail(error);
+    }
+    this.#barrier = null;
+    const deferred = barrier.deferred;
+    if (deferred.length > 0) {
+      await this.#applyReleases(deferred, false);
+      credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));
+      await commit(this.#position.offsets);
+    }
+    return true;
+  }
+
+  /** Retries what can pass by itself: a candidate's lock, a server that restarts. */
+  async #withRetry<T>(act: () => Promise<T>): Promise<T> {
+    const started = Date.now();
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await act();
+      } catch (error) {
+        if (!isUnderstudyError(error, 'APPLY_BLOCKED', 'SHADOW_UNREACHABLE')) throw error;
+        if (Date.now() - started > this.#parts.limits.giveUpAfterMs) throw error;
+        this.#state = { kind: 'retrying', reason: error.code, sinceMs: started };
+        if (attempt % 10 === 0) {
+          this.#parts.logger.warn('cannot write, trying again', {
+            database: this.#parts.database.name,
+            error,
+            attempt,
+          });
+        }
+        this.#changed();
+        await sleep(backoffMs(attempt, 50, 2_000), this.#stop.signal);
+      }
+    }
+  }
+}
+
+function samePosition(a: Position, b: Position): boolean {
+  if (a.offsets.size !== b.offsets.size) return false;
+  for (const [partition, offset] of a.offsets)
+    if (b.offsets.get(partition) !== offset) return false;
+  return true;
+}

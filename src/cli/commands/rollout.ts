@@ -1,0 +1,247 @@
+import type { Command } from 'commander';
+import type { TableId } from '../../change/table-id.ts';
+import type { RolloutRow } from '../../dialect/dialect.ts';
+import { UnderstudyError } from '../../errors/understudy-error.ts';
+import { findRollout } from '../../rollout/lifecycle.ts';
+import { parseDuration, rolloutNames } from '../../rollout/names.ts';
+import type { RuntimeContext } from '../../runtime/context.ts';
+import { readDiff, type RolloutDiff } from '../../runtime/diff.ts';
+import { perform } from '../../runtime/requests.ts';
+import { describeOffsets } from '../../runtime/materialize.ts';
+import type { Register } from '../register.ts';
+import { printJson, withContext, type GlobalOptions } from '../session.ts';
+import { renderTable } from '../terminal.ts';
+
+export function addRolloutCommands(program: Command, register: Register): void {
+  const rollout = program
+    .command('rollout')
+    .description('writable copies of the trunk that go on following production');
+  addCreate(rollout, register);
+  addList(rollout, register);
+  addGet(rollout, register);
+  addDiff(rollout, register);
+  addReset(rollout, register);
+  addDelete(rollout, register);
+}
+
+interface CreateOptions extends GlobalOptions {
+  readonly ttl?: string;
+}
+
+function addCreate(rollout: Command, register: Register): void {
+  const command = rollout
+    .command('create <name>')
+    .description('clone the trunk, install capture, let the candidate in')
+    .option('--ttl <duration>', 'delete it after 30m, 12h, 7d …')
+    .addHelpText('after', '\nExample:\n  $ understudy rollout create new-checkout --ttl 7d');
+  register<CreateOptions>(command, async (session, options, [name = '']) => {
+    const outcome = await withContext(session, async (context) => {
+      rolloutNames(context.config.trunk.name, name);
+      const row = (await perform(context, {
+        kind: 'rollout-create',
+        database: context.config.trunk.name,
+        args: {
+          name,
+          expiresAt:
+            options.ttl === undefined
+              ? null
+              : new Date(Date.now() + parseDuration(options.ttl)).toISOString(),
+        },
+        timeoutMs: 3_600_000,
+        signal: session.terminal.signal,
+      })) as RolloutRow;
+      return describeRollout(context, row.name);
+    });
+    if (options.json) printJson(session, outcome);
+    else {
+      session.terminal.out(
+        `Rollout ${outcome.name} follows production in database ${outcome.database}.\n` +
+          `The candidate connects to ${outcome.url}\n`,
+      );
+    }
+    return 0;
+  });
+}
+
+function addList(rollout: Command, register: Register): void {
+  const command = rollout.command('list').description('all rollouts');
+  register<GlobalOptions>(command, async (session, options) => {
+    const rows = await withContext(session, async (context) => {
+      const control = await context.existingControl();
+      return (await control?.rollouts()) ?? [];
+    });
+    if (options.json) printJson(session, rows);
+    else if (rows.length === 0) session.terminal.out('There is no rollout.\n');
+    else {
+      session.terminal.out(
+        renderTable(
+          ['NAME', 'STATE', 'DATABASE', 'CREATED', 'EXPIRES'],
+          rows.map((row) => [
+            row.name,
+            row.state,
+            row.database,
+            String(row.createdAt),
+            row.expiresAt === null ? null : String(row.expiresAt),
+          ]),
+        ),
+      );
+    }
+    return 0;
+  });
+}
+
+function addGet(rollout: Command, register: Register): void {
+  const command = rollout.command('get <name>').description('one rollout, with its address');
+  register<GlobalOptions>(command, async (session, options, [name = '']) => {
+    const found = await withContext(session, (context) => describeRollout(context, name));
+    if (options.json) printJson(session, found);
+    else {
+      for (const [key, value] of Object.entries(found)) {
+        if (typeof value === 'string') session.terminal.out(`${key.padEnd(10)} ${value}\n`);
+      }
+    }
+    return 0;
+  });
+}
+
+interface DiffOptions extends GlobalOptions {
+  readonly table?: string;
+  readonly limit: string;
+  readonly showValues: boolean;
+}
+
+function addDiff(rollout: Command, register: Register): void {
+  const command = rollout
+    .command('diff <name>')
+    .description('rows where the candidate’s image differs from production’s')
+    .option('--table <schema.table>', 'only this table')
+    .option('--limit <n>', 'rows listed per table', '100')
+    .option('--show-values', 'print column values, not only names', false)
+    .addHelpText('after', '\nExample:\n  $ understudy rollout diff new-checkout --show-values');
+  register<DiffOptions>(command, async (session, options, [name = '']) => {
+    const diff = await withContext(session, async (context) =>
+      readDiff(context, name, {
+        limit: parseCount(options.limit),
+        showValues: options.showValues,
+        ...(options.table === undefined ? {} : { table: parseTable(options.table) }),
+      }),
+    );
+    if (options.json) printJson(session, diff);
+    else session.terminal.out(renderDiff(diff));
+    return 0;
+  });
+}
+
+function renderDiff(diff: RolloutDiff): string {
+  if (diff.tables.length === 0) return 'The candidate’s image equals production’s.\n';
+  const counts = renderTable(
+    ['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'SAME AGAIN'],
+    diff.tables.map((t) => [t.table, t.inserted, t.updated, t.deleted, t.equal]),
+  );
+  const rows = diff.rows.map((row) => {
+    const columns = row.columns.map((column) =>
+      'production' in column
+        ? `${column.name}: ${column.production ?? 'NULL'} → ${column.candidate ?? 'NULL'}`
+        : column.name,
+    );
+    return `${row.kind.padEnd(6)} ${row.table} (${row.key.join(', ')})  ${columns.join(', ')}`;
+  });
+  const cut = diff.truncated ? ['… more rows than --limit'] : [];
+  return `${counts}\n${[...rows, ...cut].join('\n')}\n`;
+}
+
+interface ResetOptions extends GlobalOptions {
+  readonly table?: string;
+  readonly key?: readonly string[];
+}
+
+function addReset(rollout: Command, register: Register): void {
+  const command = rollout
+    .command('reset <name>')
+    .description('put the candidate’s rows back to production’s')
+    .option('--table <schema.table>', 'only this table')
+    .option('--key <value...>', 'only this row: its key columns’ values in order')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ understudy rollout reset new-checkout --table public.orders --key 17',
+    );
+  register<ResetOptions>(command, async (session, options, [name = '']) => {
+    if (options.key !== undefined && options.table === undefined) {
+      throw new UnderstudyError('USAGE', '--key needs --table');
+    }
+    const outcome = await withContext(session, async (context) => {
+      const row = await existingRollout(context, name);
+      return (await perform(context, {
+        kind: 'reset',
+        database: row.database,
+        args: {
+          table: options.table === undefined ? null : parseTable(options.table),
+          key: options.key ?? null,
+        },
+        timeoutMs: 3_600_000,
+        signal: session.terminal.signal,
+      })) as { rows: number };
+    });
+    if (options.json) printJson(session, outcome);
+    else session.terminal.out(`${outcome.rows} rows were put back.\n`);
+    return 0;
+  });
+}
+
+function addDelete(rollout: Command, register: Register): void {
+  const command = rollout.command('delete <name>').description('drop its database and role');
+  register<GlobalOptions>(command, async (session, options, [name = '']) => {
+    await withContext(session, async (context) => {
+      const row = await existingRollout(context, name);
+      await perform(context, {
+        kind: 'rollout-delete',
+        database: row.database,
+        args: { name },
+        timeoutMs: 600_000,
+        signal: session.terminal.signal,
+      });
+    });
+    if (options.json) printJson(session, { name, deleted: true });
+    else session.terminal.out(`Rollout ${name} is gone.\n`);
+    return 0;
+  });
+}
+
+async function existingRollout(context: RuntimeContext, name: string): Promise<RolloutRow> {
+  const control = await context.existingControl();
+  if (control === null) {
+    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `there is no rollout '${name}'`);
+  }
+  return findRollout(control, name);
+}
+
+/** The row with the position its database has reached. */
+async function describeRollout(
+  context: RuntimeContext,
+  name: string,
+): Promise<RolloutRow & { readonly position: Record<string, string> | null }> {
+  const row = await existingRollout(context, name);
+  const database = await context.server.open(row.database);
+  if (database === null) return { ...row, position: null };
+  try {
+    return { ...row, position: describeOffsets((await database.progress()).position.offsets) };
+  } finally {
+    await database[Symbol.asyncDispose]();
+  }
+}
+
+function parseTable(text: string): TableId {
+  const dot = text.indexOf('.');
+  if (dot <= 0 || dot === text.length - 1) {
+    throw new UnderstudyError('USAGE', `'${text}' is no table like public.orders`);
+  }
+  return { schema: text.slice(0, dot), name: text.slice(dot + 1) };
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) {
+    throw new UnderstudyError('USAGE', `'${text}' is no positive whole number`);
+  }
+  return count;
+}

@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { readStatus, type DatabaseStatus } from '../../runtime/status.ts';
+import type { Register } from '../register.ts';
+import { printJson, withContext, type GlobalOptions } from '../session.ts';
+import { humanDuration, renderTable } from '../terminal.ts';
+
+export function addStatusCommand(program: Command, register: Register): void {
+  const command = program
+    .command('status')
+    .description('what the trunk and every rollout have reached, and by which guarantee')
+    .addHelpText('after', '\nExample:\n  $ understudy status --json');
+  register<GlobalOptions>(command, async (session, options) => {
+    const report = await withContext(session, readStatus);
+    if (options.json) {
+      printJson(session, report);
+      return 0;
+    }
+    const { terminal } = session;
+    if (report.databases.length === 0) terminal.out('There is no trunk yet.\n');
+    else terminal.out(renderTable(HEAD, report.databases.map(row)));
+    for (const database of report.databases) {
+      if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
+    }
+    if (report.logError !== null) terminal.err(`understudy: ${report.logError}\n`);
+    return report.logError === null ? 0 : 4;
+  });
+}
+
+const HEAD = [
+  'NAME',
+  'KIND',
+  'STATE',
+  'RECORDS BEHIND',
+  'EVENT LAG',
+  'OLDEST TX',
+  'GUARANTEE',
+  'PARKED',
+  'DEAD',
+];
+
+function row(status: DatabaseStatus): readonly (string | number | null)[] {
+  const { offsets, eventTimeMs, oldestTransactionMs } = status.lag;
+  return [
+    status.name,
+    status.kind,
+    status.state,
+    offsets,
+    eventTimeMs === null ? null : humanDuration(eventTimeMs),
+    oldestTransactionMs === null ? null : humanDuration(oldestTransactionMs),
+    status.guarantee,
+    status.parked,
+    status.deadLetters,
+  ];
+}

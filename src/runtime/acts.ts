@@ -1,0 +1,80 @@
+/**
+ * What can be asked of whoever holds a database. Arguments and outcomes are JSON: they cross
+ * processes in the control database.
+ */
+import { z } from 'zod';
+import type { RequestKind } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
+import { driftCheckAct } from './drift-act.ts';
+import type { Stage } from './stage.ts';
+
+/** Carries a request out. Acts that close the stage say so by having closed it. */
+export type Act = (stage: Stage, args: unknown) => Promise<unknown>;
+
+export const ACTS: Readonly<Record<RequestKind, Act>> = {
+  'rollout-create': rolloutCreate,
+  'rollout-delete': rolloutDelete,
+  reset,
+  'drift-check': driftCheckAct,
+};
+
+async function partsOf(stage: Stage): Promise<RolloutParts> {
+  const { context } = stage;
+  return { server: context.server, control: await context.control(), actor: context.holder };
+}
+
+const createArgs = z.strictObject({ name: z.string(), expiresAt: z.iso.datetime().nullable() });
+
+/** Closes the stage: the trunk must have no session while it is cloned. */
+async function rolloutCreate(stage: Stage, args: unknown): Promise<unknown> {
+  const { name, expiresAt } = parseArgs(createArgs, args);
+  const parts = await partsOf(stage);
+  const trunk = stage.database.name;
+  if ((await parts.control.rollout(name))?.state === 'following') {
+    throw new UnderstudyError('ROLLOUT_EXISTS', `there is a rollout '${name}' already`);
+  }
+  await stage.close();
+  return createRollout(parts, {
+    trunk,
+    name,
+    expiresAt: expiresAt === null ? null : new Date(expiresAt),
+  });
+}
+
+const deleteArgs = z.strictObject({ name: z.string() });
+
+/** Closes the stage. */
+async function rolloutDelete(stage: Stage, args: unknown): Promise<unknown> {
+  const { name } = parseArgs(deleteArgs, args);
+  const parts = await partsOf(stage);
+  await stage.close();
+  await deleteRollout(parts, name);
+  return { name };
+}
+
+const resetArgs = z.strictObject({
+  table: z.strictObject({ schema: z.string(), name: z.string() }).nullable(),
+  key: z.array(z.string()).nullable(),
+});
+
+async function reset(stage: Stage, args: unknown): Promise<unknown> {
+  const { table, key } = parseArgs(resetArgs, args);
+  const rows = await stage.whileFrozen(() =>
+    stage.database.resetOverlay(stage.holder.fence, {
+      ...(table === null ? {} : { table }),
+      ...(key === null ? {} : { key }),
+    }),
+  );
+  const control = await stage.context.control();
+  await control.audit(stage.context.holder, 'rollout reset', stage.database.name, { rows });
+  return { rows };
+}
+
+function parseArgs<T>(schema: z.ZodType<T>, args: unknown): T {
+  const parsed = schema.safeParse(args);
+  if (parsed.success) return parsed.data;
+  throw new UnderstudyError('USAGE', 'the request is malformed', {
+    detail: parsed.error.issues.map((issue) => issue.message).join('; '),
+  });
+}

@@ -1,0 +1,158 @@
+/**
+ * The composition root: opens what the configuration names. Everything is opened late and
+ * closed with the context; nothing here decides.
+ */
+import os from 'node:os';
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/schema.ts';
+import { tableFilter } from '../config/table-filter.ts';
+import type { TableId } from '../change/table-id.ts';
+import type {
+  ControlStore,
+  Dialect,
+  ProductionDatabase,
+  ShadowServer,
+} from '../dialect/dialect.ts';
+import { dialectFor } from '../dialect/registry.ts';
+import { ensureEmbeddedServer } from '../dialect/embedded.ts';
+import type { Logger } from '../observability/logger.ts';
+import { assertIsolated, type IsolationEvidence } from '../guard/isolation.ts';
+import type { ChangeSource } from '../source/change-source.ts';
+import { ConnectClient } from '../source/connect/connect-client.ts';
+import { openConfiguredSource } from './sources.ts';
+
+export class RuntimeContext implements AsyncDisposable {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly dialect: Dialect;
+  readonly server: ShadowServer;
+  /** Names this process in fences, requests and the audit log. */
+  readonly holder: string;
+  readonly connect: ConnectClient | null;
+  readonly includes: (table: TableId) => boolean;
+  #production: Promise<ProductionDatabase> | null = null;
+  #isolation: Promise<IsolationEvidence> | null = null;
+  #control: Promise<ControlStore | null> | null = null;
+  readonly #close: () => Promise<void>;
+
+  private constructor(parts: {
+    config: Config;
+    logger: Logger;
+    dialect: Dialect;
+    server: ShadowServer;
+    close: () => Promise<void>;
+  }) {
+    this.config = parts.config;
+    this.logger = parts.logger;
+    this.dialect = parts.dialect;
+    this.server = parts.server;
+    this.#close = parts.close;
+    this.holder = `${os.hostname()}/${process.pid}/${randomBytes(4).toString('hex')}`;
+    this.includes = tableFilter(parts.config.tables);
+    const connect = parts.config.source.connect;
+    this.connect = connect === undefined ? null : new ConnectClient(connect);
+  }
+
+  /**
+   * Connects to the shadow server.
+   * Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, SCHEMA_TOO_NEW.
+   */
+  static async open(
+    config: Config,
+    logger: Logger,
+    options: { readonly keepEmbedded?: boolean } = {},
+  ): Promise<RuntimeContext> {
+    const shadow = await shadowAddress(config, options.keepEmbedded ?? false);
+    try {
+      const dialect = dialectFor(shadow.url);
+      const server = await dialect.connectShadow(shadow.url);
+      return new RuntimeContext({
+        config,
+        logger,
+        dialect,
+        server,
+        close: async () => {
+          await server[Symbol.asyncDispose]();
+          await shadow.release();
+        },
+      });
+    } catch (error) {
+      await shadow.release();
+      throw error;
+    }
+  }
+
+  /** Production, or null where none is configured. One connection set for the whole process. */
+  async production(): Promise<ProductionDatabase | null> {
+    const url = this.config.production?.url;
+    if (url === undefined) return null;
+    this.#production ??= dialectFor(url.reveal()).connectProduction(url.reveal(), this.includes);
+    try {
+      return await this.#production;
+    } catch (error) {
+      this.#production = null;
+      throw error;
+    }
+  }
+
+  /** The control database, made if need be: the isolation guard runs first. */
+  async control(): Promise<ControlStore> {
+    await this.assertIsolated();
+    const found = await this.existingControl();
+    if (found !== null) return found;
+    const made = this.server.control({ create: true });
+    this.#control = made;
+    return made;
+  }
+
+  /** The control database if there is one: for commands that only read. */
+  async existingControl(): Promise<ControlStore | null> {
+    this.#control ??= this.server.control({ create: false });
+    return this.#control;
+  }
+
+  openSource(): Promise<ChangeSource> {
+    return openConfiguredSource(this.config, this.includes, this.logger);
+  }
+
+  /** The isolation guard; runs once per process, before the first write. */
+  assertIsolated(): Promise<IsolationEvidence> {
+    this.#isolation ??= this.#checkIsolation();
+    return this.#isolation;
+  }
+
+  async #checkIsolation(): Promise<IsolationEvidence> {
+    const evidence = await assertIsolated({
+      shadow: this.server,
+      production: await this.production(),
+      connector: this.connect === null ? null : await this.connect.target(),
+      restoredBackup: this.config.shadow !== 'embedded' && this.config.shadow.restoredBackup,
+    });
+    if (evidence === 'none' && this.config.source.recording === undefined) {
+      this.logger.warn(
+        'neither production nor Kafka Connect is configured: isolation rests on the marker alone',
+      );
+    }
+    return evidence;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#production !== null) {
+      const production = await this.#production.catch(() => null);
+      await production?.[Symbol.asyncDispose]();
+    }
+    const control = await this.#control?.catch(() => null);
+    await control?.[Symbol.asyncDispose]();
+    await this.#close();
+  }
+}
+
+async function shadowAddress(
+  config: Config,
+  keep: boolean,
+): Promise<{ readonly url: string; release(): Promise<void> }> {
+  if (config.shadow !== 'embedded') {
+    return { url: config.shadow.url.reveal(), release: () => Promise.resolve() };
+  }
+  return ensureEmbeddedServer({ directory: config.directory, keep });
+}

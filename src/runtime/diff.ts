@@ -1,0 +1,102 @@
+/** What the candidate changed against production's image, read from one rollout. */
+import { tableName, type TableId } from '../change/table-id.ts';
+import type { OverlayCount, OverlayRow } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { findRollout } from '../rollout/lifecycle.ts';
+import type { RuntimeContext } from './context.ts';
+
+export interface RolloutDiff {
+  readonly name: string;
+  readonly tables: readonly {
+    readonly table: string;
+    readonly inserted: number;
+    readonly updated: number;
+    readonly deleted: number;
+    /** Owned rows whose image equals production's again. */
+    readonly equal: number;
+  }[];
+  readonly rows: readonly DiffRow[];
+  /** Some table has more rows than were listed. */
+  readonly truncated: boolean;
+}
+
+export interface DiffRow {
+  readonly table: string;
+  readonly key: readonly string[];
+  readonly kind: 'insert' | 'update' | 'delete';
+  readonly columns: readonly (
+    | { readonly name: string }
+    | {
+        readonly name: string;
+        readonly production: string | null;
+        readonly candidate: string | null;
+      }
+  )[];
+}
+
+export interface DiffOptions {
+  readonly table?: TableId;
+  /** Rows listed per table. */
+  readonly limit: number;
+  /** Only then do column values appear; keys always do. */
+  readonly showValues: boolean;
+}
+
+/** Reads the overlay; takes no fence. Errors: ROLLOUT_NOT_FOUND. */
+export async function readDiff(
+  context: RuntimeContext,
+  name: string,
+  options: DiffOptions,
+): Promise<RolloutDiff> {
+  const control = await context.existingControl();
+  if (control === null) {
+    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `there is no rollout '${name}'`);
+  }
+  const row = await findRollout(control, name);
+  const database = await context.server.open(row.database);
+  if (database === null) {
+    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
+  }
+  try {
+    const counts = await database.overlayCounts();
+    const rows = await database.overlayRows(
+      options.limit,
+      options.table === undefined ? undefined : { table: options.table },
+    );
+    return assemble(name, counts, rows, options);
+  } finally {
+    await database[Symbol.asyncDispose]();
+  }
+}
+
+function assemble(
+  name: string,
+  counts: readonly OverlayCount[],
+  rows: readonly OverlayRow[],
+  options: DiffOptions,
+): RolloutDiff {
+  const chosen = counts
+    .map(({ table, inserted, updated, deleted, equal }) => ({
+      table: tableName(table),
+      inserted,
+      updated,
+      deleted,
+      equal,
+    }))
+    .filter((count) => options.table === undefined || count.table === tableName(options.table))
+    .filter((count) => count.inserted + count.updated + count.deleted + count.equal > 0);
+  const total = chosen.reduce((sum, c) => sum + c.inserted + c.updated + c.deleted, 0);
+  return {
+    name,
+    tables: chosen,
+    rows: rows.map((item) => ({
+      table: tableName(item.table),
+      key: item.key,
+      kind: item.kind,
+      columns: item.columns.map(({ column, production, candidate }) =>
+        options.showValues ? { name: column, production, candidate } : { name: column },
+      ),
+    })),
+    truncated: rows.length < total,
+  };
+}

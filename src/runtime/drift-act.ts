@@ -1,0 +1,147 @@
+/** Drift checks on a database that this process holds. */
+import { z } from 'zod';
+import type { Follower } from '../apply/follower.ts';
+import { tableName } from '../change/table-id.ts';
+import type { ShadowDatabase } from '../dialect/dialect.ts';
+import {
+  driftCheck,
+  driftCheckManifest,
+  type CheckOptions,
+  type CheckPhase,
+} from '../drift/check.ts';
+import { DEFAULT_TIMING } from '../drift/barrier.ts';
+import { DEFAULT_LIMITS, type CompareProgress } from '../drift/compare.ts';
+import type { FollowerControl } from '../drift/follower-control.ts';
+import { parseManifest } from '../drift/manifest.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { buildDivergence, type Divergence } from '../report/divergence.ts';
+import type { DriftReport } from '../report/drift-report.ts';
+import { dialectFor } from '../dialect/registry.ts';
+import { openCommittedOffsets } from './sources.ts';
+import type { Stage } from './stage.ts';
+
+export const driftArgs = z.strictObject({
+  /** Text of a manifest; null compares with production itself. */
+  manifest: z.string().nullable(),
+  showValues: z.boolean(),
+  /** Rows listed per table. */
+  listedRows: z.int().min(1),
+  leafRows: z.int().min(1),
+  /** How long the connector may take to reach the marker. */
+  timeoutMs: z.int().min(1),
+});
+
+export type DriftArgs = z.infer<typeof driftArgs>;
+
+export const DEFAULT_DRIFT_ARGS: DriftArgs = {
+  manifest: null,
+  showValues: false,
+  listedRows: DEFAULT_LIMITS.listedRows,
+  leafRows: DEFAULT_LIMITS.leafRows,
+  timeoutMs: DEFAULT_TIMING.timeoutMs,
+};
+
+export interface DriftWatcher {
+  readonly onPhase?: (phase: CheckPhase) => void;
+  readonly onProgress?: (progress: CompareProgress) => void;
+}
+
+/** The act behind `drift check`: its outcome is the report. */
+export async function driftCheckAct(stage: Stage, args: unknown): Promise<unknown> {
+  const parsed = driftArgs.safeParse(args);
+  if (!parsed.success) throw new UnderstudyError('USAGE', 'the drift request is malformed');
+  return checkDrift(stage, parsed.data, {});
+}
+
+/** Checks, stores the run in the control database, returns the report. */
+export async function checkDrift(
+  stage: Stage,
+  args: DriftArgs,
+  watcher: DriftWatcher,
+): Promise<DriftReport> {
+  const report = await check(stage, args, watcher);
+  const control = await stage.context.control();
+  await control.saveDriftRun({
+    database: stage.database.name,
+    verdict: report.verdict,
+    report,
+  });
+  return report;
+}
+
+async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Promise<DriftReport> {
+  const { context, database } = stage;
+  // Frozen from its first moment if it was not running: a manifest's point may lie just ahead.
+  const { follower, source } = await stage.running({ frozen: true });
+  const options: CheckOptions = {
+    subject: { kind: database.marker.kind, name: database.marker.name, database: database.name },
+    include: context.includes,
+    strictSchema: database.marker.kind === 'trunk',
+    showValues: args.showValues,
+    limits: { ...DEFAULT_LIMITS, listedRows: args.listedRows, leafRows: args.leafRows },
+    timing: { ...DEFAULT_TIMING, timeoutMs: args.timeoutMs },
+    signal: stage.holder.lost,
+    ...watcher,
+  };
+  const parts = {
+    follower: controlOf(stage, follower),
+    source,
+    divergence: () => readDivergence(database, args),
+  };
+  if (args.manifest !== null) {
+    const manifest = parseManifest(args.manifest);
+    return driftCheckManifest(
+      { ...parts, manifest, snapshotView: (text) => sourceDialect(stage).snapshotView(text) },
+      options,
+    );
+  }
+  const production = await context.production();
+  if (production === null) {
+    follower.resume();
+    throw new UnderstudyError('CONFIG_INVALID', 'a drift check needs production.url or a manifest');
+  }
+  await using offsets = await openCommittedOffsets(context.config);
+  return await driftCheck({ ...parts, production, offsets: offsets.reader }, options);
+}
+
+/** The dialect of the source, whose snapshots a manifest holds. */
+function sourceDialect(stage: Stage): ReturnType<typeof dialectFor> {
+  return dialectFor(`${stage.context.config.source.connector}://`);
+}
+
+function controlOf(stage: Stage, follower: Follower): FollowerControl {
+  return {
+    freeze: () => follower.freeze(),
+    progress: async () => {
+      const { position, unproven, unprovenEvicted } = await stage.database.progress();
+      return { position, unproven, unprovenEvicted };
+    },
+    prove: (txIds) => stage.database.proveVisible(stage.holder.fence, txIds),
+    runToBarrier: (run) => follower.runToBarrier(run),
+    resume: () => {
+      follower.resume();
+    },
+  };
+}
+
+/** What the candidate did; null for the trunk. */
+export async function readDivergence(
+  database: ShadowDatabase,
+  options: { readonly showValues: boolean; readonly listedRows: number },
+): Promise<Divergence | null> {
+  if (database.marker.kind === 'trunk') return null;
+  const [counts, rows, catalogue] = [
+    await database.overlayCounts(),
+    await database.overlayRows(options.listedRows),
+    await database.catalogue(),
+  ];
+  return buildDivergence({
+    tables: counts.map((count) => ({ ...count, table: tableName(count.table) })),
+    rows: rows.map((row) => ({
+      ...row,
+      table: tableName(row.table),
+      keyColumns: catalogue.get(tableName(row.table))?.key ?? [],
+    })),
+    showValues: options.showValues,
+  });
+}

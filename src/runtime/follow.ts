@@ -1,0 +1,85 @@
+import { Follower } from '../apply/follower.ts';
+import type { TableId } from '../change/table-id.ts';
+import type { Config } from '../config/schema.ts';
+import { createDecoder } from '../decode/decoder.ts';
+import type { HolderNote } from '../dialect/dialect.ts';
+import { identityMasker } from '../mask/masker.ts';
+import type { Logger } from '../observability/logger.ts';
+import { TransactionAssembler } from '../order/assembler.ts';
+import { BatchBuilder } from '../order/batch-builder.ts';
+import type { ChangeSource } from '../source/change-source.ts';
+import type { Holder } from './holder.ts';
+
+/** Builds the follower of a database that this process holds: the whole way of the data. */
+export async function createFollower(parts: {
+  readonly config: Config;
+  readonly holder: Holder;
+  readonly source: ChangeSource;
+  readonly includes: (table: TableId) => boolean;
+  readonly logger: Logger;
+  /** How long a blocked or unreachable shadow is retried before giving up. */
+  readonly giveUpAfterMs: number;
+}): Promise<Follower> {
+  const { config, holder } = parts;
+  const [catalogue, progress] = await Promise.all([
+    holder.database.catalogue(),
+    holder.database.progress(),
+  ]);
+  const decoder = createDecoder({
+    connector: config.source.connector,
+    topicPrefix: config.source.topicPrefix,
+    modes: config.source.modes,
+    catalogue: () => catalogue,
+    include: parts.includes,
+  });
+  const assembler = new TransactionAssembler({
+    mode: config.consistency,
+    isSubscribed: (collection) => isSubscribed(collection, parts.includes),
+    stallLimitMs: config.apply.stallLimitSeconds * 1000,
+  });
+  const follower = new Follower(
+    {
+      database: holder.database,
+      fence: holder.fence,
+      source: parts.source,
+      decode: (record) => decoder.decode(record),
+      mask: (event) => identityMasker.mask(event),
+      assembler,
+      builder: (position) => new BatchBuilder({ catalogue, position }),
+      limits: {
+        batchEvents: config.apply.batchEvents,
+        batchBytes: config.apply.batchBytes,
+        budgetBytes: config.apply.budgetBytes,
+        giveUpAfterMs: parts.giveUpAfterMs,
+      },
+      logger: parts.logger,
+    },
+    progress.position,
+  );
+  holder.describe(() => noteOf(follower));
+  return follower;
+}
+
+/** Debezium names collections `schema.table`; message collections have names of their own. */
+function isSubscribed(collection: string, includes: (table: TableId) => boolean): boolean {
+  const dot = collection.indexOf('.');
+  if (dot < 0) return false;
+  return includes({ schema: collection.slice(0, dot), name: collection.slice(dot + 1) });
+}
+
+function noteOf(follower: Follower): HolderNote {
+  const held = follower.held();
+  const state = follower.state;
+  const source = follower.sourceState;
+  const text =
+    state.kind === 'retrying'
+      ? `retrying ${state.reason}`
+      : source.state === 'reconnecting'
+        ? 'reconnecting'
+        : state.kind;
+  return {
+    state: text,
+    oldestTransactionMs: held.oldestSinceMs === null ? null : Date.now() - held.oldestSinceMs,
+    degraded: follower.totals.degraded,
+  };
+}

@@ -1,0 +1,210 @@
+/** `understudy materialize --until-caught-up`: apply what is in the log now, then stop. */
+import type { OffsetMap } from '../change/position.ts';
+import type { ShadowDatabase } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { pollUntil } from '../util/wait.ts';
+import type { RuntimeContext } from './context.ts';
+import { Stage } from './stage.ts';
+import { ensureTrunk, type TrunkReport } from './trunk.ts';
+
+export interface MaterializeProgress {
+  readonly database: string;
+  /** Records read and to read, over all partitions. */
+  readonly done: number;
+  readonly total: number;
+  readonly events: number;
+}
+
+export interface MaterializeSummary {
+  readonly applied: {
+    readonly events: number;
+    readonly rows: number;
+    readonly transactions: number;
+  };
+  readonly position: Readonly<Record<string, string>>;
+  readonly parked: number;
+  readonly deadLetters: number;
+  /** Source transactions whose end is not in the log yet. */
+  readonly waiting: number;
+  /** Source transactions that were applied in parts. */
+  readonly degraded: number;
+  readonly notCarried: TrunkReport['notCarried'];
+}
+
+export interface MaterializeOptions {
+  readonly onProgress?: (progress: MaterializeProgress) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Brings trunk and rollouts to the log's end as it was at the start. */
+export async function materialize(
+  context: RuntimeContext,
+  options: MaterializeOptions,
+): Promise<MaterializeSummary> {
+  const trunk = await ensureTrunk(context);
+  const totals = { events: 0, rows: 0, transactions: 0 };
+  let waiting = 0;
+  let degraded = 0;
+  const add = (part: Caught): void => {
+    totals.events += part.events;
+    totals.rows += part.rows;
+    totals.transactions += part.transactions;
+    waiting += part.waiting;
+    degraded += part.degraded;
+  };
+  const first = await catchUp(context, trunk.database, options);
+  add(first);
+  const rollouts = (await (await context.existingControl())?.rollouts()) ?? [];
+  for (const row of rollouts) {
+    if (row.state !== 'following' && row.state !== 'failed') continue;
+    const database = await context.server.open(row.database);
+    if (database !== null) add(await catchUp(context, database, options));
+  }
+  return {
+    applied: totals,
+    position: first.position,
+    parked: first.parked,
+    deadLetters: first.deadLetters,
+    waiting,
+    degraded,
+    notCarried: trunk.report.notCarried,
+  };
+}
+
+interface Caught {
+  readonly events: number;
+  readonly rows: number;
+  readonly transactions: number;
+  readonly waiting: number;
+  readonly degraded: number;
+  readonly position: Readonly<Record<string, string>>;
+  readonly parked: number;
+  readonly deadLetters: number;
+}
+
+/** Owns `database` and closes it. */
+async function catchUp(
+  context: RuntimeContext,
+  database: ShadowDatabase,
+  options: MaterializeOptions,
+): Promise<Caught> {
+  const stage = await Stage.take(context, database, { giveUpAfterMs: 60_000 });
+  if (stage === null) {
+    try {
+      return await waitForHolder(context, database, options);
+    } finally {
+      await database[Symbol.asyncDispose]();
+    }
+  }
+  try {
+    return await followToEnd(stage, options);
+  } finally {
+    await stage.close();
+  }
+}
+
+async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<Caught> {
+  const { follower, source, done } = await stage.running();
+  const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
+  const begun = follower.position.offsets;
+  const report = (): void => {
+    options.onProgress?.({
+      database: stage.database.name,
+      ...countRecords(ends, starts, begun, follower.position.offsets),
+      events: follower.totals.events,
+    });
+  };
+  const ticking = setInterval(report, 200);
+  try {
+    const reached = follower.until(() => follower.caughtUp(ends, starts));
+    const aborted = whenAborted(options.signal);
+    await Promise.race([reached, done, aborted]);
+    // The follower's own error comes first; an ended recording is caught up.
+    if (follower.state.kind === 'stopped') await done;
+    stage.holder.throwIfLost();
+  } finally {
+    clearInterval(ticking);
+  }
+  report();
+  const held = follower.held();
+  const progress = await stage.database.progress();
+  return {
+    ...follower.totals,
+    waiting: held.transactions,
+    position: describeOffsets(progress.position.offsets),
+    parked: progress.parked,
+    deadLetters: progress.deadLetters,
+  };
+}
+
+/** Another process follows this database: it only has to get there. */
+async function waitForHolder(
+  context: RuntimeContext,
+  database: ShadowDatabase,
+  options: MaterializeOptions,
+): Promise<Caught> {
+  await using source = await context.openSource();
+  const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
+  const begun = (await database.progress()).position.offsets;
+  const reached = await pollUntil({
+    probe: async () => {
+      const progress = await database.progress();
+      const count = countRecords(ends, starts, begun, progress.position.offsets);
+      options.onProgress?.({ database: database.name, ...count, events: 0 });
+      return count.done >= count.total ? progress : undefined;
+    },
+    everyMs: 250,
+    timeoutMs: 3_600_000,
+    timeout: () =>
+      new UnderstudyError('REQUEST_TIMEOUT', 'the holder did not catch up within an hour', {
+        database: database.name,
+      }),
+    signal: options.signal,
+  });
+  return {
+    events: 0,
+    rows: 0,
+    transactions: 0,
+    waiting: 0,
+    degraded: 0,
+    position: describeOffsets(reached.position.offsets),
+    parked: reached.parked,
+    deadLetters: reached.deadLetters,
+  };
+}
+
+/** Records between where it began and the ends, and how many of them are behind `at`. */
+export function countRecords(
+  ends: OffsetMap,
+  starts: OffsetMap,
+  begun: OffsetMap,
+  at: OffsetMap,
+): { readonly done: number; readonly total: number } {
+  let done = 0n;
+  let total = 0n;
+  for (const [partition, end] of ends) {
+    const from = begun.get(partition) ?? starts.get(partition) ?? 0n;
+    if (end <= from) continue;
+    const now = at.get(partition) ?? from;
+    total += end - from;
+    done += (now < end ? now : end) - from;
+  }
+  return { done: Number(done), total: Number(total) };
+}
+
+export function describeOffsets(offsets: OffsetMap): Record<string, string> {
+  return Object.fromEntries(
+    [...offsets].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, offset]) => [key, String(offset)]),
+  );
+}
+
+/** Rejects with the signal's reason; never resolves. Holds nothing alive. */
+function whenAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,144 @@
+/**
+ * One database of `run`: stands by until the fence is free, follows, answers requests, and
+ * stands by again after an act that had to close the database.
+ */
+import type { ControlStore, DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import { backoffMs, sleep } from '../util/wait.ts';
+import type { RuntimeContext } from './context.ts';
+import { answer } from './requests.ts';
+import { Stage } from './stage.ts';
+
+/** How often requests and the fence of another holder are looked at. */
+const POLL_MS = 200;
+
+export interface RunnerOptions {
+  readonly database: string;
+  readonly kind: DatabaseKind;
+  readonly signal: AbortSignal;
+  readonly onState: (state: 'standing-by' | 'following' | 'ended') => void;
+}
+
+/**
+ * Runs until the signal aborts, the log ends (a recording), or the database is gone. Throws
+ * FENCED when another process took over, and whatever stopped the follower.
+ */
+export async function runDatabase(context: RuntimeContext, options: RunnerOptions): Promise<void> {
+  const control = await context.control();
+  for (;;) {
+    const stage = await standBy(context, options);
+    if (stage === null) return;
+    try {
+      options.onState('following');
+      const ended = await hold(control, stage, options);
+      if (ended === 'ended') return;
+    } finally {
+      await stage.close();
+    }
+  }
+}
+
+/** Waits for the fence. Null if the signal aborted or the database does not exist (any more). */
+async function standBy(context: RuntimeContext, options: RunnerOptions): Promise<Stage | null> {
+  let announced = false;
+  let failures = 0;
+  while (!options.signal.aborted) {
+    try {
+      const found = await takeOrWait(context, options, () => {
+        if (announced) return;
+        announced = true;
+        options.onState('standing-by');
+        context.logger.info('another understudy holds the database; standing by', {
+          database: options.database,
+        });
+      });
+      if (found !== 'again') return found;
+      failures = 0;
+    } catch (error) {
+      if (options.signal.aborted) return null;
+      // The database is closed to everybody while it is cloned, or its server restarts.
+      if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
+      failures += 1;
+      if (failures % 20 === 0) {
+        context.logger.warn('cannot open the database', { database: options.database, error });
+      }
+      await sleep(backoffMs(failures, 100, 1_000), options.signal).catch(() => undefined);
+    }
+  }
+  return null;
+}
+
+async function takeOrWait(
+  context: RuntimeContext,
+  options: RunnerOptions,
+  onWait: () => void,
+): Promise<Stage | null | 'again'> {
+  const database = await context.server.open(options.database);
+  if (database === null) return null;
+  let stage: Stage | null = null;
+  try {
+    stage = await Stage.take(context, database, { giveUpAfterMs: Infinity });
+    if (stage !== null) return stage;
+    onWait();
+    await waitForFence(database, options.signal);
+    return 'again';
+  } finally {
+    // A stage that was taken owns the database.
+    if (stage === null) await database[Symbol.asyncDispose]();
+  }
+}
+
+async function waitForFence(database: ShadowDatabase, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    if ((await database.fenceState()).free) return;
+    await sleep(POLL_MS, signal);
+  }
+}
+
+async function hold(
+  control: ControlStore,
+  stage: Stage,
+  options: RunnerOptions,
+): Promise<'again' | 'ended'> {
+  const { follower, done } = await stage.running();
+  let failure: unknown = null;
+  let ended = false;
+  const wake = new AbortController();
+  const watching = done.then(
+    () => {
+      ended = true;
+    },
+    (error: unknown) => {
+      failure = error;
+      wake.abort();
+    },
+  );
+  const onStop = (): void => {
+    follower.stop();
+    wake.abort();
+  };
+  options.signal.addEventListener('abort', onStop, { once: true });
+  stage.holder.lost.addEventListener('abort', onStop, { once: true });
+  if (options.signal.aborted) onStop();
+  try {
+    while (!wake.signal.aborted) {
+      const request = await control.claimRequest(options.database, stage.context.holder);
+      if (request !== null) {
+        await answer(control, stage, request);
+        if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
+      } else {
+        await sleep(POLL_MS, wake.signal).catch(() => undefined);
+      }
+    }
+    await watching;
+  } finally {
+    options.signal.removeEventListener('abort', onStop);
+  }
+  stage.holder.throwIfLost();
+  if (failure !== null) throw failure;
+  // A recording's end is no error: requests were served until the signal came.
+  if (!ended && !options.signal.aborted) {
+    throw new UnderstudyError('INTERNAL', 'following ended', { database: options.database });
+  }
+  return 'ended';
+}

@@ -1,0 +1,73 @@
+import type { TableId } from '../change/table-id.ts';
+import type { Config } from '../config/schema.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { ChangeSource } from '../source/change-source.ts';
+import type { CommittedOffsets } from '../source/committed-offsets.ts';
+import { ConnectClient } from '../source/connect/connect-client.ts';
+import { openKafkaSource } from '../source/kafka/kafka-source.ts';
+import { openOffsetsTopic } from '../source/kafka/offsets-topic.ts';
+import { openRecording } from '../source/recording/recording-source.ts';
+
+/** The event log that the configuration names: Kafka's topics or a recording. */
+export async function openConfiguredSource(
+  config: Config,
+  includes: (table: TableId) => boolean,
+  logger: Logger,
+): Promise<ChangeSource> {
+  const { kafka, recording, topicPrefix } = config.source;
+  if (recording !== undefined) {
+    const source = await openRecording(recording);
+    if (source.header.topicPrefix !== topicPrefix) {
+      await source[Symbol.asyncDispose]();
+      throw new UnderstudyError(
+        'CONFIG_INVALID',
+        `source.topicPrefix is '${topicPrefix}', but the recording holds '${source.header.topicPrefix}'`,
+      );
+    }
+    return source;
+  }
+  if (kafka === undefined) throw new UnderstudyError('CONFIG_INVALID', 'no source is configured');
+  return openKafkaSource({
+    client: kafka,
+    topicPrefix,
+    selectTopic: (topic) => mayHoldIncluded(topic, topicPrefix, includes),
+    logger,
+  });
+}
+
+/**
+ * False for topics that surely hold an excluded table only. Characters that a topic name cannot
+ * hold arrive as `_`, so a name with one says nothing; the decoder decides by the record.
+ */
+export function mayHoldIncluded(
+  topic: string,
+  topicPrefix: string,
+  includes: (table: TableId) => boolean,
+): boolean {
+  const parts = topic.slice(topicPrefix.length + 1).split('.');
+  const [schema, name] = parts;
+  if (parts.length !== 2 || schema === undefined || name === undefined) return true;
+  if (schema.includes('_') || name.includes('_')) return true;
+  return includes({ schema, name });
+}
+
+/** Where the connector's committed offset is read: Connect's REST address, else its topic. */
+export async function openCommittedOffsets(
+  config: Config,
+): Promise<AsyncDisposable & { readonly reader: CommittedOffsets | null }> {
+  const { connect, kafka, offsetsTopic, topicPrefix } = config.source;
+  if (connect !== undefined) {
+    return { reader: new ConnectClient(connect), [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+  if (kafka === undefined || offsetsTopic === undefined) {
+    return { reader: null, [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+  const reader = await openOffsetsTopic({
+    client: kafka,
+    topic: offsetsTopic,
+    server: topicPrefix,
+    connector: null,
+  });
+  return { reader, [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose]() };
+}

@@ -1,0 +1,116 @@
+/**
+ * A database that this process holds, with everything an act on it may need: the fence, and a
+ * running follower (started when first asked for). Used alike by `run`, whose follower always
+ * runs, and by single commands that found nobody holding the database.
+ */
+import type { Follower } from '../apply/follower.ts';
+import type { ShadowDatabase } from '../dialect/dialect.ts';
+import type { ChangeSource } from '../source/change-source.ts';
+import type { RuntimeContext } from './context.ts';
+import { createFollower } from './follow.ts';
+import { Holder } from './holder.ts';
+
+interface Running {
+  readonly follower: Follower;
+  readonly source: ChangeSource;
+  /** Settles when the follower ended; rejections are also kept here. */
+  readonly done: Promise<void>;
+}
+
+export class Stage {
+  readonly context: RuntimeContext;
+  readonly holder: Holder;
+  readonly giveUpAfterMs: number;
+  #running: Running | null = null;
+  #closed: Promise<void> | null = null;
+
+  private constructor(context: RuntimeContext, holder: Holder, giveUpAfterMs: number) {
+    this.context = context;
+    this.holder = holder;
+    this.giveUpAfterMs = giveUpAfterMs;
+  }
+
+  /**
+   * Takes the database's fence. Null if another process holds it. On success the stage owns
+   * `database` and closes it; else the caller does.
+   */
+  static async take(
+    context: RuntimeContext,
+    database: ShadowDatabase,
+    options: { readonly giveUpAfterMs: number },
+  ): Promise<Stage | null> {
+    const holder = await Holder.take(database, context.holder, {
+      leaseMs: context.config.apply.leaseSeconds * 1000,
+      logger: context.logger,
+    });
+    if (holder === null) return null;
+    return new Stage(context, holder, options.giveUpAfterMs);
+  }
+
+  /** True once an act has closed the stage: it can be used no more. */
+  get closed(): boolean {
+    return this.#closed !== null;
+  }
+
+  get database(): ShadowDatabase {
+    return this.holder.database;
+  }
+
+  /**
+   * The running follower, started at the stored position if there is none yet; with `frozen` it
+   * then reads but does not apply until it is told to.
+   */
+  async running(options: { readonly frozen?: boolean } = {}): Promise<Running> {
+    if (this.#running !== null) return this.#running;
+    const source = await this.context.openSource();
+    const follower = await createFollower({
+      config: this.context.config,
+      holder: this.holder,
+      source,
+      includes: this.context.includes,
+      logger: this.context.logger.child({ database: this.database.name }),
+      giveUpAfterMs: this.giveUpAfterMs,
+    });
+    const stopWhenLost = (): void => {
+      follower.stop();
+    };
+    this.holder.lost.addEventListener('abort', stopWhenLost, { once: true });
+    if (options.frozen === true) await follower.freeze();
+    const done = follower.run();
+    // The rejection is for whoever awaits `done`; it must not end the process before that.
+    done.catch(() => undefined);
+    this.#running = { follower, source, done };
+    return this.#running;
+  }
+
+  /** Runs `act` while no batch is applied; the follower goes on afterwards. */
+  async whileFrozen<T>(act: () => Promise<T>): Promise<T> {
+    const follower = this.#running?.follower;
+    await follower?.freeze();
+    try {
+      return await act();
+    } finally {
+      follower?.resume();
+    }
+  }
+
+  /** Stops following, gives the fence back, closes every session on the database. Idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const running = this.#running;
+    if (running !== null) {
+      running.follower.stop();
+      await running.done.catch(() => undefined);
+      await running.source[Symbol.asyncDispose]();
+    }
+    try {
+      await this.holder[Symbol.asyncDispose]();
+    } finally {
+      await this.database[Symbol.asyncDispose]();
+    }
+  }
+}

@@ -1,0 +1,122 @@
+/** `understudy status`: what every database of ours has reached, and by which guarantee. */
+import type { OffsetMap } from '../change/position.ts';
+import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import { isUnderstudyError } from '../errors/understudy-error.ts';
+import type { RuntimeContext } from './context.ts';
+import { countRecords, describeOffsets } from './materialize.ts';
+
+export interface DatabaseStatus {
+  readonly name: string;
+  readonly database: string;
+  readonly kind: DatabaseKind;
+  /** `stopped` if nobody follows it; else what its holder says. */
+  readonly state: string;
+  readonly holder: string | null;
+  readonly position: {
+    readonly offsets: Readonly<Record<string, string>>;
+    readonly source: unknown;
+  };
+  readonly lag: {
+    /** Records in the log that are not applied; null if the log cannot be reached. */
+    readonly offsets: number | null;
+    /** Age of the last applied change while there is something left to apply, else 0. */
+    readonly eventTimeMs: number | null;
+    /** Age of the oldest source transaction read but not applied, as its holder says. */
+    readonly oldestTransactionMs: number | null;
+  };
+  readonly guarantee: 'transaction' | 'key';
+  /** Why the guarantee is weaker than configured; null if it is not. */
+  readonly degraded: string | null;
+  readonly parked: number;
+  readonly deadLetters: number;
+  readonly unknown: number;
+}
+
+export interface StatusReport {
+  readonly databases: readonly DatabaseStatus[];
+  /** Null if the event log answered. */
+  readonly logError: string | null;
+}
+
+/** Reads; writes nothing and takes no fence. */
+export async function readStatus(context: RuntimeContext): Promise<StatusReport> {
+  const log = await readLog(context);
+  const databases: DatabaseStatus[] = [];
+  const trunk = context.config.trunk.name;
+  const names = [{ name: trunk, database: trunk }];
+  const control = await context.existingControl();
+  for (const row of (await control?.rollouts()) ?? []) {
+    names.push({ name: row.name, database: row.database });
+  }
+  for (const { name, database } of names) {
+    const opened = await context.server.open(database);
+    if (opened === null) continue;
+    try {
+      databases.push(await statusOf(context, name, opened, log));
+    } finally {
+      await opened[Symbol.asyncDispose]();
+    }
+  }
+  return { databases, logError: 'error' in log ? log.error : null };
+}
+
+type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };
+
+async function readLog(context: RuntimeContext): Promise<Log> {
+  try {
+    await using source = await context.openSource();
+    return { ends: await source.ends(), starts: await source.starts() };
+  } catch (error) {
+    if (!isUnderstudyError(error)) throw error;
+    return { error: error.describe() };
+  }
+}
+
+async function statusOf(
+  context: RuntimeContext,
+  name: string,
+  database: ShadowDatabase,
+  log: Log,
+): Promise<DatabaseStatus> {
+  const [fence, progress] = await Promise.all([database.fenceState(), database.progress()]);
+  const { offsets, source, eventTimeMs } = progress.position;
+  const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
+  const missing = behind === null ? null : behind.total - behind.done;
+  const degraded = fence.note?.degraded ?? 0;
+  return {
+    name,
+    database: database.name,
+    kind: database.marker.kind,
+    state: fence.free ? 'stopped' : (fence.note?.state ?? 'holding'),
+    holder: fence.free ? null : fence.holder,
+    position: { offsets: describeOffsets(offsets), source: describeSource(source) },
+    lag: {
+      offsets: missing,
+      eventTimeMs: missing === 0 ? 0 : eventTimeMs === null ? null : Date.now() - eventTimeMs,
+      oldestTransactionMs: fence.free ? null : (fence.note?.oldestTransactionMs ?? null),
+    },
+    guarantee: progress.transactional ? context.config.consistency : 'key',
+    degraded: describeDegradation(context, progress.transactional, degraded),
+    parked: progress.parked,
+    deadLetters: progress.deadLetters,
+    unknown: progress.unknown,
+  };
+}
+
+function describeDegradation(
+  context: RuntimeContext,
+  transactional: boolean,
+  degraded: number,
+): string | null {
+  if (degraded > 0) return `${degraded} source transactions were applied in parts`;
+  if (context.config.consistency === 'transaction' && !transactional) {
+    return 'the connector sends no transaction metadata (provide.transaction.metadata)';
+  }
+  return null;
+}
+
+function describeSource(source: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(source, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item)),
+  ) as unknown;
+}

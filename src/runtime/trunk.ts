@@ -1,0 +1,90 @@
+import { readFile } from 'node:fs/promises';
+import type { ShadowDatabase } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { planFromFile } from '../schema/plan-from-file.ts';
+import type { ShadowPlan } from '../schema/shadow-plan.ts';
+import type { RuntimeContext } from './context.ts';
+import { collectEventSchemas } from './event-schemas.ts';
+
+export interface TrunkReport {
+  readonly created: boolean;
+  /** What exists in production but not in the shadow, with the reason. */
+  readonly notCarried: readonly { readonly what: string; readonly why: string }[];
+}
+
+/**
+ * The trunk, made if it does not exist: isolation guard, plan by `trunk.schema`, database,
+ * marker. Errors: TARGET_IS_PRODUCTION, TARGET_NOT_OURS, CONFIG_INVALID, SCHEMA_FAILED.
+ */
+export async function ensureTrunk(
+  context: RuntimeContext,
+): Promise<{ readonly database: ShadowDatabase; readonly report: TrunkReport }> {
+  await context.assertIsolated();
+  const { name } = context.config.trunk;
+  const found = await context.server.open(name);
+  if (found !== null) {
+    assertSameSource(found, context.config.source.topicPrefix);
+    return { database: found, report: { created: false, notCarried: [] } };
+  }
+  const plan = await planTrunk(context);
+  const made = await context.server.createTrunk({
+    name,
+    topicPrefix: context.config.source.topicPrefix,
+    plan,
+  });
+  const control = await context.control();
+  await control.audit(context.holder, 'trunk create', name, { tables: plan.tables.length });
+  const database = await context.server.open(name);
+  if (database === null) {
+    throw new UnderstudyError('TRUNK_NOT_FOUND', 'the trunk is gone again', { database: name });
+  }
+  const skipped = made.skipped.map((what) => ({ what, why: 'the shadow server refused it' }));
+  const notCarried = [...plan.notCarried, ...skipped];
+  for (const item of notCarried) context.logger.warn('not carried into the shadow', { ...item });
+  return { database, report: { created: true, notCarried } };
+}
+
+/** The trunk as it is; TRUNK_NOT_FOUND if it was never made. */
+export async function openTrunk(context: RuntimeContext): Promise<ShadowDatabase> {
+  const { name } = context.config.trunk;
+  const found = await context.server.open(name);
+  if (found === null) {
+    throw new UnderstudyError('TRUNK_NOT_FOUND', `there is no trunk '${name}' yet`);
+  }
+  assertSameSource(found, context.config.source.topicPrefix);
+  return found;
+}
+
+function assertSameSource(database: ShadowDatabase, topicPrefix: string): void {
+  if (database.marker.topicPrefix === topicPrefix) return;
+  throw new UnderstudyError(
+    'TARGET_NOT_OURS',
+    `it follows the topics of '${database.marker.topicPrefix}', not of '${topicPrefix}'`,
+    { database: database.name },
+  );
+}
+
+async function planTrunk(context: RuntimeContext): Promise<ShadowPlan> {
+  const { schema } = context.config.trunk;
+  if (schema === 'production') {
+    const production = await context.production();
+    if (production === null) {
+      throw new UnderstudyError(
+        'CONFIG_INVALID',
+        'trunk.schema is `production`, but production.url is not set',
+        { detail: 'set it, or use trunk.schema: events or an SQL file' },
+      );
+    }
+    return production.planShadow();
+  }
+  if (schema === 'events') {
+    return context.dialect.planFromEvents(await collectEventSchemas(context));
+  }
+  let text: string;
+  try {
+    text = await readFile(schema, 'utf8');
+  } catch (error) {
+    throw new UnderstudyError('CONFIG_INVALID', `trunk.schema: cannot read ${schema}`, {}, error);
+  }
+  return planFromFile(text);
+}

@@ -1,0 +1,105 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+export interface CliResult {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A folder with an `understudy.yaml`, where the command line is run as a user would run it. */
+export class Workplace implements AsyncDisposable {
+  readonly directory: string;
+  readonly #children = new Set<ChildProcess>();
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  static async make(config: object): Promise<Workplace> {
+    const workplace = new Workplace(await mkdtemp(path.join(tmpdir(), 'understudy-work-')));
+    await workplace.configure(config);
+    return workplace;
+  }
+
+  configure(config: object): Promise<void> {
+    return writeFile(path.join(this.directory, 'understudy.yaml'), stringify(config));
+  }
+
+  /** Starts `understudy ARGS` and lets it run. */
+  start(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningCli {
+    const child = spawn(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', MAIN, ...args],
+      {
+        cwd: this.directory,
+        env: { ...process.env, ...env },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    this.#children.add(child);
+    child.once('exit', () => this.#children.delete(child));
+    return new RunningCli(child);
+  }
+
+  /** Runs `understudy ARGS` to its end. */
+  run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CliResult> {
+    return this.start(args, env).ended;
+  }
+
+  /** The same, expecting an exit status, and parsing the JSON it printed. */
+  async json<T>(args: readonly string[], status = 0): Promise<T> {
+    const result = await this.run([...args, '--json']);
+    if (result.status !== status) {
+      throw new Error(
+        `understudy ${args.join(' ')} exited with ${result.status}, not ${status}:\n` +
+          `${result.stdout}\n${result.stderr}`,
+      );
+    }
+    return JSON.parse(result.stdout) as T;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#children) {
+      child.kill('SIGCONT');
+      child.kill('SIGKILL');
+    }
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+export class RunningCli {
+  readonly process: ChildProcess;
+  readonly ended: Promise<CliResult>;
+  #stdout = '';
+  #stderr = '';
+
+  constructor(child: ChildProcess) {
+    this.process = child;
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.#stdout += text));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
+    this.ended = new Promise((resolve) => {
+      child.once('close', (status) =>
+        resolve({ status, stdout: this.#stdout, stderr: this.#stderr }),
+      );
+    });
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.process.kill(signal);
+  }
+}
