@@ -4,6 +4,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
 import { testKafka } from './kafka-client.ts';
+import {
+  IMAGES,
+  settingsAsEnvironment,
+  startContainer,
+  usesContainers,
+} from './parts/containers.ts';
 import { javaCommand, properties } from './parts/java.ts';
 import { removeFolder, temporaryFolder } from './process/folders.ts';
 import { freePort } from './process/ports.ts';
@@ -12,7 +18,10 @@ import { startServerProcess, type ServerProcess } from './process/server-process
 
 /** How `startKafka` starts a broker. */
 export interface KafkaOptions {
-  /** A folder of an earlier broker to start again, or a new one; `stop` then leaves it there. */
+  /**
+   * A folder of an earlier broker to start again, or a new one; `stop` then leaves it there. Such
+   * a broker never runs in a container.
+   */
   readonly dataDir?: string;
   /** Default: a free one. Needed to come back at the address clients know. */
   readonly port?: number;
@@ -80,6 +89,38 @@ async function format(dataDir: string, config: string): Promise<void> {
   await runCommand(command, args, { cwd: dataDir });
 }
 
+interface NativeOptions {
+  readonly name: string;
+  readonly logFile: string;
+  readonly ready: () => Promise<boolean>;
+  readonly readyWithinMs: number;
+  readonly heapMb: number;
+  readonly detached: boolean | undefined;
+}
+
+async function startNative(
+  dataDir: string,
+  settings: Readonly<Record<string, string>>,
+  { heapMb, detached, ...options }: NativeOptions,
+): Promise<ServerProcess> {
+  const config = join(dataDir, 'kafka.properties');
+  const data = join(dataDir, 'data');
+  await writeFile(config, properties({ 'log.dirs': data, ...settings }));
+  if (!existsSync(join(data, 'meta.properties'))) await format(dataDir, config);
+  const java = await javaCommand({
+    neededFor: 'Kafka',
+    mainClass: 'kafka.Kafka',
+    args: [config],
+    heapMb,
+  });
+  return startServerProcess({
+    ...options,
+    ...java,
+    cwd: dataDir,
+    ...(detached !== undefined && { detached }),
+  });
+}
+
 /** Starts a Kafka broker with a cluster id of its own. It dies with this process. */
 export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServer> {
   const own = options.dataDir === undefined;
@@ -88,30 +129,30 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   const port = options.port ?? (await freePort());
   const broker = `127.0.0.1:${String(port)}`;
   const controller = `127.0.0.1:${String(await freePort())}`;
-  const config = join(dataDir, 'kafka.properties');
   const settings = {
     ...FIXED_SETTINGS,
     listeners: `PLAINTEXT://${broker},CONTROLLER://${controller}`,
     'controller.quorum.voters': `1@${controller}`,
-    'log.dirs': join(dataDir, 'data'),
     ...options.settings,
   };
-  await writeFile(config, properties(settings));
-  if (!existsSync(join(dataDir, 'data', 'meta.properties'))) await format(dataDir, config);
-  const server = await startServerProcess({
+  const common = {
     name: 'Kafka',
-    ...(await javaCommand({
-      neededFor: 'Kafka',
-      mainClass: 'kafka.Kafka',
-      args: [config],
-      heapMb: options.heapMb ?? 512,
-    })),
     logFile: join(dataDir, 'kafka.log'),
     ready: () => answers(broker),
     readyWithinMs: 60_000,
-    cwd: dataDir,
-    ...(options.detached !== undefined && { detached: options.detached }),
-  });
+  };
+  const heapMb = options.heapMb ?? 512;
+  const server =
+    own && (await usesContainers())
+      ? await startContainer({
+          ...common,
+          image: IMAGES.kafka,
+          environment: {
+            ...settingsAsEnvironment('KAFKA', settings),
+            KAFKA_HEAP_OPTS: `-Xmx${String(heapMb)}m`,
+          },
+        })
+      : await startNative(dataDir, settings, { ...common, heapMb, detached: options.detached });
   return {
     broker,
     brokers: [broker],

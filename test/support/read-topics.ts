@@ -50,7 +50,11 @@ export async function readTopics(
     await admin.disconnect();
   }
   const records: TopicRecord[] = [];
-  const consumer = kafka.consumer({ groupId: `read-${randomBytes(6).toString('hex')}` });
+  const consumer = kafka.consumer({
+    groupId: `read-${randomBytes(6).toString('hex')}`,
+    // A disconnecting consumer waits for its last fetch.
+    maxWaitTimeInMs: 200,
+  });
   await consumer.connect();
   try {
     await consumer.subscribe({ topics: [...topics], fromBeginning: true });

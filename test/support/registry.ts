@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { ConnectorConfig } from './connect-rest.ts';
+import { IMAGES, startContainer, usesContainers } from './parts/containers.ts';
 import { registryJar } from './parts/java.ts';
 import { requireTool } from './parts/tools.ts';
 import { removeFolder, temporaryFolder } from './process/folders.ts';
@@ -9,7 +10,7 @@ import { startServerProcess, type ServerProcess } from './process/server-process
 /** How `startRegistry` starts the registry. */
 export interface RegistryOptions {
   readonly port?: number;
-  /** For the log; `stop` then leaves it there. */
+  /** For the log; `stop` then leaves it there. Such a registry runs natively. */
   readonly folder?: string;
   readonly detached?: boolean;
 }
@@ -26,24 +27,34 @@ export interface RegistryServer {
 
 /** Starts a schema registry with an interface compatible with Confluent's. */
 export async function startRegistry(options: RegistryOptions = {}): Promise<RegistryServer> {
-  const java = requireTool('java', 'the schema registry');
   const folder = options.folder ?? (await temporaryFolder('registry'));
   const port = options.port ?? (await freePort());
   const url = `http://127.0.0.1:${String(port)}/apis/ccompat/v7`;
-  const server = await startServerProcess({
+  const common = {
     name: 'the schema registry',
-    command: java,
-    args: [
-      ...['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
-      ...[`-Dquarkus.http.port=${String(port)}`, '-Dquarkus.http.host=127.0.0.1'],
-      ...['-jar', await registryJar()],
-    ],
     logFile: join(folder, 'registry.log'),
     ready: async () => (await fetch(`${url}/subjects`)).ok,
     readyWithinMs: 60_000,
-    cwd: folder,
-    ...(options.detached !== undefined && { detached: options.detached }),
-  });
+  };
+  const listen = { 'quarkus.http.port': String(port), 'quarkus.http.host': '127.0.0.1' };
+  const server =
+    options.folder === undefined && (await usesContainers())
+      ? await startContainer({
+          ...common,
+          image: IMAGES.registry,
+          environment: { QUARKUS_HTTP_PORT: String(port), QUARKUS_HTTP_HOST: '127.0.0.1' },
+        })
+      : await startServerProcess({
+          ...common,
+          command: requireTool('java', 'the schema registry'),
+          args: [
+            ...['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
+            ...Object.entries(listen).map(([name, value]) => `-D${name}=${value}`),
+            ...['-jar', await registryJar()],
+          ],
+          cwd: folder,
+          ...(options.detached !== undefined && { detached: options.detached }),
+        });
   return {
     url,
     port,
