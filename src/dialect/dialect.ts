@@ -105,6 +105,14 @@ export interface RowSelection {
   readonly key?: readonly string[];
 }
 
+/** What an overlay could not take in, to be told to whoever made the rollout. */
+export interface InstalledOverlay {
+  /** Tables without a key: the candidate's writes to them are not captured. */
+  readonly notCaptured: readonly TableId[];
+  /** Sequences that could not be moved far above production's values. */
+  readonly sequencesLeft: readonly string[];
+}
+
 /** One database of ours on a shadow server. All methods throw UnderstudyError. */
 export interface ShadowDatabase extends AsyncDisposable {
   readonly name: string;
@@ -139,7 +147,7 @@ export interface ShadowDatabase extends AsyncDisposable {
   proveVisible(fence: Fence, txIds: readonly number[]): Promise<void>;
 
   /** Installs the overlay on a fresh clone: journal, capture, views, sequences far above. */
-  installOverlay(fence: Fence): Promise<void>;
+  installOverlay(fence: Fence): Promise<InstalledOverlay>;
   /** Counts per table; needs an installed overlay. */
   overlayCounts(): Promise<readonly OverlayCount[]>;
   /** The differing rows, at most `limit` per table, oldest first. */
@@ -362,6 +370,11 @@ export interface ControlStore extends AsyncDisposable {
   request(id: string): Promise<RequestRow | null>;
   /** Claims the oldest open request for a database; null if none. */
   claimRequest(database: string, holder: string): Promise<RequestRow | null>;
+  /**
+   * Opens again what former holders of the database claimed and never finished. For a new holder
+   * to call once, after it took the fence. Returns how many.
+   */
+  reopenRequests(database: string, holder: string): Promise<number>;
   finishRequest(id: string, state: 'done' | 'failed', outcome: unknown): Promise<void>;
 
   saveDriftRun(run: {
@@ -375,7 +388,8 @@ export interface ControlStore extends AsyncDisposable {
 /** What an engine offers. One per engine; found by name in the registry. */
 export interface Dialect {
   readonly engine: EngineName;
-  connectShadow(url: string): Promise<ShadowServer>;
+  /** `leaseMs`: how long a silent holder keeps a database; 10 s if not given. */
+  connectShadow(url: string, options?: { readonly leaseMs?: number }): Promise<ShadowServer>;
   /** `includes` decides which tables take part in plans and diagnoses. */
   connectProduction(
     url: string,
