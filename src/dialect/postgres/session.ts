@@ -76,8 +76,8 @@ export class ServerAddress {
   }
 }
 
-/** Opens one connection. Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, or the driver's. */
-export async function openClient(
+/** Opens one connection. Errors are the driver's. */
+async function openClient(
   address: ServerAddress,
   database: string,
   role: string,
@@ -92,6 +92,22 @@ export async function openClient(
   client.on('error', () => undefined);
   await client.connect();
   return client;
+}
+
+/** A connection for one caller and one purpose, who ends it. SHADOW_UNREACHABLE or DATABASE_PERMISSION. */
+export async function openSession(
+  address: ServerAddress,
+  database: string,
+  role: string,
+): Promise<pg.Client> {
+  try {
+    return await openClient(address, database, role);
+  } catch (error) {
+    throw toUnderstudyError(error, {
+      ...{ doing: 'connect', address: address.describe(database), context: { database } },
+      otherwise: 'SHADOW_UNREACHABLE',
+    });
+  }
 }
 
 /**
