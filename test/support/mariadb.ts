@@ -7,6 +7,7 @@ import {
   type MySqlOptions,
   type MySqlServer,
 } from './mysql-server.ts';
+import { IMAGES } from './parts/containers.ts';
 import { debianServer } from './parts/debian.ts';
 import { runCommand } from './process/run-command.ts';
 
@@ -29,8 +30,11 @@ function places(root: string): readonly string[] {
 
 const MARIADB: MySqlFlavor = {
   name: 'MariaDB',
+  image: IMAGES.mariadb,
+  packages: () => debianServer('mariadb-server-core', 'bookworm'),
   program: 'usr/sbin/mariadbd',
-  flags: ({ root }) => [...places(root), '--gtid-strict-mode=ON', '--gtid-domain-id=0'],
+  flags: ['--gtid-strict-mode=ON', '--gtid-domain-id=0'],
+  places: ({ root }) => places(root),
   async initialise({ root, command }, dataDir) {
     const scripts = SYSTEM_SCRIPTS.map((name) =>
       readFile(join(root, 'usr/share/mysql', name), 'utf8'),
@@ -54,7 +58,6 @@ const MARIADB: MySqlFlavor = {
 };
 
 /** Starts the MariaDB of Debian 12 (10.11); `version` says which one exactly. */
-export async function startMariaDB(options: MySqlOptions = {}): Promise<MySqlServer> {
-  const packages = await debianServer('mariadb-server-core', 'bookworm');
-  return startMySqlServer(MARIADB, packages, options);
+export function startMariaDB(options: MySqlOptions = {}): Promise<MySqlServer> {
+  return startMySqlServer(MARIADB, options);
 }

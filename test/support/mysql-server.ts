@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import mysql from 'mysql2/promise';
+import { startContainer, usesContainers } from './parts/containers.ts';
 import type { DebianServer } from './parts/debian.ts';
 import { removeFolder, temporaryFolder } from './process/folders.ts';
 import { freePort } from './process/ports.ts';
@@ -11,7 +12,10 @@ import { startServerProcess, type ServerProcess } from './process/server-process
 export interface MySqlOptions {
   /** Further arguments of the server, e.g. `['--lower-case-table-names=1']`. */
   readonly flags?: readonly string[];
-  /** A folder of an earlier server to start again, or a new one; `stop` then leaves it there. */
+  /**
+   * A folder of an earlier server to start again, or a new one; `stop` then leaves it there. Such
+   * a server never runs in a container.
+   */
   readonly dataDir?: string;
   readonly port?: number;
   readonly detached?: boolean;
@@ -19,7 +23,7 @@ export interface MySqlOptions {
 
 /** A running MySQL or MariaDB of our own, with a row binlog and GTIDs. */
 export interface MySqlServer {
-  /** What the server says it is, e.g. `9.7.4-2`. */
+  /** Of the package, e.g. `9.7.4-2`, or the container's image. */
   readonly version: string;
   readonly host: string;
   readonly port: number;
@@ -40,9 +44,14 @@ export interface MySqlServer {
 /** What differs between the two servers. */
 export interface MySqlFlavor {
   readonly name: string;
+  readonly image: string;
+  /** Where its packages come from, and in which version. */
+  readonly packages: () => Promise<DebianServer>;
   /** Below the packages' root. */
   readonly program: string;
-  readonly flags: (server: DebianServer) => readonly string[];
+  readonly flags: readonly string[];
+  /** Where the unpacked server finds its messages, character sets and plugins. */
+  readonly places: (server: DebianServer) => readonly string[];
   /** Fills an empty data folder. */
   readonly initialise: (server: DebianServer, dataDir: string) => Promise<void>;
 }
@@ -51,10 +60,11 @@ export interface MySqlFlavor {
 const USER = 'tester';
 const PASSWORD = 'test';
 
-const ACCOUNT = `SET SESSION sql_log_bin = 0;
-CREATE USER IF NOT EXISTS '${USER}'@'%' IDENTIFIED BY '${PASSWORD}';
-GRANT ALL PRIVILEGES ON *.* TO '${USER}'@'%' WITH GRANT OPTION;
-`;
+const ACCOUNT = [
+  'SET SESSION sql_log_bin = 0;',
+  `CREATE USER IF NOT EXISTS '${USER}'@'%' IDENTIFIED BY '${PASSWORD}';`,
+  `GRANT ALL PRIVILEGES ON *.* TO '${USER}'@'%' WITH GRANT OPTION;`,
+];
 
 /** Root's servers refuse to start without being told as whom. */
 export const RUN_AS: readonly string[] = process.getuid?.() === 0 ? ['--user=root'] : [];
@@ -72,49 +82,109 @@ const FIXED_FLAGS = [
   '--innodb-flush-log-at-trx-commit=2',
   '--sync-binlog=0',
   '--secure-file-priv=',
-  ...RUN_AS,
 ];
 
-/** Starts a server of either flavor. It dies with this process. */
-export async function startMySqlServer(
+interface Start {
+  readonly home: string;
+  readonly port: number;
+  readonly name: string;
+  readonly logFile: string;
+  readonly readyWithinMs: number;
+  readonly flags: readonly string[];
+}
+
+interface Started {
+  readonly server: ServerProcess;
+  readonly version: string;
+}
+
+async function canLogIn(port: number, user: string): Promise<boolean> {
+  const connection = await mysql.createConnection({
+    ...{ host: '127.0.0.1', port, user, password: PASSWORD },
+    connectTimeout: 2_000,
+  });
+  await connection.end();
+  return true;
+}
+
+async function startNative(
   flavor: MySqlFlavor,
-  packages: DebianServer,
-  options: MySqlOptions,
-): Promise<MySqlServer> {
-  const own = options.dataDir === undefined;
-  const home = options.dataDir ?? (await temporaryFolder(flavor.name.toLowerCase()));
+  { home, port, flags, ...common }: Start,
+  detached: boolean | undefined,
+): Promise<Started> {
+  const packages = await flavor.packages();
   const dataDir = join(home, 'data');
-  const port = options.port ?? (await freePort());
   const account = join(home, 'account.sql');
   if (!existsSync(dataDir)) {
     await mkdir(dataDir, { recursive: true });
     await flavor.initialise(packages, dataDir);
   }
-  await writeFile(account, ACCOUNT);
-  const login = { host: '127.0.0.1', port, user: USER, password: PASSWORD };
+  await writeFile(account, ACCOUNT.join('\n'));
   const { command, args } = packages.command(flavor.program);
   const server = await startServerProcess({
-    name: flavor.name,
+    ...common,
     command,
     args: [
-      ...[...args, '--no-defaults', `--datadir=${dataDir}`, `--port=${String(port)}`],
+      ...[...args, '--no-defaults', `--datadir=${dataDir}`],
       ...[`--socket=${join(home, 'server.sock')}`, `--pid-file=${join(home, 'server.pid')}`],
-      ...[`--init-file=${account}`, ...FIXED_FLAGS, ...flavor.flags(packages)],
+      ...[`--init-file=${account}`, ...flavor.places(packages), ...RUN_AS, ...flags],
+    ],
+    ready: () => canLogIn(port, USER),
+    cwd: home,
+    ...(detached !== undefined && { detached }),
+  });
+  return { server, version: packages.version };
+}
+
+async function startInContainer(
+  flavor: MySqlFlavor,
+  { port, flags, ...common }: Start,
+): Promise<Started> {
+  const server = await startContainer({
+    ...common,
+    image: flavor.image,
+    environment: { MYSQL_ROOT_PASSWORD: PASSWORD, MYSQL_ROOT_HOST: '%' },
+    args: flags,
+    ready: () => canLogIn(port, 'root'),
+  });
+  const login = { host: '127.0.0.1', port, user: 'root', password: PASSWORD };
+  const connection = await mysql.createConnection(login);
+  try {
+    for (const statement of ACCOUNT) await connection.query(statement);
+  } finally {
+    await connection.end();
+  }
+  return { server, version: flavor.image };
+}
+
+/** Starts a server of either flavor. It dies with this process. */
+export async function startMySqlServer(
+  flavor: MySqlFlavor,
+  options: MySqlOptions,
+): Promise<MySqlServer> {
+  const own = options.dataDir === undefined;
+  const home = options.dataDir ?? (await temporaryFolder(flavor.name.toLowerCase()));
+  await mkdir(home, { recursive: true });
+  const port = options.port ?? (await freePort());
+  const start: Start = {
+    home,
+    port,
+    name: flavor.name,
+    logFile: join(home, 'server.log'),
+    readyWithinMs: 60_000,
+    flags: [
+      ...[`--port=${String(port)}`, ...FIXED_FLAGS, ...flavor.flags],
       ...(options.flags ?? []),
     ],
-    logFile: join(home, 'server.log'),
-    ready: async () => {
-      const connection = await mysql.createConnection({ ...login, connectTimeout: 2_000 });
-      await connection.end();
-      return true;
-    },
-    readyWithinMs: 60_000,
-    cwd: home,
-    ...(options.detached !== undefined && { detached: options.detached }),
-  });
+  };
+  const { server, version } =
+    own && (await usesContainers())
+      ? await startInContainer(flavor, start)
+      : await startNative(flavor, start, options.detached);
+  const login = { host: '127.0.0.1', port, user: USER, password: PASSWORD };
   return {
     ...login,
-    version: packages.version,
+    version,
     url: `mysql://${USER}:${PASSWORD}@127.0.0.1:${String(port)}/`,
     dataDir: home,
     pid: server.pid,

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { IMAGES } from './parts/containers.ts';
 import { debianServer } from './parts/debian.ts';
 import {
   RUN_AS,
@@ -21,11 +22,15 @@ function places(root: string): readonly string[] {
 
 const MYSQL: MySqlFlavor = {
   name: 'MySQL',
+  image: IMAGES.mysql,
+  async packages() {
+    const packages = await debianServer('mysql-server-core', 'unstable');
+    if (Number.parseFloat(packages.version) >= OLDEST) return packages;
+    throw new Error(`MySQL ${packages.version} is older than ${String(OLDEST)}`);
+  },
   program: 'usr/sbin/mysqld',
-  flags: ({ root }) => [
-    ...places(root),
-    ...['--mysqlx=OFF', '--gtid-mode=ON', '--enforce-gtid-consistency=ON'],
-  ],
+  flags: ['--mysqlx=OFF', '--gtid-mode=ON', '--enforce-gtid-consistency=ON'],
+  places: ({ root }) => places(root),
   async initialise({ root, command }, dataDir) {
     const { command: loader, args } = command('usr/sbin/mysqld');
     await runCommand(loader, [
@@ -36,10 +41,6 @@ const MYSQL: MySqlFlavor = {
 };
 
 /** Starts the MySQL of Debian unstable, at least 8.4; `version` says which one it is. */
-export async function startMySQL(options: MySqlOptions = {}): Promise<MySqlServer> {
-  const packages = await debianServer('mysql-server-core', 'unstable');
-  if (Number.parseFloat(packages.version) < OLDEST) {
-    throw new Error(`MySQL ${packages.version} is older than ${String(OLDEST)}`);
-  }
-  return startMySqlServer(MYSQL, packages, options);
+export function startMySQL(options: MySqlOptions = {}): Promise<MySqlServer> {
+  return startMySqlServer(MYSQL, options);
 }
