@@ -1,0 +1,160 @@
+import type { ClientBase } from 'pg';
+import { tableName, type TableId } from '../../change/table-id.ts';
+import type { BatchStep, ChangeBatch } from '../../order/change-batch.ts';
+import type { SchemaCatalogue } from '../../schema/table-schema.ts';
+import { unreachable } from '../../util/assert.ts';
+import type { ApplyOutcome } from '../dialect.ts';
+import { applyFailure } from './apply-error.ts';
+import { applyRows, type StepContext, type StepOutcome } from './apply-rows.ts';
+import { describeTable, resolveTable, type ApplyTable } from './apply-table.ts';
+import { truncateCaptured, truncateTrunk } from './apply-truncate.ts';
+import { clearStage } from './apply-sql.ts';
+import { readComparisons, type Comparisons } from './key-facts.ts';
+import { readCaptured, touchCaptured, type CapturedTables } from './journal.ts';
+import { ensureStages } from './stage.ts';
+
+/**
+ * Settings of a session that applies, set once per connection.
+ * - replica role: neither our capture triggers nor production's triggers and foreign keys act.
+ * - lock_timeout and deadlock_timeout: the batch gives way to a candidate, and is tried again.
+ * - no hash or merge join: a batch of keys must not read the whole table.
+ * - an empty search_path: names are qualified, and a candidate's operators are never found.
+ */
+export const applierSessionSql = `SET session_replication_role = replica;
+  SET lock_timeout = '50ms'; SET deadlock_timeout = '20ms';
+  SET enable_hashjoin = off; SET enable_mergejoin = off; SET search_path = ''`;
+
+/**
+ * What a connection knows while it applies. Made once per connection and again after any change
+ * of the schema or installing of an overlay.
+ */
+export interface ApplySession {
+  readonly client: ClientBase;
+  readonly catalogue: SchemaCatalogue;
+  readonly comparisons: Comparisons;
+  /** Journals of captured tables; null on a trunk. */
+  readonly captured: CapturedTables | null;
+  readonly described: Map<string, ApplyTable>;
+}
+
+/** Opens the session on a client that has run `applierSessionSql`. */
+export async function openApplySession(
+  client: ClientBase,
+  catalogue: SchemaCatalogue,
+): Promise<ApplySession> {
+  return {
+    client,
+    catalogue,
+    comparisons: await readComparisons(client),
+    captured: await readCaptured(client),
+    described: new Map(),
+  };
+}
+
+/**
+ * Writes a batch in the caller's open READ COMMITTED transaction: rows nobody owns, and the base
+ * images of owned ones. Saves no position and checks no fence; the caller does, in the same
+ * transaction, and must roll back if this rejects. Applying the same batch again changes nothing.
+ * Errors: APPLY_BLOCKED (try again later), SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN,
+ * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+ */
+export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
+  const total = { rows: 0, owned: 0, repairs: 0 };
+  const add = (outcome: StepOutcome): void => {
+    total.rows += outcome.rows;
+    total.owned += outcome.owned;
+    total.repairs += outcome.repairs;
+  };
+  const stages = new Map<string, ApplyTable>();
+  const touched = new Map<string, ApplyTable>();
+  for (const step of batch.steps) {
+    if (step.kind !== 'rows' || step.changes.length === 0) continue;
+    const table = tableOf(session, step.table);
+    stages.set(table.label, table);
+    touched.set(table.label, table);
+  }
+  try {
+    await ensureStages(session.client, [...stages.values()]);
+    const used = new Set<string>();
+    for (const group of groupTruncates(batch.steps)) {
+      if (group.kind === 'truncates') add(await truncate(session, group.tables, touched));
+      else if (group.changes.length > 0) {
+        const table = tableOf(session, group.table);
+        if (used.has(table.label)) await session.client.query(clearStage(table));
+        used.add(table.label);
+        add(await applyRows(context(session), table, group.changes));
+      }
+    }
+    if (session.captured !== null) await touchCaptured(session.client, [...touched.values()]);
+  } catch (error) {
+    throw applyFailure(error, [...stages.keys()].join(', '));
+  }
+  return total;
+}
+
+function context(session: ApplySession): StepContext {
+  const { client, catalogue, comparisons } = session;
+  return { client, catalogue, comparisons };
+}
+
+/** The prepared table that changes of `id` go to. */
+function tableOf(session: ApplySession, id: TableId): ApplyTable {
+  const schema = resolveTable(session.catalogue, id);
+  const label = tableName(schema.id);
+  const known = session.described.get(label);
+  if (known !== undefined) return known;
+  const journal = session.captured?.get(label) ?? null;
+  const table = describeTable(schema, session.comparisons, journal);
+  session.described.set(label, table);
+  return table;
+}
+
+type StepGroup =
+  | Extract<BatchStep, { kind: 'rows' }>
+  | { readonly kind: 'truncates'; readonly tables: readonly TableId[] };
+
+/** Puts truncates that follow each other together: production's `TRUNCATE a, b` is one event each. */
+function groupTruncates(steps: readonly BatchStep[]): readonly StepGroup[] {
+  const groups: StepGroup[] = [];
+  for (const step of steps) {
+    const last = groups.at(-1);
+    switch (step.kind) {
+      case 'rows':
+        groups.push(step);
+        break;
+      case 'truncate':
+        if (last?.kind === 'truncates') {
+          groups[groups.length - 1] = { ...last, tables: [...last.tables, step.table] };
+        } else groups.push({ kind: 'truncates', tables: [step.table] });
+        break;
+      default:
+        unreachable(step);
+    }
+  }
+  return groups;
+}
+
+async function truncate(
+  session: ApplySession,
+  ids: readonly TableId[],
+  touched: Map<string, ApplyTable>,
+): Promise<StepOutcome> {
+  const { client, catalogue, captured } = session;
+  const outcome = { rows: 0, owned: 0, repairs: 0 };
+  const uncaptured: TableId[] = [];
+  for (const id of ids) {
+    const named = catalogue.get(tableName(id));
+    const keyed = named !== undefined && named.key.length > 0;
+    const table = keyed ? tableOf(session, id) : null;
+    if (named === undefined || table === null || captured?.has(table.label) !== true) {
+      uncaptured.push(id);
+      continue;
+    }
+    const done = await truncateCaptured(client, table, named);
+    touched.set(table.label, table);
+    outcome.rows += done.rows;
+    outcome.owned += done.owned;
+  }
+  if (uncaptured.length > 0) await truncateTrunk(client, catalogue, uncaptured);
+  return outcome;
+}
