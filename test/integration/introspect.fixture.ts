@@ -156,3 +156,68 @@ CREATE FUNCTION text_less(a text, b text) RETURNS boolean LANGUAGE sql IMMUTABLE
 CREATE OPERATOR <<< (LEFTARG = text, RIGHTARG = text, FUNCTION = text_less);
 CREATE SCHEMA understudy; CREATE TABLE understudy.mine (id int);
 `;
+
+const USER_SCHEMAS = `n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`;
+const NOT_OF_EXTENSION = (catalogue: string): string =>
+  `NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND e.objid = x.oid
+    AND e.classid = '${catalogue}'::regclass)`;
+
+/**
+ * The catalogue by other ways than introspection's: one text per fact, without OIDs. Names of
+ * indexes that partitions inherit are left out, because the server chooses them.
+ */
+export const CATALOGUE_QUERIES: Readonly<Record<string, string>> = {
+  columns: `SELECT concat_ws('|', table_schema, table_name, column_name, ordinal_position,
+      column_default, is_nullable, data_type, character_maximum_length, numeric_precision,
+      numeric_scale, datetime_precision, interval_type, collation_name, domain_name, udt_name,
+      is_identity, identity_generation, identity_start, identity_increment, is_generated,
+      generation_expression) AS line FROM information_schema.columns
+    WHERE table_schema NOT IN ('pg_catalog', 'information_schema')`,
+  constraints: `SELECT concat_ws('|', x.conrelid::regclass, x.contypid::regtype, x.conname,
+      x.contype, x.condeferrable, x.condeferred, x.convalidated, x.connoinherit,
+      pg_get_constraintdef(x.oid)) AS line
+    FROM pg_constraint x JOIN pg_namespace n ON n.oid = x.connamespace
+    LEFT JOIN pg_class c ON c.oid = x.conrelid
+    WHERE ${USER_SCHEMAS} AND x.conparentid = 0 AND (c.oid IS NULL OR NOT c.relispartition)`,
+  indexes: `SELECT concat_ws('|', pg_get_indexdef(x.oid), i.indisvalid, i.indisprimary) AS line
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = x.relnamespace
+    WHERE ${USER_SCHEMAS} AND NOT x.relispartition`,
+  partitions: `SELECT concat_ws('|', x.oid::regclass, pg_get_partkeydef(x.oid),
+      pg_get_expr(x.relpartbound, x.oid), x.relpersistence, x.relkind) AS line
+    FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace
+    WHERE ${USER_SCHEMAS} AND x.relkind IN ('r', 'p')`,
+  partitionIndexes: `SELECT concat_ws('|', i.indrelid::regclass, p.inhparent::regclass) AS line
+    FROM pg_inherits p JOIN pg_index i ON i.indexrelid = p.inhrelid`,
+  routines: `SELECT coalesce(pg_get_functiondef(x.oid), '') AS line
+    FROM pg_proc x JOIN pg_namespace n ON n.oid = x.pronamespace
+    WHERE ${USER_SCHEMAS} AND x.prokind <> 'a' AND ${NOT_OF_EXTENSION('pg_proc')}`,
+  aggregates: `SELECT to_jsonb(a)::text AS line FROM pg_aggregate a
+    JOIN pg_proc x ON x.oid = a.aggfnoid JOIN pg_namespace n ON n.oid = x.pronamespace
+    WHERE ${USER_SCHEMAS} AND ${NOT_OF_EXTENSION('pg_proc')}`,
+  views: `SELECT concat_ws('|', x.oid::regclass, x.reloptions, pg_get_viewdef(x.oid)) AS line
+    FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace
+    WHERE ${USER_SCHEMAS} AND x.relkind IN ('v', 'm')`,
+  triggers: `SELECT concat_ws('|', pg_get_triggerdef(x.oid),
+      CASE WHEN x.tgenabled IN ('D', 'R') THEN 'off' ELSE 'on' END) AS line
+    FROM pg_trigger x WHERE NOT x.tgisinternal`,
+  types: `SELECT concat_ws('|', x.oid::regtype, x.typtype, x.typnotnull, x.typdefault,
+      format_type(x.typbasetype, x.typtypmod), (SELECT array_agg(e.enumlabel ORDER BY enumsortorder)
+        FROM pg_enum e WHERE e.enumtypid = x.oid)) AS line
+    FROM pg_type x JOIN pg_namespace n ON n.oid = x.typnamespace
+    WHERE ${USER_SCHEMAS} AND ${NOT_OF_EXTENSION('pg_type')}`,
+  collations: `SELECT concat_ws('|', x.collname, x.collprovider, x.collisdeterministic,
+      x.collcollate, x.collctype, to_jsonb(x) ->> 'colllocale') AS line
+    FROM pg_collation x JOIN pg_namespace n ON n.oid = x.collnamespace WHERE ${USER_SCHEMAS}`,
+  sequences: `SELECT concat_ws('|', schemaname, sequencename, data_type, start_value, min_value,
+      max_value, increment_by, cycle, cache_size, last_value,
+      pg_get_serial_sequence('"dotted.name"', 'id')) AS line FROM pg_sequences`,
+  comments: `SELECT concat_ws('|', i.type, i.identity, d.description) AS line
+    FROM pg_description d CROSS JOIN LATERAL
+      pg_identify_object(d.classoid, d.objoid, d.objsubid) i
+    WHERE d.objoid >= 16384 AND i.type <> 'extension' AND NOT EXISTS (SELECT FROM pg_depend e
+      WHERE e.deptype = 'e' AND e.objid = d.objoid AND e.classid = d.classoid)`,
+  extensions: `SELECT concat_ws('|', extname, extnamespace::regnamespace) AS line
+    FROM pg_extension`,
+  statistics: `SELECT pg_get_statisticsobjdef(oid) AS line FROM pg_statistic_ext`,
+};

@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import pg from 'pg';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import type { PlanStatement, ShadowPlan } from '../../schema/shadow-plan.ts';
+import { tellable } from './errors.ts';
 
 /**
  * Runs a plan on an empty database, in one transaction: all of it is there afterwards, or none.
@@ -59,7 +60,7 @@ async function runStatement(
     if (!(error instanceof pg.DatabaseError)) throw failure(error, statement, missing);
     await client.query('ROLLBACK TO SAVEPOINT optional');
     await client.query('RELEASE SAVEPOINT optional');
-    return error.message;
+    return tellable(error);
   }
   await client.query('RELEASE SAVEPOINT optional');
   return null;
@@ -77,7 +78,7 @@ function failure(
   return new UnderstudyError(
     'SCHEMA_FAILED',
     `cannot make ${statement.what}`,
-    { detail: `${error.message}${because}` },
+    { detail: `${tellable(error)}${because}` },
     error,
   );
 }

@@ -49,9 +49,12 @@ export interface CatalogueObject {
   readonly partOf?: string;
   /** Set if this object is a table. */
   readonly table?: TableId;
-  /** Why it is not carried over. `excluded`: by the caller's filter, needs no report. */
-  readonly reason?: string | 'excluded';
+  /** Why it is not carried over. */
+  readonly reason?: string;
 }
+
+/** The reason of what the caller's filter leaves out, which needs no report. */
+export const EXCLUDED = 'excluded';
 
 export interface Remark {
   readonly what: string;

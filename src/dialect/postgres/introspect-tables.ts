@@ -3,6 +3,7 @@ import { tableName, type TableId } from '../../change/table-id.ts';
 import {
   CATALOGUE,
   type CatalogueObject,
+  EXCLUDED,
   type Findings,
   objectKey,
   quote,
@@ -48,9 +49,11 @@ interface Table {
   readonly id: TableId;
   readonly key: string;
   readonly columns: readonly ColumnRow[];
-  /** The partitioned table above it, if that is carried over too. */
+  /** The partitioned table above it. */
   readonly parent: Table | null;
   readonly excluded: boolean;
+  /** By the filter alone. */
+  readonly wanted: boolean;
 }
 
 /**
@@ -72,15 +75,15 @@ export async function readTables(
     if (known !== undefined) return known;
     const id = { schema: row.schema, name: row.name };
     const parentRow = row.partition ? byOid.get(row.parents[0] ?? 0) : undefined;
-    const above = parentRow === undefined ? null : describe(parentRow);
-    const parent = above?.excluded === true ? null : above;
+    const parent = parentRow === undefined ? null : describe(parentRow);
     const table: Table = {
       row,
       id,
       key: objectKey(CATALOGUE.class, row.oid),
       columns: columns.get(row.oid) ?? [],
       parent,
-      excluded: parent === null && !include(id),
+      excluded: parent === null ? !include(id) : parent.excluded,
+      wanted: include(id),
     };
     tables.set(row.oid, table);
     return table;
@@ -149,7 +152,10 @@ function tableObject(table: Table, identities: ReadonlyMap<string, string>): Cat
     rank: RANK.table,
     optional: false,
   };
-  if (table.excluded) return { ...base, sql: [], reason: 'excluded' };
+  if (table.excluded) {
+    const above = 'a partition goes the way of its partitioned table, which is excluded';
+    return { ...base, sql: [], reason: table.wanted ? above : EXCLUDED };
+  }
   const name = quote(id.schema, id.name);
   const create = row.unlogged ? 'CREATE UNLOGGED TABLE' : 'CREATE TABLE';
   const by = row.partitionKey === null ? '' : ` PARTITION BY ${row.partitionKey}`;
@@ -257,9 +263,6 @@ function tableRemarks(table: Table): readonly Remark[] {
   if (row.unlogged) remark('rows', 'an unlogged table is in no event log; it stays empty');
   if (row.rowSecurity) remark('row security', 'roles of the shadow differ from production’s');
   if (row.typed) remark('row type', 'it is carried over as a table with columns of its own');
-  if (row.partition && parent === null) {
-    remark('partitioning', 'the table above it is excluded; it stands alone');
-  }
   if (!row.partition && row.parents.length > 0) {
     remark('inheritance', 'it stands alone; queries on its parent do not see its rows');
   }

@@ -1,4 +1,4 @@
-import type { CatalogueObject, Remark } from './introspect-object.ts';
+import { type CatalogueObject, EXCLUDED, type Remark } from './introspect-object.ts';
 
 export interface OrderedPlan {
   readonly objects: readonly CatalogueObject[];
@@ -25,7 +25,7 @@ export function orderPlan(
 
   const decide = (object: CatalogueObject, needs: readonly CatalogueObject[]): boolean => {
     if (object.reason !== undefined || object.sql.length === 0) {
-      if (object.reason !== 'excluded') {
+      if (object.reason !== EXCLUDED) {
         remarks.push({ what: object.what, why: object.reason ?? 'it has no definition' });
       }
       return false;
@@ -36,7 +36,10 @@ export function orderPlan(
     }
     const missing = needs.filter((need) => state.get(need.key) === 'left-out');
     if (missing.length === 0) return true;
-    const list = missing.map((need) => need.what).join(', ');
+    // Parts of something that is missing need no mention of their own.
+    const keys = new Set(missing.map((need) => need.key));
+    const whole = missing.filter((need) => need.partOf === undefined || !keys.has(need.partOf));
+    const list = whole.map((need) => need.what).join(', ');
     remarks.push({ what: object.what, why: `it needs ${list}, which is not carried over` });
     return false;
   };
