@@ -32,19 +32,22 @@ export async function createTrunk(
 ): Promise<{ readonly skipped: readonly string[] }> {
   const { name } = options;
   await using server = new Connection({ address, database: address.database, role: 'create' });
-  return server.use({ doing: 'create the trunk', otherwise: 'SCHEMA_FAILED' }, async (client) => {
-    await assertApplierRights(client);
-    await lockName(client, name, WAIT_MS);
-    if (!(await makeRoom(address, client, name))) return { skipped: [] };
-    try {
-      const skipped = await fill(address, options);
-      await noteState(client, name, 'ready');
-      return skipped;
-    } catch (error) {
-      await dropUnfinished(client, name, error);
-      throw error;
-    }
-  });
+  return await server.use(
+    { doing: 'create the trunk', otherwise: 'SCHEMA_FAILED' },
+    async (client) => {
+      await assertApplierRights(client);
+      await lockName(client, name, WAIT_MS);
+      if (!(await makeRoom(address, client, name))) return { skipped: [] };
+      try {
+        const skipped = await fill(address, options);
+        await noteState(client, name, 'ready');
+        return skipped;
+      } catch (error) {
+        await dropUnfinished(client, name, error);
+        throw error;
+      }
+    },
+  );
 }
 
 /** An empty, closed-off database with this name. False if the trunk is there already. */
@@ -92,7 +95,7 @@ async function inspect(
   name: string,
 ): Promise<'ours' | 'empty' | 'foreign'> {
   await using inside = new Connection({ address, database: name, role: 'create' });
-  return inside.use(
+  return await inside.use(
     { doing: 'look into the database', otherwise: 'SCHEMA_FAILED' },
     async (client) => {
       const found = await readMarker(client);
@@ -112,22 +115,25 @@ async function fill(
 ): Promise<{ readonly skipped: readonly string[] }> {
   const { name, plan, topicPrefix, onProgress } = options;
   await using inside = new Connection({ address, database: name, role: 'create' });
-  return inside.use({ doing: 'make the schema', otherwise: 'SCHEMA_FAILED' }, async (client) => {
-    const result = await runPlan(client, plan, onProgress);
-    await transaction(client, async () => {
-      await migrateHere(client, 'shadow', name);
-      await client.query(
-        `INSERT INTO understudy.marker (id, kind, name, database, topic_prefix)
+  return await inside.use(
+    { doing: 'make the schema', otherwise: 'SCHEMA_FAILED' },
+    async (client) => {
+      const result = await runPlan(client, plan, onProgress);
+      await transaction(client, async () => {
+        await migrateHere(client, 'shadow', name);
+        await client.query(
+          `INSERT INTO understudy.marker (id, kind, name, database, topic_prefix)
           VALUES (pg_catalog.gen_random_uuid(), 'trunk', $1, $1, $2)`,
-        [name, topicPrefix],
-      );
-      await client.query(`INSERT INTO understudy.fence (generation) VALUES (0);
+          [name, topicPrefix],
+        );
+        await client.query(`INSERT INTO understudy.fence (generation) VALUES (0);
         INSERT INTO understudy.sign_of_life (generation, at)
           VALUES (0, pg_catalog.clock_timestamp())`);
-      await startProgress(client);
-    });
-    return result;
-  });
+        await startProgress(client);
+      });
+      return result;
+    },
+  );
 }
 
 /** After `reason`. What cannot be dropped now keeps its note and is dropped at the next try. */

@@ -188,6 +188,9 @@ export class Connection implements AsyncDisposable {
     what: { readonly doing: string; readonly otherwise: ErrorCode },
     fn: (client: pg.Client) => Promise<T>,
   ): Promise<T> {
+    if (this.#closed) {
+      return Promise.reject(new UnderstudyError('INTERNAL', 'a closed connection was used'));
+    }
     const run = this.#tail.then(() => this.#run(what, fn));
     this.#tail = run.catch(() => undefined);
     return run;
@@ -220,7 +223,6 @@ export class Connection implements AsyncDisposable {
   }
 
   async #open(): Promise<pg.Client> {
-    if (this.#closed) throw new UnderstudyError('INTERNAL', 'a closed connection was used');
     if (this.#client !== null) return this.#client;
     const { address, database, role, prepare } = this.#options;
     const client = await openClient(address, database, role);
@@ -244,7 +246,7 @@ export class Connection implements AsyncDisposable {
     client.end().catch(() => undefined);
   }
 
-  /** Waits for what runs, then closes. Opens no more. */
+  /** Waits for all that was asked of it, then closes; nothing more may be asked. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     await this.#tail;
