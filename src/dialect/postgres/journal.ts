@@ -46,7 +46,7 @@ export async function touchCaptured(
   await client.query(
     `UPDATE ${CAPTURED_TABLE} c SET touched = c.touched + 1
      FROM (SELECT r.schema, r.name FROM ${CAPTURED_TABLE} r
-           JOIN pg_catalog.unnest($1::text[], $2::text[]) AS u(schema, name)
+           JOIN unnest($1::text[], $2::text[]) AS u(schema, name)
              ON u.schema = r.schema AND u.name = r.name
            ORDER BY r.schema, r.name FOR NO KEY UPDATE OF r) l
      WHERE c.schema = l.schema AND c.name = l.name`,

@@ -30,7 +30,7 @@ const QUERY = `SELECT n.nspname AS schema, c.relname AS name, a.attname AS colum
     o.oprname AS operator, onsp.nspname AS "operatorSchema",
     COALESCE(l.collisdeterministic, true) AS deterministic
   FROM pg_catalog.pg_index i
-  CROSS JOIN LATERAL pg_catalog.unnest(i.indclass::oid[], i.indkey::int2[], i.indcollation::oid[])
+  CROSS JOIN LATERAL unnest(i.indclass::oid[], i.indkey::int2[], i.indcollation::oid[])
     AS u(opclass, num, coll)
   JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -96,7 +96,7 @@ export async function moveSequencesAbove(client: ClientBase): Promise<readonly s
   }
   await client.query(
     `SELECT pg_catalog.setval(u.oid::pg_catalog.regclass, u.target, false)
-     FROM pg_catalog.unnest($1::oid[], $2::int8[]) AS u(oid, target)`,
+     FROM unnest($1::oid[], $2::int8[]) AS u(oid, target)`,
     [moves.map((move) => move.oid), moves.map((move) => move.target.toString())],
   );
   return left;
