@@ -39,10 +39,16 @@ function isReachableByAll(file: string): boolean {
   return true;
 }
 
-/** A copy of the distribution where every user can reach it; made once, by rename. */
+/**
+ * A copy of the distribution where every user can reach it; made once, by rename. Another user's
+ * folder of that name is not run.
+ */
 async function publicCopy(native: string, version: string): Promise<string> {
-  const target = join(tmpdir(), `understudy-postgres-${version}`);
-  if (existsSync(target)) return target;
+  const target = join(tmpdir(), `understudy-embedded-${version}`);
+  if (existsSync(target)) {
+    if (statSync(target).uid === userInfo().uid) return target;
+    throw new Error(`${target} belongs to another user: remove it`);
+  }
   const partial = `${target}.${String(process.pid)}`;
   await cp(native, partial, { recursive: true, verbatimSymlinks: true });
   try {

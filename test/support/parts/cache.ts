@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 /** Where downloaded parts stay between runs. Delete it to have them fetched anew. */
-export function cacheRoot(): string {
+function cacheRoot(): string {
   const cache = process.env['XDG_CACHE_HOME'] ?? '';
   return join(cache === '' ? join(homedir(), '.cache') : cache, 'understudy-test');
 }

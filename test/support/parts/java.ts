@@ -4,7 +4,7 @@ import { archiveOf, jarsOf } from './maven.ts';
 import { join } from 'node:path';
 
 /** The jars of broker, Connect worker, their tools and a logger, in one folder. */
-export function kafkaJars(): Promise<string> {
+function kafkaJars(): Promise<string> {
   const { kafka, scala, slf4j } = VERSIONS;
   return jarsOf(`kafka-${kafka}`, [
     `org.apache.kafka:kafka_${scala}:${kafka}`,

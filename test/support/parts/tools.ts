@@ -27,7 +27,7 @@ function isExecutable(file: string): boolean {
 }
 
 /** The program's full path, or undefined if this machine has none. */
-export function findTool(tool: string): string | undefined {
+function findTool(tool: string): string | undefined {
   const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
   return [...folders, ...FURTHER_FOLDERS]
     .map((folder) => join(folder, tool))
