@@ -12,7 +12,6 @@ const OPTIONAL = [
 /** The plan runs in one transaction of its own. */
 const TRANSACTION =
   /^(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE\s+TRANSACTION)\b/i;
-const COPY_FROM_STDIN = /^COPY\b[\s\S]*\bFROM\s+STDIN\b/i;
 
 /**
  * A plan from the text of an SQL file, such as a dump of the schema only: its statements in its
@@ -30,19 +29,15 @@ export function planFromFile(text: string): ShadowPlan {
 }
 
 function toPlanStatement({ sql, bare, line }: SqlStatement): PlanStatement {
-  if (COPY_FROM_STDIN.test(bare)) {
-    refuse(line, 'COPY … FROM stdin brings data; give the schema only');
+  if (TRANSACTION.test(bare)) {
+    const why = 'a schema file runs in one transaction of its own';
+    throw new UnderstudyError('CONFIG_INVALID', `line ${line} of the schema file: ${why}`);
   }
-  if (TRANSACTION.test(bare)) refuse(line, 'a schema file runs in one transaction of its own');
   return {
     sql,
     what: `line ${line}: ${firstWords(bare)}`,
     optional: OPTIONAL.some((pattern) => pattern.test(bare)),
   };
-}
-
-function refuse(line: number, why: string): never {
-  throw new UnderstudyError('CONFIG_INVALID', `line ${line} of the schema file: ${why}`);
 }
 
 /** Enough to find the statement, not so much that a value shows. */

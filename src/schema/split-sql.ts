@@ -17,6 +17,8 @@ type Piece =
 const WORD = /[\p{L}_][\p{L}\p{N}_$]*/uy;
 const SPACE = /\s+/y;
 const NUMBER = /\d[\p{L}\p{N}_.]*/uy;
+/** What follows it is no SQL, so it must be met here. */
+const COPY_FROM_STDIN = /^\s*COPY\b[\s\S]*\bFROM\s+STDIN\b/i;
 const DOLLAR_TAG = /\$(?:[\p{L}_][\p{L}\p{N}_]*)?\$/uy;
 
 /**
@@ -24,7 +26,7 @@ const DOLLAR_TAG = /\$(?:[\p{L}_][\p{L}\p{N}_]*)?\$/uy;
  * (nested) comments, parentheses, or the BEGIN ATOMIC body of a routine.
  * Pieces cover the text: joined with semicolons, what is left out is only space and comments.
  * Errors: CONFIG_INVALID with the line for an unfinished quote or comment, and for commands of a
- * terminal client (`\connect`), except `\restrict`, which dumps begin with.
+ * terminal client (`\connect`), except `\restrict`, which dumps begin with; and for COPY … FROM stdin, whose data is no SQL.
  */
 export function splitSql(text: string): readonly SqlStatement[] {
   const statements: SqlStatement[] = [];
@@ -38,6 +40,9 @@ export function splitSql(text: string): readonly SqlStatement[] {
 
   const finish = (end: number): void => {
     if (begin !== null) {
+      if (COPY_FROM_STDIN.test(bare)) {
+        throw invalid(line(begin), 'COPY … FROM stdin brings data; give the schema only');
+      }
       statements.push({
         sql: text.slice(begin, end).trimEnd(),
         bare: bare.trim(),
