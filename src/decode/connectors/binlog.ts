@@ -1,0 +1,72 @@
+import type { SourcePosition } from '../../change/position.ts';
+import { optionalInteger } from '../envelope/exact-number.ts';
+import { order, type Connector, type PositionOrder } from './connector.ts';
+import { optionalText, requiredText } from './source-fields.ts';
+
+export type BinlogPosition = Extract<SourcePosition, { connector: 'mysql' | 'mariadb' }>;
+
+/** Where GTID `a` stands seen from `b`: comparable only within one sequence of numbers. */
+export type GtidOrder = (a: string, b: string) => PositionOrder;
+
+/**
+ * A connector that reads a binlog. GTIDs of one sequence decide; without them, or within one
+ * transaction, file, position and row do. Files of different base names (a fail-over, a renamed
+ * log) and GTIDs of different servers do not compare.
+ */
+export function binlogConnector(
+  name: BinlogPosition['connector'],
+  gtids: GtidOrder,
+): Connector<BinlogPosition> {
+  return {
+    name,
+    table: (source) => ({
+      schema: requiredText(source, 'db'),
+      name: requiredText(source, 'table'),
+    }),
+    position: (source) => ({
+      connector: name,
+      file: optionalText(source, 'file'),
+      pos: optionalInteger(source['pos']),
+      row: Number(optionalInteger(source['row']) ?? 0n),
+      gtid: optionalText(source, 'gtid'),
+    }),
+    compare: (a, b) => {
+      if (a.gtid !== null && b.gtid !== null && a.gtid !== b.gtid) return gtids(a.gtid, b.gtid);
+      return comparePlaces(a, b);
+    },
+    transactionId: (id) => id,
+    countsRows: () => true,
+    deletedRowIsReal: true,
+  };
+}
+
+function comparePlaces(a: BinlogPosition, b: BinlogPosition): PositionOrder {
+  const fileA = numbered(a.file);
+  const fileB = numbered(b.file);
+  if (fileA === null || fileB === null || fileA.base !== fileB.base) return 'incomparable';
+  if (a.pos === null || b.pos === null) return 'incomparable';
+  const files = order(fileA.number, fileB.number);
+  if (files !== 'equal') return files;
+  const places = order(a.pos, b.pos);
+  return places === 'equal' ? order(a.row, b.row) : places;
+}
+
+/** `binlog.000042`: its base name and number. */
+function numbered(file: string | null): { base: string; number: bigint } | null {
+  const match = file === null ? null : /^(.*)\.(\d+)$/.exec(file);
+  if (match === null) return null;
+  return { base: match[1] ?? '', number: BigInt(match[2] ?? '0') };
+}
+
+/** Splits a GTID at its last separator into the sequence it belongs to and its number there. */
+export function gtidOrder(separator: ':' | '-', sequence: (head: string) => string): GtidOrder {
+  return (a, b) => {
+    const cutA = a.lastIndexOf(separator);
+    const cutB = b.lastIndexOf(separator);
+    const numberA = a.slice(cutA + 1);
+    const numberB = b.slice(cutB + 1);
+    if (!/^\d+$/.test(numberA) || !/^\d+$/.test(numberB)) return 'incomparable';
+    if (sequence(a.slice(0, cutA)) !== sequence(b.slice(0, cutB))) return 'incomparable';
+    return order(BigInt(numberA), BigInt(numberB));
+  };
+}

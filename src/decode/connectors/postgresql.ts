@@ -1,0 +1,52 @@
+import type { SourcePosition } from '../../change/position.ts';
+import { optionalInteger } from '../envelope/exact-number.ts';
+import { Problem } from '../problem.ts';
+import { order, type Connector, type SourceBlock } from './connector.ts';
+import { optionalText, requiredText } from './source-fields.ts';
+
+type PostgresqlPosition = Extract<SourcePosition, { connector: 'postgresql' }>;
+
+/** END lists transactional messages under the name of a Java object. */
+const MESSAGES = 'io.debezium.connector.postgresql.LogicalDecodingMessageMonitor$';
+
+/**
+ * PostgreSQL: transactions come in commit order, so the last commit before a change orders
+ * before its own LSN (which goes back and forth between interleaved transactions).
+ */
+export const postgresql: Connector<PostgresqlPosition> = {
+  name: 'postgresql',
+  table: (source) => ({
+    schema: requiredText(source, 'schema'),
+    name: requiredText(source, 'table'),
+  }),
+  position: (source) => {
+    const txId = optionalInteger(source['txId']);
+    return {
+      connector: 'postgresql',
+      lsn: optionalInteger(source['lsn']),
+      lastCommitLsn: lastCommit(source),
+      txId: txId === null ? null : Number(BigInt.asUintN(32, txId)),
+    };
+  },
+  compare: (a, b) => {
+    if (a.lsn === null || b.lsn === null) return 'incomparable';
+    const commits = order(a.lastCommitLsn ?? 0n, b.lastCommitLsn ?? 0n);
+    return commits === 'equal' ? order(a.lsn, b.lsn) : commits;
+  },
+  // `529795:4115907712`: the part after the colon is the LSN of the event at hand.
+  transactionId: (id) => id.replace(/:.*$/, ''),
+  countsRows: (collection) => !collection.startsWith(MESSAGES),
+  // REPLICA IDENTITY DEFAULT fills the other columns with zeros and defaults.
+  deletedRowIsReal: false,
+};
+
+const SEQUENCE = /^\[(null|"(\d+)"),(?:null|"\d+")\]$/;
+
+/** The first of `["lastCommitLsn","lsn"]`. */
+function lastCommit(source: SourceBlock): bigint | null {
+  const sequence = optionalText(source, 'sequence');
+  if (sequence === null) return null;
+  const match = SEQUENCE.exec(sequence);
+  if (match === null) throw new Problem('RECORD_CORRUPT', 'the source sequence is unreadable');
+  return match[2] === undefined ? null : BigInt(match[2]);
+}

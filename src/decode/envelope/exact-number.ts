@@ -1,0 +1,98 @@
+/**
+ * Numbers of JSON text without loss. JSON.parse is fast but rounds integers beyond 2^53 and
+ * forgets how a decimal was written. So records are parsed natively first; whoever needs a number
+ * that did not survive throws NeedExact, and the record is parsed once more with every such
+ * number kept as text.
+ */
+import { Problem, unreadable } from '../problem.ts';
+
+/** A number that a JavaScript number cannot show as it was written. */
+export class ExactNumber {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** Thrown (not an error of the record): parse again with parseExact. */
+export class NeedExact extends Error {
+  override readonly name = 'NeedExact';
+}
+const NEED_EXACT = new NeedExact();
+
+/** True while the values come from parseExact. Passed along with the values. */
+export type Exactness = 'native' | 'exact';
+
+/** JSON.parse in which a number stays a number only if it prints as it was written. */
+export function parseExact(text: string): unknown {
+  return JSON.parse(text, keepText as (this: unknown, key: string, value: unknown) => unknown);
+}
+
+function keepText(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  if (typeof value !== 'number') return value;
+  const source = context?.source;
+  return source === undefined || String(value) === source ? value : new ExactNumber(source);
+}
+
+/** An integer's digits, exactly. Throws NeedExact where the native parse may have rounded it. */
+export function integerText(value: unknown): string {
+  if (typeof value === 'number') {
+    if (Number.isSafeInteger(value)) return String(value);
+    throw NEED_EXACT;
+  }
+  if (value instanceof ExactNumber) {
+    if (/^-?\d+$/.test(value.text)) return value.text;
+    throw unreadable('expected an integer');
+  }
+  throw unreadable(`expected an integer, found ${jsonType(value)}`);
+}
+
+/** An integer as a bigint, exactly. */
+export function integer(value: unknown): bigint {
+  return Number.isSafeInteger(value) ? BigInt(value as number) : BigInt(integerText(value));
+}
+
+/** A bigint, or null for null and for a field that is not there. */
+export function optionalInteger(value: unknown): bigint | null {
+  return value === null || value === undefined ? null : integer(value);
+}
+
+/** A decimal number's text as it was written. Needs values of parseExact. */
+export function decimalText(value: number | ExactNumber, exactness: Exactness): string {
+  if (exactness === 'native') {
+    throw NEED_EXACT;
+  }
+  return value instanceof ExactNumber ? value.text : String(value);
+}
+
+/** A floating point value: the shortest text that reads back as the same value. */
+export function floatText(value: unknown): string {
+  if (value instanceof ExactNumber) return floatText(Number(value.text));
+  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
+  if (value === 'NaN' || value === 'Infinity' || value === '-Infinity') return value;
+  throw unreadable(`expected a floating point number, found ${jsonType(value)}`);
+}
+
+/** For messages: what kind of JSON value it is, never the value. */
+export function jsonType(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  if (value instanceof ExactNumber) return 'a number';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+/** The value as an object of JSON, or a problem that says what was expected. */
+export function asObject(value: unknown, what: string): Readonly<Record<string, unknown>> {
+  if (isObject(value)) return value;
+  throw new Problem('RECORD_CORRUPT', `${what} is ${jsonType(value)}, not an object`);
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof ExactNumber)
+  );
+}

@@ -1,0 +1,143 @@
+/**
+ * JsonConverter's records: `{"schema":…,"payload":…}` (schemas.enable=true) or the bare payload.
+ * Another encoding stands beside this file and gives the same `Opened`.
+ *
+ * A topic's schema part is nearly constant and many times larger than its payload. Each distinct
+ * one is parsed once; later records whose first bytes are equal to it have only their payload
+ * parsed, and get the same `schema` object, so that what was compiled for it is found by identity.
+ */
+import { isUtf8 } from 'node:buffer';
+import { Problem } from '../problem.ts';
+import { parseConnectSchema, type ConnectSchema } from './connect-schema.ts';
+import { isObject, parseExact, type Exactness } from './exact-number.ts';
+
+/** A record's key or value with its schema, if it carries one. */
+export interface Opened {
+  readonly schema: ConnectSchema | null;
+  readonly payload: unknown;
+  readonly exactness: Exactness;
+}
+
+interface KnownSchema {
+  /** All bytes up to and including `"payload":`. */
+  readonly prefix: Buffer;
+  readonly schema: ConnectSchema;
+}
+
+/** Schemas remembered per topic; a topic rarely has more than two alive at a time. */
+const REMEMBERED = 8;
+
+const BRACE_OPEN = 0x7b;
+const BRACE_CLOSE = 0x7d;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const SCHEMA_FIRST = Buffer.from('{"schema":');
+const PAYLOAD_NEXT = Buffer.from(',"payload":');
+
+/** Opens the keys, or the values, of one topic after another. */
+export class JsonOpener {
+  readonly #known = new Map<string, KnownSchema[]>();
+
+  /**
+   * Parses a record's key or value. `exactness: 'exact'` keeps every number as it was written, at
+   * a price (see exact-number). Throws a Problem: RECORD_CORRUPT for what is not UTF-8 JSON,
+   * UNSUPPORTED for a schema registry's binary framing.
+   */
+  open(topic: string, bytes: Buffer, exactness: Exactness): Opened {
+    const known = this.#known.get(topic);
+    if (known !== undefined) {
+      for (let i = 0; i < known.length; i += 1) {
+        const candidate = known[i];
+        if (candidate !== undefined && startsWith(bytes, candidate.prefix)) {
+          // The last used one first: an old and a new schema seldom alternate.
+          if (i > 0) known.unshift(...known.splice(i, 1));
+          return openPayload(bytes, candidate, exactness);
+        }
+      }
+    }
+    return this.#openWhole(topic, bytes, exactness);
+  }
+
+  #openWhole(topic: string, bytes: Buffer, exactness: Exactness): Opened {
+    if (bytes[0] === 0 || bytes[0] === 1) {
+      throw new Problem(
+        'UNSUPPORTED',
+        'the record is framed for a schema registry (Avro); only JSON records can be read',
+      );
+    }
+    const json = parse(utf8(bytes, 0, bytes.length), exactness);
+    if (!isObject(json) || !('schema' in json) || !('payload' in json)) {
+      return { schema: null, payload: json, exactness };
+    }
+    if (json['schema'] === null) return { schema: null, payload: json['payload'], exactness };
+    const schema = parseConnectSchema(json['schema']);
+    const start = payloadStart(bytes);
+    if (start === null) return { schema, payload: json['payload'], exactness };
+    const known = this.#known.get(topic) ?? [];
+    known.unshift({ prefix: Buffer.from(bytes.subarray(0, start)), schema });
+    known.length = Math.min(known.length, REMEMBERED);
+    this.#known.set(topic, known);
+    return { schema, payload: json['payload'], exactness };
+  }
+}
+
+function openPayload(bytes: Buffer, known: KnownSchema, exactness: Exactness): Opened {
+  if (bytes[bytes.length - 1] !== BRACE_CLOSE) {
+    throw new Problem('RECORD_CORRUPT', 'the record is cut off');
+  }
+  const text = utf8(bytes, known.prefix.length, bytes.length - 1);
+  return { schema: known.schema, payload: parse(text, exactness), exactness };
+}
+
+function startsWith(bytes: Buffer, prefix: Buffer): boolean {
+  return (
+    bytes.length > prefix.length && bytes.compare(prefix, 0, prefix.length, 0, prefix.length) === 0
+  );
+}
+
+/** Text of bytes that must be UTF-8: a broken byte would become a replacement character. */
+function utf8(bytes: Buffer, from: number, to: number): string {
+  const part = bytes.subarray(from, to);
+  if (!isUtf8(part)) throw new Problem('RECORD_CORRUPT', 'the record is not UTF-8');
+  return part.toString('utf8');
+}
+
+function parse(text: string, exactness: Exactness): unknown {
+  try {
+    return exactness === 'exact' ? parseExact(text) : (JSON.parse(text) as unknown);
+  } catch (error) {
+    // The parser's message quotes the text, so it must not be passed on.
+    if (error instanceof SyntaxError) {
+      throw new Problem('RECORD_CORRUPT', 'the record is not JSON');
+    }
+    throw error;
+  }
+}
+
+/**
+ * Where the payload starts in `{"schema":{…},"payload":…}`; null if the record is not written in
+ * just this way (other order, spaces). The bytes are known to be JSON.
+ */
+function payloadStart(bytes: Buffer): number | null {
+  if (!startsWith(bytes, SCHEMA_FIRST)) return null;
+  let depth = 0;
+  let quoted = false;
+  for (let i = SCHEMA_FIRST.length; i < bytes.length; i += 1) {
+    const byte = bytes[i];
+    if (quoted) {
+      if (byte === BACKSLASH) i += 1;
+      else if (byte === QUOTE) quoted = false;
+      continue;
+    }
+    if (byte === QUOTE) quoted = true;
+    else if (byte === BRACE_OPEN) depth += 1;
+    else if (byte === BRACE_CLOSE) {
+      depth -= 1;
+      if (depth > 0) continue;
+      const next = i + 1;
+      const end = next + PAYLOAD_NEXT.length;
+      return bytes.subarray(next, end).equals(PAYLOAD_NEXT) ? end : null;
+    }
+  }
+  return null;
+}

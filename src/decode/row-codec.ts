@@ -1,0 +1,142 @@
+import { RowShape, UNAVAILABLE, type ColumnValue, type RowImage } from '../change/value.ts';
+import type { ColumnSchema, TableSchema } from '../schema/table-schema.ts';
+import { expectedSchema } from './catalogue-schema.ts';
+import { columnDecoder, type ValueDecoder } from './column.ts';
+import type { ConnectField } from './envelope/connect-schema.ts';
+import { asObject, type Exactness } from './envelope/exact-number.ts';
+import type { ConnectorModes } from './modes.ts';
+import { Problem } from './problem.ts';
+import { availabilityOf, type Availability } from './unavailable.ts';
+
+interface CompiledColumn {
+  readonly name: string;
+  readonly decode: ValueDecoder;
+  /** Null for columns that are always sent. */
+  readonly availability: Availability | null;
+}
+
+/** How one row is to be read. */
+export interface RowReading {
+  readonly exactness: Exactness;
+  /** Columns may be missing although their field is there (see unavailable.ts). */
+  readonly partial: boolean;
+  /** Told of every NULL that may stand for a value that was not sent. */
+  readonly onDoubtfulNull: (column: string) => void;
+}
+
+/** Reads rows of one record schema: an array of column decoders in one loop. */
+export class RowCodec {
+  readonly shape: RowShape;
+  readonly #columns: readonly CompiledColumn[];
+
+  constructor(columns: readonly CompiledColumn[]) {
+    this.shape = new RowShape(columns.map((column) => column.name));
+    this.#columns = columns;
+  }
+
+  /** Throws a Problem naming the column, or NeedExact. */
+  read(json: unknown, reading: RowReading): RowImage {
+    const row = asObject(json, 'the row');
+    const { exactness, partial } = reading;
+    const columns = this.#columns;
+    const values = new Array<ColumnValue>(columns.length);
+    let i = 0;
+    try {
+      for (; i < columns.length; i += 1) {
+        const column = columns[i];
+        if (column === undefined) break;
+        const value = row[column.name];
+        const availability = partial ? column.availability : null;
+        if (value === null) {
+          if (availability?.nullIsDoubtful === true) {
+            reading.onDoubtfulNull(column.name);
+            values[i] = UNAVAILABLE;
+          } else {
+            values[i] = null;
+          }
+        } else if (value === undefined) {
+          throw new Problem('RECORD_CORRUPT', 'a field of the schema is not in the row');
+        } else if (availability?.isPlaceholder(value) === true) {
+          values[i] = UNAVAILABLE;
+        } else {
+          values[i] = column.decode(value, exactness);
+        }
+      }
+    } catch (error) {
+      if (error instanceof Problem) error.column ??= columns[i]?.name ?? null;
+      throw error;
+    }
+    return { shape: this.shape, values };
+  }
+}
+
+/**
+ * The codecs of one table of the catalogue: one per set of fields, shared by key, before and
+ * after, and by the schemas of different records that describe the same fields.
+ */
+export class TableCodecs {
+  readonly table: TableSchema;
+  readonly #modes: ConnectorModes;
+  readonly #columns: ReadonlyMap<string, ColumnSchema>;
+  readonly #byFields = new WeakMap<readonly ConnectField[], RowCodec>();
+  readonly #bySignature = new Map<string, RowCodec>();
+
+  constructor(table: TableSchema, modes: ConnectorModes) {
+    this.table = table;
+    this.#modes = modes;
+    this.#columns = new Map(table.columns.map((column) => [column.name, column]));
+  }
+
+  /** For rows whose record carries a schema. COLUMN_UNKNOWN for a field that is no column. */
+  forFields(fields: readonly ConnectField[]): RowCodec {
+    const known = this.#byFields.get(fields);
+    if (known !== undefined) return known;
+    const codec = this.#named(`schema ${JSON.stringify(fields)}`, () =>
+      fields.map((field) => this.#compile(field, this.#column(field.field))),
+    );
+    this.#byFields.set(fields, codec);
+    return codec;
+  }
+
+  /** For rows without schema: by their column names, the catalogue and the declared modes. */
+  forRow(row: unknown): RowCodec {
+    const names = Object.keys(asObject(row, 'the row'));
+    return this.#named(`names ${JSON.stringify(names)}`, () =>
+      names.map((name) => {
+        const column = this.#column(name);
+        try {
+          return this.#compile(
+            { ...expectedSchema(column.type, this.#modes), field: name },
+            column,
+          );
+        } catch (error) {
+          if (error instanceof Problem) error.column ??= name;
+          throw error;
+        }
+      }),
+    );
+  }
+
+  #named(signature: string, compile: () => readonly CompiledColumn[]): RowCodec {
+    const known = this.#bySignature.get(signature);
+    if (known !== undefined) return known;
+    const codec = new RowCodec(compile());
+    this.#bySignature.set(signature, codec);
+    return codec;
+  }
+
+  #column(name: string): ColumnSchema {
+    const column = this.#columns.get(name);
+    if (column !== undefined) return column;
+    throw new Problem('COLUMN_UNKNOWN', 'the record has a column that the shadow lacks', name);
+  }
+
+  #compile(field: ConnectField, column: ColumnSchema): CompiledColumn {
+    const mayBeMissing = column.toastable && !this.table.key.includes(column.name);
+    return {
+      name: field.field,
+      decode: columnDecoder(field, column.type, this.#modes),
+      availability: mayBeMissing ? availabilityOf(field, column.type, this.#modes) : null,
+    };
+  }
+}

@@ -1,0 +1,32 @@
+import { unreadable } from '../problem.ts';
+
+/** How the connector's binary.handling.mode writes bytes. */
+export type BinaryMode = 'bytes' | 'base64' | 'base64-url-safe' | 'hex';
+
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+const BASE64_URL = /^[A-Za-z0-9_-]*={0,2}$/;
+const HEX = /^(?:[0-9a-fA-F]{2})*$/;
+
+/** Bytes from their text. Text that is not in the form is an error, never a shorter value. */
+export function bytesFromText(text: string, mode: BinaryMode): Buffer {
+  const form = mode === 'hex' ? HEX : mode === 'base64-url-safe' ? BASE64_URL : BASE64;
+  if (!form.test(text)) throw unreadable(`expected ${mode === 'bytes' ? 'base64' : mode}`);
+  if (mode === 'hex') return Buffer.from(text, 'hex');
+  return Buffer.from(text, mode === 'base64-url-safe' ? 'base64url' : 'base64');
+}
+
+/**
+ * `io.debezium.data.Bits`: base64 of little-endian bytes whose high zero bytes may be cut. The
+ * bits, most significant first, padded to the column's length.
+ */
+export function bitsFromBase64(base64: string, length: number): string {
+  const bytes = bytesFromText(base64, 'base64');
+  let bits = '';
+  for (const byte of bytes) bits = byte.toString(2).padStart(8, '0') + bits;
+  if (bits.length > length) {
+    const excess = bits.slice(0, bits.length - length);
+    if (excess.includes('1')) throw unreadable('more bits than the column has');
+    return bits.slice(bits.length - length);
+  }
+  return bits.padStart(length, '0');
+}

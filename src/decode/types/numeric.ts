@@ -1,0 +1,59 @@
+/** Decimal numbers: Connect's Decimal and Debezium's VariableScaleDecimal, to plain text. */
+import { unreadable } from '../problem.ts';
+
+/**
+ * The decimal text of base64 of a big-endian two's-complement integer, divided by 10^scale. The
+ * scale is kept: `1.10` stays `1.10`.
+ */
+export function decimalFromBase64(base64: string, scale: number): string {
+  return scaled(unscaledFromBase64(base64), scale);
+}
+
+function unscaledFromBase64(base64: string): string {
+  const bytes = Buffer.from(base64, 'base64');
+  if (bytes.length === 0) throw unreadable('a decimal without bytes');
+  if (bytes.length <= 6) return String(bytes.readIntBE(0, bytes.length));
+  const value = BigInt(`0x${bytes.toString('hex')}`);
+  return String(BigInt.asIntN(bytes.length * 8, value));
+}
+
+/** Largest scale a column can declare; more means that a negative one was masked to 11 bits. */
+const MAX_SCALE = 1000;
+
+function scaled(unscaled: string, scale: number): string {
+  if (scale === 0) return unscaled;
+  const negative = unscaled.startsWith('-');
+  const digits = negative ? unscaled.slice(1) : unscaled;
+  const sign = negative ? '-' : '';
+  if (scale < 0) return digits === '0' ? '0' : sign + digits + '0'.repeat(-scale);
+  const padded = digits.padStart(scale + 1, '0');
+  const whole = padded.slice(0, -scale);
+  const fraction = padded.slice(-scale);
+  if (scale > MAX_SCALE && /^0*$/.test(fraction)) return sign + whole;
+  return `${sign}${whole}.${fraction}`;
+}
+
+const DECIMAL = /^-?\d+(\.\d*)?([eE][+-]?\d+)?$/;
+
+/** decimal.handling.mode=string: plain text, with words for what is not a number. */
+export function decimalFromText(text: string): string {
+  switch (text) {
+    case 'NAN':
+      return 'NaN';
+    case 'POSITIVE_INFINITY':
+      return 'Infinity';
+    case 'NEGATIVE_INFINITY':
+      return '-Infinity';
+    default:
+      if (!DECIMAL.test(text)) throw unreadable('expected a decimal number');
+      return text;
+  }
+}
+
+/** The same number without an exponent. */
+export function plainDecimal(text: string): string {
+  const match = /^(-?)(\d+)(?:\.(\d*))?[eE]([+-]?\d+)$/.exec(text);
+  if (match === null) return text;
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] = match;
+  return scaled(`${sign}${BigInt(whole + fraction)}`, fraction.length - Number(exponent));
+}

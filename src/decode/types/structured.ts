@@ -1,0 +1,36 @@
+/** Values that Debezium sends as an object: hstore and point. */
+import { floatText, isObject } from '../envelope/exact-number.ts';
+import { unreadable } from '../problem.ts';
+
+/** hstore.handling.mode=json: JSON text of an object, to the engine's own input text. */
+export function hstoreFromJson(text: string): string {
+  let json: unknown;
+  try {
+    json = JSON.parse(text) as unknown;
+  } catch {
+    throw unreadable('expected an object in JSON');
+  }
+  return hstoreFromMap(json);
+}
+
+/** hstore.handling.mode=map: an object of texts and nulls. */
+export function hstoreFromMap(map: unknown): string {
+  if (!isObject(map)) throw unreadable('expected an object');
+  return Object.entries(map)
+    .map(([key, value]) => {
+      if (value === null) return `${quote(key)}=>NULL`;
+      if (typeof value !== 'string') throw unreadable('expected texts in the object');
+      return `${quote(key)}=>${quote(value)}`;
+    })
+    .join(', ');
+}
+
+function quote(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
+}
+
+/** `io.debezium.data.geometry.Point`: x and y; wkb and srid say the same again. */
+export function pointText(value: unknown): string {
+  if (!isObject(value)) throw unreadable('expected a point');
+  return `(${floatText(value['x'])},${floatText(value['y'])})`;
+}
