@@ -140,7 +140,8 @@ async function checkLive(
       `${timing.timeoutMs / 1000} s; see offset.flush.interval.ms of the worker`;
     return inconclusive('barrier-timeout', message);
   }
-  return compareAt(parts, options, {
+  // Awaited here: the pinned snapshot is closed when this function returns.
+  return await compareAt(parts, options, {
     point: barrier.point,
     view: pinned,
     floor: pinned.floor,

@@ -1,0 +1,15 @@
+import { expect, test } from 'vitest';
+import { positionOf } from '../../../src/source/committed-offsets.ts';
+
+test.each([
+  [{ lsn_proc: 5, messageType: 'UPDATE', lsn_commit: 40, lsn: 41, txId: 7 }, 41n],
+  [{ lsn_commit: 50, lsn: 41 }, 50n],
+  [{ lsn: 41, last_snapshot_record: false, snapshot: true }, 41n],
+  [{ lsn_proc: 5 }, null],
+  [{ lsn: '41' }, null],
+  [{ lsn: 1e300 }, null],
+  [null, null],
+  ['41', null],
+])('the position in %j is %s', (offset, position) => {
+  expect(positionOf(offset)).toBe(position);
+});
