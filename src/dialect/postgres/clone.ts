@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { escapeIdentifier, escapeLiteral } from 'pg';
+import { escapeIdentifier } from 'pg';
 import { hasSqlState, SQLSTATE } from './errors.ts';
 import { COPYING, CREATING, databaseFacts, noteState, notOurs, readMarker } from './marker.ts';
 import { endSessionsOf, lockName } from './server-locks.ts';
@@ -102,27 +102,19 @@ async function copySettings(server: pg.Client, from: string, to: string): Promis
   for (const { name, value } of rows) await copySetting(server, to, name, value);
 }
 
-/**
- * Through a session's own setting, for the server then quotes lists such as search_path itself.
- * What no session may set (SQLSTATE 55P02) is given as a literal.
- */
+/** Through a session's own setting, for the server then quotes lists such as search_path itself. */
 async function copySetting(
   server: pg.Client,
   to: string,
   name: string,
   value: string,
 ): Promise<void> {
-  const alter = `ALTER DATABASE ${escapeIdentifier(to)} SET ${parameter(name)}`;
-  await server.query('BEGIN');
-  try {
+  await transaction(server, async () => {
     await server.query('SELECT pg_catalog.set_config($1, $2, true)', [name, value]);
-    await server.query(`${alter} FROM CURRENT`);
-    await server.query('COMMIT');
-  } catch (error) {
-    await server.query('ROLLBACK');
-    if (!hasSqlState(error, '55P02')) throw error;
-    await server.query(`${alter} TO ${escapeLiteral(value)}`);
-  }
+    await server.query(
+      `ALTER DATABASE ${escapeIdentifier(to)} SET ${parameter(name)} FROM CURRENT`,
+    );
+  });
 }
 
 /** `a.b` of an extension's setting is two identifiers. */

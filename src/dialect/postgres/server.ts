@@ -18,15 +18,17 @@ import { serverVersion } from './comparison-session.ts';
 import { openControl } from './control-database.ts';
 import { createTrunk, type TrunkOptions } from './create-trunk.ts';
 import { PgShadowDatabase } from './database.ts';
+import { hasSqlState, SQLSTATE } from './errors.ts';
 import { COPYING, CREATING, databaseFacts, notOurs, readMarker } from './marker.ts';
 import { assertNotNewer, migrate } from './migrations.ts';
-import { lockName } from './server-locks.ts';
+import { endSessionsOf, lockName } from './server-locks.ts';
 import { Connection, ServerAddress } from './session.ts';
 
 /** The oldest server whose features are used: `pg_terminate_backend` with a time limit. */
 const OLDEST = 140_000;
 const DEFAULT_LEASE_MS = 10_000;
 const DROP_WAIT_MS = 60_000;
+const DROP_TRIES = 5;
 
 /** Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, CONFIG_INVALID, UNSUPPORTED (too old). */
 export async function connectShadow(
@@ -153,11 +155,7 @@ export class PgShadowServer implements ShadowServer {
       if (facts !== null) {
         const ours = facts.comment === CREATING || (await this.#holdsMarker(database));
         if (!ours) throw notOurs(database, 'it has no marker, and so is not dropped');
-        const name = escapeIdentifier(database);
-        // A transaction the candidate prepared would outlive its session and keep the database.
-        await client.query(`ALTER DATABASE ${name} CONNECTION LIMIT 0`);
-        await this.#rollBackPrepared(database);
-        await client.query(`DROP DATABASE ${name} WITH (FORCE)`);
+        await this.#dropDatabase(client, database);
       }
       if (role !== null) await dropCandidateRole(client, role, database);
     });
@@ -193,6 +191,23 @@ export class PgShadowServer implements ShadowServer {
   /** Its own, or of the database it was copied from when the copy was never finished. */
   async #holdsMarker(name: string): Promise<boolean> {
     return this.#inside(name, async (client) => (await readMarker(client)) !== null);
+  }
+
+  /**
+   * Ends whatever is open in it. A transaction that the candidate prepared outlives its session
+   * and keeps the database, so it is rolled back; and again, should another slip in.
+   */
+  async #dropDatabase(server: pg.Client, name: string): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      await endSessionsOf(server, name);
+      await this.#rollBackPrepared(name);
+      try {
+        await server.query(`DROP DATABASE ${escapeIdentifier(name)} WITH (FORCE)`);
+        return;
+      } catch (error) {
+        if (tries === DROP_TRIES || !hasSqlState(error, SQLSTATE.objectInUse)) throw error;
+      }
+    }
   }
 
   async #rollBackPrepared(name: string): Promise<void> {
