@@ -26,7 +26,8 @@ const DOLLAR_TAG = /\$(?:[\p{L}_][\p{L}\p{N}_]*)?\$/uy;
  * (nested) comments, parentheses, or the BEGIN ATOMIC body of a routine.
  * Pieces cover the text: joined with semicolons, what is left out is only space and comments.
  * Errors: CONFIG_INVALID with the line for an unfinished quote or comment, and for commands of a
- * terminal client (`\connect`), except `\restrict`, which dumps begin with; and for COPY … FROM stdin, whose data is no SQL.
+ * terminal client (`\connect`), except `\restrict`, which dumps begin with; and for
+ * COPY … FROM stdin, whose data is no SQL.
  */
 export function splitSql(text: string): readonly SqlStatement[] {
   const statements: SqlStatement[] = [];
