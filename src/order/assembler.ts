@@ -1,0 +1,454 @@
+/**
+ * Puts the partitions of the event log back into production's transactions.
+ *
+ * What it builds on: the connector emits transactions in commit order, so within each partition
+ * their events stand in commit order, and so do the END records, with their counts, on the one
+ * partition of the transaction topic. Between partitions nothing is ordered.
+ *
+ * Invariants
+ * - Every partition is first in, first out: what was released is always a prefix of it, and the
+ *   offsets of the releases so far are exactly that prefix. A position made of them is a cut
+ *   through whole transactions, from which an assembler can start anew.
+ * - A complete release holds all events of one transaction (of the tables that are read), each
+ *   once, in production's order; releases of transactions come in commit order.
+ * - An event outside any transaction is released when it comes to the head of its partition.
+ * - Nothing waits for ever, nothing is left out in silence: what cannot be completed goes on after
+ *   `stallLimitMs` in the order of its partition, as a release that says `complete: false`.
+ *
+ * Ways in which counts cannot be trusted: an END that never comes (DDL and XA on some connectors:
+ * the next BEGIN shows it), a connector that was restarted inside a transaction (a second BEGIN;
+ * its counts start anew, so a quiet time decides and the release is not called complete), and
+ * transactions delivered again after a restart (known by id: they are put together like any
+ * other, so that positions stay cuts, and then passed over).
+ */
+import { partitionKey, type OffsetMap } from '../change/position.ts';
+import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { unreachable } from '../util/assert.ts';
+import { Gathering, inSourceOrder } from './gathering.ts';
+import { Lane } from './lane.ts';
+import { RecentIds } from './recent-ids.ts';
+
+/** What may be applied together, and where every partition it touches stands after it. */
+export interface Release {
+  readonly changes: readonly ChangeEvent[];
+  /** Next offsets of the partitions that moved. */
+  readonly offsets: OffsetMap;
+  /** Null for changes outside any transaction, and for mere moves. */
+  readonly transactionId: string | null;
+  /** False if the transaction may have more, or its events may not all be here. */
+  readonly complete: boolean;
+  /** Bytes of the records it frees, duplicates that were passed over included. */
+  readonly bytes: number;
+}
+
+/** What waits. */
+export interface Held {
+  readonly transactions: number;
+  readonly events: number;
+  readonly bytes: number;
+  /** When the oldest event that waits came, epoch milliseconds. */
+  readonly oldestSinceMs: number | null;
+  /** When the oldest event that waits was committed in production, epoch milliseconds. */
+  readonly oldestEventTimeMs: number | null;
+}
+
+export interface AssemblerOptions {
+  /** `key`: no transactions; every partition's order, nothing more. */
+  readonly mode: 'transaction' | 'key';
+  /** Are events of this data_collection (`schema.table`) read at all? */
+  readonly isSubscribed: (collection: string) => boolean;
+  /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
+  readonly stallLimitMs?: number;
+  /** Epoch milliseconds. */
+  readonly now?: () => number;
+}
+
+/** Untransacted events handed out at once, at most. */
+const FREE_EVENTS = 2_000;
+/** Quiet time after which a transaction with a restart inside counts as whole. */
+const SETTLE_MS = 5_000;
+/** A caller that did not ask for so long was held up itself: that is no stall of the log. */
+const ABSENCE_MS = 5_000;
+
+type Judgement = 'wait' | 'complete' | 'incomplete';
+
+/** Boundaries of one transaction, next to each other at the head of their partition. */
+interface BoundaryRun {
+  readonly id: string;
+  /** Null: another transaction follows without it. */
+  readonly end: TransactionBoundary | null;
+  readonly endSinceMs: number;
+  /** The connector was restarted inside it: the counts of its END mean nothing. */
+  readonly restarted: boolean;
+  readonly length: number;
+}
+
+export class TransactionAssembler {
+  readonly #options: AssemblerOptions;
+  readonly #now: () => number;
+  readonly #stallLimitMs: number;
+  readonly #lanes = new Map<string, Lane<ChangeEvent>>();
+  #boundaries: Lane<TransactionBoundary> | null = null;
+  readonly #gatherings = new Map<string, Gathering>();
+  /** Released whole: events of theirs that come later are second deliveries. */
+  readonly #done = new RecentIds();
+  /** Given up, or without END: their events go as they come. */
+  readonly #open = new RecentIds();
+  /** Positions that moved in partitions where nothing waits. */
+  #moves = new Map<string, bigint>();
+  #events = 0;
+  #bytes = 0;
+  #stallSinceMs: number | null = null;
+  #lastTakeMs: number | null = null;
+  #forced: string | null = null;
+
+  constructor(options: AssemblerOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#stallLimitMs = options.stallLimitMs ?? 60_000;
+  }
+
+  /** Takes the next record of a partition. Records of a partition come in offset order. */
+  push(record: DecodedRecord): void {
+    switch (record.kind) {
+      case 'change':
+        this.#pushChange(record);
+        return;
+      case 'begin':
+      case 'end':
+        if (this.#options.mode === 'key')
+          this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
+        else this.#boundaryLane(record).push(record, this.#now());
+        return;
+      case 'tombstone':
+      case 'heartbeat':
+      case 'message':
+      case 'schema-change':
+      case 'ignored':
+      case 'gap':
+        this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
+        return;
+      default:
+        unreachable(record);
+    }
+  }
+
+  /** Everything of this partition before `next` has been pushed. */
+  advance(topic: string, partition: number, next: bigint): void {
+    const key = partitionKey(topic, partition);
+    const lane = this.#boundaries?.key === key ? this.#boundaries : (this.#lanes.get(key) ?? null);
+    if (lane?.extend(next) === true) return;
+    const moved = this.#moves.get(key);
+    if (moved === undefined || moved < next) this.#moves.set(key, next);
+  }
+
+  /** The next release, or undefined if all there is must wait. Ask again after every push. */
+  take(): Release | undefined {
+    this.#excuseAbsence();
+    const release = this.#takeFree() ?? this.#takeTransactions();
+    if (release !== undefined) return release;
+    return this.#moves.size === 0 ? undefined : this.#release([], null, true, 0, new Map());
+  }
+
+  held(): Held {
+    let oldestSinceMs: number | null = null;
+    let oldestEventTimeMs: number | null = null;
+    for (const lane of this.#lanes.values()) {
+      const head = lane.peek();
+      if (head === undefined) continue;
+      oldestSinceMs = earlier(oldestSinceMs, head.sinceMs);
+      oldestEventTimeMs = earlier(oldestEventTimeMs, head.record.eventTimeMs);
+    }
+    return {
+      transactions: this.#gatherings.size,
+      events: this.#events,
+      bytes: this.#bytes,
+      oldestSinceMs,
+      oldestEventTimeMs,
+    };
+  }
+
+  /** The changes that wait, partition by partition. */
+  *heldChanges(): Iterable<ChangeEvent> {
+    for (const lane of this.#lanes.values()) yield* lane.records();
+  }
+
+  /** Lets go of what `take` waits for now, as the stall limit would. For memory and shutdown. */
+  degrade(reason: string): void {
+    this.#forced = reason;
+  }
+
+  #pushChange(event: ChangeEvent): void {
+    const key = partitionKey(event.at.topic, event.at.partition);
+    let lane = this.#lanes.get(key);
+    if (lane === undefined) {
+      lane = new Lane(key);
+      this.#lanes.set(key, lane);
+    }
+    const now = this.#now();
+    lane.push(event, now);
+    this.#events += 1;
+    this.#bytes += event.bytes;
+    const mark = this.#transactionOf(event);
+    if (mark === null) return;
+    let gathering = this.#gatherings.get(mark.id);
+    if (gathering === undefined) {
+      gathering = new Gathering(now);
+      this.#gatherings.set(mark.id, gathering);
+    }
+    gathering.add(event, mark.totalOrder, lane, now);
+  }
+
+  #transactionOf(event: ChangeEvent): ChangeEvent['transaction'] {
+    return this.#options.mode === 'key' ? null : event.transaction;
+  }
+
+  #boundaryLane(record: TransactionBoundary): Lane<TransactionBoundary> {
+    const key = partitionKey(record.at.topic, record.at.partition);
+    this.#boundaries ??= new Lane(key);
+    if (this.#boundaries.key === key) return this.#boundaries;
+    throw new UnderstudyError(
+      'UNSUPPORTED',
+      'the transaction topic must have exactly one partition, or its order is lost',
+      { topic: record.at.topic, partition: record.at.partition, offset: record.at.offset },
+    );
+  }
+
+  /** A frozen applier must not make transactions look stalled. */
+  #excuseAbsence(): void {
+    const now = this.#now();
+    const absent = this.#lastTakeMs === null ? 0 : now - this.#lastTakeMs;
+    if (absent > ABSENCE_MS && this.#stallSinceMs !== null) this.#stallSinceMs += absent;
+    this.#lastTakeMs = now;
+  }
+
+  /** Events at the heads that wait for nobody. */
+  #takeFree(): Release | undefined {
+    const changes: ChangeEvent[] = [];
+    const offsets = new Map<string, bigint>();
+    let bytes = 0;
+    for (const lane of this.#lanes.values()) {
+      while (changes.length < FREE_EVENTS) {
+        const head = lane.peek();
+        if (head === undefined) break;
+        if (this.#transactionOf(head.record) !== null) break;
+        changes.push(head.record);
+        bytes += head.record.bytes;
+        offsets.set(lane.key, head.next);
+        lane.shift();
+      }
+    }
+    this.#events -= changes.length;
+    return offsets.size === 0 ? undefined : this.#release(changes, null, true, bytes, offsets);
+  }
+
+  #takeTransactions(): Release | undefined {
+    for (;;) {
+      const open = this.#takeOpen();
+      if (open !== undefined) return open;
+      const run = this.#nextBoundaries();
+      if (run === null) {
+        // Nothing says how the events that are here belong together.
+        if (!this.#openHeads()) return undefined;
+        continue;
+      }
+      if (run.end === null) {
+        this.#giveUp(run);
+        continue;
+      }
+      const gathering = this.#gatherings.get(run.id);
+      const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
+      if (judgement === 'wait') return undefined;
+      if (judgement === 'incomplete') {
+        this.#giveUp(run);
+        return this.#takeOpen() ?? this.#release([], run.id, false, 0, new Map());
+      }
+      if (gathering === undefined) {
+        this.#passBoundaries(run.length);
+        continue;
+      }
+      // What stands before it was committed earlier, and its END has been passed already.
+      if (this.#openBefore(run.id, gathering)) continue;
+      this.#passBoundaries(run.length);
+      this.#stallSinceMs = null;
+      if (run.restarted) this.#open.add(run.id);
+      return this.#popAll(run.id, gathering, run.restarted);
+    }
+  }
+
+  /** Its END does not come or does not help: lets its events go as they come. */
+  #giveUp(run: BoundaryRun): void {
+    this.#passBoundaries(run.length);
+    this.#open.add(run.id);
+  }
+
+  /** The boundaries at the head that are of one transaction. Null if its END may still come. */
+  #nextBoundaries(): BoundaryRun | null {
+    const lane = this.#boundaries;
+    const first = lane?.peek();
+    if (lane === null || first === undefined) return null;
+    const { id } = first.record;
+    let begins = 0;
+    let restarted = false;
+    for (let n = 0; ; n += 1) {
+      const item = lane.peek(n);
+      if (item === undefined) return null;
+      const { record, sinceMs } = item;
+      if (record.id !== id) {
+        // Something that was whole before: the connector went back, and will come here again.
+        if (!this.#done.has(record.id)) {
+          return { id, end: null, endSinceMs: sinceMs, restarted, length: n };
+        }
+        restarted = true;
+        this.#open.add(record.id);
+        continue;
+      }
+      if (record.kind === 'end') {
+        return { id, end: record, endSinceMs: sinceMs, restarted, length: n + 1 };
+      }
+      begins += 1;
+      restarted ||= begins > 1;
+    }
+  }
+
+  #judge(
+    end: TransactionBoundary,
+    endSinceMs: number,
+    restarted: boolean,
+    gathering: Gathering | undefined,
+  ): Judgement {
+    const present = gathering ?? new Gathering(endSinceMs);
+    const reached = present.reached(end.counts, this.#options.isSubscribed);
+    const sinceMs = Math.max(endSinceMs, present.lastMs);
+    if (reached && !restarted) return 'complete';
+    if (reached && this.#now() - sinceMs >= Math.min(SETTLE_MS, this.#stallLimitMs)) {
+      return 'complete';
+    }
+    return this.#stalled(sinceMs) ? 'incomplete' : 'wait';
+  }
+
+  /** Has nothing come that could end the wait, for too long? Starts the clock when first asked. */
+  #stalled(sinceMs: number): boolean {
+    const now = this.#now();
+    this.#stallSinceMs ??= now;
+    if (this.#forced === null && now - Math.max(this.#stallSinceMs, sinceMs) < this.#stallLimitMs) {
+      return false;
+    }
+    this.#forced = null;
+    return true;
+  }
+
+  /** Gives up transactions at the heads whose END does not come. True if any was. */
+  #openHeads(): boolean {
+    let opened = false;
+    for (const lane of this.#lanes.values()) {
+      const head = lane.peek();
+      const mark = head === undefined ? null : this.#transactionOf(head.record);
+      if (mark === null) continue;
+      const gathering = this.#gatherings.get(mark.id);
+      if (this.#stalled(gathering?.lastMs ?? 0)) {
+        this.#open.add(mark.id);
+        opened = true;
+      }
+    }
+    return opened;
+  }
+
+  #openBefore(id: string, gathering: Gathering): boolean {
+    let opened = false;
+    for (const lane of gathering.lanes) {
+      const head = lane.peek();
+      const other = head === undefined ? null : this.#transactionOf(head.record);
+      if (other !== null && other.id !== id) {
+        this.#open.add(other.id);
+        opened = true;
+      }
+    }
+    return opened;
+  }
+
+  /** Events at the heads of a transaction that was given up, as far as they have come. */
+  #takeOpen(): Release | undefined {
+    for (const lane of this.#lanes.values()) {
+      const head = lane.peek();
+      const mark = head === undefined ? null : this.#transactionOf(head.record);
+      if (mark === null || !this.#open.has(mark.id)) continue;
+      const gathering = this.#gatherings.get(mark.id) ?? new Gathering(this.#now());
+      gathering.lanes.add(lane);
+      return this.#popAll(mark.id, gathering, true);
+    }
+    return undefined;
+  }
+
+  /**
+   * Takes the events of a transaction from the heads of its partitions. If it is whole, each
+   * once: a second delivery of it stays for its own END.
+   */
+  #popAll(id: string, gathering: Gathering, unsure: boolean): Release {
+    const events: ChangeEvent[] = [];
+    const offsets = new Map<string, bigint>();
+    let bytes = 0;
+    for (const lane of gathering.lanes) {
+      let last = -1n;
+      for (;;) {
+        const head = lane.peek();
+        const mark = head === undefined ? null : this.#transactionOf(head.record);
+        if (head === undefined || mark?.id !== id) break;
+        if (!unsure && mark.totalOrder <= last) break;
+        last = mark.totalOrder;
+        events.push(head.record);
+        bytes += head.record.bytes;
+        offsets.set(lane.key, head.next);
+        lane.shift();
+      }
+    }
+    const repeated = this.#done.has(id);
+    if (!unsure) this.#done.add(id);
+    this.#gatherings.delete(id);
+    if (events.length < gathering.size) this.#gatherAgain(id, gathering);
+    const changes = repeated ? [] : inSourceOrder(events, unsure);
+    this.#events -= events.length;
+    return this.#release(changes, id, repeated || !unsure, bytes, offsets);
+  }
+
+  /** What is left of a transaction after its release. */
+  #gatherAgain(id: string, before: Gathering): void {
+    const left = new Gathering(before.lastMs);
+    for (const lane of before.lanes) {
+      for (const event of lane.records()) {
+        const mark = this.#transactionOf(event);
+        if (mark?.id === id) left.add(event, mark.totalOrder, lane, before.lastMs);
+      }
+    }
+    if (left.size > 0) this.#gatherings.set(id, left);
+  }
+
+  #passBoundaries(count: number): void {
+    const lane = this.#boundaries;
+    for (let n = 0; n < count; n += 1) {
+      const head = lane?.peek();
+      if (lane === null || head === undefined) return;
+      this.#moves.set(lane.key, head.next);
+      lane.shift();
+    }
+  }
+
+  #release(
+    changes: readonly ChangeEvent[],
+    transactionId: string | null,
+    complete: boolean,
+    bytes: number,
+    popped: OffsetMap,
+  ): Release {
+    const offsets = new Map([...this.#moves, ...popped]);
+    this.#moves = new Map();
+    this.#bytes -= bytes;
+    return { changes, offsets, transactionId, complete, bytes };
+  }
+}
+
+function earlier(a: number | null, b: number | null): number | null {
+  if (a === null || b === null) return a ?? b;
+  return Math.min(a, b);
+}

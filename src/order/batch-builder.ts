@@ -1,0 +1,68 @@
+import type { Position, SourcePosition } from '../change/position.ts';
+import type { ChangeEvent } from '../change/record.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { Release } from './assembler.ts';
+import type { ChangeBatch } from './change-batch.ts';
+import { coalesce } from './coalesce.ts';
+
+/**
+ * Collects releases, in their order, into one batch: what one target transaction writes. The
+ * caller decides when it is full; `events` and `bytes` say how full it is.
+ */
+export class BatchBuilder {
+  readonly #catalogue: SchemaCatalogue;
+  readonly #changes: ChangeEvent[] = [];
+  readonly #offsets: Map<string, bigint>;
+  readonly #txIds = new Set<number>();
+  #source: SourcePosition | null;
+  #eventTimeMs: number | null;
+  #transactions = 0;
+  #bytes = 0;
+
+  /** `position` is where the shadow stands before the batch. */
+  constructor(start: { readonly catalogue: SchemaCatalogue; readonly position: Position }) {
+    this.#catalogue = start.catalogue;
+    this.#offsets = new Map(start.position.offsets);
+    this.#source = start.position.source;
+    this.#eventTimeMs = start.position.eventTimeMs;
+  }
+
+  get events(): number {
+    return this.#changes.length;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(release: Release): void {
+    for (const [partition, next] of release.offsets) this.#offsets.set(partition, next);
+    if (release.transactionId !== null && release.changes.length > 0) this.#transactions += 1;
+    this.#bytes += release.bytes;
+    for (const change of release.changes) {
+      this.#changes.push(change);
+      this.#source = change.source;
+      this.#eventTimeMs = change.eventTimeMs ?? this.#eventTimeMs;
+      // Rows read by a snapshot were committed by others; its id proves nothing about them.
+      if (change.snapshot === 'no' && 'txId' in change.source && change.source.txId !== null) {
+        this.#txIds.add(change.source.txId);
+      }
+    }
+  }
+
+  /** Errors: KEY_MISSING, TABLE_UNKNOWN, COLUMN_UNKNOWN. */
+  build(): ChangeBatch {
+    return {
+      steps: coalesce(this.#changes, this.#catalogue),
+      position: {
+        offsets: this.#offsets,
+        source: this.#source,
+        eventTimeMs: this.#eventTimeMs,
+      },
+      txIds: [...this.#txIds],
+      events: this.#changes.length,
+      transactions: this.#transactions,
+      bytes: this.#bytes,
+    };
+  }
+}

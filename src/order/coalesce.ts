@@ -1,0 +1,60 @@
+import type { ChangeEvent } from '../change/record.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { BatchStep } from './change-batch.ts';
+import { NetRows, whereOf } from './net-rows.ts';
+
+/**
+ * The net effect of changes, in the order in which they are given (production's).
+ *
+ * - One change per key and step: insert and delete, delete and insert, and updates melt into one;
+ *   columns that were not sent are filled from earlier images as far as those know them.
+ * - A key change (delete with `newKey`, create with `oldKey`) is one act: the row goes on under
+ *   its new key and `from` says which row of before the step it was, through chains and swaps.
+ *   Where only one half is among the changes (consistency `key`) the delete deletes and the create
+ *   looks for its old row, which may be gone: ROW_INCOMPLETE when it is written, not a guess.
+ * - A truncate ends the step of all tables. Where the connector gave it no transaction, its order
+ *   against rows of other partitions is unknown to it too.
+ * - An update that lacks a writable column keeps it: not complete. A create that lacks one
+ *   (the connector leaves the column out) is complete: the shadow's default stands.
+ * - Keys are compared by their text here. Where the server's equality is coarser (collations,
+ *   `citext`, numbers), two changes of one step can meet the same row; the writer resolves it.
+ *
+ * Errors: KEY_MISSING, TABLE_UNKNOWN, COLUMN_UNKNOWN, with the place of the event.
+ */
+export function coalesce(
+  changes: readonly ChangeEvent[],
+  catalogue: SchemaCatalogue,
+): readonly BatchStep[] {
+  const steps: BatchStep[] = [];
+  let tables = new Map<string, { readonly table: TableId; readonly rows: NetRows }>();
+  const flush = (): void => {
+    for (const { table, rows } of tables.values()) {
+      steps.push({ kind: 'rows', table, changes: rows.changes() });
+    }
+    tables = new Map();
+  };
+  for (const change of changes) {
+    const name = tableName(change.table);
+    const schema = catalogue.get(name);
+    if (schema === undefined) {
+      throw new UnderstudyError('TABLE_UNKNOWN', 'an event is of a table that the shadow lacks', {
+        ...whereOf(change),
+      });
+    }
+    if (change.op === 'truncate') {
+      flush();
+      steps.push({ kind: 'truncate', table: schema.id });
+      continue;
+    }
+    let target = tables.get(name);
+    if (target === undefined) {
+      target = { table: schema.id, rows: new NetRows(schema, change) };
+      tables.set(name, target);
+    }
+    target.rows.add(change);
+  }
+  flush();
+  return steps;
+}

@@ -1,0 +1,56 @@
+import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
+
+/** A record that waits, in the order of its partition. */
+export interface Waiting<T> {
+  readonly record: T;
+  /** The position behind it: also passes records without rows that follow it. */
+  next: bigint;
+  /** When it came, epoch milliseconds. */
+  readonly sinceMs: number;
+}
+
+/** The records of one partition that wait: first in, first out. */
+export class Lane<T extends ChangeEvent | TransactionBoundary> {
+  readonly key: string;
+  #items: Waiting<T>[] = [];
+  #head = 0;
+
+  constructor(key: string) {
+    this.key = key;
+  }
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /** The nth record from the front. */
+  peek(n = 0): Waiting<T> | undefined {
+    return this.#items[this.#head + n];
+  }
+
+  push(record: T, sinceMs: number): void {
+    this.#items.push({ record, next: record.at.offset + 1n, sinceMs });
+  }
+
+  /** Everything before `next` was read: moves the last record's position. False if empty. */
+  extend(next: bigint): boolean {
+    const last = this.length === 0 ? undefined : this.#items.at(-1);
+    if (last === undefined) return false;
+    if (next > last.next) last.next = next;
+    return true;
+  }
+
+  shift(): void {
+    this.#head += 1;
+    if (this.#head < 1024 || this.#head * 2 < this.#items.length) return;
+    this.#items = this.#items.slice(this.#head);
+    this.#head = 0;
+  }
+
+  *records(): Iterable<T> {
+    for (let i = this.#head; i < this.#items.length; i += 1) {
+      const item = this.#items[i];
+      if (item !== undefined) yield item.record;
+    }
+  }
+}

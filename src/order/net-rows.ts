@@ -1,0 +1,198 @@
+/**
+ * The net effect of a stretch of changes on the rows of one table: what each key's row is
+ * afterwards, and from which row of before the stretch its unsent columns come.
+ */
+import type { ChangeEvent } from '../change/record.ts';
+import { tableName } from '../change/table-id.ts';
+import {
+  RowShape,
+  UNAVAILABLE,
+  type ColumnValue,
+  type KnownValue,
+  type RowImage,
+} from '../change/value.ts';
+import { UnderstudyError, type ErrorContext } from '../errors/understudy-error.ts';
+import { writableColumns, type TableSchema } from '../schema/table-schema.ts';
+import type { NetChange } from './change-batch.ts';
+import { keyText } from './key-text.ts';
+
+type Key = readonly KnownValue[];
+
+/** A row as far as the stretch says. `image` null: nothing yet, it is as it was before. */
+interface Row {
+  readonly image: RowImage | null;
+  readonly complete: boolean;
+  readonly from: Key;
+}
+
+export class NetRows {
+  readonly #table: TableSchema;
+  readonly #writable: readonly string[];
+  /** Null: no row has this key. In the order in which keys were first touched. */
+  readonly #rows = new Map<string, { readonly key: Key; row: Row | null }>();
+  /** Rows on their way from an old key to a new one. */
+  readonly #moving = new Map<string, Row>();
+  readonly #checked = new Set<RowShape>();
+  readonly #unions = new Map<RowShape, Map<RowShape, RowShape>>();
+
+  /** KEY_MISSING if the table has no key. */
+  constructor(table: TableSchema, first: ChangeEvent) {
+    this.#table = table;
+    this.#writable = writableColumns(table).map((column) => column.name);
+    if (table.key.length === 0) {
+      throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be addressed', {
+        ...whereOf(first),
+      });
+    }
+  }
+
+  /** Takes one more change, in production's order. Not for truncates. */
+  add(event: ChangeEvent): void {
+    switch (event.op) {
+      case 'create':
+      case 'read':
+        this.#create(event);
+        return;
+      case 'update': {
+        const key = this.#keyIn(event, event.after, event.key);
+        const row = this.#rowAt(key) ?? untouched(key);
+        this.#put(key, this.#merge(row, this.#imageOf(event)));
+        return;
+      }
+      case 'delete':
+        this.#delete(event);
+        return;
+      case 'truncate':
+        throw new UnderstudyError('INTERNAL', 'a truncate is no change of a row', whereOf(event));
+    }
+  }
+
+  changes(): readonly NetChange[] {
+    return Array.from(this.#rows.values(), ({ key, row }): NetChange => {
+      if (row?.image == null) return { kind: 'delete', key };
+      return { kind: 'upsert', key, image: row.image, complete: row.complete, from: row.from };
+    });
+  }
+
+  #create(event: ChangeEvent): void {
+    const key = this.#keyIn(event, event.after, event.key);
+    const image = this.#imageOf(event);
+    if (event.oldKey === null) {
+      this.#put(key, { image, complete: !hasUnavailable(image), from: key });
+      return;
+    }
+    // The new half of a key change: the row that had the old key goes on under the new one.
+    const oldKey = this.#keyIn(event, event.oldKey, null);
+    const text = keyText(oldKey);
+    const row = this.#moving.get(text) ?? this.#rowAt(oldKey) ?? untouched(oldKey);
+    this.#moving.delete(text);
+    this.#put(key, this.#merge(row, image));
+  }
+
+  #delete(event: ChangeEvent): void {
+    const key = this.#keyIn(event, event.key, event.before);
+    if (event.newKey !== null) {
+      this.#moving.set(keyText(key), this.#rowAt(key) ?? untouched(key));
+    }
+    this.#put(key, null);
+  }
+
+  /** The row at a key. Undefined if it was not touched, or was deleted. */
+  #rowAt(key: Key): Row | undefined {
+    return this.#rows.get(keyText(key))?.row ?? undefined;
+  }
+
+  #put(key: Key, row: Row | null): void {
+    const text = keyText(key);
+    const known = this.#rows.get(text);
+    if (known === undefined) this.#rows.set(text, { key, row });
+    else known.row = row;
+  }
+
+  /** The row with a newer image over it; what the image lacks stays. */
+  #merge(row: Row, image: RowImage): Row {
+    const older = row.image;
+    const known = this.#writable.every((column) => image.shape.index.has(column));
+    if (known && !hasUnavailable(image)) return { image, complete: true, from: row.from };
+    if (older === null) return { image, complete: false, from: row.from };
+    const shape = this.#union(image.shape, older.shape);
+    const values = shape.columns.map((column) => newest(column, image, older));
+    const merged: RowImage = { shape, values };
+    return {
+      image: merged,
+      complete: row.complete && !hasUnavailable(merged),
+      from: row.from,
+    };
+  }
+
+  /** All columns of both, made once per pair. */
+  #union(newer: RowShape, older: RowShape): RowShape {
+    if (older.columns.every((column) => newer.index.has(column))) return newer;
+    const unions = this.#unions.get(newer) ?? new Map<RowShape, RowShape>();
+    this.#unions.set(newer, unions);
+    let union = unions.get(older);
+    if (union === undefined) {
+      const more = older.columns.filter((column) => !newer.index.has(column));
+      union = new RowShape([...newer.columns, ...more]);
+      unions.set(older, union);
+    }
+    return union;
+  }
+
+  #imageOf(event: ChangeEvent): RowImage {
+    const image = event.after;
+    if (image === null) {
+      throw new UnderstudyError('RECORD_CORRUPT', 'the event has no new row', whereOf(event));
+    }
+    if (this.#checked.has(image.shape)) return image;
+    const columns = new Set(this.#table.columns.map((column) => column.name));
+    const unknown = image.shape.columns.find((column) => !columns.has(column));
+    if (unknown !== undefined) {
+      throw new UnderstudyError('COLUMN_UNKNOWN', 'the event has a column that the shadow lacks', {
+        ...whereOf(event),
+        column: unknown,
+      });
+    }
+    this.#checked.add(image.shape);
+    return image;
+  }
+
+  /** The key's columns in key order, from the first of two images that has each. */
+  #keyIn(event: ChangeEvent, first: RowImage | null, second: RowImage | null): Key {
+    return this.#table.key.map((column) => {
+      for (const image of [first, second]) {
+        const i = image?.shape.index.get(column);
+        const value = i === undefined ? undefined : image?.values[i];
+        if (value !== undefined && value !== UNAVAILABLE && value !== null) return value;
+      }
+      throw new UnderstudyError('KEY_MISSING', 'the event does not have the whole key', {
+        ...whereOf(event),
+        column,
+      });
+    });
+  }
+}
+
+/** A row of before the stretch that nothing is known of. */
+function untouched(key: Key): Row {
+  return { image: null, complete: false, from: key };
+}
+
+function newest(column: string, newer: RowImage, older: RowImage): ColumnValue {
+  const value = valueIn(newer, column);
+  return value === UNAVAILABLE ? valueIn(older, column) : value;
+}
+
+function valueIn(image: RowImage, column: string): ColumnValue {
+  const i = image.shape.index.get(column);
+  return i === undefined ? UNAVAILABLE : (image.values[i] ?? null);
+}
+
+function hasUnavailable(image: RowImage): boolean {
+  return image.values.includes(UNAVAILABLE);
+}
+
+/** Where an event stands, for errors. */
+export function whereOf(event: ChangeEvent): ErrorContext {
+  return { ...event.at, table: tableName(event.table) };
+}
