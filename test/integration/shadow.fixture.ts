@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
 import { createTrunk } from '../../src/dialect/postgres/create-trunk.ts';
-import { ServerAddress } from '../../src/dialect/postgres/session.ts';
+import { openSession, ServerAddress } from '../../src/dialect/postgres/session.ts';
 import type { ShadowPlan } from '../../src/schema/shadow-plan.ts';
 import { databaseUrl, dropDatabase } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';
@@ -41,6 +41,14 @@ export async function session(url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();
+  onTestFinished(() => client.end().catch(() => undefined));
+  return client;
+}
+
+/** As `session`, but as the program opens it, with its exact types. */
+export async function exactSession(url: string): Promise<pg.Client> {
+  const address = new ServerAddress(url);
+  const client = await openSession(address, address.database, 'test');
   onTestFinished(() => client.end().catch(() => undefined));
   return client;
 }

@@ -114,7 +114,10 @@ async function raiseGeneration(
   return { generation, holder };
 }
 
-/** Ends the sessions of a generation, as far as they are of our own account. */
+/**
+ * Ends the sessions of a generation and of any before it, as far as they are of our own account:
+ * a holder that was stopped long ago may still keep locks.
+ */
 async function endSessions(client: pg.ClientBase, generation: bigint): Promise<void> {
   await client.query(
     `SELECT pg_catalog.pg_terminate_backend(a.pid, ${String(TAKE_OVER_WAIT_MS)})
@@ -122,7 +125,7 @@ async function endSessions(client: pg.ClientBase, generation: bigint): Promise<v
       WHERE a.pid <> pg_catalog.pg_backend_pid()
         AND a.usesysid = (SELECT u.usesysid FROM pg_catalog.pg_user u WHERE u.usename = current_user)
         AND EXISTS (SELECT FROM ${SESSIONS_OF} AND l.pid = a.pid
-          AND l.objid::int8 = $1::int8 & 2147483647)`,
+          AND l.objid::int8 <= $1::int8 & 2147483647)`,
     [generation],
   );
 }
@@ -144,10 +147,11 @@ export async function assertFence(
   fence: Fence,
   database: string,
 ): Promise<void> {
-  const { rows } = await client.query<{ generation: bigint }>(
-    'SELECT generation FROM understudy.fence FOR SHARE',
+  const { rowCount } = await client.query(
+    'SELECT FROM understudy.fence WHERE generation = $1 FOR SHARE',
+    [fence.generation],
   );
-  if (rows[0]?.generation !== fence.generation) throw fenced(fence, database);
+  if (rowCount !== 1) throw fenced(fence, database);
 }
 
 /** A sign of life. Does not wait for acts that run. FENCED if a newer generation exists. */
