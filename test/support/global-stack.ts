@@ -45,13 +45,16 @@ class SharedParts {
     return this.#once('mariadb', () => startMariaDB());
   }
 
-  /** The last started first: Connect before its Kafka. */
+  /** Connect first: a database waits for a connector that still reads it. */
   async stop(): Promise<void> {
-    for (const part of [...this.#started.values()].reverse()) {
-      // One that did not start has told the test that asked for it, and left nothing to stop.
-      const running = await part.catch(() => undefined);
-      await running?.stop();
-    }
+    await this.#stopPart('connect');
+    await Promise.all([...this.#started.keys()].map((part) => this.#stopPart(part)));
+  }
+
+  async #stopPart(part: SharedPart): Promise<void> {
+    // One that did not start has told the test that asked for it, and left nothing to stop.
+    const running = await this.#started.get(part)?.catch(() => undefined);
+    await running?.stop();
   }
 
   #once<T extends Stoppable>(part: SharedPart, start: () => Promise<T>): Promise<T> {

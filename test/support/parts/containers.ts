@@ -70,6 +70,7 @@ async function handle(
     pause: async () => void (await inner.pause()),
     resume: async () => void (await inner.unpause()),
     async kill() {
+      if (!running) return;
       running = false;
       await inner.kill({ signal: 'SIGKILL' });
     },

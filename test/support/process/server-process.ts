@@ -97,6 +97,7 @@ function handle(
     pause: () => deliver('SIGSTOP'),
     resume: () => deliver('SIGCONT'),
     async kill() {
+      if (ended(child)) return;
       child.kill('SIGKILL');
       await waitForEnd(child, 10_000);
     },
