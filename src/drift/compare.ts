@@ -214,16 +214,8 @@ function notCompared(reason: Reason): TableResult {
 }
 
 function unreadableCode(error: unknown): ReasonCode | null {
-  if (!isUnderstudyError(error)) return null;
-  switch (error.code) {
-    case 'TABLE_REWRITTEN':
-      return 'table-rewritten';
-    case 'READ_FAILED':
-    case 'COLUMN_UNKNOWN':
-      return 'table-unreadable';
-    default:
-      return null;
-  }
+  if (isUnderstudyError(error, 'TABLE_REWRITTEN')) return 'table-rewritten';
+  return isUnderstudyError(error, 'READ_FAILED', 'COLUMN_UNKNOWN') ? 'table-unreadable' : null;
 }
 
 function describe(error: UnderstudyError): string {

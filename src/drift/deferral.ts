@@ -1,7 +1,16 @@
 import type { ChangeEvent } from '../change/record.ts';
 import type { SnapshotView } from '../dialect/dialect.ts';
-import type { Reason, ReasonCode } from '../report/drift-report.ts';
+import type { Reason } from '../report/drift-report.ts';
 import { unreachable } from '../util/assert.ts';
+
+const DOUBTS = {
+  'incremental-snapshot-in-window':
+    'rows came from an incremental snapshot, which reads at a time of its own',
+  'initial-snapshot-in-window': 'rows came from a connector snapshot taken after the pinned one',
+  'change-without-transaction': 'changes carry no transaction id',
+} as const;
+
+type Doubt = keyof typeof DOUBTS;
 
 /**
  * Decides, while a barrier is armed, which changes belong to the pinned snapshot and are applied
@@ -19,7 +28,7 @@ import { unreachable } from '../util/assert.ts';
 export class DeferralFilter {
   readonly #view: Pick<SnapshotView, 'visible'>;
   readonly #floor: bigint;
-  readonly #doubts = new Map<ReasonCode, number>();
+  readonly #doubts = new Map<Doubt, number>();
 
   /** `floor`: the end of production's log before the snapshot was taken. */
   constructor(view: Pick<SnapshotView, 'visible'>, floor: bigint) {
@@ -52,27 +61,16 @@ export class DeferralFilter {
   doubts(): readonly Reason[] {
     return [...this.#doubts].map(([code, count]) => ({
       code,
-      message: `${count} ${doubtText(code)}`,
+      message: `${count} ${DOUBTS[code]}`,
       table: null,
     }));
   }
 
-  #doubt(code: ReasonCode): void {
+  #doubt(code: Doubt): void {
     this.#doubts.set(code, (this.#doubts.get(code) ?? 0) + 1);
   }
 }
 
 function logPosition(change: ChangeEvent): bigint | null {
   return 'lsn' in change.source ? change.source.lsn : null;
-}
-
-function doubtText(code: ReasonCode): string {
-  switch (code) {
-    case 'incremental-snapshot-in-window':
-      return 'rows came from an incremental snapshot, which reads at a time of its own';
-    case 'initial-snapshot-in-window':
-      return 'rows came from a connector snapshot taken after the pinned one';
-    default:
-      return 'changes carry no transaction id';
-  }
 }

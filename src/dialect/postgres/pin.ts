@@ -18,7 +18,7 @@ import { parseSnapshot } from './snapshot.ts';
 import { PgTableReader } from './table-reader.ts';
 
 /** Prefix of our WAL messages; Debezium sends them on `<prefix>.message`. */
-export const MARKER_PREFIX = 'understudy';
+const MARKER_PREFIX = 'understudy';
 
 /**
  * Minors from which a transaction that waits for a synchronous standby still counts as running

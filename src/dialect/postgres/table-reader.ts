@@ -19,6 +19,9 @@ import { prepareComparison, sqlStateOf } from './comparison-session.ts';
 /** Leaves read by one statement: bounds how long a check goes on after it was aborted. */
 const LEAVES_PER_PAGE = 50;
 
+/** What our statements select: text, booleans, leaf numbers. */
+type Cell = string | number | boolean | null;
+
 const SAVEPOINT = 'understudy_reader';
 
 export interface PgTableReaderParts {
@@ -175,12 +178,12 @@ export class PgTableReader implements TableReader {
     text: string,
     table: TableId | null,
     values: readonly string[] = [],
-  ): Promise<readonly (readonly unknown[])[]> {
+  ): Promise<readonly (readonly Cell[])[]> {
     const { client } = this.#parts;
     try {
       if (!this.#savepoint) await client.query(`SAVEPOINT ${SAVEPOINT}`);
       this.#savepoint = true;
-      const result = await client.query<unknown[]>({
+      const result = await client.query<Cell[]>({
         text,
         values: [...values],
         rowMode: 'array',
