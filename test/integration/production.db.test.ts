@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Diagnosis, ProductionDatabase } from '../../src/dialect/dialect.ts';
 import { connectProduction } from '../../src/dialect/postgres/production.ts';
+import { ProductionSessions } from '../../src/dialect/postgres/production-session.ts';
 import { freePort } from '../support/process/ports.ts';
 import { testDatabase, type TestDatabase } from '../support/test-database.ts';
 
@@ -99,6 +100,15 @@ describe('production', () => {
     expect((await pin.reader.tables()).has('public.fine')).toBe(true);
     await pin[Symbol.asyncDispose]();
     expect((await production.view()).snapshot).toMatch(/^\d+:\d+:/);
+  });
+
+  test('cannot be written to, even by an account that may', async () => {
+    const client = await new ProductionSessions(database.url).open();
+    await expect(client.query('CREATE TABLE oops ()')).rejects.toMatchObject({ code: '25006' });
+    await expect(client.query('DELETE FROM fine')).rejects.toMatchObject({ code: '25006' });
+    const { rows } = await client.query('SHOW application_name');
+    expect(rows).toEqual([{ application_name: 'understudy' }]);
+    await client.end();
   });
 
   test('finds the server’s settings in order', async () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import { splitSql } from '../../src/schema/split-sql.ts';
 
 const NASTY = [';', `'`, '"', '$', '$$', '$a$', '--', '/*', '*/', '\n', '\\', ' ', 'x', 'é', '('];
@@ -32,17 +33,21 @@ test('statements that are joined come apart at the same places', () => {
   );
 });
 
+/** Nothing where it is refused; any other failure is thrown on. */
+function splitOrRefuse(text: string): ReturnType<typeof splitSql> {
+  try {
+    return splitSql(text);
+  } catch (error) {
+    if (isUnderstudyError(error, 'CONFIG_INVALID')) return [];
+    throw error;
+  }
+}
+
 test('any text is cut or refused, and nothing of a cut text is lost', () => {
   fc.assert(
     fc.property(content, content, (a, b) => {
       const text = `SELECT ${a} ${b}`;
-      let found: readonly { readonly sql: string }[];
-      try {
-        found = splitSql(text);
-      } catch (error) {
-        expect(error).toMatchObject({ code: 'CONFIG_INVALID' });
-        return;
-      }
+      const found = splitOrRefuse(text);
       let at = 0;
       for (const { sql } of found) {
         const start = text.indexOf(sql, at);
