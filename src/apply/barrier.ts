@@ -47,14 +47,15 @@ export class Barrier {
   }
 
   /**
-   * Splits releases into what is applied now and what waits. From the first one that waits on,
-   * every release also leaves its offsets behind with the waiting ones.
+   * Splits releases into what is applied now and what waits. From the first batch with something
+   * that waits on, all offsets are left behind with what waits.
    */
   admit(releases: readonly Release[]): {
     readonly releases: readonly Release[];
     readonly holdPosition: boolean;
   } {
     const now: Release[] = [];
+    const later: Release[] = [];
     for (const release of releases) {
       const seen: ChangeEvent[] = [];
       const unseen: ChangeEvent[] = [];
@@ -62,15 +63,16 @@ export class Barrier {
         (this.plan.visible(change) ? seen : unseen).push(change);
       }
       if (unseen.length > 0) this.#deferredTransactions += 1;
-      if (unseen.length === 0 && this.#deferred.length === 0) {
-        now.push(release);
-        continue;
-      }
-      if (seen.length > 0) now.push({ ...release, changes: seen, bytes: bytesOf(seen) });
-      this.#deferred.push({ ...release, changes: unseen, bytes: bytesOf(unseen) });
+      // Bytes that belong to no change (duplicates passed over) are freed with this part.
+      now.push({ ...release, changes: seen, bytes: release.bytes - bytesOf(unseen) });
+      later.push({ ...release, changes: unseen, bytes: bytesOf(unseen) });
     }
-    // Once something waits, releases applied in the same batch may not move the position either.
-    return { releases: now, holdPosition: this.#deferred.length > 0 };
+    const holdPosition =
+      this.#deferred.length > 0 || later.some((release) => release.changes.length > 0);
+    if (!holdPosition) return { releases, holdPosition };
+    // Every offset from here on is reached only when what waits has been applied.
+    this.#deferred.push(...later);
+    return { releases: now, holdPosition };
   }
 
   reach(base: unknown, held: readonly ChangeEvent[]): void {

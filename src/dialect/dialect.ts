@@ -52,6 +52,8 @@ export interface StoredProgress {
   readonly unproven: readonly number[];
   /** Newest id that fell out of `unproven` for lack of room, or null. */
   readonly unprovenEvicted: number | null;
+  /** Changes applied so far that carried no source transaction: the guarantee is per key. */
+  readonly unmarked: number;
   readonly parked: number;
   readonly deadLetters: number;
   readonly unknown: number;

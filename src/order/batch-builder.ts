@@ -18,6 +18,7 @@ export class BatchBuilder {
   #eventTimeMs: number | null;
   #transactions = 0;
   #bytes = 0;
+  #unmarked = 0;
 
   /** `position` is where the shadow stands before the batch. */
   constructor(start: { readonly catalogue: SchemaCatalogue; readonly position: Position }) {
@@ -43,6 +44,7 @@ export class BatchBuilder {
       this.#changes.push(change);
       this.#source = change.source;
       this.#eventTimeMs = change.eventTimeMs ?? this.#eventTimeMs;
+      if (change.snapshot === 'no' && change.transaction === null) this.#unmarked += 1;
       // Rows read by a snapshot were committed by others; its id proves nothing about them.
       if (change.snapshot === 'no' && 'txId' in change.source && change.source.txId !== null) {
         this.#txIds.add(change.source.txId);
@@ -60,6 +62,7 @@ export class BatchBuilder {
         eventTimeMs: this.#eventTimeMs,
       },
       txIds: [...this.#txIds],
+      unmarked: this.#unmarked,
       events: this.#changes.length,
       transactions: this.#transactions,
       bytes: this.#bytes,

@@ -34,6 +34,8 @@ export interface ChangeBatch {
   readonly position: Position;
   /** Source transaction ids (PostgreSQL: 32-bit xid) in the batch, for the ring of pin proofs. */
   readonly txIds: readonly number[];
+  /** Changes of the stream that carried no source transaction: the guarantee for them is per key. */
+  readonly unmarked: number;
   readonly events: number;
   readonly transactions: number;
   readonly bytes: number;

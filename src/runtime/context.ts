@@ -21,6 +21,13 @@ import type { ChangeSource } from '../source/change-source.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { openConfiguredSource } from './sources.ts';
 
+export interface ContextOptions {
+  /** Leave the embedded server running when the context closes. */
+  readonly keepEmbedded?: boolean;
+  /** Opens the event log instead of what the configuration names: for playing it in stages. */
+  readonly openSource?: () => Promise<ChangeSource>;
+}
+
 export class RuntimeContext implements AsyncDisposable {
   readonly config: Config;
   readonly logger: Logger;
@@ -34,6 +41,7 @@ export class RuntimeContext implements AsyncDisposable {
   #isolation: Promise<IsolationEvidence> | null = null;
   #control: Promise<ControlStore | null> | null = null;
   readonly #close: () => Promise<void>;
+  readonly #openSource: (() => Promise<ChangeSource>) | undefined;
 
   private constructor(parts: {
     config: Config;
@@ -41,12 +49,14 @@ export class RuntimeContext implements AsyncDisposable {
     dialect: Dialect;
     server: ShadowServer;
     close: () => Promise<void>;
+    openSource: (() => Promise<ChangeSource>) | undefined;
   }) {
     this.config = parts.config;
     this.logger = parts.logger;
     this.dialect = parts.dialect;
     this.server = parts.server;
     this.#close = parts.close;
+    this.#openSource = parts.openSource;
     this.holder = `${os.hostname()}/${process.pid}/${randomBytes(4).toString('hex')}`;
     this.includes = tableFilter(parts.config.tables);
     const connect = parts.config.source.connect;
@@ -60,7 +70,7 @@ export class RuntimeContext implements AsyncDisposable {
   static async open(
     config: Config,
     logger: Logger,
-    options: { readonly keepEmbedded?: boolean } = {},
+    options: ContextOptions = {},
   ): Promise<RuntimeContext> {
     const shadow = await shadowAddress(config, options.keepEmbedded ?? false);
     try {
@@ -71,6 +81,7 @@ export class RuntimeContext implements AsyncDisposable {
         logger,
         dialect,
         server,
+        openSource: options.openSource,
         close: async () => {
           await server[Symbol.asyncDispose]();
           await shadow.release();
@@ -112,7 +123,7 @@ export class RuntimeContext implements AsyncDisposable {
   }
 
   openSource(): Promise<ChangeSource> {
-    return openConfiguredSource(this.config, this.includes, this.logger);
+    return this.#openSource?.() ?? openConfiguredSource(this.config, this.includes, this.logger);
   }
 
   /** The isolation guard; runs once per process, before the first write. */

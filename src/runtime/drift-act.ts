@@ -100,7 +100,7 @@ async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Prom
     follower.resume();
     throw new UnderstudyError('CONFIG_INVALID', 'a drift check needs production.url or a manifest');
   }
-  await using offsets = await openCommittedOffsets(context.config);
+  await using offsets = await openCommittedOffsets(context.config, context.logger);
   return await driftCheck({ ...parts, production, offsets: offsets.reader }, options);
 }
 

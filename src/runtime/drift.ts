@@ -59,7 +59,7 @@ export async function runDriftSnapshot(
   if (production === null) {
     throw new UnderstudyError('CONFIG_INVALID', 'a drift snapshot needs production.url');
   }
-  await using offsets = await openCommittedOffsets(context.config);
+  await using offsets = await openCommittedOffsets(context.config, context.logger);
   if (offsets.reader === null) {
     throw new UnderstudyError(
       'CONFIG_INVALID',

@@ -6,7 +6,8 @@ import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { openKafkaSource } from '../source/kafka/kafka-source.ts';
-import { openOffsetsTopic } from '../source/kafka/offsets-topic.ts';
+import { KafkaCluster } from '../source/kafka/cluster.ts';
+import { OffsetsTopic } from '../source/kafka/offsets-topic.ts';
 import { openRecording } from '../source/recording/recording-source.ts';
 
 /** The event log that the configuration names: Kafka's topics or a recording. */
@@ -55,6 +56,7 @@ export function mayHoldIncluded(
 /** Where the connector's committed offset is read: Connect's REST address, else its topic. */
 export async function openCommittedOffsets(
   config: Config,
+  logger: Logger,
 ): Promise<AsyncDisposable & { readonly reader: CommittedOffsets | null }> {
   const { connect, kafka, offsetsTopic, topicPrefix } = config.source;
   if (connect !== undefined) {
@@ -63,11 +65,12 @@ export async function openCommittedOffsets(
   if (kafka === undefined || offsetsTopic === undefined) {
     return { reader: null, [Symbol.asyncDispose]: () => Promise.resolve() };
   }
-  const reader = await openOffsetsTopic({
-    client: kafka,
+  const cluster = await KafkaCluster.connect(kafka, logger);
+  const reader = new OffsetsTopic({
+    cluster,
     topic: offsetsTopic,
     server: topicPrefix,
     connector: null,
   });
-  return { reader, [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose]() };
+  return { reader, [Symbol.asyncDispose]: () => cluster.close() };
 }

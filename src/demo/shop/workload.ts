@@ -69,11 +69,16 @@ function pick<T>(list: readonly T[], i: number): T {
   return found;
 }
 
+export interface LaneOptions {
+  readonly north: boolean;
+  readonly orders: number;
+  readonly seed: number;
+  /** Only orders, payments and shipments: no renames, no truncates. */
+  readonly plain: boolean;
+}
+
 /** One lane of traffic: a region's requests in order. Lanes may run side by side. */
-export function makeLane(
-  catalogue: Catalogue,
-  options: { readonly north: boolean; readonly orders: number; readonly seed: number },
-): readonly NumberedRequest[] {
+export function makeLane(catalogue: Catalogue, options: LaneOptions): readonly NumberedRequest[] {
   return new Lane(catalogue, options).requests();
 }
 
@@ -82,20 +87,19 @@ class Lane {
   readonly #north: boolean;
   readonly #orders: number;
   readonly #seed: number;
+  readonly #plain: boolean;
   readonly #customers: readonly number[];
   readonly #skus: string[];
   readonly #coupons: string[];
   readonly #requests: NumberedRequest[] = [];
   #clock = EPOCH;
 
-  constructor(
-    catalogue: Catalogue,
-    options: { readonly north: boolean; readonly orders: number; readonly seed: number },
-  ) {
+  constructor(catalogue: Catalogue, options: LaneOptions) {
     this.#random = seededRandom(options.seed);
     this.#north = options.north;
     this.#orders = options.orders;
     this.#seed = options.seed;
+    this.#plain = options.plain;
     const ours = <T extends { north: boolean }>(list: readonly T[]): readonly T[] =>
       list.filter((item) => item.north === options.north);
     this.#customers = ours(catalogue.customers).map((customer) => customer.id);
@@ -131,7 +135,7 @@ class Lane {
     if (fate < 0.6) this.#add({ kind: 'ship', order, at: this.#tick() });
     else if (fate < 0.8) this.#add({ kind: 'cancel', order });
     else if (fate > 0.95 && !this.#north) this.#add({ kind: 'forget-order', order });
-    this.#sideTraffic(i);
+    if (!this.#plain) this.#sideTraffic(i);
   }
 
   #sideTraffic(i: number): void {

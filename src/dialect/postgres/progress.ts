@@ -21,12 +21,14 @@ interface ProgressRow {
   readonly source: string | null;
   readonly eventTimeMs: bigint | null;
   readonly evicted: bigint | null;
+  readonly unmarked: bigint;
   readonly parked: bigint;
   readonly deadLetters: bigint;
   readonly unknown: bigint;
 }
 
 const PROGRESS = `SELECT source, event_time_ms AS "eventTimeMs", unproven_evicted AS evicted,
+    unmarked,
     (SELECT count(*) FROM understudy.parked) AS parked,
     (SELECT count(*) FROM understudy.dead_letter) AS "deadLetters",
     (SELECT count(*) FROM understudy.unknown_table) AS unknown
@@ -51,6 +53,7 @@ export async function readProgress(client: pg.ClientBase): Promise<StoredProgres
     },
     unproven: unproven.rows.map((r) => Number(r.txId)),
     unprovenEvicted: row.evicted === null ? null : Number(row.evicted),
+    unmarked: Number(row.unmarked),
     parked: Number(row.parked),
     deadLetters: Number(row.deadLetters),
     unknown: Number(row.unknown),
@@ -68,10 +71,15 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<void> {
   await saveOffsets(client, batch.position);
-  await client.query('UPDATE understudy.progress SET source = $1, event_time_ms = $2', [
-    batch.position.source === null ? null : sourceText(batch.position.source),
-    batch.position.eventTimeMs,
-  ]);
+  await client.query(
+    `UPDATE understudy.progress
+        SET source = $1, event_time_ms = $2, unmarked = unmarked OPERATOR(pg_catalog.+) $3::int8`,
+    [
+      batch.position.source === null ? null : sourceText(batch.position.source),
+      batch.position.eventTimeMs,
+      batch.unmarked,
+    ],
+  );
   if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
 }
 

@@ -47,7 +47,8 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         source json,
         event_time_ms bigint,
         unproven_count int NOT NULL DEFAULT 0,
-        unproven_evicted bigint
+        unproven_evicted bigint,
+        unmarked bigint NOT NULL DEFAULT 0
       ) WITH (fillfactor = 10);
       CREATE TABLE understudy.unproven (
         tx_id bigint PRIMARY KEY,
