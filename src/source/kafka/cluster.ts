@@ -272,11 +272,15 @@ export class KafkaCluster {
     return kafkaUnreachable(error, this.#brokers);
   }
 
-  /** Ends all connections, also those that wait for an answer. Never rejects. */
+  /**
+   * Ends all connections, also those that wait for an answer: a fetch would wait for its whole
+   * time, and a broker that is gone much longer. Never rejects.
+   */
   async close(): Promise<void> {
+    this.#sockets.destroyAll();
     const done = new AbortController();
     await Promise.race([
-      // What fails while closing changes nothing: the sockets are destroyed next.
+      // What fails while closing changes nothing: the sockets are gone.
       this.#cluster.disconnect().catch(() => undefined),
       sleep(CLOSE_TIMEOUT_MS, done.signal).catch(() => undefined),
     ]);

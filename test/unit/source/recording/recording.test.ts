@@ -172,18 +172,14 @@ describe('a recording', () => {
         signal: new AbortController().signal,
         onState: ({ state }) => states.push(state),
       });
-      const chunks = stream.chunks[Symbol.asyncIterator]();
-      let waiting = false;
-      while (!waiting) {
-        const next = chunks.next().then(() => 'chunk');
-        const idle = new Promise((resolve) => setTimeout(resolve, 50, 'waiting'));
-        waiting = (await Promise.race([next, idle])) === 'waiting';
-        if (waiting) {
-          expect(states.at(-1)).toBe('paused');
-          stream.released(1_000_000);
-          expect(await next).toBe('chunk');
-        }
-      }
+      const reading = (async () => {
+        let read = 0;
+        for await (const chunk of stream.chunks) read += chunk.records.length;
+        return read;
+      })();
+      await expect.poll(() => states.at(-1)).toBe('paused');
+      stream.released(1_000_000);
+      expect(await reading).toBe(600);
       await stream[Symbol.asyncDispose]();
       expect(states.at(-1)).toBe('ended');
     }));

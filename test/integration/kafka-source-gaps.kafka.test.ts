@@ -1,0 +1,118 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { partitionKey } from '../../src/change/position.ts';
+import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
+import type { LogChunk } from '../../src/source/change-source.ts';
+import { startKafka, type KafkaServer } from '../support/kafka.ts';
+import { readSource } from '../support/recordings.ts';
+import { TestLog } from '../support/test-log.ts';
+
+let server: KafkaServer;
+let log: TestLog;
+
+beforeAll(async () => {
+  server = await startKafka({ heapMb: 384, settings: SETTINGS });
+  log = await TestLog.connect(server);
+});
+
+afterAll(async () => {
+  await log.disconnect();
+  await server.stop();
+});
+
+const SETTINGS = { 'auto.create.topics.enable': 'false', 'log.cleaner.backoff.ms': '200' };
+
+async function codeOf(act: () => Promise<unknown>): Promise<string> {
+  try {
+    await act();
+  } catch (error) {
+    if (isUnderstudyError(error)) return error.code;
+    throw error;
+  }
+  return 'no error';
+}
+
+describe('the Kafka source, where the log has gaps,', () => {
+  it('says LOG_GAP where the log no longer holds the position', async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic);
+    await log.send(topic, 0, 10);
+    await log.deleteRecordsBefore(topic, '4');
+    await using source = log.source(prefix);
+    const key = partitionKey(topic, 0);
+    const from = (offset: bigint): Promise<unknown> =>
+      readSource(source, { from: new Map([[key, offset]]), until: new Map([[key, 10n]]) });
+    expect(await codeOf(() => from(3n))).toBe('LOG_GAP');
+    expect(await codeOf(() => from(4n))).toBe('no error');
+    expect(await codeOf(() => from(11n))).toBe('LOG_GAP');
+    const gone = new Map([[partitionKey(`${prefix}.public.gone`, 0), 1n]]);
+    expect(await codeOf(() => readSource(source, { from: gone }))).toBe('LOG_GAP');
+    expect(await source.starts()).toEqual(new Map([[key, 4n]]));
+  });
+
+  it('says LOG_GAP when unread records are deleted while it waits', async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic);
+    await log.send(topic, 0, 10);
+    await using source = log.source(prefix);
+    const stream = await source.open(new Map(), {
+      budgetBytes: 1,
+      group: `understudy.${prefix}`,
+      signal: new AbortController().signal,
+    });
+    const chunks = stream.chunks[Symbol.asyncIterator]();
+    const first = (await chunks.next()) as IteratorResult<LogChunk, undefined>;
+    expect(first.value?.next).toBe(10n);
+    await log.send(topic, 10, 10);
+    await log.deleteRecordsBefore(topic, '15');
+    stream.released(1_000_000);
+    expect(await codeOf(() => chunks.next())).toBe('LOG_GAP');
+    await stream[Symbol.asyncDispose]();
+  });
+
+  it('says LOG_GAP when a topic it reads is deleted', async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic);
+    await log.createTopic(`${prefix}.public.items`);
+    // A producer goes on asking for every topic it ever wrote to.
+    const own = log.kafka.producer();
+    await own.connect();
+    await log.send(topic, 0, 10, { by: own });
+    await own.disconnect();
+    await using following = await log.follow(prefix);
+    await expect.poll(() => following.records.length).toBe(10);
+    await log.admin.deleteTopics({ topics: [topic] });
+    await expect.poll(() => following.failure(), { timeout: 15_000 }).not.toBeNull();
+    expect(isUnderstudyError(following.failure(), 'LOG_GAP')).toBe(true);
+  });
+
+  it('passes what compaction took away, and batches it emptied', { timeout: 60_000 }, async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic, 1, {
+      'cleanup.policy': 'compact',
+      'segment.ms': '100',
+      'min.cleanable.dirty.ratio': '0.001',
+      'max.compaction.lag.ms': '100',
+    });
+    const writer = log.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+    await writer.connect();
+    for (let i = 0; i < 20; i += 1) {
+      await writer.send({ topic, messages: [{ partition: 0, key: 'same', value: `v${i}` }] });
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    await writer.disconnect();
+    const key = partitionKey(topic, 0);
+    await using source = log.source(prefix);
+    const until = await source.ends();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await log.send(topic, 0, 1);
+    const count = async (): Promise<number> => (await readSource(source, { until })).records.length;
+    await expect.poll(count, { timeout: 45_000, interval: 500 }).toBeLessThan(20);
+    const read = await readSource(source, { until });
+    expect(read.at.get(key)).toBeGreaterThanOrEqual(20n);
+    expect(read.records.at(-1)?.value?.toString()).toMatch(/^v(19|alue 0)/);
+  });
+});
