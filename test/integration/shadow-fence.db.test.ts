@@ -23,7 +23,7 @@ import { exactSession, freshTrunk } from './shadow.fixture.ts';
 const LEASE_MS = 150;
 const NOTE: HolderNote = { state: 'following', oldestTransactionMs: null, degraded: 0 };
 const EMPTY: ChangeBatch = {
-  ...{ steps: [], position: START, txIds: [], events: 0, transactions: 0, bytes: 0 },
+  ...{ steps: [], position: START, txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 },
 };
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -70,23 +70,22 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<void> {
-  await saveOffsets(client, batch.position);
+  const moved = await saveOffsets(client, batch.position);
   await client.query(
-    `UPDATE understudy.progress
-        SET source = $1, event_time_ms = $2, unmarked = unmarked OPERATOR(pg_catalog.+) $3::int8`,
+    'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
     [
       batch.position.source === null ? null : sourceText(batch.position.source),
       batch.position.eventTimeMs,
-      batch.unmarked,
+      moved ? batch.unmarked : 0,
     ],
   );
   if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
 }
 
-async function saveOffsets(client: pg.ClientBase, position: Position): Promise<void> {
-  if (position.offsets.size === 0) return;
+/** False if all of it was saved before. */
+async function saveOffsets(client: pg.ClientBase, position: Position): Promise<boolean> {
   const entries = [...position.offsets].map(([key, next]) => ({ ...parsePartitionKey(key), next }));
-  const { rows } = await client.query<{ topic: string; partition: number }>(
+  const { rows } = await client.query<{ moved: boolean; topic: string | null; partition: number }>(
     `WITH given AS (
         SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int[]),
           pg_catalog.unnest($3::int8[])) AS g (topic, partition, next_offset)),
@@ -94,16 +93,22 @@ async function saveOffsets(client: pg.ClientBase, position: Position): Promise<v
         INSERT INTO understudy.position AS p (topic, partition, next_offset)
           SELECT topic, partition, next_offset FROM given
           ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
-            WHERE p.next_offset < excluded.next_offset)
-      SELECT g.topic, g.partition FROM given g
-        JOIN understudy.position p ON p.topic = g.topic AND p.partition = g.partition
-        WHERE p.next_offset > g.next_offset LIMIT 1`,
+            WHERE p.next_offset < excluded.next_offset
+          RETURNING 1)
+      SELECT EXISTS (SELECT FROM saved) AS moved, back.topic, back.partition
+        FROM (SELECT) AS one LEFT JOIN (
+          SELECT g.topic, g.partition FROM given g
+            JOIN understudy.position p ON p.topic = g.topic AND p.partition = g.partition
+            WHERE p.next_offset > g.next_offset LIMIT 1) AS back ON true`,
     [entries.map((e) => e.topic), entries.map((e) => e.partition), entries.map((e) => e.next)],
   );
-  const back = rows[0];
-  if (back !== undefined) {
-    throw new UnderstudyError('APPLY_FAILED', 'the batch lies before what was applied', back);
+  const found = rows[0];
+  if (typeof found?.topic === 'string') {
+    const { topic, partition } = found;
+    const what = 'the batch lies before what was applied';
+    throw new UnderstudyError('APPLY_FAILED', what, { topic, partition });
   }
+  return found?.moved === true;
 }
 
 async function rememberUnproven(client: pg.ClientBase, txIds: readonly number[]): Promise<void> {
