@@ -3,7 +3,7 @@
  * bugs under mirrored traffic, a drift check at a pinned position, a report. The same code as
  * with Kafka from the change source on; everything is removed at the end.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,6 +45,8 @@ const UNOWNED_ORDERS = 'SELECT count(*) AS value FROM orders WHERE customer_id %
 
 export async function runDemo(options: DemoOptions): Promise<DemoOutcome> {
   const directory = await mkdtemp(path.join(tmpdir(), 'understudy-demo-'));
+  // As root, the server runs as a user of its own, who must get to its data.
+  await chmod(directory, 0o711);
   const traffic = await readTraffic();
   const playback = await Playback.open(traffic);
   const config = parseConfig(

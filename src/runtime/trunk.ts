@@ -75,7 +75,7 @@ async function planTrunk(context: RuntimeContext): Promise<ShadowPlan> {
         { detail: 'set it, or use trunk.schema: events or an SQL file' },
       );
     }
-    return production.planShadow();
+    return production.planShadow(context.includes);
   }
   if (schema === 'events') {
     return context.dialect.planFromEvents(await collectEventSchemas(context));

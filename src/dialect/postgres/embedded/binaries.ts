@@ -67,7 +67,7 @@ async function postgresUser(): Promise<{ uid: number; gid: number }> {
 }
 
 /** Whether any user may walk down to this file (a checkout in root's home may not be). */
-function isReachableByAll(file: string): boolean {
+export function isReachableByAll(file: string): boolean {
   const { root } = path.parse(file);
   for (let folder = path.dirname(file); folder !== root; folder = path.dirname(folder)) {
     if ((statSync(folder).mode & constants.S_IXOTH) === 0) return false;

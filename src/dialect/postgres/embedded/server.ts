@@ -5,16 +5,17 @@
  * id that no longer lives is recovered by starting again.
  */
 import { execFile, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { chmod, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { pollUntil, sleep } from '../../../util/wait.ts';
-import { embeddedBinaries, type EmbeddedBinaries } from './binaries.ts';
+import { embeddedBinaries, isReachableByAll, type EmbeddedBinaries } from './binaries.ts';
 
 const run = promisify(execFile);
 
@@ -71,7 +72,7 @@ export async function ensureEmbeddedServer(options: {
 
 async function start(home: string, state: State, url: string): Promise<number> {
   const binaries = await embeddedBinaries();
-  const data = path.join(home, 'postgres');
+  const data = dataFolder(home, binaries);
   const log = path.join(home, 'postgres.log');
   if (!existsSync(path.join(data, 'PG_VERSION'))) await initialise(data, state.password, binaries);
   // A lock file of a server that died with the machine would refuse the start.
@@ -107,6 +108,14 @@ async function start(home: string, state: State, url: string): Promise<number> {
   return pid;
 }
 
+/** In `.understudy/`, or, where the server's own user cannot get there, in a public place. */
+function dataFolder(home: string, binaries: EmbeddedBinaries): string {
+  const data = path.join(home, 'postgres');
+  if (binaries.owner === undefined || isReachableByAll(data)) return data;
+  const name = createHash('sha256').update(home).digest('hex').slice(0, 16);
+  return path.join(tmpdir(), `understudy-embedded-${name}`);
+}
+
 const SETTINGS = [
   'listen_addresses=127.0.0.1',
   'unix_socket_directories=',
@@ -140,6 +149,14 @@ async function initialise(
         '--no-sync',
       ],
       { ...binaries.owner },
+    );
+  } catch (error) {
+    const detail = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) ?? '';
+    throw new UnderstudyError(
+      'SHADOW_UNREACHABLE',
+      'the embedded PostgreSQL could not be initialised',
+      { detail },
+      error,
     );
   } finally {
     await rm(passwordFile, { force: true });
