@@ -87,7 +87,7 @@ test('the marker is in the log as one message, after the snapshot', async () => 
   expect(pinned.marker >= pinned.floor).toBe(true);
 });
 
-test('a transaction that is still open is invisible, and everything before it not complete', async () => {
+test('a transaction that is still open is invisible, and nothing is complete up to it', async () => {
   const writer = await connect(url);
   await writer.query('BEGIN');
   const { rows } = await writer.query<{ xid: string }>(
@@ -97,12 +97,12 @@ test('a transaction that is still open is invisible, and everything before it no
   const during = await currentView(admin);
   expect(during.visible(open)).toBe(false);
   expect(during.complete(open)).toBe(false);
-  expect(during.complete(open - 1)).toBe(true);
   await writer.query('COMMIT');
   await writer.end();
   const after = await currentView(admin);
   expect(after.visible(open)).toBe(true);
-  expect(after.complete(open)).toBe(true);
+  // Other files' transactions on the same server may be older and still open.
+  await expect.poll(async () => (await currentView(admin)).complete(open)).toBe(true);
 });
 
 test('a role that may only SELECT can pin', async () => {

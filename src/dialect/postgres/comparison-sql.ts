@@ -12,6 +12,11 @@ export interface PreparedTable {
   readonly relation: string;
   readonly keys: readonly KeyForm[];
   readonly keyText: readonly string[];
+  /** For each key column its own name and its text form over any operand. */
+  readonly keyColumns: readonly {
+    readonly name: string;
+    readonly text: (operand: string) => string;
+  }[];
   readonly columns: readonly HashForm[];
   readonly columnText: readonly string[];
   readonly rowHash: string;
@@ -41,6 +46,10 @@ export function prepareTable(
     relation,
     keys,
     keyText: table.key.map(text),
+    keyColumns: table.key.map((column) => ({
+      name: reference(column),
+      text: (operand) => exactTextSql(typeOf(column), operand),
+    })),
     columns,
     columnText: table.columns.map(text),
     rowHash: rowHashSql(columns.map((column) => column.sql)),
@@ -84,14 +93,15 @@ export function cutLeavesSql(
   limit: number | null,
 ): string {
   const order = orderSql(table);
-  const keyText = table.keyText.map((text, i) => `${text} AS k${i}`);
-  const firsts = table.keys.map(
-    (_, i) => `max(CASE WHEN (rn - 1) % ${leafRows} = 0 THEN k${i} END)`,
+  const keys = table.keyColumns.map(({ name }, i) => `${name} AS k${i}`);
+  // Only a leaf's first key is made text.
+  const firsts = table.keyColumns.map(
+    ({ text }, i) => `max(CASE WHEN (rn - 1) % ${leafRows} = 0 THEN ${text(`q.k${i}`)} END)`,
   );
   return `SELECT ((rn - 1) / ${leafRows})::text, ${SUMS}, ${firsts.join(', ')}
     FROM (
       SELECT row_number() OVER (ORDER BY ${order}) AS rn, ${table.rowHash} AS h,
-        ${keyText.join(', ')}
+        ${keys.join(', ')}
       FROM ${table.relation} t
       WHERE ${rangeSql(table, { from, to: null })}
       ORDER BY ${order}
