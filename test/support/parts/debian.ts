@@ -19,10 +19,9 @@ export interface DebianServer {
 
 /** The mirror this machine's own packages come from: nearest, and reachable from here. */
 async function debianMirror(apt: string): Promise<string> {
-  const format = ['--format', '$(REPO_URI)', 'Created-By: Packages'];
-  const { stdout } = await runCommand(apt, ['indextargets', ...format]);
-  const mirror = stdout.split('\n').find((uri) => /\/debian\/?$/.test(uri.trim()));
-  if (mirror !== undefined) return mirror.trim();
+  const { stdout } = await runCommand(apt, ['--print-uris', 'update']);
+  const mirror = /'(\w+:\/\/[^']*\/debian)\/dists\//.exec(stdout)?.[1];
+  if (mirror !== undefined) return mirror;
   throw new Error(
     "this machine's apt knows no Debian mirror, from which MySQL and MariaDB are taken: " +
       'run the tests on Debian, or use docker/compose.yaml',
