@@ -68,6 +68,24 @@ test('each request is claimed once, oldest first, however many claim', async () 
   for (const mine of claimed) expect(mine).toEqual([...mine].sort((a, b) => Number(a) - Number(b)));
 });
 
+test('a request that somebody is just claiming is not waited for', async () => {
+  await using store = open();
+  const first = await store.submitRequest('reset', 'busy', {});
+  const second = await store.submitRequest('reset', 'busy', {});
+  await admin.query('BEGIN');
+  await admin.query('SELECT FROM understudy.request WHERE id = $1 FOR UPDATE', [first]);
+  const claiming = store.claimRequest('busy', 'other');
+  const run = `UPDATE understudy.request SET state = 'running', holder = 'me' WHERE id = $1`;
+  await admin.query(run, [first]);
+  const early = await Promise.race([
+    claiming,
+    new Promise((resolve) => setTimeout(resolve, 2_000, 'waited')),
+  ]);
+  await admin.query('COMMIT');
+  expect(early).toMatchObject({ id: second });
+  await claiming;
+});
+
 test('what a former holder left running is opened again, what is finished stays so', async () => {
   await using store = open();
   const first = await store.submitRequest('drift-check', 'left', { table: 'a' });

@@ -113,7 +113,7 @@ test('a stopped holder with an open transaction is taken over, and woken finds i
 
   const taken2 = await taken(next, 'next');
   expect(taken2.generation).toBe(2n);
-  await expect(act.query('COMMIT')).rejects.toThrow();
+  await expect(act.query('COMMIT')).rejects.toBeInstanceOf(Error);
   const look = await exactSession(trunk.url);
   expect((await look.query('SELECT * FROM item')).rows).toEqual([]);
   // Its connections are gone: the first try says so, the next ones learn the truth.

@@ -93,7 +93,7 @@ test('a clone ends open sessions, has its own marker, a higher generation and th
   const to = freshName('copy');
   await server.clone({ from: trunk.name, to, rolloutName: 'next' });
 
-  await expect(inUse.query('SELECT 1')).rejects.toThrow();
+  await expect(inUse.query('SELECT 1')).rejects.toBeInstanceOf(Error);
   await using copy = await server.open(to);
   expect(copy?.marker).toMatchObject({ kind: 'rollout', name: 'next', topicPrefix: 'prod' });
   expect(copy?.marker.id).not.toBe(source?.marker.id);
@@ -121,13 +121,15 @@ test('a trunk that was closed for a copy by a process that died is opened again'
 test('a copy that was never finished is not opened, but can be dropped', async () => {
   const server = await shadow();
   const trunk = await freshTrunk();
-  for (const noted of [true, false]) {
-    const copy = freshName('unfinished');
-    const admin = await session(postgresUrl());
+  const admin = await session(postgresUrl());
+  const [noted, bare] = [freshName('noted'), freshName('bare')];
+  for (const copy of [noted, bare]) {
     await admin.query(`CREATE DATABASE ${copy} TEMPLATE ${trunk.name}`);
-    if (noted) await noteState(admin, copy, CREATING);
-    if (noted) expect(await server.open(copy)).toBeNull();
-    else await expect(server.open(copy)).rejects.toMatchObject({ code: 'TARGET_NOT_OURS' });
+  }
+  await noteState(admin, noted, CREATING);
+  expect(await server.open(noted)).toBeNull();
+  await expect(server.open(bare)).rejects.toMatchObject({ code: 'TARGET_NOT_OURS' });
+  for (const copy of [noted, bare]) {
     await server.drop({ database: copy, role: null });
     expect(await server.open(copy)).toBeNull();
   }

@@ -39,7 +39,7 @@ export async function openControl(
     }
     return true;
   });
-  return ready ? openMarked(address) : null;
+  return ready ? await openMarked(address) : null;
 }
 
 /** The schema, and last the marker. Done again where a crash left it unfinished. */

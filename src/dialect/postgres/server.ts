@@ -59,7 +59,7 @@ export async function connectShadow(
   }
 }
 
-export class PgShadowServer implements ShadowServer {
+class PgShadowServer implements ShadowServer {
   readonly engine = 'postgresql';
   readonly version: string;
   readonly #address: ServerAddress;
