@@ -1,0 +1,391 @@
+/**
+ * The overlay under fire: writers of a candidate and an applier on the same few rows, with an
+ * exact model of both. See test/torture/overlay.ts for what must hold, and
+ * test/integration/overlay-controls.db.test.ts for appliers that must not hold it.
+ *
+ * How the model can be exact: every candidate write takes a number from a sequence in a statement
+ * of its own while it holds the row's lock, and every reset or release does so too. For one key
+ * the order of the numbers is the order of the writes; a rollback takes its numbers with it.
+ */
+import { deepStrictEqual } from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import pg from 'pg';
+import { installOverlay } from '../../src/dialect/postgres/capture.ts';
+import { createDatabase, dropDatabase } from './postgres.ts';
+import type { Random } from './random.ts';
+
+/** The columns of `public.hot` beside its key. */
+export interface HotRow {
+  readonly a: string;
+  readonly b: string;
+  readonly c: string | null;
+}
+
+/** One net change of production: the row it has afterwards, or none. */
+export interface HotChange {
+  readonly id: number;
+  readonly row: HotRow | null;
+  /** Only `b` is sent; the rest is kept from the row `from`. */
+  readonly partial: boolean;
+  readonly from: number;
+}
+
+/** The part under test: what writes to a rollout beside the candidate. */
+export interface Applier {
+  /**
+   * Applies the changes as one batch and commits. False if it gave way to a candidate and wrote
+   * nothing: then it is called again with the same batch.
+   */
+  apply(changes: readonly HotChange[]): Promise<boolean>;
+  /**
+   * Gives the candidate's rows up, all or the one with this key: puts them back, or only those
+   * equal to production's. Calls `released` within the transaction with the keys it gave up.
+   * False if it gave way.
+   */
+  release(
+    key: number | 'all',
+    how: 'reset' | 'converged',
+    released: (client: pg.ClientBase, keys: readonly number[]) => Promise<void>,
+  ): Promise<boolean>;
+  /** How often a race was met and repaired. */
+  repairs(): number;
+  close(): Promise<void>;
+}
+
+export interface ScenarioOptions {
+  readonly serverUrl: string;
+  readonly database: string;
+  readonly random: Random;
+  readonly signal: AbortSignal;
+  readonly note: (line: string) => void;
+  readonly openApplier: (url: string) => Promise<Applier>;
+  /** Milliseconds of fire. */
+  readonly durationMs: number;
+}
+
+const KEYS = 50;
+const WRITERS = 12;
+const ROLLBACK = 0.3;
+
+const PLAIN = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)`;
+const PARTITIONED = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)
+    PARTITION BY HASH (id);
+  CREATE TABLE public.hot_0 PARTITION OF public.hot FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+  CREATE TABLE public.hot_1 PARTITION OF public.hot FOR VALUES WITH (MODULUS 2, REMAINDER 1)`;
+const LOG = `CREATE TABLE public.written (seq int8 PRIMARY KEY, id int NOT NULL,
+    kind text NOT NULL, a text, b text, c text);
+  CREATE SEQUENCE public.write_order`;
+
+/** What concurrent sessions may do to each other; anything else fails the seed. */
+const COLLISIONS = new Set(['40001', '40P01', '23505', '55P03']);
+
+export function isCollision(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && COLLISIONS.has(error.code ?? '');
+}
+
+/** Plays one seed on a database of its own. Rejects if the overlay differs from the model. */
+export async function playOverlay(options: ScenarioOptions): Promise<void> {
+  const { random, note, serverUrl, database } = options;
+  const url = await createDatabase(serverUrl, database);
+  try {
+    await withClient(url, async (client) => {
+      const partitioned = random.chance(0.3);
+      note(partitioned ? 'partitioned' : 'plain');
+      await client.query(partitioned ? PARTITIONED : PLAIN);
+      await client.query('BEGIN');
+      await installOverlay(client);
+      await client.query('COMMIT');
+      await client.query(LOG);
+      await new Scenario(options, url, client).play();
+    });
+  } finally {
+    await dropDatabase(serverUrl, database);
+  }
+}
+
+async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url });
+  // A session ended by force tells so here first; the query in flight rejects as well.
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await use(client);
+  } finally {
+    await client.end();
+  }
+}
+
+class Scenario {
+  readonly #options: ScenarioOptions;
+  readonly #url: string;
+  readonly #observer: pg.Client;
+  readonly #production = new Map<number, HotRow>();
+  #over = false;
+  #serial = 0;
+  #checks = 0;
+
+  constructor(options: ScenarioOptions, url: string, observer: pg.Client) {
+    this.#options = options;
+    this.#url = url;
+    this.#observer = observer;
+  }
+
+  async play(): Promise<void> {
+    const { random, durationMs, openApplier, note } = this.#options;
+    const applier = await openApplier(this.#url);
+    try {
+      const sources = Array.from({ length: WRITERS }, () => random.fork());
+      const stream = random.fork();
+      const timer = setTimeout(() => (this.#over = true), durationMs);
+      try {
+        await Promise.all([
+          this.#stream(applier, stream),
+          ...sources.map((source) => this.#write(source)),
+        ]);
+      } finally {
+        this.#over = true;
+        clearTimeout(timer);
+      }
+      await this.#check();
+      note(`repairs ${applier.repairs()}, checks ${this.#checks}`);
+    } finally {
+      await applier.close();
+    }
+  }
+
+  get #stopped(): boolean {
+    return this.#over || this.#options.signal.aborted;
+  }
+
+  // ---- production ---------------------------------------------------------------------------
+
+  async #stream(applier: Applier, random: Random): Promise<void> {
+    try {
+      while (!this.#stopped) {
+        const { changes, next } = this.#nextBatch(random);
+        if (!(await this.#untilDone(() => applier.apply(changes)))) return;
+        this.#production.clear();
+        for (const [id, row] of next) this.#production.set(id, row);
+        // Before each release, which would heal what is wrong.
+        await this.#check();
+        for (let i = random.integer(0, 3); i > 0; i -= 1) await this.#release(applier, random);
+        await pause(random.integer(0, 3));
+      }
+    } finally {
+      this.#over = true;
+    }
+  }
+
+  /** Repeats an act while it gives way. False if the time was over first: then it did nothing. */
+  async #untilDone(act: () => Promise<boolean>): Promise<boolean> {
+    while (!(await act())) {
+      if (this.#stopped) return false;
+      await pause(1);
+    }
+    return true;
+  }
+
+  #nextBatch(random: Random): {
+    readonly changes: readonly HotChange[];
+    readonly next: ReadonlyMap<number, HotRow>;
+  } {
+    const next = new Map(this.#production);
+    const used = new Set<number>();
+    const changes: HotChange[] = [];
+    for (let i = random.integer(1, 25); i > 0; i -= 1) {
+      const id = random.integer(1, KEYS);
+      if (used.has(id)) continue;
+      used.add(id);
+      const before = next.get(id);
+      const choice = random.next();
+      if (before !== undefined && choice < 0.25) {
+        next.delete(id);
+        changes.push({ id, row: null, partial: false, from: id });
+      } else if (before !== undefined && choice < 0.5) {
+        const row = { ...before, b: this.#value('p') };
+        next.set(id, row);
+        changes.push({ id, row, partial: true, from: id });
+      } else if (before !== undefined && choice < 0.6) {
+        const to = random.integer(1, KEYS);
+        if (used.has(to) || next.has(to)) continue;
+        used.add(to);
+        const row = { ...before, b: this.#value('p') };
+        next.delete(id);
+        next.set(to, row);
+        changes.push({ id, row: null, partial: false, from: id });
+        changes.push({ id: to, row, partial: true, from: id });
+      } else {
+        const row = { a: `${random.integer(0, 9)}`, b: this.#value('p'), c: this.#value('c') };
+        next.set(id, row);
+        changes.push({ id, row, partial: false, from: id });
+      }
+    }
+    return { changes, next };
+  }
+
+  #value(prefix: string): string {
+    this.#serial += 1;
+    return `${prefix}${this.#serial}`;
+  }
+
+  /** Owned rows cannot be fought for: only giving most of them up again keeps the race alive. */
+  async #release(applier: Applier, random: Random): Promise<void> {
+    const key = random.chance(0.7) ? 'all' : random.integer(1, KEYS);
+    const how = random.chance(0.8) ? 'reset' : 'converged';
+    // One that gives way is no longer wanted; the next is as good.
+    await applier.release(key, how, async (client, keys) => {
+      await client.query(
+        `INSERT INTO public.written SELECT nextval('public.write_order'), k, 'released'
+         FROM unnest($1::int[]) AS k`,
+        [keys],
+      );
+    });
+  }
+
+  // ---- the candidate ------------------------------------------------------------------------
+
+  async #write(random: Random): Promise<void> {
+    try {
+      await withClient(this.#url, async (client) => {
+        await client.query(`SET lock_timeout = '2s'`);
+        while (!this.#stopped) {
+          await pause(random.integer(0, 12));
+          try {
+            await this.#transaction(client, random);
+          } catch (error) {
+            if (!isCollision(error)) throw error;
+            await client.query('ROLLBACK');
+          }
+        }
+      });
+    } finally {
+      this.#over = true;
+    }
+  }
+
+  async #transaction(client: pg.Client, random: Random): Promise<void> {
+    const level = random.pick([
+      'READ COMMITTED',
+      'READ COMMITTED',
+      'REPEATABLE READ',
+      'SERIALIZABLE',
+    ]);
+    await client.query(`BEGIN ISOLATION LEVEL ${level}`);
+    for (let i = random.integer(1, 3); i > 0; i -= 1) {
+      const undo = random.chance(0.2);
+      if (undo || random.chance(0.2)) await client.query('SAVEPOINT part');
+      await this.#statement(client, random);
+      if (undo) await client.query('ROLLBACK TO SAVEPOINT part');
+      if (random.chance(0.3)) await pause(random.integer(0, 4));
+    }
+    await client.query(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
+  }
+
+  async #statement(client: pg.Client, random: Random): Promise<void> {
+    const id = random.integer(1, KEYS);
+    const value = this.#value('w');
+    const returning = 'RETURNING id, a::text, b, c';
+    switch (random.integer(0, 6)) {
+      case 0:
+      case 1:
+        return this.#logged(client, `UPDATE public.hot SET b = $2 WHERE id = $1 ${returning}`, [
+          id,
+          value,
+        ]);
+      case 2:
+        return this.#logged(client, `UPDATE public.hot SET a = a WHERE id = $1 ${returning}`, [id]);
+      case 3:
+        return this.#logged(
+          client,
+          `INSERT INTO public.hot (id, a, b) VALUES ($1, 7, $2)
+           ON CONFLICT (id) DO UPDATE SET b = excluded.b ${returning}`,
+          [id, value],
+        );
+      case 4:
+        return this.#logged(
+          client,
+          `INSERT INTO public.hot (id, a, b) VALUES ($1, 8, $2) ON CONFLICT DO NOTHING ${returning}`,
+          [id, value],
+        );
+      case 5: {
+        const deleted = await client.query('DELETE FROM public.hot WHERE id = $1', [id]);
+        if (deleted.rowCount === 1) await this.#log(client, id, null);
+        return;
+      }
+      default: {
+        const to = random.integer(1, KEYS);
+        const moved = await client.query<HotRow & { id: number }>(
+          `UPDATE public.hot SET id = $2 WHERE id = $1 ${returning}`,
+          [id, to],
+        );
+        const row = moved.rows[0];
+        if (row === undefined) return;
+        if (to !== id) await this.#log(client, id, null);
+        await this.#log(client, to, row);
+      }
+    }
+  }
+
+  async #logged(client: pg.Client, sql: string, values: readonly unknown[]): Promise<void> {
+    const written = await client.query<HotRow & { id: number }>(sql, [...values]);
+    for (const row of written.rows) await this.#log(client, row.id, row);
+  }
+
+  /** In a statement after the write's, so that the write's triggers have fired: see the head. */
+  async #log(client: pg.Client, id: number, row: HotRow | null): Promise<void> {
+    await client.query(
+      `INSERT INTO public.written VALUES (nextval('public.write_order'), $1, $2, $3, $4, $5)`,
+      row === null ? [id, 'delete', null, null, null] : [id, 'put', row.a, row.b, row.c],
+    );
+  }
+
+  // ---- the judge ----------------------------------------------------------------------------
+
+  /** In one snapshot, so that it may be taken while the candidate writes. */
+  async #check(): Promise<void> {
+    await this.#observer.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    deepStrictEqual(
+      await this.#read('public__production.hot'),
+      sorted(this.#production),
+      'the base view is production’s image',
+    );
+    const owned = new Map<number, HotRow | null>();
+    const log = await this.#observer.query<HotRow & { id: number; kind: string }>(
+      'SELECT DISTINCT ON (id) id, kind, a, b, c FROM public.written ORDER BY id, seq DESC',
+    );
+    for (const { id, kind, a, b, c } of log.rows) {
+      if (kind !== 'released') owned.set(id, kind === 'delete' ? null : { a, b, c });
+    }
+    const visible = new Map(this.#production);
+    for (const [id, row] of owned) {
+      if (row === null) visible.delete(id);
+      else visible.set(id, row);
+    }
+    deepStrictEqual(
+      await this.#read('public.hot'),
+      sorted(visible),
+      'the candidate sees what it wrote, and production’s rows beside it',
+    );
+    const entries = await this.#observer.query<{ id: number }>(
+      'SELECT id FROM understudy."public.hot#journal" ORDER BY id',
+    );
+    deepStrictEqual(
+      entries.rows.map((row) => row.id),
+      [...owned.keys()].sort((x, y) => x - y),
+      'an entry exists exactly for owned rows',
+    );
+    await this.#observer.query('COMMIT');
+    this.#checks += 1;
+  }
+
+  async #read(relation: string): Promise<readonly (readonly [number, HotRow])[]> {
+    const result = await this.#observer.query<HotRow & { id: number }>(
+      `SELECT id, a::text, b, c FROM ${relation} ORDER BY id`,
+    );
+    return result.rows.map(({ id, a, b, c }) => [id, { a, b, c }]);
+  }
+}
+
+function sorted(rows: ReadonlyMap<number, HotRow>): readonly (readonly [number, HotRow])[] {
+  return [...rows].sort(([x], [y]) => x - y).map(([id, { a, b, c }]) => [id, { a, b, c }] as const);
+}
