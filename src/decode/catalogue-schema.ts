@@ -4,7 +4,7 @@
  */
 import type { ColumnType } from '../schema/table-schema.ts';
 import { unreachable } from '../util/assert.ts';
-import { bareTypeName, TEXT_TYPES } from './column.ts';
+import { bareTypeName, isOpaque } from './column.ts';
 import type { ConnectSchema } from './envelope/connect-schema.ts';
 import type { ConnectorModes, TimeMode } from './modes.ts';
 import { unreadable } from './problem.ts';
@@ -57,20 +57,19 @@ export function expectedSchema(type: ColumnType, modes: ConnectorModes): Connect
       return type.element === undefined
         ? { type: 'array' }
         : { type: 'array', items: expectedSchema(type.element, modes) };
-    case 'text':
     case 'char':
     case 'uuid':
     case 'json':
     case 'jsonb':
     case 'xml':
     case 'enum':
-    case 'range':
       return { type: 'string' };
+    case 'text':
+    case 'range':
     case 'composite':
-      return unknownDatatype(modes);
     case 'other':
       if (bareTypeName(type) === 'oid') return { type: 'int64' };
-      return TEXT_TYPES.has(bareTypeName(type)) ? { type: 'string' } : unknownDatatype(modes);
+      return isOpaque(type) ? unknownDatatype(modes) : { type: 'string' };
     default:
       return unreachable(type.kind);
   }

@@ -42,7 +42,7 @@ const NAMED_TEXTS: readonly TypeKind[] = [...TEXTS, 'uuid', 'json', 'jsonb', 'xm
 const PLAIN_TEXTS: readonly TypeKind[] = [...NAMED_TEXTS, 'range'];
 
 /** Types without a kind of their own that the connector sends as their text, in every mode. */
-export const TEXT_TYPES: ReadonlySet<string> = new Set([
+const TEXT_TYPES: ReadonlySet<string> = new Set([
   'inet',
   'cidr',
   'macaddr',
@@ -177,7 +177,7 @@ function plainDecoder(
     case 'bytes':
       if (kind === 'bytes') return text((value) => bytesFromText(value, 'base64'));
       // include.unknown.datatypes: the bytes are the value's text.
-      return kind === 'composite' || kind === 'range' || TEXTS.includes(kind)
+      return isOpaque(type) || bareTypeName(type) === 'name'
         ? text((value) => bytesFromText(value, 'base64').toString('utf8'))
         : mismatch(schema, type);
     case 'array':
@@ -196,7 +196,7 @@ function stringDecoder(
 ): ValueDecoder {
   const { kind } = type;
   if (DECIMALS.includes(kind)) return text(decimalFromText);
-  const opaque = kind === 'composite' || (kind === 'other' && !TEXT_TYPES.has(bareTypeName(type)));
+  const opaque = isOpaque(type);
   if (kind !== 'bytes' && !opaque) {
     return PLAIN_TEXTS.includes(kind) ? text(same) : mismatch(schema, type);
   }
@@ -214,6 +214,39 @@ function stringDecoder(
     : text((value) => bytesFromText(value, mode));
 }
 
+const BUILT_IN_RANGES: ReadonlySet<string> = new Set([
+  'int4range',
+  'int8range',
+  'numrange',
+  'tsrange',
+  'tstzrange',
+  'daterange',
+]);
+
+/**
+ * Types the connector does not know. With include.unknown.datatypes it sends their text as bytes,
+ * in the form of the binary mode; otherwise it leaves the column out.
+ */
+export function isOpaque(type: ColumnType): boolean {
+  const name = bareTypeName(type);
+  switch (type.kind) {
+    case 'composite':
+      return true;
+    case 'range':
+      return !BUILT_IN_RANGES.has(name);
+    case 'other':
+      return !TEXT_TYPES.has(name);
+    default:
+      return false;
+  }
+}
+
+/** An array's element that is a domain: unlike a column of one, the connector knows none. */
+function isDomain(element: ColumnType): boolean {
+  if (['enum', 'composite', 'range', 'hstore', 'other'].includes(element.kind)) return false;
+  return element.sql.includes('.') && bareTypeName(element) !== 'citext';
+}
+
 /** What Java prints for an array that the connector could not convert. */
 const JAVA_ARRAY = /^\[L?[\w.]+;?@[0-9a-f]+$/;
 
@@ -224,7 +257,9 @@ function arrayDecoder(
 ): ValueDecoder {
   const { element } = type;
   if (schema.items === undefined || element === undefined) return mismatch(schema, type);
-  const decode = columnDecoder(schema.items, element, modes);
+  // Read as what it is for the connector: something unknown, sent as text in the binary mode.
+  const sent: ColumnType = isDomain(element) ? { ...element, kind: 'composite' } : element;
+  const decode = columnDecoder(schema.items, sent, modes);
   return (value, exactness) => {
     if (!Array.isArray(value)) throw unreadable(`expected an array, found ${jsonType(value)}`);
     return value.map((item: unknown) => {

@@ -32,7 +32,10 @@ export function parseExact(text: string): unknown {
 function keepText(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
   if (typeof value !== 'number') return value;
   const source = context?.source;
-  return source === undefined || String(value) === source ? value : new ExactNumber(source);
+  if (source === undefined) return value;
+  // An integer beyond 2^53 may print as it was written by chance; it is kept as text all the same.
+  const survived = Number.isSafeInteger(value) || !Number.isInteger(value);
+  return survived && String(value) === source ? value : new ExactNumber(source);
 }
 
 /** An integer's digits, exactly. Throws NeedExact where the native parse may have rounded it. */

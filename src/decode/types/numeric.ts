@@ -46,7 +46,8 @@ export function decimalFromText(text: string): string {
       return '-Infinity';
     default:
       if (!DECIMAL.test(text)) throw unreadable('expected a decimal number');
-      return text;
+      // A negative scale was read as a huge one: thousands of zeros that mean nothing.
+      return text.length > MAX_SCALE ? text.replace(/\.0*$/, '') : text;
   }
 }
 
