@@ -170,9 +170,12 @@ test('a table that changed behind our back is looked at again', async () => {
   const { database, fence, url } = await held();
   await database.apply(fence, batch('a', 10n));
   const admin = await session(url);
-  await admin.query('DROP TABLE item; CREATE TABLE item (name text, id text PRIMARY KEY)');
-  await database.apply(fence, batch('b', 11n));
-  expect(await names(url)).toEqual(['b', 'b', 'b']);
+  await admin.query('ALTER TABLE item ADD COLUMN extra int');
+  const image = { shape: new RowShape(['id', 'name', 'extra']), values: ['1', 'b', '5'] };
+  const change = { kind: 'upsert', key: ['1'], from: ['1'], complete: true, image } as const;
+  const wider = batch('b', 11n, { steps: [{ kind: 'rows', table: item, changes: [change] }] });
+  await database.apply(fence, wider);
+  expect(await names(url)).toEqual(['b', 'a', 'a']);
 });
 
 test('the newest transactions wait for their proof; of older ones the newest id is kept', async () => {
