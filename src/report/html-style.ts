@@ -129,7 +129,8 @@ dl.facts { display: grid; grid-template-columns: minmax(150px, max-content) 1fr;
   padding: 6px 0; }
 dl.facts dt { color: var(--muted); padding: 7px 18px; }
 dl.facts dd { margin: 0; padding: 7px 18px 7px 0; overflow-wrap: anywhere; }
-footer { color: var(--muted); font-size: 13px; padding-bottom: 48px; }
+footer { color: var(--muted); font-size: 13px; padding-top: 28px; padding-bottom: 48px; }
+main section:last-child { margin-bottom: 0; }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 640px) {
   main, header.top, footer { padding-left: 16px; padding-right: 16px; }

@@ -158,6 +158,10 @@ export function selfTestSql(): string {
   const differ = pairs.map(([a, b]) => `${rowHashSql([a])} <> ${rowHashSql([b])}`);
   const sums = pairs.flat().map((expression) => rowHashSql([expression]));
   const swapped = `${rowHashSql(['1', '2'])} <> ${rowHashSql(['2', '1'])}`;
+  // Without the finaliser two rows that exchange a column keep their sum.
+  const pairSum = (a: readonly string[], b: readonly string[]): string =>
+    `${rowHashSql(a)}::numeric + ${rowHashSql(b)}`;
+  const exchanged = `${pairSum(['1', '2'], ['3', '4'])} <> ${pairSum(['1', '4'], ['3', '2'])}`;
   return `SELECT concat_ws(' ', ${rowHashSql(values)}, ${sums.join(', ')}) AS digest,
-    ${[...differ, swapped].join(' AND ')} AS sound`;
+    ${[...differ, swapped, exchanged].join(' AND ')} AS sound`;
 }
