@@ -1,0 +1,178 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { TransactionAssembler, type Release } from '../../../src/order/assembler.ts';
+import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
+import { boundary, changeEvent, image } from '../../support/change-events.ts';
+
+let now = 0;
+let assembler: TransactionAssembler;
+
+beforeEach(() => {
+  now = 0;
+  assembler = make('transaction');
+});
+
+function make(mode: 'transaction' | 'key'): TransactionAssembler {
+  return new TransactionAssembler({
+    mode,
+    isSubscribed: (collection) => collection === 'public.t',
+    stallLimitMs: 60_000,
+    now: () => now,
+  });
+}
+
+function event(id: string, totalOrder: number, partition: number, offset: number, lsn = 0n) {
+  const key = image({ id: `${id}/${totalOrder}/${lsn}` });
+  const tx = { id, totalOrder };
+  return changeEvent({ op: 'create', partition, offset, key, after: key, tx, lsn });
+}
+
+/** All releases there are, asking as often as an applier would. */
+function drain(): readonly Release[] {
+  const releases: Release[] = [];
+  for (let next = assembler.take(); next !== undefined; next = assembler.take()) {
+    releases.push(next);
+  }
+  return releases;
+}
+
+/** Lets time pass while the applier keeps asking. */
+function wait(ms: number): readonly Release[] {
+  const releases: Release[] = [];
+  for (const end = now + ms; now < end; now += 250) releases.push(...drain());
+  return [...releases, ...drain()];
+}
+
+describe('a transaction', () => {
+  test('waits for its END and for all its events, and leads its topic along', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(event('1', 2, 1, 0));
+    expect(drain()).toEqual([]);
+    assembler.push(boundary('end', '1', 1, { 'public.t': 2 }));
+    expect(drain()).toEqual([]);
+    assembler.push(event('1', 1, 0, 0));
+    const [release] = drain();
+    expect(release?.changes.map((change) => change.transaction?.totalOrder)).toEqual([1n, 2n]);
+    expect(release?.complete).toBe(true);
+    expect([...(release?.offsets ?? [])].toSorted()).toEqual([
+      ['p.public.t/0', 1n],
+      ['p.public.t/1', 1n],
+      ['p.transaction/0', 2n],
+    ]);
+  });
+
+  test('is released before what stands behind it, tombstones moving only the position', () => {
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push({
+      kind: 'tombstone',
+      at: { topic: 'p.public.t', partition: 0, offset: 1n },
+      eventTimeMs: null,
+    });
+    assembler.push(changeEvent({ op: 'read', partition: 0, offset: 2 }));
+    assembler.advance('p.public.t', 0, 7n);
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(boundary('end', '1', 1, { 'public.t': 1 }));
+    const [first, second] = drain();
+    expect(first?.offsets.get('p.public.t/0')).toBe(2n);
+    expect(second?.offsets.get('p.public.t/0')).toBe(7n);
+  });
+
+  test('whose events never come is let go in the open, and does not hold the next one up', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push(boundary('end', '1', 1, { 'public.t': 2 }));
+    assembler.push(boundary('begin', '2', 2));
+    assembler.push(event('2', 1, 0, 1));
+    assembler.push(boundary('end', '2', 3, { 'public.t': 1 }));
+    expect(wait(59_000)).toEqual([]);
+    expect(assembler.held()).toMatchObject({ transactions: 2, events: 2, oldestSinceMs: 0 });
+    const releases = wait(2_000);
+    expect(releases.map(({ transactionId, complete }) => [transactionId, complete])).toEqual([
+      ['1', false],
+      ['2', true],
+    ]);
+  });
+
+  test('that is late does not go with its END when a frozen applier comes back', () => {
+    assembler.push(boundary('end', '1', 0, { 'public.t': 1 }));
+    expect(drain()).toEqual([]);
+    now += 600_000;
+    expect(drain()).toEqual([]);
+    assembler.push(event('1', 1, 0, 0));
+    expect(drain()).toMatchObject([{ transactionId: '1', complete: true }]);
+  });
+
+  test('without any END is let go after the limit', () => {
+    assembler.push(event('1', 1, 0, 0));
+    expect(wait(59_000)).toEqual([]);
+    expect(wait(2_000)).toMatchObject([{ transactionId: '1', complete: false }]);
+    assembler.push(event('1', 2, 0, 1));
+    expect(drain()).toMatchObject([{ transactionId: '1', complete: false }]);
+  });
+
+  test('without END is let go at once when another one begins', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push(boundary('begin', '2', 1));
+    expect(drain()).toMatchObject([{ transactionId: '1', complete: false }]);
+  });
+
+  test('of only other tables passes at once', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(boundary('end', '1', 1, { 'public.other': 9 }));
+    expect(drain()).toMatchObject([{ changes: [], transactionId: null, complete: true }]);
+  });
+
+  test('can be let go on demand', () => {
+    assembler.push(event('1', 1, 0, 0));
+    expect(drain()).toEqual([]);
+    assembler.degrade('memory');
+    expect(drain()).toMatchObject([{ transactionId: '1', complete: false }]);
+  });
+});
+
+describe('a connector that was restarted', () => {
+  test('inside a transaction: each event once, after a quiet time, and not called complete', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(event('1', 1, 0, 0, 10n));
+    assembler.push(boundary('begin', '1', 1));
+    const again = event('1', 1, 0, 1, 10n);
+    assembler.push({ ...again, key: image({ id: '1/1/10' }) });
+    assembler.push(event('1', 2, 1, 0, 20n));
+    assembler.push(boundary('end', '1', 2, { 'public.t': 2 }));
+    expect(drain()).toEqual([]);
+    const releases = wait(6_000);
+    expect(releases).toMatchObject([{ transactionId: '1', complete: false, bytes: 300 }]);
+    expect(releases[0]?.changes).toHaveLength(2);
+  });
+
+  test('delivers whole transactions again: they are passed over', () => {
+    for (const offset of [0, 1]) {
+      assembler.push(boundary('begin', '1', 2 * offset));
+      assembler.push(event('1', 1, 0, offset));
+      assembler.push(boundary('end', '1', 2 * offset + 1, { 'public.t': 1 }));
+    }
+    const releases = drain();
+    expect(releases.map((release) => release.changes.length)).toEqual([1, 0]);
+    expect(releases[1]?.offsets.get('p.public.t/0')).toBe(2n);
+  });
+});
+
+test('by key, every change goes at once and boundaries only move', () => {
+  assembler = make('key');
+  assembler.push(event('1', 1, 0, 0));
+  assembler.push(boundary('begin', '1', 0));
+  const [release] = drain();
+  expect(release).toMatchObject({ transactionId: null, complete: true });
+  expect(release?.offsets.get('p.transaction/0')).toBe(1n);
+});
+
+test('a transaction topic of several partitions is refused', () => {
+  assembler.push(boundary('begin', '1', 0));
+  const end = boundary('end', '1', 0);
+  try {
+    assembler.push({ ...end, at: { ...end.at, partition: 1 } });
+    expect.unreachable();
+  } catch (error) {
+    expect(isUnderstudyError(error, 'UNSUPPORTED')).toBe(true);
+  }
+});
