@@ -144,9 +144,9 @@ describe('the strict row hash', () => {
 
   test('two rows that exchange a column are found: a plain sum of record hashes would cancel', async () => {
     await reset();
-    await both(`CREATE TABLE t (id int PRIMARY KEY, a int, b int)`);
-    await both(`INSERT INTO t VALUES (1, 10, 20), (2, 30, 40)`);
-    await shadow.client.query(`UPDATE t SET b = 60 - b`);
+    await both(`CREATE TABLE t (id int PRIMARY KEY, b int)`);
+    await both(`INSERT INTO t VALUES (1, 2), (3, 4)`);
+    await shadow.client.query(`UPDATE t SET b = 6 - b`);
     expect(only(await compare())).toMatchObject({ state: 'drift', changed: 2 });
   });
 });
