@@ -305,6 +305,8 @@ export class KafkaStream implements ChangeStream {
       case 'out-of-range': {
         const place = { topic: tail.topic, partition: tail.partition, leader };
         await this.#tails.checkRange(cluster, [place]);
+        // In range after all: the leader is only just catching up.
+        await sleep(LOOK_SPACING_MS);
         return null;
       }
     }

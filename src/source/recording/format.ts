@@ -15,7 +15,7 @@ import { constants, crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 
-export const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 1;
 const MAGIC = Buffer.from('UNDRSTDY', 'latin1');
 const END_MAGIC = Buffer.from('YDTSRDNU', 'latin1');
 export const PREAMBLE_FIXED_BYTES = MAGIC.length + 2 + 4;

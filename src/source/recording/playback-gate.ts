@@ -14,7 +14,8 @@ export class StagedGate implements PlaybackGate {
   #mark = Infinity;
   #moved: (() => void)[] = [];
   #arrived: (() => void)[] = [];
-  #holding = false;
+  /** Number of the record that waits; null when none does. */
+  #waiting: number | null = null;
 
   /** The record with this number, and all after it, wait. */
   holdAt(index: number): void {
@@ -29,7 +30,7 @@ export class StagedGate implements PlaybackGate {
 
   /** Resolves when the playback waits at a mark. Everything before was handed out. */
   async untilHeld(): Promise<void> {
-    if (this.#holding) return;
+    if (this.#waiting !== null && this.#waiting >= this.#mark) return;
     await new Promise<void>((resolve) => {
       this.#arrived.push(resolve);
     });
@@ -41,7 +42,7 @@ export class StagedGate implements PlaybackGate {
 
   async #hold(index: number): Promise<void> {
     while (index >= this.#mark) {
-      this.#holding = true;
+      this.#waiting = index;
       const arrived = this.#arrived;
       this.#arrived = [];
       for (const resolve of arrived) resolve();
@@ -49,7 +50,7 @@ export class StagedGate implements PlaybackGate {
         this.#moved.push(resolve);
       });
     }
-    this.#holding = false;
+    this.#waiting = null;
   }
 
   #wake(): void {
