@@ -103,9 +103,11 @@ test('a clone ends open sessions, has its own marker, a higher generation and th
   const settings = `SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d
     ON d.oid = s.setdatabase WHERE d.datname = `;
   expect(await ask(`${settings}'${to}'`)).toEqual(await ask(`${settings}'${trunk.name}'`));
-  // The trunk goes on: sessions are let in again.
-  expect(await source?.fenceState()).toMatchObject({ holder: 'a' });
+  // The trunk goes on: sessions are let in again, and nobody took it from its holder meanwhile.
   await session(trunk.url);
+  await using standBy = await server.open(trunk.name);
+  expect(await standBy?.fenceState()).toMatchObject({ holder: 'a', free: false });
+  expect((await standBy?.fenceState())?.silentMs).toBeLessThan(5_000);
 });
 
 test('a trunk that was closed for a copy by a process that died is opened again', async () => {

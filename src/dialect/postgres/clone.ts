@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { escapeIdentifier } from 'pg';
 import { hasSqlState, SQLSTATE } from './errors.ts';
+import { excuseHolder, welcomeHolder } from './fence.ts';
 import { COPYING, CREATING, databaseFacts, noteState, notOurs, readMarker } from './marker.ts';
 import { endSessionsOf, lockName } from './server-locks.ts';
 import { Connection, transaction, type ServerAddress } from './session.ts';
@@ -23,17 +24,19 @@ export interface CloneOptions {
  */
 export async function cloneDatabase(address: ServerAddress, options: CloneOptions): Promise<void> {
   const { from, to } = options;
-  await assertOurs(address, from);
   await using server = new Connection({ address, database: address.database, role: 'clone' });
   await server.use({ doing: 'copy the database', otherwise: 'APPLY_FAILED' }, async (client) => {
     await lockName(client, from, WAIT_MS);
     await assertFree(client, to);
+    const reading = { doing: 'read the marker', otherwise: 'APPLY_FAILED' } as const;
+    await inside(address, from, reading, (source) => assertOurs(source, from));
     await noteState(client, from, COPYING);
     try {
+      await inside(address, from, reading, excuseHolder);
       await client.query(`ALTER DATABASE ${escapeIdentifier(from)} ALLOW_CONNECTIONS false`);
       await copy(client, from, to);
     } finally {
-      await readmit(client, from);
+      await readmit(address, client, from);
     }
     await noteState(client, to, CREATING);
     await client.query(`REVOKE CONNECT, TEMPORARY ON DATABASE ${escapeIdentifier(to)} FROM PUBLIC`);
@@ -49,22 +52,37 @@ export async function readmitAbandoned(address: ServerAddress, database: string)
   await server.use({ doing: 'reopen the database', otherwise: 'APPLY_FAILED' }, async (client) => {
     await lockName(client, database, WAIT_MS);
     const facts = await databaseFacts(client, database);
-    if (facts?.comment === COPYING) await readmit(client, database);
+    if (facts?.comment === COPYING) await readmit(address, client, database);
   });
 }
 
-async function readmit(server: pg.ClientBase, database: string): Promise<void> {
+/** The note goes last: should this fail, the next who opens the database does it again. */
+async function readmit(
+  address: ServerAddress,
+  server: pg.ClientBase,
+  database: string,
+): Promise<void> {
   await server.query(`ALTER DATABASE ${escapeIdentifier(database)} ALLOW_CONNECTIONS true`);
+  const what = { doing: 'reopen the database', otherwise: 'APPLY_FAILED' } as const;
+  await inside(address, database, what, welcomeHolder);
   await noteState(server, database, 'ready');
 }
 
 /** We end sessions and shut others out only of what is ours. */
-async function assertOurs(address: ServerAddress, database: string): Promise<void> {
-  await using inside = new Connection({ address, database, role: 'clone' });
-  await inside.use({ doing: 'read the marker', otherwise: 'APPLY_FAILED' }, async (client) => {
-    const found = await readMarker(client);
-    if (found?.writtenFor !== database) throw notOurs(database, 'it has no marker of its own');
-  });
+async function assertOurs(client: pg.ClientBase, database: string): Promise<void> {
+  const found = await readMarker(client);
+  if (found?.writtenFor !== database) throw notOurs(database, 'it has no marker of its own');
+}
+
+/** In a session of its own, which has ended when this returns: none may be left while copying. */
+async function inside<T>(
+  address: ServerAddress,
+  database: string,
+  what: Parameters<Connection['use']>[0],
+  fn: (client: pg.Client) => Promise<T>,
+): Promise<T> {
+  await using connection = new Connection({ address, database, role: 'clone' });
+  return await connection.use(what, fn);
 }
 
 async function assertFree(server: pg.ClientBase, database: string): Promise<void> {
@@ -125,8 +143,8 @@ function parameter(name: string): string {
 /** Its own identity, and a generation that no holder of the source ever had. */
 async function stamp(address: ServerAddress, options: CloneOptions): Promise<void> {
   const { to, rolloutName } = options;
-  await using inside = new Connection({ address, database: to, role: 'clone' });
-  await inside.use({ doing: 'mark the copy', otherwise: 'APPLY_FAILED' }, (client) =>
+  const what = { doing: 'mark the copy', otherwise: 'APPLY_FAILED' } as const;
+  await inside(address, to, what, (client) =>
     transaction(client, async () => {
       await client.query(
         `UPDATE understudy.marker SET id = pg_catalog.gen_random_uuid(), kind = 'rollout',
@@ -135,7 +153,8 @@ async function stamp(address: ServerAddress, options: CloneOptions): Promise<voi
       );
       await client.query('UPDATE understudy.fence SET generation = generation + 1, holder = NULL');
       await client.query(`UPDATE understudy.sign_of_life
-        SET generation = generation + 1, at = pg_catalog.clock_timestamp(), note = NULL`);
+        SET generation = generation + 1, at = pg_catalog.clock_timestamp(), away = false,
+          note = NULL`);
     }),
   );
 }

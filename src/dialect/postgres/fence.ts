@@ -37,7 +37,8 @@ const SESSIONS_OF = `pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.g
 
 const STATE = `SELECT f.generation, f.holder, s.note,
     (EXTRACT(epoch FROM pg_catalog.clock_timestamp() - s.at) * 1000)::float8 AS "silentMs",
-    EXISTS (SELECT FROM ${SESSIONS_OF} AND l.objid::int8 = f.generation & 2147483647) AS present
+    s.away OR EXISTS (SELECT FROM ${SESSIONS_OF} AND l.objid::int8 = f.generation & 2147483647)
+      AS present
   FROM understudy.fence f CROSS JOIN understudy.sign_of_life s`;
 
 /** The fence as it stands, without a lock. `leaseMs`: see fenceState of the port. */
@@ -108,7 +109,7 @@ async function raiseGeneration(
   ]);
   await client.query(
     `UPDATE understudy.sign_of_life
-      SET generation = $1, at = pg_catalog.clock_timestamp(), note = NULL`,
+      SET generation = $1, at = pg_catalog.clock_timestamp(), away = false, note = NULL`,
     [generation],
   );
   return { generation, holder };
@@ -161,11 +162,25 @@ export async function renewFence(
   options: { readonly note: HolderNote; readonly database: string },
 ): Promise<void> {
   const { rowCount } = await client.query(
-    `UPDATE understudy.sign_of_life SET at = pg_catalog.clock_timestamp(), note = $2
+    `UPDATE understudy.sign_of_life SET at = pg_catalog.clock_timestamp(), away = false, note = $2
       WHERE generation = $1`,
     [fence.generation, JSON.stringify(options.note)],
   );
   if (rowCount !== 1) throw fenced(fence, options.database);
+}
+
+/**
+ * Before a copy shuts the holder out too: it is not gone, and cannot give signs of life. A day is
+ * longer than any copy; `welcomeHolder` ends it.
+ */
+export async function excuseHolder(client: pg.ClientBase): Promise<void> {
+  await client.query(`UPDATE understudy.sign_of_life
+    SET at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(days => 1), away = true`);
+}
+
+/** After the copy: from now on the holder has its lease again to come back. */
+export async function welcomeHolder(client: pg.ClientBase): Promise<void> {
+  await client.query('UPDATE understudy.sign_of_life SET at = pg_catalog.clock_timestamp()');
 }
 
 /** Nobody holds it from now on, unless somebody else already does. */

@@ -7,7 +7,8 @@ import type { Migration } from './migration.ts';
  * - `marker`: that the database is ours, and which one. A clone not yet stamped is told by
  *   `database`, which still names the database it was copied from.
  * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
- *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile.
+ *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
+ *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
  * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
  */
@@ -34,6 +35,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         one boolean PRIMARY KEY DEFAULT true CHECK (one),
         generation bigint NOT NULL,
         at timestamptz NOT NULL,
+        away boolean NOT NULL DEFAULT false,
         note json
       ) WITH (fillfactor = 10);
       CREATE TABLE understudy.position (
