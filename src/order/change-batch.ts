@@ -3,7 +3,8 @@ import type { TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
 
 /**
- * The net effect of a batch on one row. At most one per key and step.
+ * The net effect of a batch on one row. At most one per key and step, in the order of the rows'
+ * last changes: of two keys that only the database holds equal, the later one counts.
  *
  * - `upsert`: the row has this image afterwards. If `complete`, every writable column is known
  *   and the row may be inserted. Otherwise columns that are UNAVAILABLE or absent keep the value

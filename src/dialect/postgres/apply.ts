@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../change/table-id.ts';
-import type { BatchStep, ChangeBatch } from '../../order/change-batch.ts';
+import { UnderstudyError } from '../../errors/understudy-error.ts';
+import type { BatchStep, ChangeBatch, NetChange } from '../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../schema/table-schema.ts';
 import { unreachable } from '../../util/assert.ts';
 import type { ApplyOutcome } from '../dialect.ts';
@@ -65,29 +66,31 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
     total.owned += outcome.owned;
     total.repairs += outcome.repairs;
   };
-  const stages = new Map<string, ApplyTable>();
-  const touched = new Map<string, ApplyTable>();
-  for (const step of batch.steps) {
-    if (step.kind !== 'rows' || step.changes.length === 0) continue;
-    const table = tableOf(session, step.table);
-    stages.set(table.label, table);
-    touched.set(table.label, table);
+  const groups = groupSteps(session, batch.steps);
+  const written = new Map<string, ApplyTable>();
+  for (const group of groups) {
+    if (group.kind === 'rows') written.set(group.table.label, group.table);
   }
   try {
-    await ensureStages(session.client, [...stages.values()]);
+    await ensureStages(session.client, [...written.values()]);
     const used = new Set<string>();
-    for (const group of groupTruncates(batch.steps)) {
-      if (group.kind === 'truncates') add(await truncate(session, group.tables, touched));
-      else if (group.changes.length > 0) {
-        const table = tableOf(session, group.table);
-        if (used.has(table.label)) await session.client.query(clearStage(table));
-        used.add(table.label);
-        add(await applyRows(context(session), table, group.changes));
+    for (const group of groups) {
+      switch (group.kind) {
+        case 'rows':
+          if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
+          used.add(group.table.label);
+          add(await applyRows(context(session), group.table, group.changes));
+          break;
+        case 'truncates':
+          add(await truncate(session, group.tables, written));
+          break;
+        default:
+          unreachable(group);
       }
     }
-    if (session.captured !== null) await touchCaptured(session.client, [...touched.values()]);
+    if (session.captured !== null) await touchCaptured(session.client, [...written.values()]);
   } catch (error) {
-    throw applyFailure(error, [...stages.keys()].join(', '));
+    throw applyFailure(error, [...written.keys()].join(', '));
   }
   return total;
 }
@@ -110,28 +113,69 @@ function tableOf(session: ApplySession, id: TableId): ApplyTable {
 }
 
 type StepGroup =
-  | Extract<BatchStep, { kind: 'rows' }>
+  | { readonly kind: 'rows'; readonly table: ApplyTable; readonly changes: readonly NetChange[] }
   | { readonly kind: 'truncates'; readonly tables: readonly TableId[] };
 
-/** Puts truncates that follow each other together: production's `TRUNCATE a, b` is one event each. */
-function groupTruncates(steps: readonly BatchStep[]): readonly StepGroup[] {
+/**
+ * Puts together what must be written together: the rows of one table between two truncates, which
+ * may have come from several partitions and moved between them; and truncates that follow each
+ * other, since production's `TRUNCATE a, b` is one event each.
+ */
+function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonly StepGroup[] {
   const groups: StepGroup[] = [];
+  const stretch = new Map<string, { table: ApplyTable; changes: readonly NetChange[] }>();
+  const endStretch = (): void => {
+    for (const { table, changes } of stretch.values())
+      groups.push({ kind: 'rows', table, changes });
+    stretch.clear();
+  };
   for (const step of steps) {
-    const last = groups.at(-1);
     switch (step.kind) {
-      case 'rows':
-        groups.push(step);
+      case 'rows': {
+        if (step.changes.length === 0) break;
+        const table = tableOf(session, step.table);
+        const changes = inKeyOrder(session, step, table);
+        const before = stretch.get(table.label);
+        const all = before === undefined ? changes : [...before.changes, ...changes];
+        stretch.set(table.label, { table, changes: all });
         break;
-      case 'truncate':
+      }
+      case 'truncate': {
+        endStretch();
+        const last = groups.at(-1);
         if (last?.kind === 'truncates') {
           groups[groups.length - 1] = { ...last, tables: [...last.tables, step.table] };
         } else groups.push({ kind: 'truncates', tables: [step.table] });
         break;
+      }
       default:
         unreachable(step);
     }
   }
+  endStretch();
   return groups;
+}
+
+/** A partition may name the key's columns in another order than its root, to which it is written. */
+function inKeyOrder(
+  session: ApplySession,
+  step: Extract<BatchStep, { kind: 'rows' }>,
+  table: ApplyTable,
+): readonly NetChange[] {
+  const named = session.catalogue.get(tableName(step.table))?.key ?? [];
+  const order = table.schema.key.map((column) => named.indexOf(column));
+  if (order.every((from, to) => from === to)) return step.changes;
+  if (order.includes(-1) || named.length !== order.length) {
+    throw new UnderstudyError('KEY_MISSING', 'a partition has another key than its root', {
+      table: tableName(step.table),
+    });
+  }
+  const sort = (key: NetChange['key']): NetChange['key'] => order.map((from) => key[from] ?? null);
+  return step.changes.map((change) =>
+    change.kind === 'delete'
+      ? { ...change, key: sort(change.key) }
+      : { ...change, key: sort(change.key), from: sort(change.from) },
+  );
 }
 
 async function truncate(
