@@ -116,6 +116,19 @@ describe('a transaction', () => {
     expect(drain()).toMatchObject([{ transactionId: '1', complete: false }]);
   });
 
+  test('is whole only after what stands before it, whose END was passed already', () => {
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push(boundary('begin', '2', 0));
+    assembler.push(event('2', 1, 0, 1));
+    assembler.push(boundary('end', '2', 1, { 'public.t': 1 }));
+    const releases = drain();
+    expect(releases.map(({ transactionId, complete }) => [transactionId, complete])).toEqual([
+      ['1', false],
+      ['2', true],
+    ]);
+    expect(releases[1]?.changes).toHaveLength(1);
+  });
+
   test('of only other tables passes at once', () => {
     assembler.push(boundary('begin', '1', 0));
     assembler.push(boundary('end', '1', 1, { 'public.other': 9 }));

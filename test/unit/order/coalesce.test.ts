@@ -1,0 +1,66 @@
+import { expect, test } from 'vitest';
+import { UNAVAILABLE } from '../../../src/change/value.ts';
+import type { ChangeEvent } from '../../../src/change/record.ts';
+import type { NetChange } from '../../../src/order/change-batch.ts';
+import { coalesce } from '../../../src/order/coalesce.ts';
+import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
+import { changeEvent, image, textTable } from '../../support/change-events.ts';
+
+const CATALOGUE = new Map([
+  ['public.t', textTable('t', ['id', 'a', 'b'])],
+  ['public.keyless', textTable('keyless', ['id'], false)],
+]);
+const KEY = image({ id: '1' });
+
+function net(...events: readonly ChangeEvent[]): readonly NetChange[] {
+  const [step] = coalesce(events, CATALOGUE);
+  return step?.kind === 'rows' ? step.changes : [];
+}
+
+test('an update that lacks a column keeps it, a create that lacks one is complete', () => {
+  const after = image({ id: '1', a: 'x' });
+  expect(net(changeEvent({ op: 'update', key: KEY, after }))).toMatchObject([{ complete: false }]);
+  expect(net(changeEvent({ op: 'create', key: KEY, after }))).toMatchObject([{ complete: true }]);
+});
+
+test('an unavailable value is filled from an earlier image of the batch', () => {
+  const first = image({ id: '1', a: 'x', b: 'y' });
+  const second = image({ id: '1', a: UNAVAILABLE, b: 'z' });
+  const [change] = net(
+    changeEvent({ op: 'read', key: KEY, after: first }),
+    changeEvent({ op: 'update', key: KEY, after: second }),
+  );
+  expect(change).toMatchObject({ complete: true, image: { values: ['1', 'x', 'z'] } });
+});
+
+test('half a key change looks for its old row', () => {
+  const after = image({ id: '2', a: UNAVAILABLE, b: 'z' });
+  const create = changeEvent({ op: 'create', key: image({ id: '2' }), oldKey: KEY, after });
+  expect(net(create)).toMatchObject([{ kind: 'upsert', key: ['2'], from: ['1'], complete: false }]);
+});
+
+test('composite keys do not run into each other', () => {
+  const table = { ...textTable('t', ['id', 'a', 'b']), key: ['id', 'a'] };
+  const events = [
+    ['1', '11'],
+    ['11', '1'],
+  ].map(([id = '', a = '']) => changeEvent({ op: 'create', after: image({ id, a, b: '' }) }));
+  const [step] = coalesce(events, new Map([['public.t', table]]));
+  expect(step?.kind === 'rows' && step.changes).toHaveLength(2);
+});
+
+test.each([
+  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'create', after: KEY })],
+  ['KEY_MISSING', changeEvent({ op: 'delete' })],
+  ['TABLE_UNKNOWN', changeEvent({ table: 'none', op: 'truncate' })],
+  ['COLUMN_UNKNOWN', changeEvent({ op: 'update', key: KEY, after: image({ id: '1', z: 'z' }) })],
+] as const)('%s names the event', (code, event) => {
+  let caught: unknown = null;
+  try {
+    net(event);
+  } catch (error) {
+    caught = error;
+  }
+  if (!isUnderstudyError(caught, code)) throw new Error(`expected ${code}`);
+  expect(caught.context).toMatchObject({ topic: event.at.topic, partition: 0, offset: 0n });
+});
