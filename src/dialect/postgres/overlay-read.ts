@@ -47,7 +47,8 @@ async function countRows(client: ClientBase, table: ApplyTable): Promise<number>
 interface DifferenceRow {
   readonly kind: 'insert' | 'update' | 'delete';
   readonly key: readonly string[];
-  readonly at: Date;
+  /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
+  readonly at: number;
   readonly changed: readonly boolean[];
   readonly production: readonly (string | null)[];
   readonly candidate: readonly (string | null)[];
@@ -68,7 +69,7 @@ export async function readOverlayRows(
     const condition = selectionCondition(table, 'j', only);
     const found = await client.query<DifferenceRow>(
       `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${columnLists(table)},
-           j.${JOURNAL.at} AS at FROM ${journalWithRows(table)} WHERE ${condition.sql}) d
+           pg_catalog.date_part('epoch', j.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS at FROM ${journalWithRows(table)} WHERE ${condition.sql}) d
        WHERE d.kind <> 'equal' ORDER BY d.at, d.key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );
@@ -103,7 +104,7 @@ function toOverlayRow(table: ApplyTable, row: DifferenceRow): OverlayRow {
       },
     ];
   });
-  return { table: table.schema.id, key: row.key, kind: row.kind, columns, at: row.at };
+  return { table: table.schema.id, key: row.key, kind: row.kind, columns, at: new Date(row.at) };
 }
 
 /** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */

@@ -9,8 +9,7 @@ export function lsnOf(offset: unknown): bigint {
 
 /**
  * Merges the partitions into production's order, as far as records tell their position: by the
- * position, which within a partition never goes back. What tells none (tombstones, heartbeats)
- * stays behind its predecessor.
+ * position, which within a partition never goes back. A tombstone stays behind its delete.
  */
 export function sortByLog(records: readonly LogRecord[]): {
   readonly records: readonly LogRecord[];
@@ -25,8 +24,19 @@ export function sortByLog(records: readonly LogRecord[]): {
     reached.set(partition, at);
     return { record, at, i };
   });
+  placeHeartbeats(placed);
   placed.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.i - b.i));
   return { records: placed.map((p) => p.record), positions: placed.map((p) => p.at) };
+}
+
+/** Heartbeats tell only their time: they go behind what was sent before them. */
+function placeHeartbeats(placed: { readonly record: LogRecord; at: bigint }[]): void {
+  const timed = placed.filter((p) => p.at > 0n);
+  for (const item of placed) {
+    if (item.at > 0n || !item.record.topic.startsWith('__debezium-heartbeat')) continue;
+    const earlier = timed.filter((p) => p.record.timestampMs <= item.record.timestampMs);
+    item.at = earlier.reduce((max, p) => (p.at > max ? p.at : max), 0n);
+  }
 }
 
 /** A row's commit is told by `sequence`, a transaction's by the second part of its id. */

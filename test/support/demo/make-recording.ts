@@ -14,7 +14,7 @@ import { handle } from '../../../src/demo/shop/service.ts';
 import type { TrafficWindow } from '../../../src/demo/traffic.ts';
 import { makeCatalogue, makeLane, type Catalogue } from '../../../src/demo/shop/workload.ts';
 import { openKafkaSource } from '../../../src/source/kafka/kafka-source.ts';
-import { pollUntil } from '../../../src/util/wait.ts';
+import { pollUntil, sleep } from '../../../src/util/wait.ts';
 import { connectRest, type ConnectRest } from '../connect-rest.ts';
 import { startConnect } from '../connect.ts';
 import { postgresConnector } from '../connectors.ts';
@@ -29,7 +29,9 @@ const ASSETS = new URL('../../../src/demo/assets/', import.meta.url);
 const PREFIX = 'shop';
 const WINDOWS = 6;
 /** The manifest is pinned while this window's traffic goes on. */
-const PINNED_WINDOW = 5;
+const PINNED_WINDOW = 4;
+/** Between its requests, so that the pin falls into the midst of them. */
+const PINNED_PAUSE_MS = 40;
 
 /** A stretch of traffic, and production's position when it began. */
 interface ServedWindow {
@@ -153,14 +155,26 @@ function share<T>(list: readonly T[], window: number): readonly T[] {
   return list.slice(at(window), at(window + 1));
 }
 
-async function serve(url: string, requests: readonly ShopRequest[]): Promise<void> {
+async function serve(
+  url: string,
+  requests: readonly ShopRequest[],
+  pauseMs: number,
+): Promise<void> {
   await withClient(url, async (client) => {
-    for (const request of requests) await handle(client, request, 'current');
+    for (const request of requests) {
+      await handle(client, request, 'current');
+      if (pauseMs > 0) await sleep(pauseMs);
+    }
   });
 }
 
+/**
+ * A position that parts what was committed before from what comes after: the message between
+ * them keeps the end of one from being the beginning of the other.
+ */
 async function currentPosition(url: string): Promise<bigint> {
   return withClient(url, async (client) => {
+    await client.query(`SELECT pg_logical_emit_message(false, 'demo', 'window')`);
     const { rows } = await client.query<{ lsn: string }>(
       `SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS lsn`,
     );
