@@ -54,10 +54,9 @@ export class ConnectClient implements CommittedOffsets {
     const { offsets } = await this.#get('/offsets', offsetsShape, signal);
     // A connector of several source partitions is as far as the least of them.
     const positions = offsets.map(({ offset }) => positionOf(offset));
-    return positions.reduce<bigint | null>(
-      (least, lsn, i) => (i === 0 || least === null || lsn === null || lsn < least ? lsn : least),
-      null,
-    );
+    const known = positions.filter((lsn) => lsn !== null);
+    if (known.length === 0 || known.length < positions.length) return null;
+    return known.reduce((least, lsn) => (lsn < least ? lsn : least));
   }
 
   async state(signal?: AbortSignal): Promise<ConnectorState> {
