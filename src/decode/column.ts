@@ -229,16 +229,9 @@ const BUILT_IN_RANGES: ReadonlySet<string> = new Set([
  */
 export function isOpaque(type: ColumnType): boolean {
   const name = bareTypeName(type);
-  switch (type.kind) {
-    case 'composite':
-      return true;
-    case 'range':
-      return !BUILT_IN_RANGES.has(name);
-    case 'other':
-      return !TEXT_TYPES.has(name);
-    default:
-      return false;
-  }
+  if (type.kind === 'range') return !BUILT_IN_RANGES.has(name);
+  if (type.kind === 'other') return !TEXT_TYPES.has(name);
+  return type.kind === 'composite';
 }
 
 /** An array's element that is a domain: unlike a column of one, the connector knows none. */

@@ -39,7 +39,7 @@ export class RowCodec {
     const row = asObject(json, 'the row');
     const { exactness, partial } = reading;
     const columns = this.#columns;
-    const values = new Array<ColumnValue>(columns.length);
+    const values: ColumnValue[] = [];
     let i = 0;
     try {
       for (; i < columns.length; i += 1) {
@@ -50,16 +50,16 @@ export class RowCodec {
         if (value === null) {
           if (availability?.nullIsDoubtful === true) {
             reading.onDoubtfulNull(column.name);
-            values[i] = UNAVAILABLE;
+            values.push(UNAVAILABLE);
           } else {
-            values[i] = null;
+            values.push(null);
           }
         } else if (value === undefined) {
           throw new Problem('RECORD_CORRUPT', 'a field of the schema is not in the row');
         } else if (availability?.isPlaceholder(value) === true) {
-          values[i] = UNAVAILABLE;
+          values.push(UNAVAILABLE);
         } else {
-          values[i] = column.decode(value, exactness);
+          values.push(column.decode(value, exactness));
         }
       }
     } catch (error) {

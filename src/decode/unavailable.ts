@@ -69,25 +69,16 @@ function elementPlaceholder(
   sent: ConnectType | undefined,
   element: ColumnType | undefined,
 ): ((value: unknown) => boolean) | null {
-  switch (element?.kind) {
-    case 'text':
-    case 'char':
-      return bareTypeName(element) === 'citext' ? null : isOnly(PLACEHOLDER);
-    case 'json':
-    case 'jsonb':
-      return isOnly(PLACEHOLDER);
-    case 'uuid':
-      return isOnly(PLACEHOLDER_UUID);
-    case 'bytes':
-      return sent === 'bytes' ? isOnly(PLACEHOLDER_BASE64) : null;
-    case 'int32':
-    case 'int64':
-      return isCodes;
-    case 'date':
-      return sent === 'int32' ? isCodes : null;
-    default:
-      return null;
+  if (element === undefined) return null;
+  const { kind } = element;
+  if (kind === 'text' || kind === 'char') {
+    return bareTypeName(element) === 'citext' ? null : isOnly(PLACEHOLDER);
   }
+  if (kind === 'json' || kind === 'jsonb') return isOnly(PLACEHOLDER);
+  if (kind === 'uuid') return isOnly(PLACEHOLDER_UUID);
+  if (kind === 'bytes') return sent === 'bytes' ? isOnly(PLACEHOLDER_BASE64) : null;
+  if (kind === 'int32' || kind === 'int64') return isCodes;
+  return kind === 'date' && sent === 'int32' ? isCodes : null;
 }
 
 function isOnly(text: string): (value: unknown) => boolean {

@@ -69,8 +69,9 @@ export class NetRows {
 
   changes(): readonly NetChange[] {
     return Array.from(this.#rows.values(), ({ key, row }): NetChange => {
-      if (row?.image == null) return { kind: 'delete', key };
-      return { kind: 'upsert', key, image: row.image, complete: row.complete, from: row.from };
+      const image = row?.image ?? null;
+      if (row === null || image === null) return { kind: 'delete', key };
+      return { kind: 'upsert', key, image, complete: row.complete, from: row.from };
     });
   }
 

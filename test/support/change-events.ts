@@ -22,7 +22,7 @@ export function changeEvent(options: {
   readonly lsn?: bigint;
 }): ChangeEvent {
   const table = options.table ?? 't';
-  const { tx } = options;
+  const tx = options.tx ?? null;
   return {
     kind: 'change',
     op: options.op,
@@ -41,11 +41,11 @@ export function changeEvent(options: {
       connector: 'postgresql',
       lsn: options.lsn ?? 0n,
       lastCommitLsn: null,
-      txId: tx == null ? null : Number(tx.id),
+      txId: tx === null ? null : Number(tx.id),
     },
     snapshot: 'no',
     eventTimeMs: 1_000,
-    transaction: tx == null ? null : { id: tx.id, totalOrder: BigInt(tx.totalOrder) },
+    transaction: tx === null ? null : { id: tx.id, totalOrder: BigInt(tx.totalOrder) },
     bytes: 100,
   };
 }

@@ -17,7 +17,7 @@ export function connectorNamed(name: SourcePosition['connector']): Connector {
 }
 
 /** Where `a` stands seen from `b`; positions of different connectors do not compare. */
-export function comparePositions(a: SourcePosition, b: SourcePosition): PositionOrder {
+function comparePositions(a: SourcePosition, b: SourcePosition): PositionOrder {
   if (a.connector === 'postgresql') {
     return b.connector === 'postgresql' ? postgresql.compare(a, b) : 'incomparable';
   }

@@ -26,7 +26,7 @@ export type Exactness = 'native' | 'exact';
 
 /** JSON.parse in which a number stays a number only if it prints as it was written. */
 export function parseExact(text: string): unknown {
-  return JSON.parse(text, keepText as (this: unknown, key: string, value: unknown) => unknown);
+  return JSON.parse(text, keepText);
 }
 
 function keepText(_key: string, value: unknown, context?: { readonly source?: string }): unknown {

@@ -166,7 +166,7 @@ function toMicros(value: bigint, unit: TimeUnit): [micros: bigint, nanos: bigint
       return [value * 1000n, 0n];
     case 'us':
       return [value, 0n];
-    default:
+    case 'ns':
       return [value / 1000n, value % 1000n];
   }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { SourcePosition } from '../../../../src/change/position.ts';
-import { comparePositions } from '../../../../src/decode/connectors/connectors.ts';
+import { connectorNamed } from '../../../../src/decode/connectors/connectors.ts';
 
 function pg(lastCommitLsn: bigint | null, lsn: bigint | null): SourcePosition {
   return { connector: 'postgresql', lastCommitLsn, lsn, txId: 1 };
@@ -39,5 +39,5 @@ test.each([
   ],
   ['two connectors', binlog('mysql', 'u:9'), binlog('mariadb', 'u:9'), 'incomparable'],
 ] as const)('%s', (_, a, b, expected) => {
-  expect(comparePositions(a, b)).toBe(expected);
+  expect(connectorNamed(a.connector).compare(a, b)).toBe(expected);
 });
