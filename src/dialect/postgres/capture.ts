@@ -1,4 +1,4 @@
-import { escapeIdentifier, type ClientBase } from 'pg';
+import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../change/table-id.ts';
 import { isUnderstudyError } from '../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../schema/table-schema.ts';
@@ -116,12 +116,10 @@ async function readGenerated(
     schema: string;
     name: string;
     column: string;
-    type: string;
     expression: string;
     stored: boolean;
   }>(
     `SELECT n.nspname AS schema, c.relname AS name, a.attname AS column,
-       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
        pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression, a.attgenerated = 's' AS stored
      FROM pg_catalog.pg_attribute a
      JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -135,8 +133,7 @@ async function readGenerated(
     const label = tableName(row);
     const columns = tables.get(label) ?? [];
     columns.push({
-      name: escapeIdentifier(row.column),
-      type: row.type,
+      name: row.column,
       expression: row.expression,
       stored: row.stored,
     });

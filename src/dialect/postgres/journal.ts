@@ -1,5 +1,6 @@
-import { escapeLiteral, type ClientBase } from 'pg';
+import { escapeIdentifier, escapeLiteral, type ClientBase } from 'pg';
 import { tableName, type TableId } from '../../change/table-id.ts';
+import { assert } from '../../util/assert.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { CAPTURED_TABLE, JOURNAL, journalId, OWN_SCHEMA, relation } from './names.ts';
 
@@ -56,9 +57,7 @@ export async function touchCaptured(
 
 /** A generated column of a table. */
 export interface GeneratedColumn {
-  /** Quoted. */
   readonly name: string;
-  readonly type: string;
   readonly expression: string;
   readonly stored: boolean;
 }
@@ -88,10 +87,17 @@ export function journalStatements(
       ADD COLUMN ${JOURNAL.trace} text,
       ADD COLUMN ${JOURNAL.blocked} xid`,
     ...generated.map(
-      (column) => `ALTER TABLE ${journal} ADD COLUMN ${column.name} ${column.type}
-        GENERATED ALWAYS AS (CASE WHEN ${JOURNAL.present} THEN ${column.expression} END)
+      (column) => `ALTER TABLE ${journal} ADD COLUMN ${escapeIdentifier(column.name)}
+        ${typeOf(table, column.name)} GENERATED ALWAYS AS (CASE WHEN ${JOURNAL.present} THEN ${column.expression} END)
         ${column.stored ? 'STORED' : 'VIRTUAL'}`,
     ),
     `INSERT INTO ${CAPTURED_TABLE} (schema, name, journal) VALUES (${values.join(', ')})`,
   ];
+}
+
+/** A column's type for a journal: beneath a domain, which might refuse the null of no image. */
+function typeOf(table: ApplyTable, name: string): string {
+  const type = table.schema.columns.find((column) => column.name === name)?.type;
+  assert(type !== undefined, `${table.label} has the column ${name}`);
+  return type.domainOf ?? type.sql;
 }

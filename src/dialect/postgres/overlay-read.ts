@@ -88,7 +88,7 @@ function columnLists(table: ApplyTable): string {
       'text',
     );
   const key = table.key.map((column) => `j.${column.name}::text`);
-  const changed = names.map((name) => `NOT ${imageEqual([name], 'j', 't')}`);
+  const changed = table.columns.map((c) => `NOT ${imageEqual([c.schema], 'j', 't')}`);
   return `${list(key, 'text')} AS key, ${list(changed, 'boolean')} AS changed,
     ${text('j')} AS production, ${text('t')} AS candidate`;
 }

@@ -153,7 +153,7 @@ async function releaseTable(
     [...selected.values],
   );
   if ((await lockEntries(client, table, selected)) === 0) return 0;
-  const columns = table.columns.map((column) => column.name);
+  const columns = table.columns.map((column) => column.schema);
   const result = await client.query(
     `DELETE FROM ${journal} j USING ${KEYS} k WHERE ${sameKey(table, 'k', 'j')} AND CASE
        WHEN EXISTS (SELECT FROM pg_temp.understudy_seen s WHERE ${sameKey(table, 's', 'j')})

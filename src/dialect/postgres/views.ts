@@ -1,4 +1,5 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
+import type { ColumnSchema } from '../../schema/table-schema.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { JOURNAL, relation, shortened, viewId, viewSchema } from './names.ts';
 
@@ -6,9 +7,16 @@ import { JOURNAL, relation, shortened, viewId, viewSchema } from './names.ts';
  * An expression that is true if two rows are identical in the given columns. By image, not by
  * equality: it tells 1.0 from 1.00 and 0 from -0, and compares json and points, which have no `=`.
  */
-export function imageEqual(columns: readonly string[], left: string, right: string): string {
+export function imageEqual(columns: readonly ColumnSchema[], left: string, right: string): string {
+  const value = (alias: string, { name, type }: ColumnSchema): string => {
+    // A journal keeps the type beneath a domain, and records compare only among equal types.
+    const cast = type.domainOf === undefined ? '' : `::${type.domainOf}`;
+    return `${alias}.${escapeIdentifier(name)}${cast}`;
+  };
+  // The alias stands for the whole row, unless a column has its name.
   const row = (alias: string): string =>
-    `(SELECT r FROM (SELECT ${columns.map((c) => `${alias}.${c}`).join(', ')}) r)`;
+    `(SELECT understudy_row FROM (SELECT ${columns.map((c) => value(alias, c)).join(', ')})
+      understudy_row)`;
   return `(${row(left)} OPERATOR(pg_catalog.*=) ${row(right)})`;
 }
 
@@ -23,7 +31,7 @@ function sameKey(table: ApplyTable): string {
  */
 export function differenceKind(table: ApplyTable): string {
   const visible = `t.${table.key[0]?.name ?? ''} IS NOT NULL`;
-  const columns = table.columns.map((column) => column.name);
+  const columns = table.columns.map((column) => column.schema);
   return `CASE WHEN j.${JOURNAL.present} AND ${visible}
       THEN CASE WHEN ${imageEqual(columns, 'j', 't')} THEN 'equal' ELSE 'update' END
     WHEN j.${JOURNAL.present} THEN 'delete' WHEN ${visible} THEN 'insert' ELSE 'equal' END`;
@@ -70,8 +78,7 @@ function differenceView(table: ApplyTable): string {
     return [`t.${name}`, `j.${name} AS ${production}`];
   });
   const changed = rest.map((column) => {
-    const name = escapeIdentifier(column.name);
-    return `CASE WHEN NOT ${imageEqual([name], 'j', 't')} THEN ${escapeLiteral(column.name)} END`;
+    return `CASE WHEN NOT ${imageEqual([column], 'j', 't')} THEN ${escapeLiteral(column.name)} END`;
   });
   const key = table.key.map((column) => `j.${column.name}`);
   return `CREATE VIEW ${relation(viewId(table.schema.id, 'difference'))} AS
