@@ -201,7 +201,7 @@ describe('what is not to be read', () => {
   test.each([
     ['RECORD_CORRUPT', 'cut off', value.subarray(0, -10)],
     ['RECORD_CORRUPT', 'no JSON', Buffer.from('hello')],
-    ['RECORD_CORRUPT', 'no UTF-8', Buffer.concat([value.subarray(0, -4), Buffer.of(0xff, 0x7d)])],
+    ['RECORD_CORRUPT', 'no UTF-8', brokenText(value)],
     ['RECORD_UNKNOWN', 'other JSON', Buffer.from('{"id":1}')],
     ['RECORD_UNKNOWN', 'a flattened delete', Buffer.from('{"schema":null,"payload":null}')],
     ['UNSUPPORTED', 'Avro', Buffer.from([0, 0, 0, 0, 7, 2])],
@@ -234,6 +234,13 @@ function failure(record: LogRecord, prefix: string, modes: ConnectorModes): Unde
     throw error;
   }
   throw new Error('was decoded');
+}
+
+/** The same record with a byte inside a text that is no UTF-8. */
+function brokenText(value: Buffer): Buffer {
+  const broken = Buffer.from(value);
+  broken[broken.lastIndexOf('"public"') + 1] = 0xff;
+  return broken;
 }
 
 function never(): never {
