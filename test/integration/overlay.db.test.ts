@@ -49,7 +49,12 @@ async function rollout(ddl: string): Promise<InstalledOverlay> {
   await admin.query(`DROP SCHEMA IF EXISTS understudy, shop, shop__production, shop__difference CASCADE;
     CREATE SCHEMA shop; SET search_path = shop; ${ddl}`);
   await admin.query('BEGIN');
-  const installed = await installOverlay(admin).finally(() => admin.query('END'));
+  let installed: InstalledOverlay;
+  try {
+    installed = await installOverlay(admin);
+  } finally {
+    await admin.query('END');
+  }
   await admin.query(`SET search_path = shop; GRANT USAGE, CREATE ON SCHEMA shop TO overlay_candidate;
     GRANT ALL ON ALL TABLES IN SCHEMA shop TO overlay_candidate;
     GRANT ALL ON ALL SEQUENCES IN SCHEMA shop TO overlay_candidate`);
@@ -426,9 +431,9 @@ describe('following production', () => {
         expect(await stateOf()).toBe(decision.next);
         const base = change === 'delete' ? [] : [['theirs']];
         expect(await values('SELECT s FROM shop__production.t WHERE id = 1')).toEqual(base);
-        if (decision.kind === 'move-base') {
-          expect(await values('SELECT * FROM shop.t WHERE id = 1')).toEqual(visible);
-        }
+        const written = await values('SELECT * FROM shop__production.t WHERE id = 1');
+        const seen = decision.kind === 'move-base' ? visible : written;
+        expect(await values('SELECT * FROM shop.t WHERE id = 1')).toEqual(seen);
       });
     }
   }

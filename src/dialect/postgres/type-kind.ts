@@ -54,6 +54,13 @@ const EXTENSION = new Map<string, TypeKind>([
 const HEADER = 4;
 /** An interval's modifier holds its fields above and its precision in the low half. */
 const NO_PRECISION = 0xffff;
+/** Kinds whose modifier is a precision and nothing else. */
+const WITH_PRECISION: ReadonlySet<TypeKind> = new Set<TypeKind>([
+  'time',
+  'timetz',
+  'timestamp',
+  'timestamptz',
+]);
 
 /**
  * Describes a column's type from the catalogue. Domains and domains over domains count as the
@@ -122,27 +129,15 @@ function modifierFacts(
   modifier: number,
 ): Pick<ColumnType, 'length' | 'precision' | 'scale'> {
   if (modifier < 0) return {};
-  switch (kind) {
-    case 'text':
-    case 'char':
-      return name === 'varchar' || name === 'bpchar' ? { length: modifier - HEADER } : {};
-    case 'bits':
-      return { length: modifier };
-    case 'numeric': {
-      const packed = modifier - HEADER;
-      // 11 bits, two's complement: a negative scale rounds before the decimal point.
-      return { precision: (packed >> 16) & 0xffff, scale: ((packed & 0x7ff) ^ 0x400) - 0x400 };
-    }
-    case 'time':
-    case 'timetz':
-    case 'timestamp':
-    case 'timestamptz':
-      return { precision: modifier };
-    case 'interval': {
-      const precision = modifier & NO_PRECISION;
-      return precision === NO_PRECISION ? {} : { precision };
-    }
-    default:
-      return {};
+  if (name === 'varchar' || name === 'bpchar') return { length: modifier - HEADER };
+  if (kind === 'bits') return { length: modifier };
+  if (kind === 'numeric') {
+    const packed = modifier - HEADER;
+    // 11 bits, two's complement: a negative scale rounds before the decimal point.
+    return { precision: (packed >> 16) & 0xffff, scale: ((packed & 0x7ff) ^ 0x400) - 0x400 };
   }
+  if (WITH_PRECISION.has(kind)) return { precision: modifier };
+  if (kind !== 'interval') return {};
+  const precision = modifier & NO_PRECISION;
+  return precision === NO_PRECISION ? {} : { precision };
 }
