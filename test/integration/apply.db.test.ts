@@ -249,6 +249,23 @@ describe('keys', () => {
     expect(await content('SELECT * FROM k')).toEqual([['ann', 2]]);
   });
 
+  it('spelled differently are one owned row', async () => {
+    await tables(
+      `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+       CREATE TABLE k (id text COLLATE nocase PRIMARY KEY, n int);
+       INSERT INTO k VALUES ('Ann', 1), ('Bob', 1)`,
+      true,
+    );
+    await user.query('UPDATE shop.k SET n = 0');
+    const bob = put(['id'], { id: 'bob', n: '2' });
+    await apply(rows('k', gone('Ann'), put(['id'], { id: 'ANN', n: '2' }), bob, gone('BOB')));
+    expect(await content('SELECT * FROM shop__production.k')).toEqual([['ANN', 2]]);
+    expect(await content('SELECT * FROM shop.k ORDER BY id')).toEqual([
+      ['Ann', 0],
+      ['Bob', 0],
+    ]);
+  });
+
   it('may be composite, deferrable, or always generated', async () => {
     await tables(`CREATE TABLE c (a int, b text, v int, PRIMARY KEY (b, a));
       CREATE TABLE d (id int PRIMARY KEY DEFERRABLE, v int);

@@ -231,7 +231,7 @@ class Scenario {
   /** Owned rows cannot be fought for: only giving most of them up again keeps the race alive. */
   async #release(applier: Applier, random: Random): Promise<void> {
     const key = random.chance(0.7) ? 'all' : random.integer(1, KEYS);
-    const how = random.chance(0.8) ? 'reset' : 'converged';
+    const how = random.chance(0.5) ? 'reset' : 'converged';
     // One that gives way is no longer wanted; the next is as good.
     await applier.release(key, how, async (client, keys) => {
       await client.query(
@@ -285,7 +285,7 @@ class Scenario {
     const id = random.integer(1, KEYS);
     const value = this.#value('w');
     const returning = 'RETURNING id, a::text, b, c';
-    switch (random.integer(0, 6)) {
+    switch (random.integer(0, 8)) {
       case 0:
       case 1:
         return this.#logged(client, `UPDATE public.hot SET b = $2 WHERE id = $1 ${returning}`, [
@@ -307,10 +307,19 @@ class Scenario {
           `INSERT INTO public.hot (id, a, b) VALUES ($1, 8, $2) ON CONFLICT DO NOTHING ${returning}`,
           [id, value],
         );
-      case 5: {
-        const deleted = await client.query('DELETE FROM public.hot WHERE id = $1', [id]);
-        if (deleted.rowCount === 1) await this.#log(client, id, null);
+      case 5:
+        await this.#delete(client, id);
         return;
+      case 6:
+      case 7: {
+        // Equal to what it was, but another row version, which a release has not locked.
+        const row = await this.#delete(client, id);
+        if (row === undefined) return;
+        return this.#logged(
+          client,
+          `INSERT INTO public.hot (id, a, b, c) VALUES ($1, $2, $3, $4) ${returning}`,
+          [id, row.a, row.b, row.c],
+        );
       }
       default: {
         const to = random.integer(1, KEYS);
@@ -324,6 +333,15 @@ class Scenario {
         await this.#log(client, to, row);
       }
     }
+  }
+
+  async #delete(client: pg.Client, id: number): Promise<HotRow | undefined> {
+    const deleted = await client.query<HotRow>(
+      'DELETE FROM public.hot WHERE id = $1 RETURNING a::text, b, c',
+      [id],
+    );
+    if (deleted.rowCount === 1) await this.#log(client, id, null);
+    return deleted.rows[0];
   }
 
   async #logged(client: pg.Client, sql: string, values: readonly unknown[]): Promise<void> {

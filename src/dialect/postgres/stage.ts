@@ -44,23 +44,31 @@ export function stageRelation(table: ApplyTable): string {
 
 /**
  * Makes the staging tables that the session lacks. Part of the caller's transaction: a rollback
- * takes them away again, so this is asked for every batch.
+ * takes them away again, so this is asked for every batch. A table that lost columns, because
+ * somebody dropped their type with CASCADE, is made anew.
  */
 export async function ensureStages(
   client: ClientBase,
   tables: readonly ApplyTable[],
 ): Promise<void> {
-  const there = await client.query<{ name: string }>(
-    `SELECT relname AS name FROM pg_catalog.pg_class
-     WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relname = ANY ($1)`,
+  const there = await client.query<{ name: string; columns: number }>(
+    `SELECT c.relname AS name, pg_catalog.count(*)::int4 AS columns
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+     WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relname = ANY ($1)
+       AND a.attnum > 0 AND NOT a.attisdropped GROUP BY c.relname`,
     [tables.map(stageName)],
   );
-  const names = new Set(there.rows.map((row) => row.name));
-  const missing = new Map(tables.map((table) => [stageName(table), table]));
-  for (const [name, table] of missing) {
-    if (!names.has(name)) await client.query(createStage(table));
+  const columns = new Map(there.rows.map((row) => [row.name, row.columns]));
+  for (const table of tables) {
+    const name = stageName(table);
+    if (columns.get(name) === table.columns.length + table.key.length + STAGE_EXTRAS) continue;
+    if (columns.has(name)) await client.query(`DROP TABLE ${stageRelation(table)}`);
+    await client.query(createStage(table));
   }
 }
+
+/** seq, op, mask, own. */
+const STAGE_EXTRAS = 4;
 
 /**
  * Types and collations are the table's own, so that keys compare as in the table; a domain is
