@@ -42,9 +42,10 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await candidate.query('RESET ROLE');
+  // First those that a failed test may have left in a transaction, whose locks the rest waits for.
+  await Promise.all([candidate.end(), applier.end()]);
   await admin.query(`ROLLBACK; DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
-  await Promise.all([admin.end(), applier.end(), candidate.end()]);
+  await admin.end();
 });
 
 /** Fresh tables in `shop` with the overlay over them, and a candidate that may write rows. */
