@@ -21,7 +21,7 @@ import {
 } from './names.ts';
 
 /** `!` sorts before letters: of several BEFORE triggers ours fires first. */
-export const TRIGGERS = {
+const TRIGGERS = {
   row: '!understudy_row',
   key: '!understudy_key',
   insert: '!understudy_insert',

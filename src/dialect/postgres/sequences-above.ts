@@ -50,7 +50,7 @@ const WIDE = 2n ** 62n;
  * bigint, three quarters of the way up for what is smaller (int 1.5 * 2^30, smallint 24576), the
  * same below zero for a descending one. Null if it is there already. The step's rhythm is kept.
  */
-export function sequenceTarget(sequence: {
+function sequenceTarget(sequence: {
   readonly increment: bigint;
   readonly start: bigint;
   readonly low: bigint;

@@ -27,7 +27,7 @@ export type StagedCounts = Readonly<Record<StagedOp, number>>;
  * Name of a table's staging table: a temporary table of the session. It holds the shape, so that
  * a changed table gets a new one.
  */
-export function stageName(table: ApplyTable): string {
+function stageName(table: ApplyTable): string {
   const shape = [
     table.label,
     table.columns.map((column) => [column.schema.name, column.schema.type]),
@@ -221,7 +221,7 @@ function field(value: Parameters<typeof renderText>[0], type: ColumnType): strin
 }
 
 /** A key for messages: `id=7` or `a=1, b=x`. */
-export function describeKey(table: ApplyTable, change: NetChange): string {
+function describeKey(table: ApplyTable, change: NetChange): string {
   return table.key
     .map((column, i) => {
       const text = renderText(change.key[i] ?? null, column.schema.type) ?? 'null';
