@@ -6,7 +6,13 @@
  * can escape the overlay.
  */
 import { randomBytes } from 'node:crypto';
-import type { ControlStore, RolloutRow, ShadowServer } from '../dialect/dialect.ts';
+import type { TableId } from '../change/table-id.ts';
+import type {
+  ControlStore,
+  InstalledOverlay,
+  RolloutRow,
+  ShadowServer,
+} from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { rolloutNames } from './names.ts';
 
@@ -17,6 +23,12 @@ export interface RolloutParts {
   readonly actor: string;
 }
 
+/** A rollout just made, with what its overlay could not take in. */
+export interface CreatedRollout extends RolloutRow {
+  /** Tables without a key: the candidate's writes there are not captured. */
+  readonly notCaptured: readonly TableId[];
+}
+
 /**
  * Clones the trunk into a new rollout. The caller holds the trunk's fence and has closed all its
  * own sessions on the trunk. Errors: ROLLOUT_EXISTS, SHADOW_UNREACHABLE, APPLY_FAILED.
@@ -24,7 +36,7 @@ export interface RolloutParts {
 export async function createRollout(
   parts: RolloutParts,
   options: { readonly trunk: string; readonly name: string; readonly expiresAt: Date | null },
-): Promise<RolloutRow> {
+): Promise<CreatedRollout> {
   const { server, control } = parts;
   const { database, role } = rolloutNames(options.trunk, options.name);
   const row: RolloutRow = {
@@ -40,12 +52,18 @@ export async function createRollout(
   await control.insertRollout(row);
   try {
     await server.clone({ from: options.trunk, to: database, rolloutName: options.name });
-    await installOverlay(server, database);
+  } catch (error) {
+    // Whatever has this name was not made here: it stays.
+    await control.deleteRollout(options.name);
+    throw error;
+  }
+  try {
+    const overlay = await installOverlay(server, database);
     const password = randomBytes(18).toString('base64url');
     const { url } = await server.createCandidateRole({ database, role, password });
     await control.updateRollout(options.name, { state: 'following', url });
     await control.audit(parts.actor, 'rollout create', options.name, { database, role });
-    return { ...row, url, state: 'following' };
+    return { ...row, url, state: 'following', notCaptured: overlay.notCaptured };
   } catch (error) {
     await server.drop({ database, role });
     await control.deleteRollout(options.name);
@@ -61,13 +79,14 @@ async function removeUnfinished(parts: RolloutParts, name: string): Promise<void
   await parts.control.deleteRollout(name);
 }
 
-async function installOverlay(server: ShadowServer, database: string): Promise<void> {
+async function installOverlay(server: ShadowServer, database: string): Promise<InstalledOverlay> {
   await using clone = await server.open(database);
   if (clone === null) throw new UnderstudyError('APPLY_FAILED', 'the clone is gone', { database });
   const fence = await clone.takeFence('rollout create');
   if (fence === null) throw new UnderstudyError('FENCE_HELD', 'the clone is held', { database });
-  await clone.installOverlay(fence);
+  const installed = await clone.installOverlay(fence);
   await clone.releaseFence(fence);
+  return installed;
 }
 
 /** Drops the rollout's database and role. The caller holds its fence or nobody does. */

@@ -75,7 +75,9 @@ export class RuntimeContext implements AsyncDisposable {
     const shadow = await shadowAddress(config, options.keepEmbedded ?? false);
     try {
       const dialect = dialectFor(shadow.url);
-      const server = await dialect.connectShadow(shadow.url);
+      const server = await dialect.connectShadow(shadow.url, {
+        leaseMs: config.apply.leaseSeconds * 1000,
+      });
       return new RuntimeContext({
         config,
         logger,

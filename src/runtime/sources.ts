@@ -5,6 +5,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
+import { kafkaClientOptions } from '../source/kafka/client-options.ts';
 import { openKafkaSource } from '../source/kafka/kafka-source.ts';
 import { KafkaCluster } from '../source/kafka/cluster.ts';
 import { OffsetsTopic } from '../source/kafka/offsets-topic.ts';
@@ -30,7 +31,7 @@ export async function openConfiguredSource(
   }
   if (kafka === undefined) throw new UnderstudyError('CONFIG_INVALID', 'no source is configured');
   return openKafkaSource({
-    client: kafka,
+    client: kafkaClientOptions(kafka),
     topicPrefix,
     selectTopic: (topic) => mayHoldIncluded(topic, topicPrefix, includes),
     logger,
@@ -65,7 +66,7 @@ export async function openCommittedOffsets(
   if (kafka === undefined || offsetsTopic === undefined) {
     return { reader: null, [Symbol.asyncDispose]: () => Promise.resolve() };
   }
-  const cluster = await KafkaCluster.connect(kafka, logger);
+  const cluster = await KafkaCluster.connect(kafkaClientOptions(kafka), logger);
   const reader = new OffsetsTopic({
     cluster,
     topic: offsetsTopic,

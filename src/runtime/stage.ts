@@ -44,6 +44,9 @@ export class Stage {
       logger: context.logger,
     });
     if (holder === null) return null;
+    // What a holder that died had begun is done anew.
+    const control = await context.existingControl();
+    await control?.reopenRequests(database.name, context.holder);
     return new Stage(context, holder, options.giveUpAfterMs);
   }
 

@@ -40,7 +40,7 @@ export async function ensureTrunk(
   }
   const skipped = made.skipped.map((what) => ({ what, why: 'the shadow server refused it' }));
   const notCarried = [...plan.notCarried, ...skipped];
-  for (const item of notCarried) context.logger.warn('not carried into the shadow', { ...item });
+  for (const item of notCarried) context.logger.info('not carried into the shadow', { ...item });
   return { database, report: { created: true, notCarried } };
 }
 

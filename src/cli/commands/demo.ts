@@ -23,7 +23,7 @@ export function addDemoCommand(program: Command, register: Register): void {
     .addHelpText(
       'after',
       `
-Needs nothing but Node: an embedded PostgreSQL is the shadow server, and a recording of a real
+Needs nothing but Node: an embedded database is the shadow server, and a recording of a real
 Debezium stream is the event log. Takes well under a minute and cleans up after itself.
 
 Examples:
@@ -69,7 +69,7 @@ Examples:
 async function lookAround(session: Session, rollout: RolloutRow): Promise<void> {
   const { terminal } = session;
   terminal.out(
-    `\nEverything is left running. The rollout, as the candidate sees it:\n  psql '${rollout.url}'\n` +
+    `\nEverything is left running. The rollout, as the candidate sees it:\n  ${rollout.url}\n` +
       'Ctrl-C ends the demo and removes it.\n',
   );
   await new Promise<void>((resolve) => {

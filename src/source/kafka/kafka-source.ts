@@ -40,7 +40,7 @@ class KafkaSource implements ChangeSource {
   readonly #isOurs: (topic: string) => boolean;
   readonly #logger: Logger;
   /** For questions beside a stream. */
-  #cluster: KafkaCluster | null = null;
+  #cluster: Promise<KafkaCluster> | null = null;
   #stream: KafkaStream | null = null;
 
   constructor(options: KafkaSourceOptions) {
@@ -80,8 +80,7 @@ class KafkaSource implements ChangeSource {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stream?.[Symbol.asyncDispose]();
-    await this.#cluster?.close();
-    this.#cluster = null;
+    if (this.#cluster !== null) await this.#forget(this.#cluster);
   }
 
   async #partitions(cluster: KafkaCluster): Promise<readonly TopicPartition[]> {
@@ -90,26 +89,36 @@ class KafkaSource implements ChangeSource {
     return list;
   }
 
-  /** Asks on the connection that is there, and once more on a new one if that one is dead. */
+  /**
+   * Asks on the connection that is there, and once more on a new one if that one is dead. Questions
+   * asked at the same time share a connection: one that is not known here would never be closed.
+   */
   async #ask<T>(question: (cluster: KafkaCluster) => Promise<T>): Promise<T> {
     const present = this.#cluster;
     if (present !== null) {
       try {
-        return await question(present);
+        return await question(await present);
       } catch (error) {
         this.#logger.debug('asking Kafka again on a new connection', { error });
-        this.#cluster = null;
-        await present.close();
+        await this.#forget(present);
       }
     }
-    const cluster = await KafkaCluster.connect(this.#options.client, this.#logger);
+    this.#cluster ??= KafkaCluster.connect(this.#options.client, this.#logger);
+    const asked = this.#cluster;
+    const cluster = await asked.catch((error: unknown) => {
+      if (this.#cluster === asked) this.#cluster = null;
+      throw error;
+    });
     try {
-      const answer = await question(cluster);
-      this.#cluster = cluster;
-      return answer;
+      return await question(cluster);
     } catch (error) {
-      await cluster.close();
+      await this.#forget(asked);
       throw cluster.unreachable(error);
     }
+  }
+
+  async #forget(cluster: Promise<KafkaCluster>): Promise<void> {
+    if (this.#cluster === cluster) this.#cluster = null;
+    await (await cluster.catch(() => null))?.close();
   }
 }

@@ -117,13 +117,9 @@ async function makeTraffic(
   for (let window = 0; window < WINDOWS; window += 1) {
     const mirrored = share(north, window).map((item) => item.request);
     const start = await currentPosition(url);
-    const traffic = Promise.all([
-      serve(url, mirrored),
-      serve(
-        url,
-        share(south, window).map((item) => item.request),
-      ),
-    ]);
+    const pauseMs = window === PINNED_WINDOW ? PINNED_PAUSE_MS : 0;
+    const others = share(south, window).map((item) => item.request);
+    const traffic = Promise.all([serve(url, mirrored, pauseMs), serve(url, others, pauseMs)]);
     if (window === PINNED_WINDOW) {
       const taken = await workplace.run(['drift', 'snapshot', '--with-rows', '--leaf-rows', '200']);
       if (taken.status !== 0) throw new Error(`drift snapshot failed: ${taken.stderr}`);
