@@ -16,6 +16,23 @@ process.on('warning', (warning) => {
   if (warning.name !== 'TimeoutNegativeWarning') process.stderr.write(`${warning.message}\n`);
 });
 
+// Status 1 means findings: a crash must never be taken for one.
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => {
+    const stack = error instanceof Error ? `${error.name}\n${stackOf(error)}` : typeof error;
+    process.stderr.write(`understudy: INTERNAL: ${event}: ${stack}\n`);
+    process.exit(6);
+  });
+}
+
+/** Without the message, which may be a database's and hold row values. */
+function stackOf(error: Error): string {
+  return (error.stack ?? '')
+    .split('\n')
+    .filter((line) => line.startsWith('    at '))
+    .join('\n');
+}
+
 process.exitCode = await main(process.argv.slice(2), {
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),

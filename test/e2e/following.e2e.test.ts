@@ -103,6 +103,12 @@ describe('a team follows production', () => {
 
   it('materializes the trunk from snapshot and stream, equal to production', async () => {
     await traffic.serve(60);
+    await query(
+      production.url,
+      `INSERT INTO search_cache SELECT 'term ' || i, '{a,b}', now() FROM generate_series(1, 9) i;
+       TRUNCATE search_cache;
+       INSERT INTO search_cache VALUES ('after', '{}', now())`,
+    );
     await traffic.settle(await sharedConnect(), PREFIX);
     const summary = await workplace.json<{ applied: { rows: number }; parked: number }>([
       'materialize',
@@ -141,7 +147,7 @@ describe('a team follows production', () => {
            ORDER BY sku OFFSET ${i} LIMIT 1)`,
       );
     }
-    await query(rollout.url, `DELETE FROM coupons WHERE code = 'WINTER5'`);
+    await query(rollout.url, `DELETE FROM coupons WHERE code = 'NORTH5'`);
     await query(rollout.url, `INSERT INTO coupons VALUES ('CANDIDATE', 10)`);
     const report = await workplace.json<Report>(['drift', 'check', 'next']);
     expect(report).toMatchObject({ verdict: 'equal', pin: { proof: 'xid-barrier' } });
@@ -168,7 +174,7 @@ describe('a team follows production', () => {
       trunkUrl(),
       `SET session_replication_role = replica;
        UPDATE customers SET name = name || '!' WHERE id = 5;
-       DELETE FROM coupons WHERE code = 'SPRING15'`,
+       DELETE FROM coupons WHERE code = 'NORTH15'`,
     );
     const report = await workplace.json<Report>(['drift', 'check'], 1);
     expect(report.verdict).toBe('drift');
@@ -182,7 +188,7 @@ describe('a team follows production', () => {
         }),
         expect.objectContaining({
           table: 'public.coupons',
-          key: { code: 'SPRING15' },
+          key: { code: 'NORTH15' },
           kind: 'missing',
         }),
       ]),
@@ -193,11 +199,11 @@ describe('a team follows production', () => {
       `SET session_replication_role = replica;
        UPDATE customers SET name = rtrim(name, '!') WHERE id = 5`,
     );
-    const { rows } = await query(production.url, `SELECT * FROM coupons WHERE code = 'SPRING15'`);
+    const { rows } = await query(production.url, `SELECT * FROM coupons WHERE code = 'NORTH15'`);
     const coupon = rows[0] as { percent: number; used: number };
     await query(
       trunkUrl(),
-      `INSERT INTO coupons VALUES ('SPRING15', ${coupon.percent}, ${coupon.used})`,
+      `INSERT INTO coupons VALUES ('NORTH15', ${coupon.percent}, ${coupon.used})`,
     );
     expect(await workplace.json<Report>(['drift', 'check'])).toMatchObject({ verdict: 'equal' });
   });

@@ -42,7 +42,8 @@ export async function canonicalState(
         options.relation?.(schema, name) ??
         `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
       const { rows } = await client.query<{ row: string }>(
-        `SELECT ROW(${columns})::text AS row FROM ${relation} ORDER BY 1 COLLATE "C"`,
+        `SELECT row FROM (SELECT ROW(${columns})::text AS row FROM ${relation}) r
+          ORDER BY row COLLATE "C"`,
       );
       state[key] = rows.map((row) => row.row);
     }
