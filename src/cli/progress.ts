@@ -52,6 +52,12 @@ export class ProgressLine {
     return ((last.done - first.done) / (last.at - first.at)) * 1_000;
   }
 
+  /** Takes the line away, for what is worth keeping to be written in its place. */
+  clear(): void {
+    if (this.#drawn) this.#terminal.err('\r\u001b[2K');
+    this.#drawn = false;
+  }
+
   /** Leaves the last line standing. */
   end(): void {
     if (this.#drawn) this.#terminal.err('\n');

@@ -2,7 +2,7 @@
 import type { OffsetMap } from '../change/position.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import { pollUntil } from '../util/wait.ts';
+import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { Stage } from './stage.ts';
 import { ensureTrunk, type TrunkReport } from './trunk.ts';
@@ -117,7 +117,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   const ticking = setInterval(report, 200);
   try {
     const reached = follower.until(() => follower.caughtUp(ends, starts));
-    const aborted = whenAborted(options.signal);
+    const aborted = rejectWhenAborted(options.signal);
     await Promise.race([reached, done, aborted]);
     // The follower's own error comes first; an ended recording is caught up.
     if (follower.state.kind === 'stopped') await done;
@@ -196,15 +196,4 @@ export function describeOffsets(offsets: OffsetMap): Record<string, string> {
   return Object.fromEntries(
     [...offsets].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, offset]) => [key, String(offset)]),
   );
-}
-
-/** Rejects with the signal's reason; never resolves. Holds nothing alive. */
-function whenAborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const onAbort = (): void => {
-      reject(signal.reason as Error);
-    };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  });
 }

@@ -21,7 +21,7 @@ export class Stage {
   readonly context: RuntimeContext;
   readonly holder: Holder;
   readonly giveUpAfterMs: number;
-  #running: Running | null = null;
+  #running: Promise<Running> | null = null;
   #closed: Promise<void> | null = null;
 
   private constructor(context: RuntimeContext, holder: Holder, giveUpAfterMs: number) {
@@ -63,8 +63,16 @@ export class Stage {
    * The running follower, started at the stored position if there is none yet; with `frozen` it
    * then reads but does not apply until it is told to.
    */
-  async running(options: { readonly frozen?: boolean } = {}): Promise<Running> {
-    if (this.#running !== null) return this.#running;
+  running(options: { readonly frozen?: boolean } = {}): Promise<Running> {
+    // The promise is kept, not its outcome: who asks while it starts must not start another.
+    this.#running ??= this.#start(options.frozen ?? false).catch((error: unknown) => {
+      this.#running = null;
+      throw error;
+    });
+    return this.#running;
+  }
+
+  async #start(frozen: boolean): Promise<Running> {
     const source = await this.context.openSource();
     const follower = await createFollower({
       config: this.context.config,
@@ -78,23 +86,27 @@ export class Stage {
       follower.stop();
     };
     this.holder.lost.addEventListener('abort', stopWhenLost, { once: true });
-    if (options.frozen === true) await follower.freeze();
+    if (frozen) await follower.freeze();
     const done = follower.run();
     // The rejection is for whoever awaits `done`; it must not end the process before that.
     done.catch(() => undefined);
-    this.#running = { follower, source, done };
-    return this.#running;
+    return { follower, source, done };
   }
 
   /** Runs `act` while no batch is applied; the follower goes on afterwards. */
   async whileFrozen<T>(act: () => Promise<T>): Promise<T> {
-    const follower = this.#running?.follower;
+    const follower = (await this.#started())?.follower;
     await follower?.freeze();
     try {
       return await act();
     } finally {
       follower?.resume();
     }
+  }
+
+  /** Null if nothing was started, or if that failed: then who started it knows. */
+  async #started(): Promise<Running | null> {
+    return (await this.#running?.catch(() => null)) ?? null;
   }
 
   /** Stops following, gives the fence back, closes every session on the database. Idempotent. */
@@ -104,7 +116,7 @@ export class Stage {
   }
 
   async #close(): Promise<void> {
-    const running = this.#running;
+    const running = await this.#started();
     if (running !== null) {
       running.follower.stop();
       await running.done.catch(() => undefined);

@@ -42,3 +42,14 @@ export async function pollUntil<T>(options: {
     await sleep(options.everyMs, options.signal);
   }
 }
+
+/** Rejects with the signal's reason once it aborts; never resolves. Holds nothing alive. */
+export function rejectWhenAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,25 +1,29 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { exitCode } from '../../drift/verdict.ts';
-import type { RolloutRow } from '../../dialect/dialect.ts';
-import { runDemo } from '../../demo/demo.ts';
+import { runDemo, type DemoOutcome } from '../../demo/demo.ts';
+import { conclusion } from '../../demo/findings.ts';
+import { openRecorded } from '../../demo/recorded.ts';
+import type { OpenStagecraft, Stagecraft } from '../../demo/stagecraft.ts';
 import { renderText } from '../../report/text.ts';
 import { ProgressLine } from '../progress.ts';
 import type { Register } from '../register.ts';
 import { printJson, type GlobalOptions, type Session } from '../session.ts';
 import { humanDuration } from '../terminal.ts';
 
-interface Options extends GlobalOptions {
+export interface DemoFlags extends GlobalOptions {
   readonly keep: boolean;
   readonly report: string;
 }
+
+export const DEFAULT_REPORT = 'understudy-report.html';
 
 export function addDemoCommand(program: Command, register: Register): void {
   const command = program
     .command('demo')
     .description('see it work: a recorded shop, a candidate with two bugs, a report')
     .option('--keep', 'leave the databases running until Ctrl-C, for a look around', false)
-    .option('--report <file>', 'where the HTML report goes', 'understudy-report.html')
+    .option('--report <file>', 'where the HTML report goes', DEFAULT_REPORT)
     .addHelpText(
       'after',
       `
@@ -30,52 +34,65 @@ Examples:
   $ understudy demo
   $ understudy demo --keep`,
     );
-  register<Options>(
+  register<DemoFlags>(
     command,
-    async (session, options) => {
-      const { terminal } = session;
-      const progress = new ProgressLine(terminal, 'records');
-      const started = performance.now();
-      const say = (line: string): void => {
-        progress.end();
-        if (!options.json) terminal.out(`${line}\n`);
-      };
-      const { report, reportFile } = await runDemo({
-        reportFile: path.resolve(options.report),
-        logger: session.logger,
-        signal: terminal.signal,
-        say,
-        onProgress: (label, done, total) => {
-          progress.update(label, done, total);
-        },
-        beforeCleanup: (rollout) =>
-          options.keep ? lookAround(session, rollout) : Promise.resolve(),
-      });
-      progress.end();
-      if (options.json) printJson(session, report);
-      else {
-        terminal.out(`\n${renderText(report, { colour: terminal.outIsTerminal })}\n`);
-        terminal.out(
-          `Done in ${humanDuration(performance.now() - started)}. Report: ${reportFile}\n`,
-        );
-      }
-      return exitCode(report.verdict);
-    },
+    (session, options) => performDemo(session, options, openRecorded),
     'error',
   );
 }
 
-/** `--keep`: waits for Ctrl-C, which here means that all is well. */
-async function lookAround(session: Session, rollout: RolloutRow): Promise<void> {
-  const { terminal } = session;
-  terminal.out(
-    `\nEverything is left running. The rollout, as the candidate sees it:\n  ${rollout.url}\n` +
-      'Ctrl-C ends the demo and removes it.\n',
-  );
-  await new Promise<void>((resolve) => {
-    if (terminal.signal.aborted) resolve();
-    terminal.signal.addEventListener('abort', () => {
-      resolve();
+/** Plays the demo on the stage that `open` makes; returns the exit status. */
+export async function performDemo(
+  session: Session,
+  flags: Pick<DemoFlags, 'json' | 'keep' | 'report'>,
+  open: OpenStagecraft,
+): Promise<number> {
+  const { terminal, logger } = session;
+  const progress = new ProgressLine(terminal, 'records');
+  const started = performance.now();
+  const say = (line: string): void => {
+    progress.clear();
+    if (!flags.json) terminal.out(`${line}\n`);
+  };
+  const reportFile = path.resolve(flags.report);
+  try {
+    await using stage = await open({ say, logger, signal: terminal.signal });
+    const report = await runDemo(stage, {
+      reportFile,
+      signal: terminal.signal,
+      say,
+      onProgress: (label, done, total) => {
+        progress.update(label, done, total);
+      },
+      onOutcome: (outcome) => {
+        progress.clear();
+        const seconds = humanDuration(performance.now() - started);
+        if (flags.json) printJson(session, outcome.report);
+        else show(session, outcome, `Done in ${seconds}. Report: ${reportFile}`);
+        if (flags.keep && !flags.json) terminal.out(lookAround(stage, outcome));
+      },
+      keep: flags.keep,
     });
-  });
+    return exitCode(report.verdict);
+  } finally {
+    progress.clear();
+  }
+}
+
+function show({ terminal }: Session, { report }: DemoOutcome, last: string): void {
+  terminal.out(`\n${renderText(report, { colour: terminal.outIsTerminal })}`);
+  terminal.out(`\n${conclusion(report).join('\n')}\n\n${last}\n`);
+}
+
+/** `--keep`: where everything is. */
+function lookAround(stage: Stagecraft, { rollout }: DemoOutcome): string {
+  return `
+All is left running, and follows on, until Ctrl-C. Look around from another terminal:
+
+  the rollout, as the candidate sees it   ${rollout.url}
+  production's image beside it            SELECT * FROM public__production.orders
+  where both differ                       SELECT * FROM public__difference.orders
+  every command of understudy             npm run understudy -- status --config ${stage.configFile}
+
+`;
 }
