@@ -43,7 +43,7 @@ export function parseConfig(
   const filled = interpolate(applyEnvironment(raw as Tree, env), env, directory, '');
   const parsed = configSchema.safeParse(filled);
   if (!parsed.success) {
-    const detail = parsed.error.issues.map(describeIssue).join('; ');
+    const detail = parsed.error.issues.flatMap((issue) => describeIssue(issue, [])).join('; ');
     throw new UnderstudyError('CONFIG_INVALID', `${file} is not valid`, { detail }, parsed.error);
   }
   const config = parsed.data;
@@ -64,9 +64,23 @@ export function parseConfig(
   };
 }
 
-function describeIssue(issue: z.core.$ZodIssue): string {
-  const where = issue.path.length === 0 ? '' : `${issue.path.map(String).join('.')}: `;
-  return `${where}${issue.message}`;
+/** One sentence per fault, led by the key. Values are not repeated: they may be secret. */
+function describeIssue(issue: z.core.$ZodIssue, above: readonly PropertyKey[]): readonly string[] {
+  const at = [...above, ...issue.path];
+  if (issue.code === 'invalid_union') {
+    // What is wrong is said by the alternative that fits best: the one that got deepest.
+    const depth = (issues: readonly z.core.$ZodIssue[]): number =>
+      Math.max(0, ...issues.map((inner) => inner.path.length + unknownKeys(inner)));
+    const nearest = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0];
+    if (nearest !== undefined && depth(nearest) > 0) {
+      return nearest.flatMap((inner) => describeIssue(inner, at));
+    }
+  }
+  return [`${at.length === 0 ? '' : `${at.map(String).join('.')}: `}${issue.message}`];
+}
+
+function unknownKeys(issue: z.core.$ZodIssue): number {
+  return issue.code === 'unrecognized_keys' ? 1 : 0;
 }
 
 type Tree = { [key: string]: unknown };
@@ -84,6 +98,7 @@ const KEYS: readonly string[] = [
   'source.kafka.ssl',
   'source.kafka.sasl',
   'source.recording',
+  'source.pace',
   'source.connect.url',
   'source.connect.name',
   'source.offsetsTopic',

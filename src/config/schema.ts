@@ -26,6 +26,10 @@ const source = z
     topicPrefix: z.string().min(1).describe('topic.prefix of the Debezium connector'),
     kafka: kafka.optional(),
     recording: z.string().min(1).optional().describe('a file made by `understudy record`'),
+    pace: z
+      .union([z.enum(['full', 'recorded']), z.number().positive()])
+      .default('full')
+      .describe('of a recording: full speed, as it was recorded, or that many times faster'),
     connect: z
       .strictObject({ url: z.url(), name: z.string().min(1) })
       .optional()

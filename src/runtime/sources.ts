@@ -17,9 +17,9 @@ export async function openConfiguredSource(
   includes: (table: TableId) => boolean,
   logger: Logger,
 ): Promise<ChangeSource> {
-  const { kafka, recording, topicPrefix } = config.source;
+  const { kafka, pace, recording, topicPrefix } = config.source;
   if (recording !== undefined) {
-    const source = await openRecording(recording);
+    const source = await openRecording(recording, { pace });
     if (source.header.topicPrefix !== topicPrefix) {
       await source[Symbol.asyncDispose]();
       throw new UnderstudyError(

@@ -1,0 +1,211 @@
+/**
+ * What a team does with rollouts and recordings, by the command line on real parts: look at
+ * differences, put rows back, expire, record the log and play it without Kafka, make a trunk from
+ * events alone.
+ */
+import path from 'node:path';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { canonicalState } from '../support/canonical-state.ts';
+import { postgresConnector } from '../support/connectors.ts';
+import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
+import { ShopTraffic } from '../support/shop-traffic.ts';
+import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
+import { testDatabase } from '../support/test-database.ts';
+import { Workplace } from '../support/understudy.ts';
+
+const PREFIX = `rollouts${process.pid}`;
+const production = await testDatabase('production');
+
+let shadow: PostgresServer;
+let workplace: Workplace;
+let traffic: ShopTraffic;
+let config: Record<string, unknown>;
+
+async function query(url: string, sql: string): Promise<pg.QueryResult> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+interface Rollout {
+  readonly name: string;
+  readonly url: string;
+  readonly database: string;
+  readonly state: string;
+}
+interface Diff {
+  readonly tables: readonly { readonly table: string; readonly updated: number }[];
+  readonly rows: readonly {
+    readonly table: string;
+    readonly key: readonly string[];
+    readonly kind: string;
+    readonly columns: readonly Readonly<Record<string, string | null>>[];
+  }[];
+}
+
+describe('rollouts and recordings', () => {
+  beforeAll(async () => {
+    shadow = await startPostgres();
+    const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
+    traffic = await ShopTraffic.open(production.url);
+    await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
+    await traffic.serve(40);
+    await traffic.settle(connect, PREFIX);
+    config = {
+      source: {
+        topicPrefix: PREFIX,
+        kafka: { brokers: [kafka.broker] },
+        connect: { url: connect.url, name: PREFIX },
+      },
+      production: { url: production.url },
+      shadow: { url: shadow.url },
+      trunk: { name: 'shop' },
+    };
+    workplace = await Workplace.make(config);
+    await workplace.json(['materialize', '--until-caught-up']);
+  });
+
+  afterAll(async () => {
+    await workplace[Symbol.asyncDispose]();
+    await (await sharedConnect()).deleteConnector(PREFIX);
+    await shadow.stop();
+  });
+
+  it('shows what the candidate changed, values only when asked', async () => {
+    const rollout = await workplace.json<Rollout>(['rollout', 'create', 'blue']);
+    await query(rollout.url, `UPDATE customers SET name = 'Secret Name' WHERE id IN (3, 4)`);
+    const plain = await workplace.run(['rollout', 'diff', 'blue', '--json']);
+    expect(plain.stdout).not.toContain('Secret Name');
+    const diff = await workplace.json<Diff>(['rollout', 'diff', 'blue', '--show-values']);
+    expect(diff.tables).toMatchObject([{ table: 'public.customers', updated: 2 }]);
+    expect(diff.rows.map((row) => [row.kind, row.key])).toEqual([
+      ['update', ['3']],
+      ['update', ['4']],
+    ]);
+    expect(diff.rows[0]?.columns).toMatchObject([{ name: 'name', candidate: 'Secret Name' }]);
+    const text = await workplace.run(['drift', 'report', 'blue', '--fail-on', 'divergence']);
+    expect(text.status).toBe(1);
+    expect(text.stdout).not.toContain('Secret Name');
+  });
+
+  it('puts one row back, then all, and they follow again', async () => {
+    const { url } = await workplace.json<Rollout>(['rollout', 'get', 'blue']);
+    const one = ['rollout', 'reset', 'blue', '--table', 'public.customers', '--key', '3'];
+    expect(await workplace.json(one)).toEqual({ rows: 1 });
+    const name = async (id: number): Promise<unknown> =>
+      (await query(url, `SELECT name FROM customers WHERE id = ${id}`)).rows[0];
+    expect(await name(3)).not.toEqual({ name: 'Secret Name' });
+    expect(await name(4)).toEqual({ name: 'Secret Name' });
+    await query(production.url, `UPDATE customers SET name = 'Followed' WHERE id IN (3, 4)`);
+    await traffic.settle(await sharedConnect(), PREFIX);
+    await workplace.json(['materialize', '--until-caught-up']);
+    expect(await name(3)).toEqual({ name: 'Followed' });
+    expect(await name(4)).toEqual({ name: 'Secret Name' });
+    expect(await workplace.json(['rollout', 'reset', 'blue'])).toEqual({ rows: 1 });
+    expect(await name(4)).toEqual({ name: 'Followed' });
+    expect(await canonicalState(url)).toEqual(await canonicalState(production.url));
+  });
+
+  it('refuses a second rollout of that name, and forgets a deleted one', async () => {
+    const again = await workplace.run(['rollout', 'create', 'blue']);
+    expect(again.status).toBe(3);
+    expect(again.stderr).toContain('ROLLOUT_EXISTS');
+    await workplace.json(['rollout', 'delete', 'blue']);
+    expect(await workplace.json(['rollout', 'list'])).toEqual([]);
+    const { rows } = await query(
+      shadow.url,
+      `SELECT datname FROM pg_database WHERE datname LIKE 'shop\\_%'
+       UNION SELECT rolname FROM pg_roles WHERE rolname LIKE 'shop\\_%'`,
+    );
+    expect(rows).toEqual([]);
+    const gone = await workplace.run(['rollout', 'get', 'blue']);
+    expect(gone.status).toBe(3);
+    expect(gone.stderr).toContain('ROLLOUT_NOT_FOUND');
+  });
+
+  it('deletes an expired rollout while it runs', async () => {
+    await workplace.json(['rollout', 'create', 'brief', '--ttl', '1s']);
+    const run = workplace.start(['run']);
+    const deadline = Date.now() + 30_000;
+    let left: readonly Rollout[] = [];
+    do {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      left = await workplace.json<readonly Rollout[]>(['rollout', 'list']);
+    } while (left.length > 0 && Date.now() < deadline);
+    expect(left).toEqual([]);
+    run.kill('SIGTERM');
+    expect((await run.ended).status).toBe(0);
+  });
+
+  it('says inconclusive, not equal, where the connector’s offsets cannot be read', async () => {
+    const source = { ...(config['source'] as object), connect: undefined };
+    await workplace.configure({ ...config, source });
+    const report = await workplace.json<{ verdict: string; reasons: { code: string }[] }>(
+      ['drift', 'check'],
+      2,
+    );
+    expect(report.verdict).toBe('inconclusive');
+    expect(report.reasons.map((reason) => reason.code)).toContain('no-committed-offsets');
+    const { offsetsTopic } = await sharedConnect();
+    await workplace.configure({ ...config, source: { ...source, offsetsTopic } });
+    expect(await workplace.json(['drift', 'check'])).toMatchObject({ verdict: 'equal' });
+    await workplace.configure(config);
+  });
+
+  it('records the log, and a trunk played from the file equals production', async () => {
+    const recorded = await workplace.json<{ records: number }>([
+      'record',
+      '--out',
+      'shop.recording',
+    ]);
+    expect(recorded.records).toBeGreaterThan(500);
+    await workplace.configure({
+      ...config,
+      source: {
+        topicPrefix: PREFIX,
+        recording: path.join(workplace.directory, 'shop.recording'),
+      },
+      trunk: { name: 'played' },
+    });
+    await workplace.json(['materialize', '--until-caught-up']);
+    expect(await canonicalState(databaseUrl(shadow.url, 'played'))).toEqual(
+      await canonicalState(production.url),
+    );
+  });
+
+  it('makes a trunk from events alone, with the same rows', async () => {
+    await workplace.configure({ ...config, trunk: { name: 'told', schema: 'events' } });
+    await workplace.json(['materialize', '--until-caught-up']);
+    const counts = async (url: string): Promise<unknown> =>
+      (
+        await query(
+          url,
+          `SELECT (SELECT count(*) FROM orders) AS orders, (SELECT sum(amount) FROM payments) AS paid,
+             (SELECT count(*) FROM products WHERE length(description) > 2000) AS described,
+             (SELECT count(*) FROM customers WHERE address IS NOT NULL) AS addressed`,
+        )
+      ).rows[0];
+    expect(await counts(databaseUrl(shadow.url, 'told'))).toEqual(await counts(production.url));
+    await workplace.configure(config);
+  });
+
+  it('checks against a manifest written before, and knows when it came too late', async () => {
+    await workplace.json(['drift', 'snapshot', '--with-rows', '--out', 'now.json']);
+    expect(await workplace.json(['drift', 'check', '--manifest', 'now.json'])).toMatchObject({
+      verdict: 'equal',
+    });
+    await traffic.serve(10);
+    await traffic.settle(await sharedConnect(), PREFIX);
+    await workplace.json(['materialize', '--until-caught-up']);
+    const late = await workplace.json<{ reasons: { code: string }[] }>(
+      ['drift', 'check', '--manifest', 'now.json'],
+      2,
+    );
+    expect(late.reasons.map((reason) => reason.code)).toEqual(['position-passed']);
+  });
+});
