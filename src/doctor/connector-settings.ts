@@ -18,6 +18,8 @@ interface Rule {
 const converter = (config: ConnectorConfig): string => config['value.converter'] ?? '';
 const isJson = (config: ConnectorConfig): boolean =>
   converter(config) === '' || converter(config).endsWith('JsonConverter');
+/** Connectors that read as a replica have no type for intervals, nor that setting. */
+const readsAsReplica = (config: ConnectorConfig): boolean => 'database.server.id' in config;
 
 const RULES: readonly Rule[] = [
   {
@@ -87,7 +89,7 @@ const RULES: readonly Rule[] = [
   {
     id: 'lossy-interval',
     level: 'warning',
-    trapped: (c) => (c['interval.handling.mode'] ?? 'numeric') === 'numeric',
+    trapped: (c) => !readsAsReplica(c) && (c['interval.handling.mode'] ?? 'numeric') === 'numeric',
     message: 'intervals with months or years are sent as microseconds and cannot be restored',
     cure: 'set interval.handling.mode=string',
   },

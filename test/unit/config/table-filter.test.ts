@@ -1,0 +1,36 @@
+import { expect, it } from 'vitest';
+import { tableFilter } from '../../../src/config/table-filter.ts';
+
+function decisions(
+  patterns: { readonly include?: readonly string[]; readonly exclude?: readonly string[] },
+  tables: readonly (readonly [string, string])[],
+): readonly boolean[] {
+  const filter = tableFilter({ include: ['*.*'], exclude: [], ...patterns });
+  return tables.map(([schema, name]) => filter({ schema, name }));
+}
+
+it.each([
+  ['everything by default', {}, ['public', 'orders'], true],
+  ['a name', { include: ['public.orders'] }, ['public', 'orders'], true],
+  ['no longer name', { include: ['public.orders'] }, ['public', 'orders2'], false],
+  ['no other schema', { include: ['public.*'] }, ['audit', 'orders'], false],
+  ['a part', { include: ['public.order*'] }, ['public', 'order_items'], true],
+  ['several stars', { include: ['*.*_log_*'] }, ['a', 'the_log_book'], true],
+  ['no exclusion', { exclude: ['*.audit*'] }, ['public', 'audit_2026'], false],
+  ['exclusion before inclusion', { include: ['a.b'], exclude: ['a.*'] }, ['a', 'b'], false],
+  ['a dot as a dot', { include: ['public.a.b'] }, ['public', 'axb'], false],
+  ['characters of expressions as they are', { include: ['p(.a+b'] }, ['p(', 'a+b'], true],
+  ['characters of expressions as nothing else', { include: ['p.a+'] }, ['p', 'aa'], false],
+  ['no other case', { include: ['public.Orders'] }, ['public', 'orders'], false],
+  ['line breaks in names', { include: ['public.*'] }, ['public', 'a\nb'], true],
+] as const)('matches %s', (_, patterns, table, expected) => {
+  expect(decisions(patterns, [[table[0], table[1]]])).toEqual([expected]);
+});
+
+it('does not mix up tables whose names join to the same text', () => {
+  const filter = tableFilter({ include: ['a.b*'], exclude: [] });
+  expect(filter({ schema: 'a', name: 'b.c' })).toBe(true);
+  // Asked again, from memory.
+  expect(filter({ schema: 'a', name: 'b.c' })).toBe(true);
+  expect(filter({ schema: 'x', name: 'b.c' })).toBe(false);
+});
