@@ -3,7 +3,9 @@
  * thrown into an exit status. Commands translate between words and the program; they decide
  * nothing.
  */
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
+import { openRecorded } from '../demo/recorded.ts';
+import type { OpenStagecraft } from '../demo/stagecraft.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
@@ -18,31 +20,42 @@ import type { Register } from './register.ts';
 import { openSession, type GlobalOptions } from './session.ts';
 import { Interrupt, type Terminal } from './terminal.ts';
 
+/** What a program around this one may replace. */
+export interface ProgramParts {
+  /** The stage that `demo` plays on. */
+  readonly openDemo: OpenStagecraft;
+}
+
 /** Runs `argv` (without node and script) and returns the exit status. Never throws. */
-export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  terminal: Terminal,
+  parts: ProgramParts = { openDemo: openRecorded },
+): Promise<number> {
   const json = argv.includes('--json');
   try {
     let exit = 0;
-    const program = buildProgram(terminal, (status) => {
+    const program = buildProgram(terminal, parts, (status) => {
       exit = status;
     });
     await program.parseAsync([...argv], { from: 'user' });
     return exit;
   } catch (error) {
-    if (error instanceof CommanderError) {
-      // Help and version are no errors; commander has printed everything already.
-      return error.exitCode === 0 ? 0 : 3;
-    }
+    // Help that was asked for is no error; commander has printed it already.
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
     return report(error, terminal, json);
   }
 }
 
-function buildProgram(terminal: Terminal, setExit: (status: number) => void): Command {
+function buildProgram(
+  terminal: Terminal,
+  parts: ProgramParts,
+  setExit: (status: number) => void,
+): Command {
   const program = new Command('understudy')
     .description('A writable shadow of production’s database for every rollout.')
     .exitOverride()
-    .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
-    .showHelpAfterError('(add --help for usage)')
+    .configureOutput(outputTo(terminal))
     .helpCommand('help [command]', 'show a command’s arguments and examples')
     .addHelpText(
       'after',
@@ -60,7 +73,7 @@ Examples:
   const register: Register = (command, action, logLevel) => {
     command
       .exitOverride()
-      .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
+      .configureOutput(outputTo(terminal))
       .addOption(
         new Option('--config <file>', 'configuration file')
           .default('understudy.yaml')
@@ -77,7 +90,7 @@ Examples:
         setExit(await action(session, options as never, args));
       });
   };
-  addDemoCommand(program, register);
+  addDemoCommand(program, register, parts.openDemo);
   addInitCommand(program, register);
   addDoctorCommand(program, register);
   addRunCommand(program, register);
@@ -87,6 +100,11 @@ Examples:
   addRolloutCommands(program, register);
   addDriftCommands(program, register);
   return program;
+}
+
+/** Errors are told by `report`, like all others: with a code, and as JSON where asked for. */
+function outputTo(terminal: Terminal): OutputConfiguration {
+  return { writeOut: terminal.out, writeErr: terminal.err, outputError: () => {} };
 }
 
 function report(error: unknown, terminal: Terminal, json: boolean): number {
@@ -105,6 +123,16 @@ function toKnown(error: unknown, terminal: Terminal): UnderstudyError {
     return new UnderstudyError('INTERRUPTED', (error as Error).message);
   }
   if (isUnderstudyError(error)) return error;
+  if (error instanceof CommanderError) return new UnderstudyError('USAGE', wordsOf(error));
   const name = error instanceof Error ? error.name : typeof error;
   return new UnderstudyError('INTERNAL', `an unexpected ${name}`, {}, error);
+}
+
+/** Commander's own sentence on one line. A group without a command prints its help instead. */
+function wordsOf(error: CommanderError): string {
+  if (error.code === 'commander.help') return 'a command is missing';
+  return error.message
+    .replace(/^error: /, '')
+    .replaceAll(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
 }

@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { exitCode } from '../../drift/verdict.ts';
 import { runDemo, type DemoOutcome } from '../../demo/demo.ts';
 import { conclusion } from '../../demo/findings.ts';
-import { openRecorded } from '../../demo/recorded.ts';
 import type { OpenStagecraft, Stagecraft } from '../../demo/stagecraft.ts';
 import { renderText } from '../../report/text.ts';
 import { ProgressLine } from '../progress.ts';
@@ -11,19 +10,18 @@ import type { Register } from '../register.ts';
 import { printJson, type GlobalOptions, type Session } from '../session.ts';
 import { humanDuration } from '../terminal.ts';
 
-export interface DemoFlags extends GlobalOptions {
+interface Options extends GlobalOptions {
   readonly keep: boolean;
   readonly report: string;
 }
 
-export const DEFAULT_REPORT = 'understudy-report.html';
-
-export function addDemoCommand(program: Command, register: Register): void {
+/** `open` makes the stage it plays on. */
+export function addDemoCommand(program: Command, register: Register, open: OpenStagecraft): void {
   const command = program
     .command('demo')
     .description('see it work: a recorded shop, a candidate with two bugs, a report')
     .option('--keep', 'leave the databases running until Ctrl-C, for a look around', false)
-    .option('--report <file>', 'where the HTML report goes', DEFAULT_REPORT)
+    .option('--report <file>', 'where the HTML report goes', 'understudy-report.html')
     .addHelpText(
       'after',
       `
@@ -34,17 +32,12 @@ Examples:
   $ understudy demo
   $ understudy demo --keep`,
     );
-  register<DemoFlags>(
-    command,
-    (session, options) => performDemo(session, options, openRecorded),
-    'error',
-  );
+  register<Options>(command, (session, options) => performDemo(session, options, open), 'error');
 }
 
-/** Plays the demo on the stage that `open` makes; returns the exit status. */
-export async function performDemo(
+async function performDemo(
   session: Session,
-  flags: Pick<DemoFlags, 'json' | 'keep' | 'report'>,
+  flags: Options,
   open: OpenStagecraft,
 ): Promise<number> {
   const { terminal, logger } = session;

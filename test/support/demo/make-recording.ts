@@ -6,32 +6,27 @@
  *   npm run demo:record
  */
 import { readFile, stat, writeFile } from 'node:fs/promises';
-import pg from 'pg';
 import type { LogRecord } from '../../../src/change/record.ts';
 import type { OffsetMap } from '../../../src/change/position.ts';
 import type { ShopRequest } from '../../../src/demo/shop/requests.ts';
-import { handle } from '../../../src/demo/shop/service.ts';
 import type { TrafficWindow } from '../../../src/demo/traffic.ts';
-import { makeCatalogue, makeLane, type Catalogue } from '../../../src/demo/shop/workload.ts';
 import { openKafkaSource } from '../../../src/source/kafka/kafka-source.ts';
-import { pollUntil, sleep } from '../../../src/util/wait.ts';
-import { connectRest, type ConnectRest } from '../connect-rest.ts';
+import { connectRest } from '../connect-rest.ts';
 import { startConnect } from '../connect.ts';
 import { postgresConnector } from '../connectors.ts';
 import { startKafka } from '../kafka.ts';
 import { createDatabase, startPostgres } from '../postgres.ts';
-import { fill } from '../shop-traffic.ts';
 import { Workplace } from '../understudy.ts';
-import { lsnOf, sortByLog } from './log-order.ts';
+import { sortByLog } from './log-order.ts';
+import { ShopProduction } from './shop-production.ts';
 import { writeRecording } from './write-recording.ts';
 
 const ASSETS = new URL('../../../src/demo/assets/', import.meta.url);
 const PREFIX = 'shop';
-const WINDOWS = 6;
 /** The manifest is pinned while this window's traffic goes on. */
 const PINNED_WINDOW = 4;
 /** Between its requests, so that the pin falls into the midst of them. */
-const PINNED_PAUSE_MS = 40;
+const PINNED_PAUSE_MS = 80;
 
 /** A stretch of traffic, and production's position when it began. */
 interface ServedWindow {
@@ -48,11 +43,10 @@ async function main(): Promise<void> {
   const connect = await startConnect(kafka);
   try {
     const url = await createDatabase(production.url, 'shop');
-    const catalogue = makeCatalogue();
-    await fillShop(url, catalogue);
+    const shop = await ShopProduction.open(url);
     await connect.createConnector(PREFIX, await postgresConnector(url, PREFIX));
     const rest = connectRest(connect.url);
-    await reach(rest, url);
+    await shop.settle(rest, PREFIX);
     say('snapshot done; traffic begins');
     await using workplace = await Workplace.make({
       source: {
@@ -64,8 +58,8 @@ async function main(): Promise<void> {
       production: { url },
       shadow: { url: shadow.url },
     });
-    const traffic = await makeTraffic(url, catalogue, workplace);
-    await reach(rest, url);
+    const traffic = await makeTraffic(shop, workplace);
+    await shop.settle(rest, PREFIX);
     const { records, positions } = sortByLog(await readLog(kafka.brokers));
     say(`${records.length} records in the log`);
     await writeRecording(new URL('shop.recording', ASSETS), { topicPrefix: PREFIX, records });
@@ -84,50 +78,23 @@ async function main(): Promise<void> {
   }
 }
 
-async function withClient<T>(url: string, act: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return await act(client);
-  } finally {
-    await client.end();
-  }
-}
-
-/** The shop before anybody watches it: its catalogue and some old orders. */
-async function fillShop(url: string, catalogue: Catalogue): Promise<void> {
-  const schema = await readFile(new URL('../shop/schema.sql', ASSETS), 'utf8');
-  await withClient(url, async (client) => {
-    await client.query(schema);
-    await fill(client, catalogue);
-    const history = makeLane(catalogue, { north: false, orders: 120, seed: 7, plain: true });
-    for (const { request } of history) await handle(client, request, 'current');
-  });
-}
-
-/** Traffic in windows, two regions side by side; returns what the demo mirrors. */
+/** Traffic in windows; returns what the demo mirrors. */
 async function makeTraffic(
-  url: string,
-  catalogue: Catalogue,
+  shop: ShopProduction,
   workplace: Workplace,
 ): Promise<readonly ServedWindow[]> {
-  const north = makeLane(catalogue, { north: true, orders: 220, seed: 1, plain: false });
-  const south = makeLane(catalogue, { north: false, orders: 420, seed: 2, plain: false });
   const windows: ServedWindow[] = [];
-  for (let window = 0; window < WINDOWS; window += 1) {
-    const mirrored = share(north, window).map((item) => item.request);
-    const start = await currentPosition(url);
-    const pauseMs = window === PINNED_WINDOW ? PINNED_PAUSE_MS : 0;
-    const others = share(south, window).map((item) => item.request);
-    const traffic = Promise.all([serve(url, mirrored, pauseMs), serve(url, others, pauseMs)]);
-    if (window === PINNED_WINDOW) {
+  for (const [index, window] of shop.windows.entries()) {
+    const start = await shop.position();
+    const traffic = shop.serve(window, index === PINNED_WINDOW ? PINNED_PAUSE_MS : 0);
+    if (index === PINNED_WINDOW) {
       const taken = await workplace.run(['drift', 'snapshot', '--with-rows', '--leaf-rows', '200']);
       if (taken.status !== 0) throw new Error(`drift snapshot failed: ${taken.stderr}`);
       say(taken.stdout.trim());
     }
     await traffic;
-    windows.push({ start, requests: mirrored });
-    say(`window ${window + 1} of ${WINDOWS}`);
+    windows.push({ start, requests: window.mirrored });
+    say(`window ${index + 1} of ${shop.windows.length}`);
   }
   return windows;
 }
@@ -144,57 +111,6 @@ function markOf(
     offsets[`${topic}/${partition}`] = String(offset + 1n);
   }
   return { record, offsets, requests: window.requests };
-}
-
-function share<T>(list: readonly T[], window: number): readonly T[] {
-  const at = (i: number): number => Math.floor((list.length * i) / WINDOWS);
-  return list.slice(at(window), at(window + 1));
-}
-
-async function serve(
-  url: string,
-  requests: readonly ShopRequest[],
-  pauseMs: number,
-): Promise<void> {
-  await withClient(url, async (client) => {
-    for (const request of requests) {
-      await handle(client, request, 'current');
-      if (pauseMs > 0) await sleep(pauseMs);
-    }
-  });
-}
-
-/**
- * A position that parts what was committed before from what comes after: the message between
- * them keeps the end of one from being the beginning of the other.
- */
-async function currentPosition(url: string): Promise<bigint> {
-  return withClient(url, async (client) => {
-    await client.query(`SELECT pg_logical_emit_message(false, 'demo', 'window')`);
-    const { rows } = await client.query<{ lsn: string }>(
-      `SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS lsn`,
-    );
-    return BigInt(rows[0]?.lsn ?? 0);
-  });
-}
-
-/** Waits until the connector has committed everything up to now. */
-async function reach(rest: ConnectRest, url: string): Promise<void> {
-  const marker = await withClient(url, async (client) => {
-    const { rows } = await client.query<{ lsn: string }>(
-      `SELECT pg_logical_emit_message(true, 'demo', 'marker') - '0/0'::pg_lsn AS lsn`,
-    );
-    return BigInt(rows[0]?.lsn ?? 0);
-  });
-  await pollUntil({
-    probe: async () => {
-      const offsets = await rest.offsets(PREFIX);
-      return offsets.some(({ offset }) => lsnOf(offset) >= marker) ? true : undefined;
-    },
-    everyMs: 100,
-    timeoutMs: 60_000,
-    timeout: () => new Error('the connector does not get on'),
-  });
 }
 
 async function readLog(brokers: string[]): Promise<readonly LogRecord[]> {
