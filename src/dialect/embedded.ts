@@ -2,4 +2,4 @@
  * The embedded default: a real database server from npm, kept in `.understudy/` beside the
  * configuration. Only its address is known outside the engine's folder.
  */
-export { ensureEmbeddedServer, type EmbeddedServer } from './postgres/embedded/server.ts';
+export { ensureEmbeddedServer } from './postgres/embedded/server.ts';

@@ -5,6 +5,7 @@
  */
 import type { Follower } from '../apply/follower.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { RuntimeContext } from './context.ts';
 import { createFollower } from './follow.ts';
@@ -32,13 +33,14 @@ export class Stage {
 
   /**
    * Takes the database's fence. Null if another process holds it. On success the stage owns
-   * `database` and closes it; else the caller does.
+   * `database` and closes it; else the caller does. TARGET_NOT_OURS if it follows another log.
    */
   static async take(
     context: RuntimeContext,
     database: ShadowDatabase,
     options: { readonly giveUpAfterMs: number },
   ): Promise<Stage | null> {
+    assertSameSource(database, context.config.source.topicPrefix);
     const holder = await Holder.take(database, context.holder, {
       leaseMs: context.config.apply.leaseSeconds * 1000,
       logger: context.logger,
@@ -128,4 +130,14 @@ export class Stage {
       await this.database[Symbol.asyncDispose]();
     }
   }
+}
+
+/** One log's changes must never be written into another one's shadow. */
+function assertSameSource(database: ShadowDatabase, topicPrefix: string): void {
+  if (database.marker.topicPrefix === topicPrefix) return;
+  throw new UnderstudyError(
+    'TARGET_NOT_OURS',
+    `it follows the topics of '${database.marker.topicPrefix}', not of '${topicPrefix}'`,
+    { database: database.name },
+  );
 }

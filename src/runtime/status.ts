@@ -67,7 +67,8 @@ async function readLog(context: RuntimeContext): Promise<Log> {
     await using source = await context.openSource();
     return { ends: await source.ends(), starts: await source.starts() };
   } catch (error) {
-    if (!isUnderstudyError(error)) throw error;
+    // A log that is away hides no state; a wrong configuration of it is an error like elsewhere.
+    if (!isUnderstudyError(error) || error.exit !== 4) throw error;
     return { error: error.describe() };
   }
 }

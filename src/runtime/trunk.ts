@@ -23,7 +23,6 @@ export async function ensureTrunk(
   const { name } = context.config.trunk;
   const found = await context.server.open(name);
   if (found !== null) {
-    assertSameSource(found, context.config.source.topicPrefix);
     return { database: found, report: { created: false, notCarried: [] } };
   }
   const plan = await planTrunk(context);
@@ -42,26 +41,6 @@ export async function ensureTrunk(
   const notCarried = [...plan.notCarried, ...skipped];
   for (const item of notCarried) context.logger.info('not carried into the shadow', { ...item });
   return { database, report: { created: true, notCarried } };
-}
-
-/** The trunk as it is; TRUNK_NOT_FOUND if it was never made. */
-export async function openTrunk(context: RuntimeContext): Promise<ShadowDatabase> {
-  const { name } = context.config.trunk;
-  const found = await context.server.open(name);
-  if (found === null) {
-    throw new UnderstudyError('TRUNK_NOT_FOUND', `there is no trunk '${name}' yet`);
-  }
-  assertSameSource(found, context.config.source.topicPrefix);
-  return found;
-}
-
-function assertSameSource(database: ShadowDatabase, topicPrefix: string): void {
-  if (database.marker.topicPrefix === topicPrefix) return;
-  throw new UnderstudyError(
-    'TARGET_NOT_OURS',
-    `it follows the topics of '${database.marker.topicPrefix}', not of '${topicPrefix}'`,
-    { database: database.name },
-  );
 }
 
 async function planTrunk(context: RuntimeContext): Promise<ShadowPlan> {

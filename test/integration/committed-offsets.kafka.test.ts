@@ -46,7 +46,7 @@ const topic = (connector: string | null = prefix): OffsetsTopic =>
   new OffsetsTopic({ cluster, topic: worker.offsetsTopic, server: prefix, connector });
 
 test('both ways reach a marker, and everything before it is within the ends', async () => {
-  await using source = await openKafkaSource({
+  await using source = openKafkaSource({
     client: { brokers: [broker] },
     topicPrefix: prefix,
   });

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { chown, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
-import { postgresBinaries } from './postgres-binaries.ts';
+import { embeddedBinaries } from '../../src/dialect/postgres/embedded/binaries.ts';
 import { removeFolder, temporaryFolder } from './process/folders.ts';
 import { freePort } from './process/ports.ts';
 import { runCommand } from './process/run-command.ts';
@@ -67,7 +67,7 @@ async function answers(url: string): Promise<boolean> {
  * other. It dies with this process.
  */
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  const binaries = await postgresBinaries();
+  const binaries = await embeddedBinaries();
   const own = options.dataDir === undefined;
   const home = options.dataDir ?? (await temporaryFolder('postgres'));
   const dataDir = own ? join(home, 'data') : home;

@@ -19,10 +19,10 @@ export interface Catalogue {
   readonly coupons: readonly { code: string; percent: number; north: boolean }[];
 }
 
-export const EPOCH = Date.UTC(2026, 2, 2, 8, 0, 0);
+const EPOCH = Date.UTC(2026, 2, 2, 8, 0, 0);
 
 /** mulberry32, a public-domain generator: small, seeded, good enough for a shop. */
-export function seededRandom(seed: number): () => number {
+function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
