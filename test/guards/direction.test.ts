@@ -39,6 +39,18 @@ const faults: readonly Fault[] = [
   ),
   importing('pg outside its dialect', 'src/apply/planted.ts', 'pg', 'fence-dialect-postgres'),
   importing(
+    'pg in the demo, but for its candidate',
+    'src/demo/planted.ts',
+    'pg',
+    'fence-dialect-postgres',
+  ),
+  importing(
+    'pg in a neighbour of the candidate',
+    'src/demo/candidate.ts.d/planted.ts',
+    'pg',
+    'fence-dialect-postgres',
+  ),
+  importing(
     'pg in another dialect',
     'src/dialect/mysql/planted.ts',
     'pg',
