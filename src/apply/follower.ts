@@ -32,7 +32,7 @@ export interface FollowerLimits {
 }
 
 export interface FollowerParts {
-  readonly database: ShadowDatabase;
+  readonly database: Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
   readonly fence: Fence;
   readonly source: ChangeSource;
   readonly decode: (record: LogRecord) => DecodedRecord;
@@ -70,7 +70,12 @@ export class Follower {
   #intakeFailure: unknown = null;
   #frozen = false;
   #idle = true;
+  /** Chunks that were read, and how many of them had been when last nothing was left to apply. */
+  #chunks = 0;
+  #drainedAt = 0;
   #barrier: Barrier | null = null;
+  /** Why it runs no more. */
+  #end: unknown = null;
   #totals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
   #waiters: (() => void)[] = [];
 
@@ -109,6 +114,25 @@ export class Follower {
    * the position given to the constructor.
    */
   async run(): Promise<void> {
+    try {
+      await this.#follow();
+      this.#ended(new UnderstudyError('PIN_FAILED', 'following ended before the barrier'));
+    } catch (error) {
+      this.#ended(error);
+      throw error;
+    }
+  }
+
+  /** From now on nobody may wait for it: whoever does learns why it will not come. */
+  #ended(why: unknown): void {
+    this.#end = why;
+    this.#state = { kind: 'stopped' };
+    this.#barrier?.fail(this.#end);
+    this.#barrier = null;
+    this.#changed();
+  }
+
+  async #follow(): Promise<void> {
     const { source, database, limits } = this.#parts;
     const stream = await source.open(this.#position.offsets, {
       budgetBytes: limits.budgetBytes,
@@ -130,6 +154,7 @@ export class Follower {
       sink: this.#parts.assembler,
       credit,
       onChunk: () => {
+        this.#chunks += 1;
         this.#wakeup.notify();
         this.#changed();
       },
@@ -153,8 +178,6 @@ export class Follower {
       this.#stop.abort(new UnderstudyError('INTERRUPTED', 'the follower stopped'));
       await stream[Symbol.asyncDispose]();
       await reading;
-      this.#state = { kind: 'stopped' };
-      this.#changed();
     }
   }
 
@@ -186,14 +209,17 @@ export class Follower {
       throw new UnderstudyError('INTERNAL', 'a barrier is already armed');
     }
     const barrier = new Barrier(plan);
-    this.#barrier = barrier;
+    if (this.#state.kind === 'stopped') barrier.fail(this.#end);
+    else this.#barrier = barrier;
     this.resume();
     return barrier.reached as Promise<BarrierOutcome<TableReader>>;
   }
 
   /** True when everything before `ends` was read and nothing complete is left to apply. */
   caughtUp(ends: OffsetMap, starts: OffsetMap): boolean {
-    return this.#idle && this.#barrier === null && this.#readTo(ends, starts);
+    // A chunk that came a moment ago is read and not applied, though no apply is in flight yet.
+    const drained = this.#idle && this.#drainedAt === this.#chunks;
+    return drained && this.#barrier === null && this.#readTo(ends, starts);
   }
 
   /** Waits until `condition` holds; it is tested again after every chunk and batch. */
@@ -237,16 +263,16 @@ export class Follower {
       }
       this.#state = { kind: 'following' };
       this.#idle = false;
+      const chunks = this.#chunks;
       const worked = await this.#applyNext(credit, commit);
-      if (worked) {
-        this.#changed();
-        continue;
-      }
+      if (worked) this.#changed();
+      // What was read meanwhile comes before the barrier, too.
+      if (worked || chunks !== this.#chunks) continue;
+      this.#drainedAt = chunks;
       if (await this.#settleBarrier(credit, commit)) continue;
       this.#setIdle();
       if (this.#intakeDone) {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
-        this.#barrier?.fail(new UnderstudyError('PIN_FAILED', 'the log ended before the barrier'));
         return;
       }
       if (credit.heldBytes > this.#parts.limits.budgetBytes / 2) credit.lend();
