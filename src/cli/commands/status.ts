@@ -11,9 +11,10 @@ export function addStatusCommand(program: Command, register: Register): void {
     .addHelpText('after', '\nExample:\n  $ understudy status --json');
   register<GlobalOptions>(command, async (session, options) => {
     const report = await withContext(session, readStatus);
+    const exit = report.logError === null ? 0 : 4;
     if (options.json) {
       printJson(session, report);
-      return 0;
+      return exit;
     }
     const { terminal } = session;
     if (report.databases.length === 0) terminal.out('There is no trunk yet.\n');
@@ -22,7 +23,7 @@ export function addStatusCommand(program: Command, register: Register): void {
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
     }
     if (report.logError !== null) terminal.err(`understudy: ${report.logError}\n`);
-    return report.logError === null ? 0 : 4;
+    return exit;
   });
 }
 
