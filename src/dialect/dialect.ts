@@ -377,6 +377,8 @@ export interface ControlStore extends AsyncDisposable {
    * to call once, after it took the fence. Returns how many.
    */
   reopenRequests(database: string, holder: string): Promise<number>;
+  /** Takes back a request that nobody has begun; false if it is too late for that. */
+  withdrawRequest(id: string): Promise<boolean>;
   finishRequest(id: string, state: 'done' | 'failed', outcome: unknown): Promise<void>;
 
   saveDriftRun(run: {

@@ -44,6 +44,8 @@ export const DEFAULT_DRIFT_ARGS: DriftArgs = {
 export interface DriftWatcher {
   readonly onPhase?: (phase: CheckPhase) => void;
   readonly onProgress?: (progress: CompareProgress) => void;
+  /** Gives up the check. */
+  readonly signal?: AbortSignal;
 }
 
 /** The act behind `drift check`: its outcome is the report. */
@@ -80,8 +82,12 @@ async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Prom
     showValues: args.showValues,
     limits: { ...DEFAULT_LIMITS, listedRows: args.listedRows, leafRows: args.leafRows },
     timing: { ...DEFAULT_TIMING, timeoutMs: args.timeoutMs },
-    signal: stage.holder.lost,
     ...watcher,
+    signal: AbortSignal.any([
+      stage.holder.lost,
+      stage.stopping,
+      ...(watcher.signal === undefined ? [] : [watcher.signal]),
+    ]),
   };
   const parts = {
     follower: controlOf(stage, follower),

@@ -51,7 +51,14 @@ export async function perform(context: RuntimeContext, request: ActRequest): Pro
         database: request.database,
       }),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
-  }).then((found) => found.outcome);
+  }).then(
+    (found) => found.outcome,
+    async (error: unknown) => {
+      // Nobody waits any more: what was not begun must not be done later, out of the blue.
+      await control.withdrawRequest(id);
+      throw error;
+    },
+  );
 }
 
 /**

@@ -2,7 +2,7 @@
  * One database of `run`: stands by until the fence is free, follows, answers requests, and
  * stands by again after an act that had to close the database.
  */
-import type { ControlStore, DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import type { ControlStore, DatabaseKind, RequestRow, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
@@ -29,12 +29,26 @@ export async function runDatabase(context: RuntimeContext, options: RunnerOption
     const stage = await standBy(context, options);
     if (stage === null) return;
     try {
-      options.onState('following');
-      const ended = await hold(control, stage, options);
-      if (ended === 'ended') return;
-    } finally {
-      await stage.close();
+      if ((await holdAndClose(control, stage, options)) === 'ended') return;
+    } catch (error) {
+      if (options.signal.aborted || !isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
+      // Its server went away between two acts: standing by waits until it is back.
+      context.logger.warn('lost the database', { database: options.database, error });
+      await sleep(backoffMs(0, 1_000), options.signal).catch(() => undefined);
     }
+  }
+}
+
+async function holdAndClose(
+  control: ControlStore,
+  stage: Stage,
+  options: RunnerOptions,
+): Promise<'again' | 'ended'> {
+  try {
+    options.onState('following');
+    return await hold(control, stage, options);
+  } finally {
+    await stage.close();
   }
 }
 
@@ -77,7 +91,10 @@ async function takeOrWait(
   if (database === null) return null;
   let stage: Stage | null = null;
   try {
-    stage = await Stage.take(context, database, { giveUpAfterMs: Infinity });
+    stage = await Stage.take(context, database, {
+      giveUpAfterMs: Infinity,
+      stopping: options.signal,
+    });
     if (stage !== null) return stage;
     onWait();
     await waitForFence(database, options.signal);
@@ -122,7 +139,7 @@ async function hold(
   if (options.signal.aborted) onStop();
   try {
     while (!wake.signal.aborted) {
-      const request = await control.claimRequest(options.database, stage.context.holder);
+      const request = await nextRequest(control, stage);
       if (request !== null) {
         await answer(control, stage, request);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
@@ -135,10 +152,22 @@ async function hold(
     options.signal.removeEventListener('abort', onStop);
   }
   stage.holder.throwIfLost();
+  // A batch that waited for a candidate's lock was not applied; the next holder begins with it.
+  if (options.signal.aborted && isUnderstudyError(failure, 'INTERRUPTED')) return 'ended';
   if (failure !== null) throw failure;
   // A recording's end is no error: requests were served until the signal came.
   if (!ended && !options.signal.aborted) {
     throw new UnderstudyError('INTERNAL', 'following ended', { database: options.database });
   }
   return 'ended';
+}
+
+/** Null if there is none, or the server is away: signs of life tell of that, and the follower waits. */
+async function nextRequest(control: ControlStore, stage: Stage): Promise<RequestRow | null> {
+  try {
+    return await control.claimRequest(stage.database.name, stage.context.holder);
+  } catch (error) {
+    if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
+    return null;
+  }
 }

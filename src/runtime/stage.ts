@@ -18,17 +18,26 @@ interface Running {
   readonly done: Promise<void>;
 }
 
+export interface StageOptions {
+  /** How long a blocked or unreachable shadow is retried before its follower gives up. */
+  readonly giveUpAfterMs: number;
+  readonly stopping?: AbortSignal;
+}
+
 export class Stage {
   readonly context: RuntimeContext;
   readonly holder: Holder;
   readonly giveUpAfterMs: number;
+  /** Aborts when the process is to end: acts that take long give up. */
+  readonly stopping: AbortSignal;
   #running: Promise<Running> | null = null;
   #closed: Promise<void> | null = null;
 
-  private constructor(context: RuntimeContext, holder: Holder, giveUpAfterMs: number) {
+  private constructor(context: RuntimeContext, holder: Holder, options: StageOptions) {
     this.context = context;
     this.holder = holder;
-    this.giveUpAfterMs = giveUpAfterMs;
+    this.giveUpAfterMs = options.giveUpAfterMs;
+    this.stopping = options.stopping ?? new AbortController().signal;
   }
 
   /**
@@ -38,7 +47,7 @@ export class Stage {
   static async take(
     context: RuntimeContext,
     database: ShadowDatabase,
-    options: { readonly giveUpAfterMs: number },
+    options: StageOptions,
   ): Promise<Stage | null> {
     assertSameSource(database, context.config.source.topicPrefix);
     const holder = await Holder.take(database, context.holder, {
@@ -49,7 +58,7 @@ export class Stage {
     // What a holder that died had begun is done anew.
     const control = await context.existingControl();
     await control?.reopenRequests(database.name, context.holder);
-    return new Stage(context, holder, options.giveUpAfterMs);
+    return new Stage(context, holder, options);
   }
 
   /** True once an act has closed the stage: it can be used no more. */

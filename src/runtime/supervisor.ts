@@ -4,10 +4,10 @@
  * `failed` and the others go on; a trunk that cannot go on, or a lost fence, ends the process.
  */
 import type { ControlStore, RolloutRow } from '../dialect/dialect.ts';
-import { isUnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
-import { perform } from './requests.ts';
+import { removeRollout } from './remove-rollout.ts';
 import { runDatabase } from './runner.ts';
 import { ensureTrunk } from './trunk.ts';
 
@@ -32,6 +32,9 @@ class Supervisor {
   readonly #options: SuperviseOptions;
   readonly #stop = new AbortController();
   readonly #runners = new Map<string, Promise<void>>();
+  /** Expired rollouts, by name, that this process deletes or soon tries to delete again. */
+  readonly #expiring = new Map<string, Promise<void>>();
+  #away = false;
   #failure: unknown = null;
 
   constructor(context: RuntimeContext, control: ControlStore, options: SuperviseOptions) {
@@ -42,7 +45,7 @@ class Supervisor {
 
   async run(): Promise<void> {
     const onAbort = (): void => {
-      this.#stop.abort();
+      this.#stop.abort(new UnderstudyError('INTERRUPTED', 'understudy run was stopped'));
     };
     this.#options.signal.addEventListener('abort', onAbort, { once: true });
     if (this.#options.signal.aborted) onAbort();
@@ -50,13 +53,13 @@ class Supervisor {
       if (this.#wanted('trunk')) this.#start('trunk', this.#context.config.trunk.name, 'trunk');
       for (const row of await this.#control.rollouts()) await this.#retryFailed(row);
       while (!this.#stop.signal.aborted) {
-        for (const row of await this.#control.rollouts()) await this.#tend(row);
+        await this.#tendAll();
         await sleep(500, this.#stop.signal).catch(() => undefined);
       }
     } finally {
       this.#stop.abort();
       this.#options.signal.removeEventListener('abort', onAbort);
-      await Promise.all(this.#runners.values());
+      await Promise.all([...this.#runners.values(), ...this.#expiring.values()]);
     }
     if (this.#failure !== null) throw this.#failure;
   }
@@ -72,26 +75,47 @@ class Supervisor {
     }
   }
 
-  async #tend(row: RolloutRow): Promise<void> {
-    if (!this.#wanted(row.name) || row.state !== 'following') return;
+  /** A server that is away for a moment ends nothing: the followers wait for it likewise. */
+  async #tendAll(): Promise<void> {
+    try {
+      for (const row of await this.#control.rollouts()) this.#tend(row);
+      this.#away = false;
+    } catch (error) {
+      if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
+      if (!this.#away) this.#context.logger.warn('cannot look for rollouts', { error });
+      this.#away = true;
+    }
+  }
+
+  #tend(row: RolloutRow): void {
+    if (!this.#wanted(row.name) || this.#expiring.has(row.name)) return;
+    if (row.state !== 'following' && row.state !== 'failed') return;
     if (row.expiresAt !== null && row.expiresAt.getTime() < Date.now()) {
       this.#context.logger.info('the rollout has expired', { rollout: row.name });
-      await this.#control.updateRollout(row.name, { state: 'deleting' });
-      // Carried out by the runner that holds it, here or in another process.
-      void perform(this.#context, {
-        kind: 'rollout-delete',
-        database: row.database,
-        args: { name: row.name },
-        timeoutMs: 60_000,
-      }).catch((error: unknown) => {
-        this.#context.logger.error('an expired rollout could not be deleted', {
-          rollout: row.name,
-          error,
-        });
+      const ending = this.#expire(row).finally(() => {
+        this.#expiring.delete(row.name);
       });
+      this.#expiring.set(row.name, ending);
       return;
     }
-    if (!this.#runners.has(row.database)) this.#start(row.name, row.database, 'rollout');
+    if (row.state === 'following' && !this.#runners.has(row.database)) {
+      this.#start(row.name, row.database, 'rollout');
+    }
+  }
+
+  /** Carried out by the runner that holds it, here or in another process. Never rejects. */
+  async #expire(row: RolloutRow): Promise<void> {
+    const { signal } = this.#stop;
+    try {
+      await removeRollout(this.#context, row, { timeoutMs: 60_000, signal });
+    } catch (error) {
+      // Another process was faster.
+      if (signal.aborted || isUnderstudyError(error, 'ROLLOUT_NOT_FOUND', 'TRUNK_NOT_FOUND'))
+        return;
+      const what = 'an expired rollout could not be deleted; trying again in a minute';
+      this.#context.logger.error(what, { rollout: row.name, error });
+      await sleep(60_000, signal).catch(() => undefined);
+    }
   }
 
   #start(name: string, database: string, kind: 'trunk' | 'rollout'): void {
@@ -115,6 +139,10 @@ class Supervisor {
       return;
     }
     this.#context.logger.error('the rollout cannot go on', { rollout: name, error });
-    await this.#control.updateRollout(name, { state: 'failed' });
+    try {
+      await this.#control.updateRollout(name, { state: 'failed' });
+    } catch (reason) {
+      this.#context.logger.error('could not note that', { rollout: name, error: reason });
+    }
   }
 }

@@ -6,6 +6,7 @@ import { findRollout } from '../../rollout/lifecycle.ts';
 import { parseDuration, rolloutNames } from '../../rollout/names.ts';
 import type { RuntimeContext } from '../../runtime/context.ts';
 import { readDiff, type RolloutDiff } from '../../runtime/diff.ts';
+import { removeRollout } from '../../runtime/remove-rollout.ts';
 import { perform } from '../../runtime/requests.ts';
 import { describeOffsets } from '../../runtime/materialize.ts';
 import type { Register } from '../register.ts';
@@ -80,8 +81,8 @@ function addList(rollout: Command, register: Register): void {
             row.name,
             row.state,
             row.database,
-            String(row.createdAt),
-            row.expiresAt === null ? null : String(row.expiresAt),
+            row.createdAt.toISOString(),
+            row.expiresAt?.toISOString() ?? null,
           ]),
         ),
       );
@@ -193,13 +194,7 @@ function addDelete(rollout: Command, register: Register): void {
   register<GlobalOptions>(command, async (session, options, [name = '']) => {
     await withContext(session, async (context) => {
       const row = await existingRollout(context, name);
-      await perform(context, {
-        kind: 'rollout-delete',
-        database: row.database,
-        args: { name },
-        timeoutMs: 600_000,
-        signal: session.terminal.signal,
-      });
+      await removeRollout(context, row, { timeoutMs: 600_000, signal: session.terminal.signal });
     });
     if (options.json) printJson(session, { name, deleted: true });
     else session.terminal.out(`Rollout ${name} is gone.\n`);

@@ -132,6 +132,13 @@ export class PgControlStore implements ControlStore {
     });
   }
 
+  async withdrawRequest(id: string): Promise<boolean> {
+    return this.#do('withdraw a request', async (client) => {
+      const sql = `DELETE FROM understudy.request WHERE id = $1 AND state = 'open'`;
+      return (await client.query(sql, [id])).rowCount === 1;
+    });
+  }
+
   async finishRequest(id: string, state: 'done' | 'failed', outcome: unknown): Promise<void> {
     await this.#do('finish a request', (client) =>
       client.query(

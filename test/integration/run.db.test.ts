@@ -1,0 +1,147 @@
+/**
+ * `understudy run` and the commands beside it, on a recording and a real server: what goes wrong
+ * for a moment, or for one rollout, ends nothing else.
+ */
+import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
+import { removeFolder } from '../support/process/folders.ts';
+import { Workplace, type RunningCli } from '../support/understudy.ts';
+
+const SHOP = fileURLToPath(new URL('../../src/demo/', import.meta.url));
+const dataDir = path.join(tmpdir(), `understudy-run-${randomBytes(4).toString('hex')}`);
+let server: PostgresServer;
+let workplace: Workplace;
+
+beforeAll(async () => {
+  server = await startPostgres({ dataDir });
+  workplace = await Workplace.make({
+    source: { topicPrefix: 'shop', recording: path.join(SHOP, 'assets/shop.recording') },
+    shadow: { url: server.url },
+    trunk: { name: 'shop', schema: path.join(SHOP, 'shop/schema.sql') },
+  });
+  await workplace.json(['materialize', '--until-caught-up']);
+}, 60_000);
+
+afterAll(async () => {
+  await workplace[Symbol.asyncDispose]();
+  await server.stop();
+  await removeFolder(dataDir);
+});
+
+async function query(database: string, sql: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: databaseUrl(server.url, database) });
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Everything is applied anew: replays change nothing. */
+const rewind = (database: string): Promise<unknown> =>
+  query(database, 'DELETE FROM understudy.position');
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`not within 20 s: ${what}`);
+    await sleep(100);
+  }
+}
+
+const rollouts = (): Promise<Record<string, unknown>[]> =>
+  query('understudy', 'SELECT name, state FROM understudy.rollout ORDER BY name');
+
+async function blocked(run: RunningCli): Promise<void> {
+  await until('the run is blocked', () => run.stderr.includes('cannot write, trying again'));
+}
+
+async function lockOrders(database: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: databaseUrl(server.url, database) });
+  await client.connect();
+  await client.query('BEGIN; LOCK TABLE orders');
+  return client;
+}
+
+test('a signal ends a run that waits for a lock as it ends any other', async () => {
+  await workplace.json(['rollout', 'create', 'locked']);
+  await rewind('shop_locked');
+  const candidate = await lockOrders('shop_locked');
+  const run = workplace.start(['run']);
+  await blocked(run);
+  run.kill('SIGTERM');
+  expect(await run.ended).toMatchObject({ status: 0 });
+  await candidate.end();
+  expect(await rollouts()).toEqual([{ name: 'locked', state: 'following' }]);
+}, 60_000);
+
+test('a restart of the shadow server ends no run', async () => {
+  const run = workplace.start(['run', '--only', 'trunk']);
+  await until('the trunk is followed', () => run.stderr.includes('"msg":"following"'));
+  const { port } = server;
+  await server.stop();
+  await sleep(3_000);
+  expect(run.process.exitCode).toBeNull();
+  server = await startPostgres({ dataDir, port });
+  // It answers requests again.
+  await workplace.json(['rollout', 'create', 'after']);
+  expect(run.process.exitCode).toBeNull();
+  run.kill('SIGTERM');
+  expect(await run.ended).toMatchObject({ status: 0 });
+  await workplace.json(['rollout', 'delete', 'after']);
+}, 60_000);
+
+test('what nobody waits for any more is not done later', async () => {
+  await rewind('shop_locked');
+  const candidate = await lockOrders('shop_locked');
+  const run = workplace.start(['run']);
+  await blocked(run);
+  const reset = workplace.start(['rollout', 'reset', 'locked']);
+  const running = `SELECT FROM understudy.request WHERE state = 'running' AND kind = 'reset'`;
+  await until('the reset waits', async () => (await query('understudy', running)).length === 1);
+  const remove = workplace.start(['rollout', 'delete', 'locked']);
+  const open = `SELECT FROM understudy.request WHERE state = 'open'`;
+  await until('so does the deletion', async () => (await query('understudy', open)).length === 1);
+  remove.kill('SIGINT');
+  expect(await remove.ended).toMatchObject({ status: 5 });
+  expect(await query('understudy', open)).toEqual([]);
+  await candidate.end();
+  expect(await reset.ended).toMatchObject({ status: 0 });
+  expect(await rollouts()).toEqual([{ name: 'locked', state: 'following' }]);
+  run.kill('SIGTERM');
+  expect(await run.ended).toMatchObject({ status: 0 });
+}, 60_000);
+
+test('a rollout that expires goes, also one that failed', async () => {
+  await workplace.json(['rollout', 'create', 'short', '--ttl', '1s']);
+  await query('understudy', `UPDATE understudy.rollout SET state = 'failed' WHERE name = 'short'`);
+  // Its own table is gone, so that this run can only mark it as failed again.
+  await query('shop_short', 'ALTER TABLE orders RENAME TO old_orders');
+  await rewind('shop_short');
+  const run = workplace.start(['run']);
+  await until('it is gone', async () => (await rollouts()).length === 1);
+  run.kill('SIGTERM');
+  expect(await run.ended).toMatchObject({ status: 0 });
+}, 60_000);
+
+test('a rollout that was left half made, or lost its database, can be deleted', async () => {
+  for (const name of ['copied', 'lost']) {
+    const half = await workplace.json<{ database: string }>(['rollout', 'create', name]);
+    await query('understudy', `UPDATE understudy.rollout SET state = 'creating'`);
+    await query('postgres', `DROP DATABASE ${half.database} WITH (FORCE)`);
+    // A crash right after the copy leaves a database with the trunk's marker.
+    if (name === 'copied')
+      await query('postgres', `CREATE DATABASE ${half.database} TEMPLATE shop`);
+    await workplace.json(['rollout', 'delete', name]);
+    const left = `SELECT FROM pg_database WHERE datname = '${half.database}'`;
+    expect(await query('postgres', left)).toEqual([]);
+  }
+  expect(await rollouts()).toMatchObject([{ name: 'locked' }]);
+}, 60_000);
