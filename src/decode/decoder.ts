@@ -238,9 +238,9 @@ class RecordDecoder implements Decoder {
     reading: RowReading,
   ): RowImage | null {
     if (key === null || change.record.headers.length === 0) return null;
-    const header = change.record.headers.find(([header]) => header === name);
-    if (header === undefined) return null;
-    const opened = this.#keys.open(`${change.record.topic}#${name}`, header[1], reading.exactness);
+    const bytes = headerNamed(change.record.headers, name);
+    if (bytes === null) return null;
+    const opened = this.#keys.open(`${change.record.topic}#${name}`, bytes, reading.exactness);
     return codecFor(change.codecs, key.schema, opened.payload).read(opened.payload, reading);
   }
 
@@ -268,6 +268,15 @@ class RecordDecoder implements Decoder {
     }
     return { id: this.#connector.transactionId(id), totalOrder: integer(totalOrder) };
   }
+}
+
+/** The first header of that name. A plain loop: this runs twice for every change. */
+function headerNamed(headers: LogRecord['headers'], name: string): Buffer | null {
+  for (let i = 0; i < headers.length; i += 1) {
+    const header = headers[i];
+    if (header !== undefined && header[0] === name) return header[1];
+  }
+  return null;
 }
 
 function codecFor(

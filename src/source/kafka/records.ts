@@ -27,6 +27,7 @@ export function readRecords(
 ): void {
   const { topic, partition, from, firstOffset, firstTimestamp, appendedAt } = place;
   const cursor = new VarCursor(bytes);
+  const headerReader = new HeaderReader(bytes);
   for (let i = 0; i < count; i += 1) {
     const length = cursor.varint();
     const end = cursor.at + length;
@@ -40,7 +41,7 @@ export function readRecords(
     }
     const key = cursor.bytes();
     const value = cursor.bytes();
-    const headers = readHeaders(cursor);
+    const headers = headerReader.read(cursor, end);
     if (cursor.at !== end) throw new RangeError('a record is not as long as it says');
     into.push({
       topic,
@@ -51,6 +52,41 @@ export function readRecords(
       value,
       headers,
     });
+  }
+}
+
+/**
+ * Debezium sends the same headers with most records of a table: of a batch's records that follow
+ * one another with equal header bytes, the first one's headers serve all.
+ */
+class HeaderReader {
+  readonly #buffer: Buffer;
+  #bytes: Buffer = EMPTY;
+  #headers = NO_HEADERS;
+
+  constructor(buffer: Buffer) {
+    this.#buffer = buffer;
+  }
+
+  /** The headers between the cursor and `end`, the record's end; moves the cursor behind them. */
+  read(cursor: VarCursor, end: number): LogRecord['headers'] {
+    const start = cursor.at;
+    if (this.#seenBefore(start, end)) {
+      cursor.at = end;
+    } else {
+      this.#headers = readHeaders(cursor);
+      this.#bytes = this.#buffer.subarray(start, cursor.at);
+    }
+    return this.#headers;
+  }
+
+  #seenBefore(start: number, end: number): boolean {
+    const { length } = this.#bytes;
+    return (
+      length > 0 &&
+      length === end - start &&
+      this.#buffer.compare(this.#bytes, 0, length, start, end) === 0
+    );
   }
 }
 

@@ -20,13 +20,20 @@ interface TestBatch {
 }
 
 /** A record whose lengths and deltas all fit in one byte. */
-function recordBytes(delta: number, key: Buffer, value: Buffer): Buffer {
+function recordBytes(
+  delta: number,
+  key: Buffer,
+  value: Buffer,
+  headers: readonly (readonly [string, string])[] = [],
+): Buffer {
+  const sized = (text: string): Buffer => Buffer.from([text.length * 2, ...Buffer.from(text)]);
   const rest = Buffer.concat([
     Buffer.from([0, 0, delta * 2, key.length * 2]),
     key,
     Buffer.from([value.length * 2]),
     value,
-    Buffer.from([0]),
+    Buffer.from([headers.length * 2]),
+    ...headers.flat().map(sized),
   ]);
   return Buffer.concat([Buffer.from([rest.length * 2]), rest]);
 }
@@ -75,6 +82,30 @@ describe('record batches', () => {
     expect(kept.next).toBe(15n);
     const emptied = await read([{ firstOffset: 10n, values: [null, null, null] }], 11n);
     expect(emptied).toEqual({ records: [], next: 13n, epochs: [0, 0] });
+  });
+
+  it('give each record its own headers, also where neighbours have equal ones or none', async () => {
+    const headers = [
+      [['a', '1']],
+      [['a', '1']],
+      [['a', '2']],
+      [],
+      [],
+      [['b', '2']],
+      [
+        ['b', '2'],
+        ['c', ''],
+      ],
+    ] as const;
+    const records = headers.map((own, i) =>
+      recordBytes(i, Buffer.from('k'), Buffer.from('v'), own),
+    );
+    const values = headers.map(() => 'v');
+    const found = await read([{ firstOffset: 0n, values, body: Buffer.concat(records) }]);
+    const texts = found.records.map((record) =>
+      record.headers.map(([name, value]) => [name, value.toString()]),
+    );
+    expect(texts).toEqual(headers);
   });
 
   it('are read only as far as they came whole', async () => {
