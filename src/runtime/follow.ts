@@ -76,7 +76,9 @@ function noteOf(follower: Follower): HolderNote {
       ? `retrying ${state.reason}`
       : source.state === 'reconnecting'
         ? 'reconnecting'
-        : state.kind;
+        : state.kind === 'stopped'
+          ? 'log ended'
+          : state.kind;
   return {
     state: text,
     oldestTransactionMs: held.oldestSinceMs === null ? null : Date.now() - held.oldestSinceMs,

@@ -9,7 +9,7 @@ export interface DatabaseStatus {
   readonly name: string;
   readonly database: string;
   readonly kind: DatabaseKind;
-  /** `stopped` if nobody follows it; else what its holder says. */
+  /** `stopped` or `failed` if nobody follows it; else what its holder says. */
   readonly state: string;
   readonly holder: string | null;
   readonly position: {
@@ -43,16 +43,17 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
   const log = await readLog(context);
   const databases: DatabaseStatus[] = [];
   const trunk = context.config.trunk.name;
-  const names = [{ name: trunk, database: trunk }];
+  const names = [{ name: trunk, database: trunk, failed: false }];
   const control = await context.existingControl();
   for (const row of (await control?.rollouts()) ?? []) {
-    names.push({ name: row.name, database: row.database });
+    names.push({ name: row.name, database: row.database, failed: row.state === 'failed' });
   }
-  for (const { name, database } of names) {
+  for (const { name, database, failed } of names) {
     const opened = await context.server.open(database);
     if (opened === null) continue;
     try {
-      databases.push(await statusOf(context, name, opened, log));
+      const status = await statusOf(context, name, opened, log);
+      databases.push(failed && status.holder === null ? { ...status, state: 'failed' } : status);
     } finally {
       await opened[Symbol.asyncDispose]();
     }

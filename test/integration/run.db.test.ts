@@ -145,3 +145,31 @@ test('a rollout that was left half made, or lost its database, can be deleted', 
   }
   expect(await rollouts()).toMatchObject([{ name: 'locked' }]);
 }, 60_000);
+
+test('status tells who follows, what has failed, and what has come to the end of its log', async () => {
+  await workplace.json(['rollout', 'create', 'broken']);
+  await query('shop_broken', 'ALTER TABLE orders RENAME TO old_orders');
+  await rewind('shop_broken');
+  const run = workplace.start(['run']);
+  const states = async (): Promise<unknown> => {
+    const { databases } = await workplace.json<{
+      databases: { name: string; state: string; holder: string | null }[];
+    }>(['status']);
+    return databases.map(({ name, state, holder }) => [name, state, holder !== null]);
+  };
+  await until('it has failed', () => run.stderr.includes('the rollout cannot go on'));
+  // A sign of life tells of the end of the log.
+  await sleep(2_500);
+  expect(await states()).toEqual([
+    ['shop', 'log ended', true],
+    ['locked', 'log ended', true],
+    ['broken', 'failed', false],
+  ]);
+  run.kill('SIGTERM');
+  await run.ended;
+  expect(await states()).toEqual([
+    ['shop', 'stopped', false],
+    ['locked', 'stopped', false],
+    ['broken', 'failed', false],
+  ]);
+}, 60_000);
