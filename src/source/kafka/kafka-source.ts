@@ -2,7 +2,7 @@
  * The event log on Kafka. Everything that concerns one stream's reading is in kafka-stream.ts.
  */
 import type { OffsetMap } from '../../change/position.ts';
-import { UnderstudyError } from '../../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../../errors/understudy-error.ts';
 import { silentLogger, type Logger } from '../../observability/logger.ts';
 import type { ChangeSource, ChangeStream, StreamOptions } from '../change-source.ts';
 import {
@@ -99,6 +99,7 @@ class KafkaSource implements ChangeSource {
       try {
         return await question(await present);
       } catch (error) {
+        if (isUnderstudyError(error, 'KAFKA_TOPICS_MISSING')) throw error;
         this.#logger.debug('asking Kafka again on a new connection', { error });
         await this.#forget(present);
       }
@@ -112,6 +113,8 @@ class KafkaSource implements ChangeSource {
     try {
       return await question(cluster);
     } catch (error) {
+      // An answer, and not one to close a connection for on which others may be asking.
+      if (isUnderstudyError(error, 'KAFKA_TOPICS_MISSING')) throw error;
       await this.#forget(asked);
       throw cluster.unreachable(error);
     }
