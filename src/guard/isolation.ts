@@ -23,9 +23,13 @@ export interface ConnectorTarget {
   readonly slot: string | null;
 }
 
+/** What the guard asks of the two sides. */
+type Target = Pick<ShadowServer, 'address' | 'identity' | 'lockVisible'>;
+type Production = Pick<ProductionDatabase, 'address' | 'identity' | 'holdProbeLock'>;
+
 export interface IsolationFacts {
-  readonly shadow: ShadowServer;
-  readonly production: ProductionDatabase | null;
+  readonly shadow: Target;
+  readonly production: Production | null;
   readonly connector: ConnectorTarget | null;
   readonly restoredBackup: boolean;
 }
@@ -52,7 +56,7 @@ export async function assertIsolated(facts: IsolationFacts): Promise<IsolationEv
 
 async function assertNotSameServer(
   facts: IsolationFacts,
-  production: ProductionDatabase,
+  production: Production,
   targetSystemId: string,
 ): Promise<void> {
   // 48 random bits: no chance of meeting a lock that somebody else holds.
@@ -75,7 +79,7 @@ async function assertNotSameServer(
 }
 
 function assertNotConnectorsSource(
-  shadow: ShadowServer,
+  shadow: Target,
   slots: readonly string[],
   connector: ConnectorTarget,
 ): void {

@@ -65,7 +65,10 @@ function addCreate(rollout: Command, register: Register): void {
 }
 
 function addList(rollout: Command, register: Register): void {
-  const command = rollout.command('list').description('all rollouts');
+  const command = rollout
+    .command('list')
+    .description('all rollouts')
+    .addHelpText('after', '\nExample:\n  $ understudy rollout list --json');
   register<GlobalOptions>(command, async (session, options) => {
     const rows = await withContext(session, async (context) => {
       const control = await context.existingControl();
@@ -92,7 +95,10 @@ function addList(rollout: Command, register: Register): void {
 }
 
 function addGet(rollout: Command, register: Register): void {
-  const command = rollout.command('get <name>').description('one rollout, with its address');
+  const command = rollout
+    .command('get <name>')
+    .description('one rollout, with its address')
+    .addHelpText('after', '\nExample:\n  $ understudy rollout get new-checkout');
   register<GlobalOptions>(command, async (session, options, [name = '']) => {
     const found = await withContext(session, (context) => describeRollout(context, name));
     if (options.json) printJson(session, found);
@@ -190,7 +196,10 @@ function addReset(rollout: Command, register: Register): void {
 }
 
 function addDelete(rollout: Command, register: Register): void {
-  const command = rollout.command('delete <name>').description('drop its database and role');
+  const command = rollout
+    .command('delete <name>')
+    .description('drop its database and role')
+    .addHelpText('after', '\nExample:\n  $ understudy rollout delete new-checkout');
   register<GlobalOptions>(command, async (session, options, [name = '']) => {
     await withContext(session, async (context) => {
       const row = await existingRollout(context, name);
