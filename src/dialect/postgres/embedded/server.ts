@@ -1,8 +1,8 @@
 /**
  * A real PostgreSQL beside the configuration: `.understudy/` holds its data, a fixed port, a
- * random password and the process ids. The first command that needs it starts it and stops it at
- * its end; commands that come meanwhile attach. A server whose owner died is adopted; a process
- * id that no longer lives is recovered by starting again.
+ * random password and the process ids. The first command that needs it starts it, commands that
+ * come meanwhile attach, and the last to end stops it. A server whose users all died is adopted; a
+ * process id that no longer lives is recovered by starting again.
  */
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -21,7 +21,7 @@ const run = promisify(execFile);
 
 export interface EmbeddedServer {
   readonly url: string;
-  /** Stops the server if this process owns it and it was not to be kept. */
+  /** Stops the server if no other process uses it and it was not to be kept. */
   release(): Promise<void>;
 }
 
@@ -29,7 +29,8 @@ interface State {
   readonly port: number;
   readonly password: string;
   readonly serverPid: number | null;
-  readonly ownerPid: number | null;
+  /** Processes that use it; those that died without a word are passed over. */
+  readonly users: readonly number[];
 }
 
 /**
@@ -42,32 +43,34 @@ export async function ensureEmbeddedServer(options: {
 }): Promise<EmbeddedServer> {
   const home = path.join(options.directory, '.understudy');
   await mkdir(home, { recursive: true });
-  return withLock(path.join(home, 'lock'), async () => {
+  return withLock(home, async () => {
     const state = (await readState(home)) ?? {
       port: await freePort(),
       password: randomBytes(18).toString('base64url'),
       serverPid: null,
-      ownerPid: null,
+      users: [],
     };
     const url = `postgres://postgres:${state.password}@127.0.0.1:${state.port}/postgres`;
     const running = isAlive(state.serverPid) && (await answers(url));
-    if (running && isAlive(state.ownerPid) && state.ownerPid !== process.pid) {
-      return { url, release: () => Promise.resolve() };
-    }
     const serverPid = running ? state.serverPid : await start(home, state, url);
-    await writeState(home, { ...state, serverPid, ownerPid: process.pid });
-    return {
-      url,
-      release: async () => {
-        if (options.keep) {
-          await writeState(home, { ...state, serverPid, ownerPid: null });
-          return;
-        }
-        await stop(serverPid);
-        await writeState(home, { ...state, serverPid: null, ownerPid: null });
-      },
-    };
+    await writeState(home, { ...state, serverPid, users: [...othersOf(state), process.pid] });
+    return { url, release: () => withLock(home, () => leave(home, options.keep)) };
   });
+}
+
+/** The last user stops the server. */
+async function leave(home: string, keep: boolean): Promise<void> {
+  const state = await readState(home);
+  if (state === null) return;
+  const users = othersOf(state);
+  const stopping = !keep && users.length === 0;
+  if (stopping) await stop(state.serverPid);
+  await writeState(home, { ...state, serverPid: stopping ? null : state.serverPid, users });
+}
+
+/** Living users but this process. */
+function othersOf(state: State): readonly number[] {
+  return state.users.filter((pid) => pid !== process.pid && isAlive(pid));
 }
 
 async function start(home: string, state: State, url: string): Promise<number> {
@@ -239,7 +242,8 @@ async function writeState(home: string, state: State): Promise<void> {
 }
 
 /** One process at a time; a lock whose process died is taken over. */
-async function withLock<T>(file: string, act: () => Promise<T>): Promise<T> {
+async function withLock<T>(home: string, act: () => Promise<T>): Promise<T> {
+  const file = path.join(home, 'lock');
   for (let attempt = 0; ; attempt += 1) {
     try {
       await writeFile(file, String(process.pid), { flag: 'wx' });
