@@ -217,9 +217,11 @@ export class Follower {
 
   /** True when everything before `ends` was read and nothing complete is left to apply. */
   caughtUp(ends: OffsetMap, starts: OffsetMap): boolean {
-    // A chunk that came a moment ago is read and not applied, though no apply is in flight yet.
+    if (this.#barrier !== null || !this.#readTo(ends, starts)) return false;
+    // Under traffic there is no idle moment, but the position tells. A chunk that came a moment
+    // ago is read and not applied, though no apply is in flight yet.
     const drained = this.#idle && this.#drainedAt === this.#chunks;
-    return drained && this.#barrier === null && this.#readTo(ends, starts);
+    return drained || isPast(this.#position.offsets, ends, starts);
   }
 
   /** Waits until `condition` holds; it is tested again after every chunk and batch. */
@@ -264,12 +266,13 @@ export class Follower {
       this.#state = { kind: 'following' };
       this.#idle = false;
       const chunks = this.#chunks;
-      const worked = await this.#applyNext(credit, commit);
+      // Asked before what was read is taken: what comes meanwhile lies beyond the barrier.
+      const readToBarrier = this.#readToBarrier();
+      const { worked, drained } = await this.#applyNext(credit, commit);
+      if (drained) this.#drainedAt = chunks;
+      if (drained && readToBarrier) await this.#settleBarrier(credit, commit);
       if (worked) this.#changed();
-      // What was read meanwhile comes before the barrier, too.
       if (worked || chunks !== this.#chunks) continue;
-      this.#drainedAt = chunks;
-      if (await this.#settleBarrier(credit, commit)) continue;
       this.#setIdle();
       if (this.#intakeDone) {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
@@ -286,29 +289,31 @@ export class Follower {
     this.#changed();
   }
 
-  /** Applies one batch of what is ready. False if nothing was. */
+  /** Applies one batch of what is ready. `drained`: nothing more was ready at that moment. */
   async #applyNext(
     credit: MemoryCredit,
     commit: (offsets: OffsetMap) => Promise<void>,
-  ): Promise<boolean> {
+  ): Promise<{ readonly worked: boolean; readonly drained: boolean }> {
     const { assembler, limits } = this.#parts;
     const releases: Release[] = [];
     let events = 0;
     let bytes = 0;
+    let drained = false;
     while (events < limits.batchEvents && bytes < limits.batchBytes) {
       const release = assembler.take();
+      drained = release === undefined;
       if (release === undefined) break;
       releases.push(release);
       events += release.changes.length;
       bytes += release.bytes;
       if (!release.complete) this.#noteDegraded(release);
     }
-    if (releases.length === 0) return false;
+    if (releases.length === 0) return { worked: false, drained };
     const now = this.#barrier?.admit(releases) ?? { releases, holdPosition: false };
     await this.#applyReleases(now.releases, now.holdPosition);
     credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
     await commit(this.#position.offsets);
-    return true;
+    return { worked: true, drained };
   }
 
   #noteDegraded(release: Release): void {
@@ -335,13 +340,18 @@ export class Follower {
     this.#totals.rows += outcome.rows + outcome.owned;
   }
 
-  /** Opens the base and lets the deferred changes in, once the log was read to the barrier. */
+  #readToBarrier(): boolean {
+    const barrier = this.#barrier;
+    return barrier !== null && this.#readTo(barrier.plan.ends, barrier.plan.starts);
+  }
+
+  /** Opens the base and lets the deferred changes in: everything before the barrier is applied. */
   async #settleBarrier(
     credit: MemoryCredit,
     commit: (offsets: OffsetMap) => Promise<void>,
-  ): Promise<boolean> {
+  ): Promise<void> {
     const barrier = this.#barrier;
-    if (barrier === null || !this.#readTo(barrier.plan.ends, barrier.plan.starts)) return false;
+    if (barrier === null) return;
     const held = [...this.#parts.assembler.heldChanges()];
     try {
       const base = await this.#parts.database.openBaseSnapshot();
@@ -356,7 +366,7 @@ export class Follower {
       credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));
       await commit(this.#position.offsets);
     }
-    return true;
+    this.#changed();
   }
 
   /** Retries what can pass by itself: a candidate's lock, a server that restarts. */
@@ -381,6 +391,14 @@ export class Follower {
       }
     }
   }
+}
+
+/** Whether every partition with something before its end has passed it. */
+function isPast(position: OffsetMap, ends: OffsetMap, starts: OffsetMap): boolean {
+  for (const [partition, end] of ends) {
+    if ((position.get(partition) ?? starts.get(partition) ?? 0n) < end) return false;
+  }
+  return true;
 }
 
 function samePosition(a: Position, b: Position): boolean {
