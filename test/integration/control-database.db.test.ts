@@ -1,5 +1,9 @@
+import type pg from 'pg';
 import { expect, test } from 'vitest';
+import { CREATING } from '../../src/dialect/postgres/marker.ts';
+import { lockName } from '../../src/dialect/postgres/server-locks.ts';
 import { connectShadow } from '../../src/dialect/postgres/server.ts';
+import { connect } from '../support/comparison.ts';
 import { createDatabase, startPostgres } from '../support/postgres.ts';
 
 test('the control database is made on demand, once, and never out of somebody else’s', async () => {
@@ -33,3 +37,29 @@ test('the control database is made on demand, once, and never out of somebody el
     await fresh.stop();
   }
 });
+
+test('one that another process is just making is waited for', async () => {
+  const postgres = await startPostgres();
+  const maker = await connect(postgres.url);
+  try {
+    await using server = await connectShadow(postgres.url);
+    await lockName(maker, 'understudy', 1_000);
+    await maker.query('CREATE DATABASE understudy');
+    const opening = server.control({ create: true });
+    await expect.poll(() => isWaitedFor(maker)).toBe(true);
+    await maker.query(`COMMENT ON DATABASE understudy IS '${CREATING}'`);
+    await maker.end();
+    await using control = await opening;
+    expect(await control.rollouts()).toEqual([]);
+  } finally {
+    await maker.end();
+    await postgres.stop();
+  }
+});
+
+async function isWaitedFor(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ waiting: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) AS waiting`,
+  );
+  return rows[0]?.waiting === true;
+}

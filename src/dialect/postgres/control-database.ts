@@ -1,4 +1,5 @@
 import { escapeIdentifier } from 'pg';
+import { isUnderstudyError } from '../../errors/understudy-error.ts';
 import type { ControlStore } from '../dialect.ts';
 import { PgControlStore } from './control-store.ts';
 import { hasSqlState, SQLSTATE } from './errors.ts';
@@ -16,6 +17,27 @@ const WAIT_MS = 60_000;
  * TARGET_NOT_OURS if a database of its name exists without our marker; SCHEMA_TOO_NEW.
  */
 export async function openControl(
+  address: ServerAddress,
+  options: { readonly create: boolean },
+): Promise<ControlStore | null> {
+  try {
+    return await openOnce(address, options);
+  } catch (error) {
+    if (!isUnderstudyError(error, 'TARGET_NOT_OURS')) throw error;
+    // Until its maker, who has the lock, has noted that it makes it, it looks like somebody else's.
+    await waitForMaker(address);
+    return await openOnce(address, options);
+  }
+}
+
+async function waitForMaker(address: ServerAddress): Promise<void> {
+  await using server = new Connection({ address, database: address.database, role: 'control' });
+  await server.use({ doing: 'open the control database', otherwise: 'INTERNAL' }, (client) =>
+    lockName(client, CONTROL_DATABASE, WAIT_MS),
+  );
+}
+
+async function openOnce(
   address: ServerAddress,
   options: { readonly create: boolean },
 ): Promise<ControlStore | null> {
