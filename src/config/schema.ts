@@ -22,7 +22,10 @@ const kafka = z
 
 const source = z
   .strictObject({
-    connector: z.enum(['postgresql', 'mysql', 'mariadb']).default('postgresql'),
+    connector: z
+      .enum(['postgresql', 'mysql', 'mariadb'])
+      .default('postgresql')
+      .describe('kind of production; the shadow follows PostgreSQL only, so far'),
     topicPrefix: z.string().min(1).describe('topic.prefix of the Debezium connector'),
     kafka: kafka.optional(),
     recording: z.string().min(1).optional().describe('a file made by `understudy record`'),
@@ -31,9 +34,12 @@ const source = z
       .default('full')
       .describe('of a recording: full speed, as it was recorded, or that many times faster'),
     connect: z
-      .strictObject({ url: z.url(), name: z.string().min(1) })
+      .strictObject({
+        url: z.url().describe('Kafka Connect’s REST address'),
+        name: z.string().min(1).describe('the connector’s name in Kafka Connect'),
+      })
       .optional()
-      .describe('Kafka Connect’s REST address; drift checks need it or the offsets topic'),
+      .describe('drift checks need it or the offsets topic; doctor reads the connector’s settings'),
     offsetsTopic: z
       .string()
       .min(1)
@@ -50,14 +56,21 @@ const source = z
             'microseconds',
             'nanoseconds',
           ])
-          .optional(),
-        decimal: z.enum(['precise', 'double', 'string']).optional(),
-        binary: z.enum(['bytes', 'base64', 'base64-url-safe', 'hex']).optional(),
-        hstore: z.enum(['json', 'map']).optional(),
-        interval: z.enum(['numeric', 'string']).optional(),
+          .optional()
+          .describe('its time.precision.mode'),
+        decimal: z
+          .enum(['precise', 'double', 'string'])
+          .optional()
+          .describe('its decimal.handling.mode'),
+        binary: z
+          .enum(['bytes', 'base64', 'base64-url-safe', 'hex'])
+          .optional()
+          .describe('its binary.handling.mode'),
+        hstore: z.enum(['json', 'map']).optional().describe('its hstore.handling.mode'),
+        interval: z.enum(['numeric', 'string']).optional().describe('its interval.handling.mode'),
       })
       .default({})
-      .describe('the connector’s *.handling.mode settings; needed for JSON without schemas'),
+      .describe('how the connector writes values; needed for JSON without schemas'),
   })
   .refine((value) => (value.kafka === undefined) !== (value.recording === undefined), {
     message: 'exactly one of source.kafka and source.recording must be given',
@@ -65,11 +78,18 @@ const source = z
 
 export const configSchema = z.strictObject({
   source,
-  production: z.strictObject({ url: secret }).optional(),
+  production: z
+    .strictObject({ url: secret.describe('an account that may SELECT; nothing is written there') })
+    .optional()
+    .describe('for the schema and for drift checks'),
   shadow: z.union([
-    z.literal('embedded'),
+    z
+      .literal('embedded')
+      .describe('a PostgreSQL from npm, kept in `.understudy/` beside this file'),
     z.strictObject({
-      url: secret,
+      url: secret.describe(
+        'an account that may make databases and roles; never production’s server',
+      ),
       restoredBackup: z
         .boolean()
         .default(false)
@@ -81,32 +101,46 @@ export const configSchema = z.strictObject({
       name: z
         .string()
         .regex(/^[a-z_][a-z0-9_]{0,39}$/, 'expected lower case letters, digits and _, at most 40')
-        .default('shop'),
+        .default('shop')
+        .describe('name of the database that only follows production'),
       schema: z
         .string()
         .min(1)
         .default('production')
-        .describe('production | events | path of an SQL file'),
+        .describe('`production`, `events`, or the path of an SQL file'),
     })
     .prefault({}),
-  consistency: z.enum(['transaction', 'key']).default('transaction'),
+  consistency: z
+    .enum(['transaction', 'key'])
+    .default('transaction')
+    .describe('what stays whole: source transactions, or only the order per key'),
   tables: z
     .strictObject({
-      include: z.array(tablePattern).default(['*.*']),
-      exclude: z.array(tablePattern).default([]),
+      include: z
+        .array(tablePattern)
+        .default(['*.*'])
+        .describe('tables to follow, as `schema.table`; * is any text'),
+      exclude: z.array(tablePattern).default([]).describe('of these, tables to leave out'),
     })
     .prefault({}),
   apply: z
     .strictObject({
-      batchEvents: z.int().min(1).max(1_000_000).default(20_000),
+      batchEvents: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(20_000)
+        .describe('most events between two commits'),
       batchBytes: z
         .int()
         .min(1024)
-        .default(16 * 1024 * 1024),
+        .default(16 * 1024 * 1024)
+        .describe('most bytes between two commits'),
       budgetBytes: z
         .int()
         .min(1024 * 1024)
-        .default(64 * 1024 * 1024),
+        .default(64 * 1024 * 1024)
+        .describe('bytes read ahead per database'),
       stallLimitSeconds: z
         .number()
         .min(1)

@@ -71,7 +71,6 @@ source:
   connector: postgresql
   topicPrefix: prod
   kafka: { brokers: ["${at.broker}"] }
-  schemaRegistry: { url: "${at.registry}" }
   connect: { url: "${at.connect}", name: prod }
 production: { url: "${at.production}" }
 shadow: { url: "${at.shadow}" }
