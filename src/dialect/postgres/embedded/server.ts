@@ -1,13 +1,16 @@
 /**
  * A real PostgreSQL beside the configuration: `.understudy/` holds its data, a fixed port, a
- * random password and the process ids. The first command that needs it starts it, commands that
- * come meanwhile attach, and the last to end stops it. A server whose users all died is adopted; a
- * process id that no longer lives is recovered by starting again.
+ * random password and who uses it. The first command that needs it starts it, commands that
+ * come meanwhile attach, and the last to end stops it. A server whose users all died is adopted; one
+ * that died is started again.
+ *
+ * Whether it runs is told by its own `postmaster.pid`: what we would write down ourselves is not
+ * yet written when a start is interrupted.
  */
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, openSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { closeSync, existsSync, fstatSync, openSync } from 'node:fs';
+import { chown, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -19,6 +22,9 @@ import { embeddedBinaries, isReachableByAll, type EmbeddedBinaries } from './bin
 
 const run = promisify(execFile);
 
+/** How long a server that another command has just started may take to answer. */
+const STARTING_MS = 20_000;
+
 export interface EmbeddedServer {
   readonly url: string;
   /** Stops the server if no other process uses it and it was not to be kept. */
@@ -28,7 +34,6 @@ export interface EmbeddedServer {
 interface State {
   readonly port: number;
   readonly password: string;
-  readonly serverPid: number | null;
   /** Processes that use it; those that died without a word are passed over. */
   readonly users: readonly number[];
 }
@@ -44,28 +49,52 @@ export async function ensureEmbeddedServer(options: {
   const home = path.join(options.directory, '.understudy');
   await mkdir(home, { recursive: true });
   return withLock(home, async () => {
+    const binaries = await embeddedBinaries();
+    const data = dataFolder(home, binaries);
     const state = (await readState(home)) ?? {
       port: await freePort(),
       password: randomBytes(18).toString('base64url'),
-      serverPid: null,
       users: [],
     };
+    // Before the data is made with this password, or an interruption would lock us out of it.
+    await writeState(home, { ...state, users: [...othersOf(state), process.pid] });
     const url = `postgres://postgres:${state.password}@127.0.0.1:${state.port}/postgres`;
-    const running = isAlive(state.serverPid) && (await answers(url));
-    const serverPid = running ? state.serverPid : await start(home, state, url);
-    await writeState(home, { ...state, serverPid, users: [...othersOf(state), process.pid] });
-    return { url, release: () => withLock(home, () => leave(home, options.keep)) };
+    if (!(await runs(data, url))) await start({ home, data, state, url, binaries });
+    return { url, release: () => withLock(home, () => leave({ home, data }, options.keep)) };
   });
 }
 
 /** The last user stops the server. */
-async function leave(home: string, keep: boolean): Promise<void> {
-  const state = await readState(home);
+async function leave(
+  place: { readonly home: string; readonly data: string },
+  keep: boolean,
+): Promise<void> {
+  const state = await readState(place.home);
   if (state === null) return;
   const users = othersOf(state);
-  const stopping = !keep && users.length === 0;
-  if (stopping) await stop(state.serverPid);
-  await writeState(home, { ...state, serverPid: stopping ? null : state.serverPid, users });
+  if (!keep && users.length === 0) await stop(place.data);
+  await writeState(place.home, { ...state, users });
+}
+
+/** Whether it answers; one that lives and is still starting is waited for. */
+async function runs(data: string, url: string): Promise<boolean> {
+  for (const deadline = Date.now() + STARTING_MS; Date.now() < deadline; await sleep(50)) {
+    if (!isAlive(await postmasterPid(data))) return false;
+    if (await answers(url)) return true;
+  }
+  // If it is the server after all, the start is refused, and says so.
+  return false;
+}
+
+/** The process of the server, dead or alive, as it says itself; null after an orderly end. */
+async function postmasterPid(data: string): Promise<number | null> {
+  try {
+    const [pid = ''] = (await readFile(path.join(data, 'postmaster.pid'), 'utf8')).split('\n');
+    return Number(pid) > 0 ? Number(pid) : null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 /** Living users but this process. */
@@ -73,13 +102,19 @@ function othersOf(state: State): readonly number[] {
   return state.users.filter((pid) => pid !== process.pid && isAlive(pid));
 }
 
-async function start(home: string, state: State, url: string): Promise<number> {
-  const binaries = await embeddedBinaries();
-  const data = dataFolder(home, binaries);
+async function start(parts: {
+  readonly home: string;
+  readonly data: string;
+  readonly state: State;
+  readonly url: string;
+  readonly binaries: EmbeddedBinaries;
+}): Promise<void> {
+  const { home, data, state, url, binaries } = parts;
+  if (!existsSync(data)) await initialise(data, state.password, binaries);
   const log = path.join(home, 'postgres.log');
-  if (!existsSync(path.join(data, 'PG_VERSION'))) await initialise(data, state.password, binaries);
-  // A lock file of a server that died with the machine would refuse the start.
-  const output = openSync(log, 'a');
+  // For our eyes only: a server's log quotes statements.
+  const output = openSync(log, 'a', 0o600);
+  const before = fstatSync(output).size;
   const child = spawn(
     binaries.postgres,
     ['-D', data, '-p', String(state.port), ...SETTINGS.flatMap((setting) => ['-c', setting])],
@@ -98,7 +133,7 @@ async function start(home: string, state: State, url: string): Promise<number> {
   }
   await pollUntil({
     probe: async () => {
-      if (!isAlive(pid)) throw await startFailure(log);
+      if (!isAlive(pid)) throw await startFailure(log, before);
       return (await answers(url)) ? true : undefined;
     },
     everyMs: 50,
@@ -108,7 +143,6 @@ async function start(home: string, state: State, url: string): Promise<number> {
         detail: `see ${log}`,
       }),
   });
-  return pid;
 }
 
 /** In `.understudy/`, or, where the server's own user cannot get there, in a public place. */
@@ -126,24 +160,27 @@ const SETTINGS = [
   'timezone=UTC',
 ];
 
+/**
+ * Makes the data under a name of its own first: half of it must not be taken for all of it, and an
+ * `initdb` whose starter was killed goes on for a while.
+ */
 async function initialise(
   data: string,
   password: string,
   binaries: EmbeddedBinaries,
 ): Promise<void> {
-  await mkdir(data, { recursive: true });
-  await chmod(data, 0o700);
+  const partial = await mkdtemp(`${data}.new-`);
   const passwordFile = `${data}.password`;
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   if (binaries.owner !== undefined) {
-    await chown(data, binaries.owner.uid, binaries.owner.gid);
+    await chown(partial, binaries.owner.uid, binaries.owner.gid);
     await chown(passwordFile, binaries.owner.uid, binaries.owner.gid);
   }
   try {
     await run(
       binaries.initdb,
       [
-        `--pgdata=${data}`,
+        `--pgdata=${partial}`,
         '--username=postgres',
         `--pwfile=${passwordFile}`,
         '--auth=scram-sha-256',
@@ -153,6 +190,7 @@ async function initialise(
       ],
       { ...binaries.owner },
     );
+    await rename(partial, data);
   } catch (error) {
     const detail = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) ?? '';
     throw new UnderstudyError(
@@ -166,18 +204,21 @@ async function initialise(
   }
 }
 
-async function startFailure(log: string): Promise<UnderstudyError> {
-  const lines = (await readFile(log, 'utf8')).trimEnd().split('\n');
+/** What this start wrote: what stands before it may quote rows. */
+async function startFailure(log: string, before: number): Promise<UnderstudyError> {
+  const lines = (await readFile(log)).subarray(before).toString().trimEnd().split('\n');
   return new UnderstudyError('SHADOW_UNREACHABLE', 'the embedded PostgreSQL did not start', {
     detail: lines.slice(-3).join(' | '),
   });
 }
 
-async function stop(pid: number | null): Promise<void> {
+/** Waits for the file to go, not for the process: where nobody reaps, it stays as a zombie. */
+async function stop(data: string): Promise<void> {
+  const pid = await postmasterPid(data);
   if (pid === null || !isAlive(pid)) return;
   process.kill(pid, 'SIGINT'); // fast shutdown
   await pollUntil({
-    probe: () => Promise.resolve(isAlive(pid) ? undefined : true),
+    probe: async () => ((await postmasterPid(data)) === null || !isAlive(pid) ? true : undefined),
     everyMs: 20,
     timeoutMs: 30_000,
     timeout: () =>
