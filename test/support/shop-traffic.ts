@@ -3,9 +3,9 @@ import pg from 'pg';
 import { handle } from '../../src/demo/shop/service.ts';
 import { makeCatalogue, makeLane, type Catalogue } from '../../src/demo/shop/workload.ts';
 import type { ShopRequest } from '../../src/demo/shop/requests.ts';
-import { pollUntil, sleep } from '../../src/util/wait.ts';
+import { sleep } from '../../src/util/wait.ts';
 import type { ConnectRest } from './connect-rest.ts';
-import { lsnOf } from './demo/log-order.ts';
+import { settleConnector } from './settle.ts';
 
 const SCHEMA = new URL('../../src/demo/shop/schema.sql', import.meta.url);
 
@@ -66,22 +66,8 @@ export class ShopTraffic {
   }
 
   /** Waits until the connector has everything that was committed up to now in Kafka. */
-  async settle(connect: ConnectRest, connector: string): Promise<void> {
-    const marker = await this.#withClient(async (client) => {
-      const { rows } = await client.query<{ lsn: string }>(
-        `SELECT pg_logical_emit_message(true, 'test', 'settle') - '0/0'::pg_lsn AS lsn`,
-      );
-      return BigInt(rows[0]?.lsn ?? 0);
-    });
-    await pollUntil({
-      probe: async () => {
-        const offsets = await connect.offsets(connector);
-        return offsets.some(({ offset }) => lsnOf(offset) >= marker) ? true : undefined;
-      },
-      everyMs: 100,
-      timeoutMs: 60_000,
-      timeout: () => new Error('the connector does not get on'),
-    });
+  settle(connect: ConnectRest, connector: string): Promise<void> {
+    return settleConnector(this.#url, connect, connector);
   }
 
   async stop(): Promise<void> {

@@ -4,10 +4,10 @@ import pg from 'pg';
 import type { ShopRequest } from '../../../src/demo/shop/requests.ts';
 import { handle } from '../../../src/demo/shop/service.ts';
 import { makeCatalogue, makeLane, type Catalogue } from '../../../src/demo/shop/workload.ts';
-import { pollUntil, sleep } from '../../../src/util/wait.ts';
+import { sleep } from '../../../src/util/wait.ts';
 import type { ConnectRest } from '../connect-rest.ts';
+import { settleConnector } from '../settle.ts';
 import { fill } from '../shop-traffic.ts';
-import { lsnOf } from './log-order.ts';
 
 const SCHEMA = new URL('../../../src/demo/shop/schema.sql', import.meta.url);
 const WINDOWS = 6;
@@ -75,23 +75,8 @@ export class ShopProduction {
   }
 
   /** Waits until the connector has committed everything up to now. */
-  async settle(rest: ConnectRest, connector: string, signal?: AbortSignal): Promise<void> {
-    const marker = await withClient(this.url, async (client) => {
-      const { rows } = await client.query<{ lsn: string }>(
-        `SELECT pg_logical_emit_message(true, 'demo', 'marker') - '0/0'::pg_lsn AS lsn`,
-      );
-      return BigInt(rows[0]?.lsn ?? 0);
-    });
-    await pollUntil({
-      probe: async () => {
-        const offsets = await rest.offsets(connector);
-        return offsets.some(({ offset }) => lsnOf(offset) >= marker) ? true : undefined;
-      },
-      everyMs: 100,
-      timeoutMs: 60_000,
-      timeout: () => new Error('the connector does not get on'),
-      signal,
-    });
+  settle(rest: ConnectRest, connector: string, signal?: AbortSignal): Promise<void> {
+    return settleConnector(this.url, rest, connector, signal);
   }
 }
 
