@@ -158,9 +158,8 @@ test('status tells who follows, what has failed, and what has come to the end of
     return databases.map(({ name, state, holder }) => [name, state, holder !== null]);
   };
   await until('it has failed', () => run.stderr.includes('the rollout cannot go on'));
-  // A sign of life tells of the end of the log.
-  await sleep(2_500);
-  expect(await states()).toEqual([
+  // The next sign of life tells of the end of the log.
+  await expect.poll(states, { timeout: 20_000 }).toEqual([
     ['shop', 'log ended', true],
     ['locked', 'log ended', true],
     ['broken', 'failed', false],
