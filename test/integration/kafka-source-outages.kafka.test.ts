@@ -105,5 +105,9 @@ describe('the Kafka source, when others misbehave,', () => {
     await using missing = log.source('no-such-prefix');
     await expect(missing.ends()).rejects.toMatchObject({ code: 'KAFKA_TOPICS_MISSING' });
     expect(await codeOf(() => readSource(missing))).toBe('KAFKA_TOPICS_MISSING');
+    // Questions asked at the same time share a connection: one's answer is not the other's end.
+    const both = await Promise.allSettled([missing.ends(), missing.starts()]);
+    const missed = { status: 'rejected', reason: { code: 'KAFKA_TOPICS_MISSING' } };
+    expect(both).toMatchObject([missed, missed]);
   });
 });
