@@ -32,6 +32,7 @@ afterAll(async () => {
   await workplace[Symbol.asyncDispose]();
   await server.stop();
   await removeFolder(dataDir);
+  await removeFolder(`${dataDir}.log`);
 });
 
 async function query(database: string, sql: string): Promise<Record<string, unknown>[]> {
