@@ -146,9 +146,9 @@ describe('the README', () => {
     const check = ran.get('understudy drift check new-checkout --html check.html')?.output;
     expect(check).toContain('EQUAL');
     const one = 'understudy rollout reset new-checkout --table public.coupons --key WINTER5';
-    expect(ran.get(one)?.output).toContain('1 rows were put back');
+    expect(ran.get(one)?.output).toContain('1 row put back');
     const rest = ran.get('understudy rollout reset new-checkout')?.output;
-    expect(rest).toContain('1 rows were put back');
+    expect(rest).toContain('1 row put back');
   });
 
   it('writes the files it speaks of', async () => {

@@ -80,7 +80,7 @@ function show({ terminal }: Session, { report }: DemoOutcome, last: string): voi
 /** `--keep`: where everything is. */
 function lookAround(stage: Stagecraft, { rollout }: DemoOutcome): string {
   return `
-All is left running, and follows on, until Ctrl-C. Look around from another terminal:
+All is left running until Ctrl-C. Look around from another terminal:
 
   the rollout, as the candidate sees it   ${rollout.url}
   production's image beside it            SELECT * FROM public__production.orders

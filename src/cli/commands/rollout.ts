@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { TableId } from '../../change/table-id.ts';
 import type { RolloutRow } from '../../dialect/dialect.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
+import { countOf } from '../../report/words.ts';
 import { findRollout } from '../../rollout/lifecycle.ts';
 import { parseDuration, rolloutNames } from '../../rollout/names.ts';
 import type { RuntimeContext } from '../../runtime/context.ts';
@@ -190,7 +191,7 @@ function addReset(rollout: Command, register: Register): void {
       })) as { rows: number };
     });
     if (options.json) printJson(session, outcome);
-    else session.terminal.out(`${outcome.rows} rows were put back.\n`);
+    else session.terminal.out(`${countOf(outcome.rows, 'row')} put back.\n`);
     return 0;
   });
 }

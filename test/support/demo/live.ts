@@ -8,7 +8,6 @@ import { stringify } from 'yaml';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { OpenStagecraft, Stagecraft } from '../../../src/demo/stagecraft.ts';
 import { RuntimeContext } from '../../../src/runtime/context.ts';
-import { rejectWhenAborted } from '../../../src/util/wait.ts';
 import { startConnect } from '../connect.ts';
 import { postgresConnector } from '../connectors.ts';
 import { startKafka } from '../kafka.ts';
@@ -26,8 +25,6 @@ const CHECKED_PAUSE_MS = 20;
 
 export const openLive: OpenStagecraft = async ({ say, logger, signal }): Promise<Stagecraft> => {
   const opened = new AsyncDisposableStack();
-  const aborted = rejectWhenAborted(signal);
-  aborted.catch(() => undefined);
   /** What was started is stopped in any case, even if it was up only after the interrupt. */
   const started = async <T extends { stop(): Promise<void> }>(starting: Promise<T>): Promise<T> => {
     const part = await starting;
