@@ -17,11 +17,16 @@ import type { Logger } from '../observability/logger.ts';
 import type { Release, TransactionAssembler } from '../order/assembler.ts';
 import type { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeSource, SourceState } from '../source/change-source.ts';
+import { Mutex } from '../util/mutex.ts';
 import { Wakeup } from '../util/signal.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
 import { Intake } from './intake.ts';
 import { MemoryCredit } from './memory-credit.ts';
+
+/** How long a batch may wait for a lock before a freeze gives up on it, and how often it looks. */
+const FREEZE_LIMIT_MS = 10_000;
+const FREEZE_LOOK_MS = 250;
 
 export interface FollowerLimits {
   readonly batchEvents: number;
@@ -40,6 +45,7 @@ export interface FollowerParts {
   readonly assembler: TransactionAssembler;
   readonly builder: (position: Position) => BatchBuilder;
   readonly limits: FollowerLimits;
+  /** Names the database in all its lines. */
   readonly logger: Logger;
 }
 
@@ -62,6 +68,7 @@ export class Follower {
   readonly #parts: FollowerParts;
   readonly #wakeup = new Wakeup();
   readonly #stop = new AbortController();
+  readonly #writing = new Mutex();
   #state: FollowerState = { kind: 'starting' };
   #sourceState: SourceState = { state: 'starting', since: Date.now(), detail: null };
   #position: Position;
@@ -187,11 +194,34 @@ export class Follower {
     this.#wakeup.notify();
   }
 
-  /** Stops applying, goes on reading. Resolves when no apply is in flight. */
+  /**
+   * Stops applying, goes on reading. Resolves when no apply is in flight. APPLY_BLOCKED if a batch
+   * has been waiting for a lock for long: it was taken from the log and can be neither left nor
+   * put back, so no point can be reached beside it.
+   */
   async freeze(): Promise<void> {
     this.#frozen = true;
     this.#wakeup.notify();
-    await this.until(() => this.#idle || this.#state.kind === 'stopped');
+    while (!this.#idle && this.#state.kind !== 'stopped') {
+      const { state } = this;
+      if (state.kind === 'retrying' && Date.now() - state.sinceMs > FREEZE_LIMIT_MS) {
+        this.resume();
+        throw new UnderstudyError(
+          'APPLY_BLOCKED',
+          'a batch cannot be written, and what comes after it has to wait',
+          { database: this.#parts.database.name, detail: state.reason },
+        );
+      }
+      await Promise.race([this.until(() => this.#idle), sleep(FREEZE_LOOK_MS)]);
+    }
+  }
+
+  /**
+   * Runs `act` while no batch is being written: between two batches, or two attempts at one. What
+   * `act` does must not need the log to stand still.
+   */
+  betweenWrites<T>(act: () => Promise<T>): Promise<T> {
+    return this.#writing.run(act);
   }
 
   resume(): void {
@@ -319,7 +349,6 @@ export class Follower {
   #noteDegraded(release: Release): void {
     this.#totals.degraded += 1;
     this.#parts.logger.warn('a source transaction was released incomplete', {
-      database: this.#parts.database.name,
       transaction: release.transactionId,
       events: release.changes.length,
     });
@@ -374,14 +403,13 @@ export class Follower {
     const started = Date.now();
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return await act();
+        return await this.#writing.run(act);
       } catch (error) {
         if (!isUnderstudyError(error, 'APPLY_BLOCKED', 'SHADOW_UNREACHABLE')) throw error;
         if (Date.now() - started > this.#parts.limits.giveUpAfterMs) throw error;
         this.#state = { kind: 'retrying', reason: error.code, sinceMs: started };
         if (attempt % 10 === 0) {
           this.#parts.logger.warn('cannot write, trying again', {
-            database: this.#parts.database.name,
             error,
             attempt,
           });

@@ -102,6 +102,7 @@ const KEYS: readonly string[] = [
   'source.connect.url',
   'source.connect.name',
   'source.offsetsTopic',
+  'source.extraTopics',
   'source.modes.time',
   'source.modes.decimal',
   'source.modes.binary',

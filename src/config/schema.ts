@@ -45,6 +45,10 @@ const source = z
       .min(1)
       .optional()
       .describe('Connect’s offset.storage.topic, where its REST address cannot be reached'),
+    extraTopics: z
+      .array(z.string().min(1))
+      .default([])
+      .describe('patterns (regular expressions) of topics that a routing transform renamed'),
     modes: z
       .strictObject({
         time: z

@@ -27,6 +27,8 @@ export interface RolloutParts {
 export interface CreatedRollout extends RolloutRow {
   /** Tables without a key: the candidate's writes there are not captured. */
   readonly notCaptured: readonly TableId[];
+  /** Sequences that could not be moved far above production's values. */
+  readonly sequencesLeft: readonly string[];
 }
 
 /**
@@ -63,7 +65,7 @@ export async function createRollout(
     const { url } = await server.createCandidateRole({ database, role, password });
     await control.updateRollout(options.name, { state: 'following', url });
     await control.audit(parts.actor, 'rollout create', options.name, { database, role });
-    return { ...row, url, state: 'following', notCaptured: overlay.notCaptured };
+    return { ...row, url, state: 'following', ...overlay };
   } catch (error) {
     await server.drop({ database, role });
     await control.deleteRollout(options.name);

@@ -60,7 +60,7 @@ const resetArgs = z.strictObject({
 
 async function reset(stage: Stage, args: unknown): Promise<unknown> {
   const { table, key } = parseArgs(resetArgs, args);
-  const rows = await stage.whileFrozen(() =>
+  const rows = await stage.betweenWrites(() =>
     stage.database.resetOverlay(stage.holder.fence, {
       ...(table === null ? {} : { table }),
       ...(key === null ? {} : { key }),

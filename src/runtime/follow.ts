@@ -81,7 +81,12 @@ function noteOf(follower: Follower): HolderNote {
           : state.kind;
   return {
     state: text,
-    oldestTransactionMs: held.oldestSinceMs === null ? null : Date.now() - held.oldestSinceMs,
+    oldestTransactionMs: ageOf(held.oldestEventTimeMs ?? held.oldestSinceMs),
     degraded: follower.totals.degraded,
   };
+}
+
+/** Since production committed it; two clocks may disagree, but nothing is younger than now. */
+function ageOf(epochMs: number | null): number | null {
+  return epochMs === null ? null : Math.max(0, Date.now() - epochMs);
 }

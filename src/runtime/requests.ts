@@ -6,10 +6,13 @@
 import type { ControlStore, RequestKind, RequestRow } from '../dialect/dialect.ts';
 import { CODES, type ErrorCode } from '../errors/codes.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
-import { pollUntil } from '../util/wait.ts';
+import { backoffMs, pollUntil, sleep } from '../util/wait.ts';
 import { ACTS } from './acts.ts';
 import type { RuntimeContext } from './context.ts';
 import { Stage } from './stage.ts';
+
+/** About a minute, with the pauses between. */
+const OUTCOME_ATTEMPTS = 30;
 
 export interface ActRequest {
   readonly kind: RequestKind;
@@ -103,12 +106,30 @@ export async function answer(
   stage: Stage,
   request: RequestRow,
 ): Promise<void> {
+  let outcome: unknown;
+  let state: 'done' | 'failed' = 'done';
   try {
-    const outcome = await ACTS[request.kind](stage, request.args);
-    await control.finishRequest(request.id, 'done', toJson(outcome));
+    outcome = toJson(await ACTS[request.kind](stage, request.args));
   } catch (error) {
     stage.context.logger.error('a request failed', { request: request.kind, error });
-    await control.finishRequest(request.id, 'failed', errorToJson(error));
+    state = 'failed';
+    outcome = errorToJson(error);
+  }
+  await persistently(() => control.finishRequest(request.id, state, outcome));
+}
+
+/** The act is done: its outcome must reach whoever waits, also through a server's restart. */
+async function persistently(write: () => Promise<void>): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await write();
+      return;
+    } catch (error) {
+      if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE') || attempt >= OUTCOME_ATTEMPTS) {
+        throw error;
+      }
+      await sleep(backoffMs(attempt, 100, 2_000));
+    }
   }
 }
 

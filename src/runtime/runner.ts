@@ -25,15 +25,22 @@ export interface RunnerOptions {
  */
 export async function runDatabase(context: RuntimeContext, options: RunnerOptions): Promise<void> {
   const control = await context.control();
+  // A rollout is started by a process that is under way already.
+  let underWay = options.kind === 'rollout';
   for (;;) {
     const stage = await standBy(context, options);
     if (stage === null) return;
     try {
       if ((await holdAndClose(control, stage, options)) === 'ended') return;
+      underWay = true;
     } catch (error) {
-      if (options.signal.aborted || !isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
-      // Its server went away between two acts: standing by waits until it is back.
-      context.logger.warn('lost the database', { database: options.database, error });
+      // Its server, or Kafka, went away between two acts: that passes, as it would while
+      // following. At the start of the process a wrong address is told at once.
+      const passing = underWay
+        ? isUnderstudyError(error, 'SHADOW_UNREACHABLE', 'KAFKA_UNREACHABLE')
+        : isUnderstudyError(error, 'SHADOW_UNREACHABLE');
+      if (options.signal.aborted || !passing) throw error;
+      context.logger.warn('cannot follow, trying again', { database: options.database, error });
       await sleep(backoffMs(0, 1_000), options.signal).catch(() => undefined);
     }
   }

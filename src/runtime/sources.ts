@@ -33,9 +33,23 @@ export async function openConfiguredSource(
   return openKafkaSource({
     client: kafkaClientOptions(kafka),
     topicPrefix,
+    extraTopics: config.source.extraTopics.map(toPattern),
     selectTopic: (topic) => mayHoldIncluded(topic, topicPrefix, includes),
     logger,
   });
+}
+
+function toPattern(text: string): RegExp {
+  try {
+    return new RegExp(`^(?:${text})$`);
+  } catch (error) {
+    throw new UnderstudyError(
+      'CONFIG_INVALID',
+      `source.extraTopics: '${text}' is no regular expression`,
+      {},
+      error,
+    );
+  }
 }
 
 /**

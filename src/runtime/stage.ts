@@ -104,15 +104,10 @@ export class Stage {
     return { follower, source, done };
   }
 
-  /** Runs `act` while no batch is applied; the follower goes on afterwards. */
-  async whileFrozen<T>(act: () => Promise<T>): Promise<T> {
+  /** Runs `act` while no batch is being written, also between the attempts at a blocked one. */
+  async betweenWrites<T>(act: () => Promise<T>): Promise<T> {
     const follower = (await this.#started())?.follower;
-    await follower?.freeze();
-    try {
-      return await act();
-    } finally {
-      follower?.resume();
-    }
+    return follower === undefined ? await act() : await follower.betweenWrites(act);
   }
 
   /** Null if nothing was started, or if that failed: then who started it knows. */

@@ -44,6 +44,7 @@ class Supervisor {
   }
 
   async run(): Promise<void> {
+    await this.#warnOfUnknown();
     const onAbort = (): void => {
       this.#stop.abort(new UnderstudyError('INTERRUPTED', 'understudy run was stopped'));
     };
@@ -66,6 +67,14 @@ class Supervisor {
 
   #wanted(name: string): boolean {
     return this.#options.only === null || this.#options.only.has(name);
+  }
+
+  /** A name that is not there may yet be made; a misspelt one would follow nothing in silence. */
+  async #warnOfUnknown(): Promise<void> {
+    const known = new Set((await this.#control.rollouts()).map((row) => row.name)).add('trunk');
+    for (const name of this.#options.only ?? []) {
+      if (!known.has(name)) this.#context.logger.warn('there is no such rollout yet', { name });
+    }
   }
 
   /** A new `run` tries rollouts again that an earlier one gave up. */

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import type { TableId } from '../../change/table-id.ts';
+import { tableName, type TableId } from '../../change/table-id.ts';
 import type { RolloutRow } from '../../dialect/dialect.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import { countOf } from '../../report/words.ts';
-import { findRollout } from '../../rollout/lifecycle.ts';
+import { findRollout, type CreatedRollout } from '../../rollout/lifecycle.ts';
 import { parseDuration, rolloutNames } from '../../rollout/names.ts';
 import type { RuntimeContext } from '../../runtime/context.ts';
 import { readDiff, type RolloutDiff } from '../../runtime/diff.ts';
@@ -39,7 +39,7 @@ function addCreate(rollout: Command, register: Register): void {
   register<CreateOptions>(command, async (session, options, [name = '']) => {
     const outcome = await withContext(session, async (context) => {
       rolloutNames(context.config.trunk.name, name);
-      const row = (await perform(context, {
+      const made = (await perform(context, {
         kind: 'rollout-create',
         database: context.config.trunk.name,
         args: {
@@ -51,8 +51,9 @@ function addCreate(rollout: Command, register: Register): void {
         },
         timeoutMs: 3_600_000,
         signal: session.terminal.signal,
-      })) as RolloutRow;
-      return describeRollout(context, row.name);
+      })) as CreatedRollout;
+      const { notCaptured, sequencesLeft } = made;
+      return { ...(await describeRollout(context, made.name)), notCaptured, sequencesLeft };
     });
     if (options.json) printJson(session, outcome);
     else {
@@ -60,6 +61,16 @@ function addCreate(rollout: Command, register: Register): void {
         `Rollout ${outcome.name} follows production in database ${outcome.database}.\n` +
           `The candidate connects to ${outcome.url}\n`,
       );
+      for (const table of outcome.notCaptured) {
+        session.terminal.out(
+          `Not captured: ${tableName(table)} has no key; the candidate’s writes there are not seen.\n`,
+        );
+      }
+      for (const sequence of outcome.sequencesLeft) {
+        session.terminal.out(
+          `Sequence ${sequence} could not be moved away: new ids may meet production’s.\n`,
+        );
+      }
     }
     return 0;
   });
@@ -75,7 +86,12 @@ function addList(rollout: Command, register: Register): void {
       const control = await context.existingControl();
       return (await control?.rollouts()) ?? [];
     });
-    if (options.json) printJson(session, rows);
+    // Addresses hold passwords: `get` shows them, one at a time.
+    if (options.json)
+      printJson(
+        session,
+        rows.map(({ url: _, ...row }) => row),
+      );
     else if (rows.length === 0) session.terminal.out('There is no rollout.\n');
     else {
       session.terminal.out(
@@ -104,8 +120,8 @@ function addGet(rollout: Command, register: Register): void {
     const found = await withContext(session, (context) => describeRollout(context, name));
     if (options.json) printJson(session, found);
     else {
-      for (const [key, value] of Object.entries(found)) {
-        if (typeof value === 'string') session.terminal.out(`${key.padEnd(10)} ${value}\n`);
+      for (const [key, value] of Object.entries({ ...found, position: found.position })) {
+        session.terminal.out(`${key.padEnd(10)} ${describeField(value)}\n`);
       }
     }
     return 0;
@@ -116,6 +132,12 @@ interface DiffOptions extends GlobalOptions {
   readonly table?: string;
   readonly limit: string;
   readonly showValues: boolean;
+}
+
+function describeField(value: unknown): string {
+  if (value instanceof Date) return value.toISOString();
+  if (value === null) return '–';
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 function addDiff(rollout: Command, register: Register): void {
