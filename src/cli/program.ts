@@ -6,6 +6,7 @@
 import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
 import { openRecorded } from '../demo/recorded.ts';
 import type { OpenStagecraft } from '../demo/stagecraft.ts';
+import { packageVersion } from '../config/version.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
@@ -54,6 +55,7 @@ function buildProgram(
 ): Command {
   const program = new Command('understudy')
     .description('A writable shadow of production’s database for every rollout.')
+    .version(packageVersion(), '--version', 'print the version')
     .exitOverride()
     .configureOutput(outputTo(terminal))
     .helpCommand('help [command]', 'show a command’s arguments and examples')
