@@ -81,6 +81,8 @@ const SHOP = [
   `COMMENT ON TRIGGER off ON customer IS 'it''s off'`,
   `CREATE TRIGGER always AFTER INSERT ON visit FOR EACH ROW EXECUTE FUNCTION note()`,
   `ALTER TABLE visit ENABLE ALWAYS TRIGGER always`,
+  `CREATE FUNCTION shout() RETURNS void LANGUAGE sql SECURITY DEFINER AS
+    $$ UPDATE public.customer SET name = upper(name) $$`,
   `CREATE RULE also AS ON INSERT TO event DO ALSO INSERT INTO log (what) VALUES ('rule')`,
   `CREATE VIEW named AS SELECT id, name FROM customer`,
   `CREATE TRIGGER instead INSTEAD OF INSERT ON named FOR EACH ROW EXECUTE FUNCTION note()`,
@@ -365,6 +367,9 @@ test('a candidate cannot pose as the applier', async () => {
   ]) {
     await expect(candidate.query(sql), sql).rejects.toMatchObject({ code: '42501' });
   }
+  // In it the current user is the applier's account; who logged in is not.
+  await candidate.query('SELECT shout()');
+  expect(await differences(held)).toEqual(['customer 1 update']);
   await candidate.query(`SET understudy.applier = 'on'; SET application_name = 'understudy';
     SET understudy.account = ${pg.escapeLiteral(account)}`);
   // An operator and a function of its own, of the names that the conditions use.
