@@ -36,10 +36,20 @@ export interface FollowerLimits {
   readonly giveUpAfterMs: number;
 }
 
+export interface PrepareOptions {
+  readonly signal: AbortSignal;
+  readonly onState: (state: SourceState | null) => void;
+}
+
 export interface FollowerParts {
   readonly database: Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
   readonly fence: Fence;
   readonly source: ChangeSource;
+  /**
+   * Fetches what decoding a record needs; null, mostly, where nothing is lacking. `onState` is
+   * told while that cannot be had, and null when it can again.
+   */
+  readonly prepare?: (record: LogRecord, options: PrepareOptions) => Promise<void> | null;
   readonly decode: (record: LogRecord) => DecodedRecord;
   readonly mask: (event: ChangeEvent) => ChangeEvent;
   readonly assembler: TransactionAssembler;
@@ -71,6 +81,8 @@ export class Follower {
   readonly #writing = new Mutex();
   #state: FollowerState = { kind: 'starting' };
   #sourceState: SourceState = { state: 'starting', since: Date.now(), detail: null };
+  /** Why records wait to be decoded, if they do. */
+  #waiting: SourceState | null = null;
   #position: Position;
   #intake: Intake | null = null;
   #intakeDone = false;
@@ -96,7 +108,7 @@ export class Follower {
   }
 
   get sourceState(): SourceState {
-    return this.#sourceState;
+    return this.#waiting ?? this.#sourceState;
   }
 
   get totals(): FollowerTotals {
@@ -152,8 +164,15 @@ export class Follower {
     const credit = new MemoryCredit((bytes) => {
       stream.released(bytes);
     });
+    const preparing: PrepareOptions = {
+      signal: this.#stop.signal,
+      onState: (state) => {
+        this.#waiting = state;
+      },
+    };
     const intake = new Intake({
       stream,
+      prepare: (record) => this.#parts.prepare?.(record, preparing) ?? null,
       decode: (record) => {
         const decoded = this.#parts.decode(record);
         return decoded.kind === 'change' ? this.#parts.mask(decoded) : decoded;

@@ -18,6 +18,7 @@ export interface RecordSink {
 export class Intake {
   readonly #consumed = new Map<string, bigint>();
   readonly #stream: ChangeStream;
+  readonly #prepare: (record: LogRecord) => Promise<void> | null;
   readonly #decode: (record: LogRecord) => DecodedRecord;
   readonly #sink: RecordSink;
   readonly #credit: MemoryCredit;
@@ -25,12 +26,15 @@ export class Intake {
 
   constructor(parts: {
     readonly stream: ChangeStream;
+    /** Fetches what decoding this record needs; null, mostly, where nothing is lacking. */
+    readonly prepare?: (record: LogRecord) => Promise<void> | null;
     readonly decode: (record: LogRecord) => DecodedRecord;
     readonly sink: RecordSink;
     readonly credit: MemoryCredit;
     readonly onChunk: () => void;
   }) {
     this.#stream = parts.stream;
+    this.#prepare = parts.prepare ?? (() => null);
     this.#decode = parts.decode;
     this.#sink = parts.sink;
     this.#credit = parts.credit;
@@ -47,6 +51,8 @@ export class Intake {
       for (const record of chunk.records) {
         const bytes = recordBytes(record);
         this.#credit.hold(bytes);
+        const lacking = this.#prepare(record);
+        if (lacking !== null) await lacking;
         const decoded = this.#decode(record);
         // Only changes stay on the heap until they are applied.
         if (decoded.kind !== 'change') this.#credit.free(bytes);

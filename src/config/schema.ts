@@ -20,6 +20,35 @@ const kafka = z
   })
   .describe('ssl, sasl, clientId and further options are passed on as kafkajs names them');
 
+const schemaRegistry = z
+  .strictObject({
+    url: secret.describe('address below which schemas are, with user:password if it asks for them'),
+    api: z
+      .enum(['confluent', 'apicurio'])
+      .default('confluent')
+      .describe('whose REST interface and wire format'),
+    ids: z
+      .enum(['contentId', 'globalId'])
+      .default('contentId')
+      .describe('of Apicurio: what the id before a record is'),
+    idBytes: z
+      .union([z.literal(4), z.literal(8)])
+      .default(4)
+      .describe('of Apicurio: bytes of that id'),
+  })
+  .refine(({ url }) => isHttp(url.reveal()), {
+    path: ['url'],
+    message: 'expected an address with http: or https:',
+  })
+  .refine(({ api, ids, idBytes }) => api === 'apicurio' || (ids === 'contentId' && idBytes === 4), {
+    message: 'ids and idBytes are for api: apicurio',
+  });
+
+function isHttp(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && ['http:', 'https:'].includes(url.protocol);
+}
+
 const source = z
   .strictObject({
     connector: z
@@ -49,6 +78,9 @@ const source = z
       .array(z.string().min(1))
       .default([])
       .describe('patterns (regular expressions) of topics that a routing transform renamed'),
+    schemaRegistry: schemaRegistry
+      .optional()
+      .describe('where the schemas of Avro records are; without it, records are JSON'),
     modes: z
       .strictObject({
         time: z
@@ -72,6 +104,10 @@ const source = z
           .describe('its binary.handling.mode'),
         hstore: z.enum(['json', 'map']).optional().describe('its hstore.handling.mode'),
         interval: z.enum(['numeric', 'string']).optional().describe('its interval.handling.mode'),
+        names: z
+          .enum(['none', 'avro', 'avro_unicode'])
+          .optional()
+          .describe('its field.name.adjustment.mode, where it is not none'),
       })
       .default({})
       .describe('how the connector writes values; needed for JSON without schemas'),

@@ -9,6 +9,7 @@ import type { ConnectSchema } from './envelope/connect-schema.ts';
 import {
   decimalText,
   ExactNumber,
+  float32Text,
   floatText,
   integerText,
   isObject,
@@ -17,8 +18,8 @@ import {
 } from './envelope/exact-number.ts';
 import type { ConnectorModes } from './modes.ts';
 import { unknownType, unreadable } from './problem.ts';
-import { bitsFromBase64, bytesFromText } from './types/binary.ts';
-import { decimalFromBase64, decimalFromText, plainDecimal } from './types/numeric.ts';
+import { bitsText, bytesFromText, sentBytes } from './types/binary.ts';
+import { decimalFromBytes, decimalFromText, plainDecimal } from './types/numeric.ts';
 import { hstoreFromJson, hstoreFromMap, pointText } from './types/structured.ts';
 import {
   dateText,
@@ -167,18 +168,20 @@ function plainDecoder(
         ? integerText
         : mismatch(schema, type);
     case 'float':
-    case 'double':
-      if (FLOATS.includes(kind)) return floatText;
+    case 'double': {
+      const toText = schema.type === 'float' ? float32Text : floatText;
+      if (FLOATS.includes(kind)) return toText;
       return DECIMALS.includes(kind)
-        ? (value) => plainDecimal(floatText(value))
+        ? (value) => plainDecimal(toText(value))
         : mismatch(schema, type);
+    }
     case 'string':
       return stringDecoder(schema, type, modes);
     case 'bytes':
-      if (kind === 'bytes') return text((value) => bytesFromText(value, 'base64'));
+      if (kind === 'bytes') return sentBytes;
       // include.unknown.datatypes: the bytes are the value's text.
       return isOpaque(type) || bareTypeName(type) === 'name'
-        ? text((value) => bytesFromText(value, 'base64').toString('utf8'))
+        ? (value) => sentBytes(value).toString('utf8')
         : mismatch(schema, type);
     case 'array':
       return arrayDecoder(schema, type, modes);
@@ -269,22 +272,19 @@ function connectDecimal(schema: ConnectSchema): ValueDecoder {
   const scale = Number(schema.parameters?.['scale'] ?? Number.NaN);
   if (!Number.isInteger(scale)) return refuse('a Decimal without scale');
   return (value, exactness) => {
-    if (typeof value === 'string') return decimalFromBase64(value, scale);
     // decimal.format=NUMERIC
     if (typeof value === 'number' || value instanceof ExactNumber) {
       return plainDecimal(decimalText(value, exactness));
     }
-    throw unreadable(`expected a decimal, found ${jsonType(value)}`);
+    return decimalFromBytes(sentBytes(value), scale);
   };
 }
 
 function variableScaleDecimal(value: unknown): string {
   if (!isObject(value)) throw unreadable(`expected a decimal, found ${jsonType(value)}`);
   const { scale, value: unscaled } = value;
-  if (typeof scale !== 'number' || typeof unscaled !== 'string') {
-    throw unreadable('a decimal without scale or value');
-  }
-  return decimalFromBase64(unscaled, scale);
+  if (typeof scale !== 'number') throw unreadable('a decimal without scale');
+  return decimalFromBytes(sentBytes(unscaled), scale);
 }
 
 function bitsDecoder(type: ColumnType): ValueDecoder {
@@ -292,7 +292,7 @@ function bitsDecoder(type: ColumnType): ValueDecoder {
   if (isVarying(type) || length === undefined) {
     return refuse(`${type.sql}: the connector does not send how many bits a value has`);
   }
-  return text((value) => bitsFromBase64(value, length));
+  return (value) => bitsText(sentBytes(value), length);
 }
 
 function isVarying(type: ColumnType): boolean {

@@ -24,9 +24,11 @@ import { connectorNamed } from './connectors/connectors.ts';
 import { controlRecord, milliseconds } from './control-records.ts';
 import { schemaField, type ConnectSchema } from './envelope/connect-schema.ts';
 import { asObject, integer, isObject, NeedExact, type Exactness } from './envelope/exact-number.ts';
-import { JsonOpener, type Opened } from './envelope/json.ts';
+import type { Opened } from './envelope/json.ts';
+import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
+import type { SchemaRef } from './envelope/schema-store.ts';
 import type { ConnectorModes } from './modes.ts';
-import { Problem } from './problem.ts';
+import { Problem, unreadable } from './problem.ts';
 import { TableCodecs, type RowReading } from './row-codec.ts';
 
 export interface DecoderOptions {
@@ -38,14 +40,21 @@ export interface DecoderOptions {
   readonly catalogue: () => SchemaCatalogue;
   /** Changes of other tables are `ignored` before their rows are read. Default: all tables. */
   readonly include?: (table: TableId) => boolean;
+  /** Where the schemas of Avro records are. Default: nowhere, all records are JSON. */
+  readonly registry?: DecoderRegistry | null;
 }
 
 export interface Decoder {
   /**
    * What a record says. Errors: RECORD_CORRUPT, RECORD_UNKNOWN, TABLE_UNKNOWN, COLUMN_UNKNOWN,
-   * TYPE_UNKNOWN, VALUE_UNREADABLE, UNSUPPORTED, all with the record's place.
+   * TYPE_UNKNOWN, VALUE_UNREADABLE, UNSUPPORTED, SCHEMA_UNKNOWN, all with the record's place.
    */
   decode(record: LogRecord): DecodedRecord;
+  /**
+   * The schemas that the registry's store must hold before `decode` can read the record; mostly
+   * none. Errors: RECORD_CORRUPT, UNSUPPORTED, with the record's place.
+   */
+  missing(record: LogRecord): readonly SchemaRef[];
   /**
    * By `schema.table.column`: how many NULLs were read as UNAVAILABLE because the connector sends
    * NULL for an unchanged large value of that type too. Any of them may have been a real NULL.
@@ -79,8 +88,7 @@ class RecordDecoder implements Decoder {
   readonly doubtfulNulls = new Map<string, number>();
   readonly #options: DecoderOptions;
   readonly #connector: Connector;
-  readonly #keys = new JsonOpener();
-  readonly #values = new JsonOpener();
+  readonly #opener: RecordOpener;
   #catalogue: SchemaCatalogue | null = null;
   #codecs = new Map<string, TableCodecs>();
   /** Table of the record at hand, for errors. */
@@ -89,19 +97,33 @@ class RecordDecoder implements Decoder {
   constructor(options: DecoderOptions) {
     this.#options = options;
     this.#connector = connectorNamed(options.connector);
+    this.#opener = new RecordOpener(options.registry ?? null);
   }
 
   decode(record: LogRecord): DecodedRecord {
     this.#table = null;
-    try {
+    return this.#locating(record, () => {
       try {
         return this.#decode(record, 'native');
       } catch (error) {
         if (error instanceof NeedExact) return this.#decode(record, 'exact');
         throw error;
       }
+    });
+  }
+
+  missing(record: LogRecord): readonly SchemaRef[] {
+    this.#table = null;
+    return this.#locating(record, () => this.#opener.missing(record));
+  }
+
+  #locating<T>(record: LogRecord, act: () => T): T {
+    try {
+      return act();
     } catch (error) {
       if (error instanceof Problem) throw this.#located(error, record);
+      // A number that even the exact reading does not tell: no encoder writes one.
+      if (error instanceof NeedExact) throw this.#located(unreadable('a number too large'), record);
       throw error;
     }
   }
@@ -119,7 +141,7 @@ class RecordDecoder implements Decoder {
   #decode(record: LogRecord, exactness: Exactness): DecodedRecord {
     const at = { topic: record.topic, partition: record.partition, offset: record.offset };
     if (record.value === null) return { kind: 'tombstone', at, eventTimeMs: null };
-    const value = this.#values.open(record.topic, record.value, exactness);
+    const value = this.#opener.open(record, 'value', record.value, exactness);
     const envelope = value.payload;
     if (!isObject(envelope) || !('op' in envelope) || !isObject(envelope['source'])) {
       const { topicPrefix } = this.#options;
@@ -222,7 +244,7 @@ class RecordDecoder implements Decoder {
 
   #openKey(record: LogRecord, exactness: Exactness): Opened | null {
     if (record.key === null) return null;
-    const opened = this.#keys.open(record.topic, record.key, exactness);
+    const opened = this.#opener.open(record, 'key', record.key, exactness);
     return opened.payload === null ? null : opened;
   }
 
@@ -240,7 +262,8 @@ class RecordDecoder implements Decoder {
     if (key === null || change.record.headers.length === 0) return null;
     const bytes = headerNamed(change.record.headers, name);
     if (bytes === null) return null;
-    const opened = this.#keys.open(`${change.record.topic}#${name}`, bytes, reading.exactness);
+    const topic = `${change.record.topic}#${name}`;
+    const opened = this.#opener.openJson(topic, bytes, reading.exactness);
     return codecFor(change.codecs, key.schema, opened.payload).read(opened.payload, reading);
   }
 

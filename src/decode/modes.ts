@@ -1,3 +1,4 @@
+import type { NameMode } from './names.ts';
 import type { BinaryMode } from './types/binary.ts';
 
 /** time.precision.mode. */
@@ -20,4 +21,6 @@ export interface ConnectorModes {
   readonly binary?: BinaryMode | undefined;
   readonly hstore?: 'json' | 'map' | undefined;
   readonly interval?: 'numeric' | 'string' | undefined;
+  /** field.name.adjustment.mode; `none` where not declared, which is the connector's default. */
+  readonly names?: NameMode | undefined;
 }

@@ -5,11 +5,14 @@ import { columnDecoder, type ValueDecoder } from './column.ts';
 import type { ConnectField } from './envelope/connect-schema.ts';
 import { asObject, type Exactness } from './envelope/exact-number.ts';
 import type { ConnectorModes } from './modes.ts';
+import { columnNames } from './names.ts';
 import { Problem } from './problem.ts';
 import { availabilityOf, type Availability } from './unavailable.ts';
 
 interface CompiledColumn {
   readonly name: string;
+  /** The name of its field in the row. */
+  readonly sent: string;
   readonly decode: ValueDecoder;
   /** Null for columns that are always sent. */
   readonly availability: Availability | null;
@@ -45,7 +48,7 @@ export class RowCodec {
       for (; i < columns.length; i += 1) {
         const column = columns[i];
         if (column === undefined) break;
-        const value = row[column.name];
+        const value = row[column.sent];
         const availability = partial ? column.availability : null;
         if (value === null) {
           if (availability?.nullIsDoubtful === true) {
@@ -78,6 +81,7 @@ export class TableCodecs {
   readonly table: TableSchema;
   readonly #modes: ConnectorModes;
   readonly #columns: ReadonlyMap<string, ColumnSchema>;
+  readonly #nameOf: (sent: string) => string;
   readonly #byFields = new WeakMap<readonly ConnectField[], RowCodec>();
   readonly #bySignature = new Map<string, RowCodec>();
 
@@ -85,6 +89,7 @@ export class TableCodecs {
     this.table = table;
     this.#modes = modes;
     this.#columns = new Map(table.columns.map((column) => [column.name, column]));
+    this.#nameOf = columnNames([...this.#columns.keys()], modes.names ?? 'none');
   }
 
   /** For rows whose record carries a schema. COLUMN_UNKNOWN for a field that is no column. */
@@ -125,7 +130,8 @@ export class TableCodecs {
     return codec;
   }
 
-  #column(name: string): ColumnSchema {
+  #column(sent: string): ColumnSchema {
+    const name = this.#nameOf(sent);
     const column = this.#columns.get(name);
     if (column !== undefined) return column;
     throw new Problem('COLUMN_UNKNOWN', 'the record has a column that the shadow lacks', name);
@@ -134,7 +140,8 @@ export class TableCodecs {
   #compile(field: ConnectField, column: ColumnSchema): CompiledColumn {
     const mayBeMissing = column.toastable && !this.table.key.includes(column.name);
     return {
-      name: field.field,
+      name: column.name,
+      sent: field.field,
       decode: columnDecoder(field, column.type, this.#modes),
       availability: mayBeMissing ? availabilityOf(field, column.type, this.#modes) : null,
     };

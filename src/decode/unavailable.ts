@@ -15,8 +15,9 @@ import { isObject } from './envelope/exact-number.ts';
 import type { ConnectorModes } from './modes.ts';
 
 const PLACEHOLDER = '__debezium_unavailable_value';
-const PLACEHOLDER_BASE64 = Buffer.from(PLACEHOLDER).toString('base64');
-const PLACEHOLDER_CODES = [...Buffer.from(PLACEHOLDER)];
+const PLACEHOLDER_BYTES = Buffer.from(PLACEHOLDER);
+const PLACEHOLDER_BASE64 = PLACEHOLDER_BYTES.toString('base64');
+const PLACEHOLDER_CODES = [...PLACEHOLDER_BYTES];
 /** The placeholder's bytes as a name-based UUID. */
 const PLACEHOLDER_UUID = 'b68a35a7-17ad-35b3-af2a-ae46edb4545a';
 
@@ -42,7 +43,7 @@ export function availabilityOf(
     return { isPlaceholder: (value) => value === PLACEHOLDER, nullIsDoubtful: lost };
   }
   if (schema.type === 'bytes' && type.kind !== 'bits' && !isDecimal(type.kind)) {
-    return { isPlaceholder: (value) => value === PLACEHOLDER_BASE64, nullIsDoubtful: false };
+    return { isPlaceholder: isPlaceholderBytes, nullIsDoubtful: false };
   }
   return { isPlaceholder: () => false, nullIsDoubtful: !alwaysShort(type) };
 }
@@ -76,13 +77,24 @@ function elementPlaceholder(
   }
   if (kind === 'json' || kind === 'jsonb') return isOnly(PLACEHOLDER);
   if (kind === 'uuid') return isOnly(PLACEHOLDER_UUID);
-  if (kind === 'bytes') return sent === 'bytes' ? isOnly(PLACEHOLDER_BASE64) : null;
+  if (kind === 'bytes') return sent === 'bytes' ? isOnlyBytes : null;
   if (kind === 'int32' || kind === 'int64') return isCodes;
   return kind === 'date' && sent === 'int32' ? isCodes : null;
 }
 
 function isOnly(text: string): (value: unknown) => boolean {
   return (value) => Array.isArray(value) && value.length === 1 && value[0] === text;
+}
+
+/** Bytes as JSON and as Avro have them. */
+function isPlaceholderBytes(value: unknown): boolean {
+  return (
+    value === PLACEHOLDER_BASE64 || (Buffer.isBuffer(value) && PLACEHOLDER_BYTES.equals(value))
+  );
+}
+
+function isOnlyBytes(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 1 && isPlaceholderBytes(value[0]);
 }
 
 function isCodes(value: unknown): boolean {

@@ -29,11 +29,10 @@ export class ShopService implements AsyncDisposable {
     for (const request of requests) await handle(database, request, this.#release);
   }
 
-  /** One value, as text; null if there is no row. */
+  /** The query's column `value`, which must be text; null if there is no row. */
   async value(sql: string): Promise<string | null> {
-    const { rows } = await this.#client.query<{ value: unknown }>(sql);
-    const value = rows[0]?.value;
-    return value === undefined || value === null ? null : String(value);
+    const { rows } = await this.#client.query<{ value: string | null }>(sql);
+    return rows[0]?.value ?? null;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

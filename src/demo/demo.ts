@@ -42,7 +42,7 @@ export interface DemoOutcome {
 const SHOWN = { showValues: true, listedRows: 200 };
 
 /** Rows of customers whose traffic is not mirrored: the candidate never writes them. */
-const UNOWNED_ORDERS = 'SELECT count(*) AS value FROM orders WHERE customer_id % 3 <> 1';
+const UNOWNED_ORDERS = 'SELECT count(*)::text AS value FROM orders WHERE customer_id % 3 <> 1';
 
 /**
  * Plays all acts on `stage`, which stays open, and returns the report. Rejects with the signal's

@@ -46,6 +46,16 @@ export const CODES = {
     retry: 'reconnect',
     cure: 'Check production.url and that the account may SELECT.',
   },
+  REGISTRY_UNREACHABLE: {
+    exit: 4,
+    retry: 'reconnect',
+    cure: 'Check source.schemaRegistry.url and that the registry runs.',
+  },
+  REGISTRY_REFUSED: {
+    exit: 4,
+    retry: 'never',
+    cure: 'Check the account in source.schemaRegistry.url, and the path.',
+  },
   CONNECT_UNREACHABLE: {
     exit: 4,
     retry: 'backoff',
@@ -116,6 +126,11 @@ export const CODES = {
     retry: 'never',
     cure: 'The shadow lacks this table; create it or exclude it with tables.exclude.',
   },
+  SCHEMA_UNKNOWN: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Check source.schemaRegistry: its url, api, ids and idBytes; the record was not passed.',
+  },
   KEY_MISSING: {
     exit: 6,
     retry: 'never',
@@ -142,7 +157,7 @@ export const CODES = {
   APPLY_BLOCKED: {
     exit: 4,
     retry: 'backoff',
-    cure: 'A session of the candidate holds a lock; end it or wait.',
+    cure: 'Wait; or end the candidate’s session, or put back the row named above (`rollout reset`).',
   },
   SCHEMA_FAILED: {
     exit: 6,

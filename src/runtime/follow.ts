@@ -9,6 +9,7 @@ import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { Holder } from './holder.ts';
+import { fetching, openRegistry } from './schema-registry.ts';
 
 /** Builds the follower of a database that this process holds: the whole way of the data. */
 export async function createFollower(parts: {
@@ -25,12 +26,14 @@ export async function createFollower(parts: {
     holder.database.catalogue(),
     holder.database.progress(),
   ]);
+  const registry = openRegistry(config, parts.logger);
   const decoder = createDecoder({
     connector: config.source.connector,
     topicPrefix: config.source.topicPrefix,
     modes: config.source.modes,
     catalogue: () => catalogue,
     include: parts.includes,
+    registry: registry === null ? null : { wire: registry.wire, schemas: registry.schemas },
   });
   const assembler = new TransactionAssembler({
     mode: config.consistency,
@@ -42,6 +45,7 @@ export async function createFollower(parts: {
       database: holder.database,
       fence: holder.fence,
       source: parts.source,
+      ...(registry !== null && { prepare: fetching(decoder, registry.schemas) }),
       decode: (record) => decoder.decode(record),
       mask: (event) => identityMasker.mask(event),
       assembler,

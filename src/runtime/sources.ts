@@ -56,7 +56,7 @@ function toPattern(text: string): RegExp {
  * False for topics that surely hold an excluded table only. Characters that a topic name cannot
  * hold arrive as `_`, so a name with one says nothing; the decoder decides by the record.
  */
-function mayHoldIncluded(
+export function mayHoldIncluded(
   topic: string,
   topicPrefix: string,
   includes: (table: TableId) => boolean,

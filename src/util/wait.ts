@@ -19,7 +19,7 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 
 /** Exponential back-off with jitter: attempt 0 gives about `baseMs`, never above `maxMs`. */
 export function backoffMs(attempt: number, baseMs = 100, maxMs = 10_000): number {
-  const exponential = Math.min(maxMs, baseMs * 2 ** Math.min(attempt, 20));
+  const exponential = Math.min(maxMs / 1.25, baseMs * 2 ** Math.min(attempt, 20));
   return Math.round(exponential * (0.75 + Math.random() * 0.5));
 }
 

@@ -29,14 +29,19 @@ async function openStage(content: LogContent): Promise<BenchStage> {
   };
 }
 
-const common = { against: 'Debezium JDBC sink', unit: 'rows/s', better: 'higher' } as const;
+const common = {
+  against: 'Debezium JDBC sink',
+  unit: 'rows/s',
+  better: 'higher',
+  // None is set until the cases have been measured often enough on a machine with nothing else to do.
+  goal: null,
+} as const;
 
 const cases: readonly BenchCase[] = [
-  { name: 'snapshot', ...common, goal: 2.5, open: () => openStage({ rows, changes: 0 }) },
+  { name: 'snapshot', ...common, open: () => openStage({ rows, changes: 0 }) },
   {
     name: 'changes',
     ...common,
-    goal: null,
     open: () => openStage({ rows, changes: (rows * 2) / 5 }),
   },
 ];

@@ -135,7 +135,7 @@ describe('the README', () => {
   });
 
   it.each(commands.filter((command) => !(command in ELSEWHERE)))('%s', (command) => {
-    expect(ran.get(command)).toEqual({ status: 0, output: expect.any(String) });
+    expect(ran.get(command), ran.get(command)?.output).toMatchObject({ status: 0 });
   });
 
   it('shows what the candidate did, and nothing else', () => {

@@ -1,9 +1,11 @@
 /**
  * The README's table of configuration keys, made from the schema of the configuration.
- * `node test/support/config-table.ts` prints it; test/unit/readme.test.ts compares.
+ * `npm run readme` writes it there; test/unit/readme.test.ts compares.
  */
+import { writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { configSchema } from '../../src/config/schema.ts';
+import { README, readReadme } from './readme.ts';
 
 /** The part of JSON Schema that the configuration's schema turns into. */
 interface Node {
@@ -90,4 +92,12 @@ function code(value: unknown): string {
   return `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``;
 }
 
-if (import.meta.main) process.stdout.write(`${configTable()}\n`);
+/** The table's place in the README. */
+export const CONFIG_PART = /(?<=<!-- config: .*? -->\n).*?(?=\n<!-- \/config -->)/s;
+
+if (import.meta.main) {
+  await writeFile(
+    README,
+    (await readReadme()).replace(CONFIG_PART, () => configTable()),
+  );
+}

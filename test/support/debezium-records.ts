@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { LogRecord } from '../../src/change/record.ts';
 import { createDecoder, type Decoder } from '../../src/decode/decoder.ts';
+import type { DecoderRegistry } from '../../src/decode/envelope/opener.ts';
 import type { ConnectorModes } from '../../src/decode/modes.ts';
 import type { SchemaCatalogue, TableSchema } from '../../src/schema/table-schema.ts';
 
@@ -26,7 +27,10 @@ interface Line {
 }
 
 /** The records of a capture (`pg.types.default`), byte for byte, topic by topic. */
-export function* capturedRecords(name: string): Iterable<LogRecord> {
+export function* capturedRecords(
+  name: string,
+  encoding: 'json' | 'avro' = 'json',
+): Iterable<LogRecord> {
   const schemas = new Map<number, string>();
   let context: readonly (readonly [string, string])[] = [];
   const bytes = (payload: Payload, schema: number | undefined): Buffer | null => {
@@ -35,7 +39,9 @@ export function* capturedRecords(name: string): Iterable<LogRecord> {
     if (schema === undefined) return Buffer.from(payload);
     return Buffer.from(`{"schema":${schemas.get(schema) ?? ''},"payload":${payload}}`);
   };
-  for (const text of readFileSync(new URL(`${name}.json.ndjson`, FOLDER), 'utf8').split('\n')) {
+  for (const text of readFileSync(new URL(`${name}.${encoding}.ndjson`, FOLDER), 'utf8').split(
+    '\n',
+  )) {
     if (text === '') continue;
     const line = JSON.parse(text) as Line;
     if (line.s !== undefined && line.text !== undefined) {
@@ -55,6 +61,20 @@ export function* capturedRecords(name: string): Iterable<LogRecord> {
       };
     }
   }
+}
+
+/** The registry of the Avro captures: Confluent's framing, ids as they were. */
+export function capturedRegistry(): DecoderRegistry {
+  const schemas = new Map<string, unknown>();
+  for (const text of readFileSync(new URL('avro-schemas.ndjson', FOLDER), 'utf8').split('\n')) {
+    if (text === '') continue;
+    const { id, schema } = JSON.parse(text) as { readonly id: number; readonly schema: string };
+    schemas.set(String(id), JSON.parse(schema));
+  }
+  return {
+    wire: { api: 'confluent' },
+    schemas: { schema: (ref) => (ref.kind === 'id' ? schemas.get(ref.id) : undefined) },
+  };
 }
 
 /** The catalogue of a captured database: `types` or `behaviour`. */
@@ -83,11 +103,13 @@ export function captureDecoder(
   topicPrefix: string,
   catalogue: SchemaCatalogue,
   modes: ConnectorModes = DEFAULT_MODES,
+  registry: DecoderRegistry | null = null,
 ): Decoder {
   return createDecoder({
     connector: 'postgresql',
     topicPrefix,
     modes,
     catalogue: () => catalogue,
+    registry,
   });
 }

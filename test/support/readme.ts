@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-const README = new URL('../../README.md', import.meta.url);
+export const README = new URL('../../README.md', import.meta.url);
 
 export function readReadme(): Promise<string> {
   return readFile(README, 'utf8');

@@ -44,6 +44,7 @@ export function integerText(value: unknown): string {
     if (Number.isSafeInteger(value)) return String(value);
     throw NEED_EXACT;
   }
+  if (typeof value === 'bigint') return String(value);
   if (value instanceof ExactNumber) {
     if (/^-?\d+$/.test(value.text)) return value.text;
     throw unreadable('expected an integer');
@@ -77,11 +78,28 @@ export function floatText(value: unknown): string {
   throw unreadable(`expected a floating point number, found ${jsonType(value)}`);
 }
 
+/** The same of a 32-bit value: its shortest text is another than that of the same 64-bit value. */
+export function float32Text(value: unknown): string {
+  const number = value instanceof ExactNumber ? Number(value.text) : value;
+  if (typeof number !== 'number' || !Number.isFinite(number)) return floatText(number);
+  const single = Math.fround(number);
+  if (single === 0) return floatText(single);
+  for (let digits = 1; digits < MAX_FLOAT32_DIGITS; digits += 1) {
+    const short = Number(single.toPrecision(digits));
+    if (Math.fround(short) === single) return floatText(short);
+  }
+  return floatText(Number(single.toPrecision(MAX_FLOAT32_DIGITS)));
+}
+
+/** Decimal digits that tell every 32-bit value from all others. */
+const MAX_FLOAT32_DIGITS = 9;
+
 /** For messages: what kind of JSON value it is, never the value. */
 export function jsonType(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
   if (value instanceof ExactNumber) return 'a number';
+  if (value instanceof Uint8Array) return 'bytes';
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
@@ -96,6 +114,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
     typeof value === 'object' &&
     value !== null &&
     !Array.isArray(value) &&
-    !(value instanceof ExactNumber)
+    !(value instanceof ExactNumber) &&
+    !(value instanceof Uint8Array)
   );
 }

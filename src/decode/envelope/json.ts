@@ -40,8 +40,7 @@ export class JsonOpener {
 
   /**
    * Parses a record's key or value. `exactness: 'exact'` keeps every number as it was written, at
-   * a price (see exact-number). Throws a Problem: RECORD_CORRUPT for what is not UTF-8 JSON,
-   * UNSUPPORTED for a schema registry's binary framing.
+   * a price (see exact-number). Throws a Problem: RECORD_CORRUPT for what is not UTF-8 JSON.
    */
   open(topic: string, bytes: Buffer, exactness: Exactness): Opened {
     const known = this.#known.get(topic);
@@ -59,12 +58,6 @@ export class JsonOpener {
   }
 
   #openWhole(topic: string, bytes: Buffer, exactness: Exactness): Opened {
-    if (bytes[0] === 0 || bytes[0] === 1) {
-      throw new Problem(
-        'UNSUPPORTED',
-        'the record is framed for a schema registry (Avro); only JSON records can be read',
-      );
-    }
     const json = parse(utf8(bytes, 0, bytes.length), exactness);
     if (!isObject(json) || !('schema' in json) || !('payload' in json)) {
       return { schema: null, payload: json, exactness };

@@ -1,3 +1,4 @@
+import { jsonType } from '../envelope/exact-number.ts';
 import { unreadable } from '../problem.ts';
 
 /** How the connector's binary.handling.mode writes bytes. */
@@ -15,12 +16,18 @@ export function bytesFromText(text: string, mode: BinaryMode): Buffer {
   return Buffer.from(text, mode === 'base64-url-safe' ? 'base64url' : 'base64');
 }
 
+/** Bytes as Connect's BYTES arrive: themselves (Avro), or as standard base64 (JSON). */
+export function sentBytes(value: unknown): Buffer {
+  if (Buffer.isBuffer(value)) return value;
+  if (typeof value === 'string') return bytesFromText(value, 'base64');
+  throw unreadable(`expected bytes, found ${jsonType(value)}`);
+}
+
 /**
- * `io.debezium.data.Bits`: base64 of little-endian bytes whose high zero bytes may be cut. The
+ * `io.debezium.data.Bits`: little-endian bytes whose high zero bytes may be cut. The
  * bits, most significant first, padded to the column's length.
  */
-export function bitsFromBase64(base64: string, length: number): string {
-  const bytes = bytesFromText(base64, 'base64');
+export function bitsText(bytes: Buffer, length: number): string {
   let bits = '';
   for (const byte of bytes) bits = byte.toString(2).padStart(8, '0') + bits;
   if (bits.length > length) {

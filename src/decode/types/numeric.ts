@@ -2,15 +2,14 @@
 import { unreadable } from '../problem.ts';
 
 /**
- * The decimal text of base64 of a big-endian two's-complement integer, divided by 10^scale. The
- * scale is kept: `1.10` stays `1.10`.
+ * The decimal text of a big-endian two's-complement integer, divided by 10^scale. The scale is
+ * kept: `1.10` stays `1.10`.
  */
-export function decimalFromBase64(base64: string, scale: number): string {
-  return scaled(unscaledFromBase64(base64), scale);
+export function decimalFromBytes(bytes: Buffer, scale: number): string {
+  return scaled(unscaledInteger(bytes), scale);
 }
 
-function unscaledFromBase64(base64: string): string {
-  const bytes = Buffer.from(base64, 'base64');
+function unscaledInteger(bytes: Buffer): string {
   if (bytes.length === 0) throw unreadable('a decimal without bytes');
   if (bytes.length <= 6) return String(bytes.readIntBE(0, bytes.length));
   const value = BigInt(`0x${bytes.toString('hex')}`);
@@ -20,10 +19,10 @@ function unscaledFromBase64(base64: string): string {
 /** Largest scale a column can declare; more means that a negative one was masked to 11 bits. */
 const MAX_SCALE = 1000;
 
-function scaled(unscaled: string, scale: number): string {
-  if (scale === 0) return unscaled;
-  const negative = unscaled.startsWith('-');
-  const digits = negative ? unscaled.slice(1) : unscaled;
+function scaled(integer: string, scale: number): string {
+  if (scale === 0) return integer;
+  const negative = integer.startsWith('-');
+  const digits = negative ? integer.slice(1) : integer;
   const sign = negative ? '-' : '';
   if (scale < 0) return digits === '0' ? '0' : sign + digits + '0'.repeat(-scale);
   const padded = digits.padStart(scale + 1, '0');

@@ -8,14 +8,17 @@ import { tellable } from './errors.ts';
  * Runs a plan on an empty database, in one transaction: all of it is there afterwards, or none.
  * An optional statement that fails, or that needs one that failed, is skipped and named in the
  * result. Session settings a plan makes do not outlive it. The client must be idle.
+ * `adapt` runs last in the same transaction; what it leaves out is added to the result.
  * Errors: SCHEMA_FAILED naming the statement; SHADOW_UNREACHABLE if the connection breaks.
  */
 export async function runPlan(
   client: ClientBase,
   plan: ShadowPlan,
   onProgress?: (done: number, total: number) => void,
+  adapt?: () => Promise<readonly string[]>,
 ): Promise<{ readonly skipped: readonly string[] }> {
   const skipped = new Map<string, string>();
+  let leftOut: readonly string[] = [];
   const total = plan.statements.length;
   await client.query('BEGIN');
   try {
@@ -24,6 +27,7 @@ export async function runPlan(
       const why = await runStatement(client, statement, skipped);
       if (why !== null && !skipped.has(statement.what)) skipped.set(statement.what, why);
     }
+    if (adapt !== undefined) leftOut = await adapted(adapt);
     await client.query('COMMIT');
   } catch (error) {
     await abandon(client);
@@ -33,7 +37,17 @@ export async function runPlan(
   // A plan from a file may have set what outlives the transaction.
   await client.query('RESET ALL');
   onProgress?.(total, total);
-  return { skipped: [...skipped].map(([what, why]) => `${what}: ${why}`) };
+  return { skipped: [...[...skipped].map(([what, why]) => `${what}: ${why}`), ...leftOut] };
+}
+
+async function adapted(adapt: () => Promise<readonly string[]>): Promise<readonly string[]> {
+  try {
+    return await adapt();
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    const what = 'cannot adapt the schema to the account';
+    throw new UnderstudyError('SCHEMA_FAILED', what, { detail: tellable(error) }, error);
+  }
 }
 
 /** Null if it ran, else why it was skipped. */

@@ -10,20 +10,37 @@ import { applyRows, type StepContext, type StepOutcome } from './apply-rows.ts';
 import { describeTable, resolveTable, type ApplyTable } from './apply-table.ts';
 import { truncateCaptured, truncateTrunk } from './apply-truncate.ts';
 import { clearStage } from './apply-sql.ts';
+import type { SparedAccount } from './applier-rights.ts';
+import { assertSpared } from './fallback-schema.ts';
 import { readComparisons, type Comparisons } from './key-facts.ts';
 import { readCaptured, touchCaptured, type CapturedTables } from './journal.ts';
 import { ensureStages } from './stage.ts';
 
 /**
  * Settings of a session that applies, set once per connection.
- * - replica role: neither our capture triggers nor production's triggers and foreign keys act.
- * - lock_timeout and deadlock_timeout: the batch gives way to a candidate, and is tried again.
+ * - replica role: neither our capture triggers nor production's triggers and foreign keys act. Not
+ *   in fallback mode, see applier-rights.ts.
+ * - lock_timeout and deadlock_timeout: the batch gives way to a candidate, and is tried again. An
+ *   account that may not set the latter has the server's, which lock_timeout is shorter than.
  * - no hash or merge join: a batch of keys must not read the whole table.
  * - an empty search_path: names are qualified, and a candidate's operators are never found.
+ * - row_security off: a policy that would hide rows from us is an error.
  */
-export const applierSessionSql = `SET session_replication_role = replica;
-  SET lock_timeout = '50ms'; SET deadlock_timeout = '20ms';
-  SET enable_hashjoin = off; SET enable_mergejoin = off; SET search_path = ''`;
+export function applierSession(may: {
+  readonly replica: boolean;
+  readonly deadlockTimeout: boolean;
+}): string {
+  return [
+    ...(may.replica ? ['SET session_replication_role = replica'] : []),
+    ...(may.deadlockTimeout ? [`SET deadlock_timeout = '20ms'`] : []),
+    `SET lock_timeout = '50ms'`,
+    'SET enable_hashjoin = off; SET enable_mergejoin = off',
+    `SET search_path = ''; SET row_security = off`,
+  ].join('; ');
+}
+
+/** As above, in replica mode with all rights. */
+export const applierSessionSql = applierSession({ replica: true, deadlockTimeout: true });
 
 /**
  * What a connection knows while it applies. Made once per connection and again after any change
@@ -36,14 +53,22 @@ export interface ApplySession {
   /** Journals of captured tables; null on a trunk. */
   readonly captured: CapturedTables | null;
   readonly described: Map<string, ApplyTable>;
+  /** In fallback mode, the account that triggers spare. */
+  readonly spared: SparedAccount;
 }
 
-/** Opens the session on a client that has run `applierSessionSql`. */
+/**
+ * Opens the session on a client that has run `applierSession`. APPLY_FAILED if in fallback mode
+ * the schema does not spare the account.
+ */
 export async function openApplySession(
   client: ClientBase,
   catalogue: SchemaCatalogue,
+  spared: SparedAccount = null,
 ): Promise<ApplySession> {
+  if (spared !== null) await assertSpared(client, spared);
   return {
+    spared,
     client,
     catalogue,
     comparisons: await readComparisons(client),
@@ -88,11 +113,20 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
           unreachable(group);
       }
     }
+    await checkDeferred(session);
     if (session.captured !== null) await touchCaptured(session.client, [...written.values()]);
   } catch (error) {
     throw applyFailure(error, [...written.keys()].join(', '));
   }
   return total;
+}
+
+/**
+ * In replica mode deferrable constraints are not checked. In fallback mode they are, and here
+ * rather than at the commit, where an error would have no table.
+ */
+export async function checkDeferred(session: ApplySession): Promise<void> {
+  if (session.spared !== null) await session.client.query('SET CONSTRAINTS ALL IMMEDIATE');
 }
 
 function context(session: ApplySession): StepContext {

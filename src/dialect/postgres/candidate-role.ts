@@ -39,8 +39,10 @@ export async function createCandidateRole(
     transaction(client, async () => {
       const exists = await isOurRole(client, role, database);
       const verb = exists ? 'ALTER' : 'CREATE';
+      // Of a role that is there, only a superuser may say it; another account could not alter one.
+      const plain = exists && !(await isSuperuser(client)) ? '' : 'NOSUPERUSER';
       await client.query(
-        `${verb} ROLE ${name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE
+        `${verb} ROLE ${name} LOGIN ${plain} NOCREATEDB NOCREATEROLE
           PASSWORD ${escapeLiteral(scramVerifier(password))};
         COMMENT ON ROLE ${name} IS ${escapeLiteral(roleComment(database))};
         GRANT CONNECT, TEMPORARY ON DATABASE ${escapeIdentifier(database)} TO ${name}`,
@@ -66,6 +68,13 @@ async function isOurRole(client: pg.ClientBase, role: string, database: string):
   });
 }
 
+async function isSuperuser(client: pg.ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ superuser: boolean }>(
+    'SELECT rolsuper AS superuser FROM pg_catalog.pg_roles WHERE rolname = current_user',
+  );
+  return rows[0]?.superuser === true;
+}
+
 async function userSchemas(client: pg.ClientBase): Promise<readonly string[]> {
   const { rows } = await client.query<{ schema: string }>(
     `SELECT nspname AS schema FROM pg_catalog.pg_namespace
@@ -87,6 +96,25 @@ async function grantSchema(client: pg.ClientBase, schema: string, role: string):
     ALTER DEFAULT PRIVILEGES IN SCHEMA ${name} GRANT ${dml} ON TABLES TO ${role};
     ALTER DEFAULT PRIVILEGES IN SCHEMA ${name} GRANT USAGE, SELECT, UPDATE ON SEQUENCES TO ${role};
     ALTER DEFAULT PRIVILEGES IN SCHEMA ${name} GRANT EXECUTE ON ROUTINES TO ${role}`);
+}
+
+/**
+ * Before a candidate's database is dropped by an account that is no superuser: makes it a member
+ * of the role, for else it may neither end the candidate's sessions nor drop what is theirs. Not
+ * earlier, since a member would write to the candidate's own tables, and run their triggers.
+ */
+export async function joinCandidateRole(
+  server: pg.ClientBase,
+  role: string,
+  database: string,
+): Promise<void> {
+  if (!(await isOurRole(server, role, database))) return;
+  const { rows } = await server.query<{ member: boolean }>(
+    `SELECT pg_catalog.pg_has_role($1::text::pg_catalog.name, 'USAGE') AS member`,
+    [role],
+  );
+  if (rows[0]?.member === true) return;
+  await server.query(`GRANT ${escapeIdentifier(role)} TO CURRENT_USER`);
 }
 
 /** Drops the role with what it was granted elsewhere. Nothing happens if there is none. */

@@ -10,7 +10,9 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import type { TableSchema } from '../../schema/table-schema.ts';
 import { assert } from '../../util/assert.ts';
+import type { SparedAccount } from './applier-rights.ts';
 import type { ApplyTable } from './apply-table.ts';
+import { notApplier } from './fallback-schema.ts';
 import {
   CAPTURED_TABLE,
   functionId,
@@ -153,10 +155,12 @@ END`,
 /**
  * The statements that capture a candidate's writes to `table`. Row triggers of a partitioned table
  * are cloned to its partitions; TRUNCATE triggers are not, so each of `partitions` gets its own.
+ * In fallback mode none of them fires for the account `spared`.
  */
 export function captureStatements(
   table: ApplyTable,
   partitions: readonly TableSchema[],
+  spared: SparedAccount,
 ): readonly string[] {
   const { id } = table.schema;
   const row = relation(functionId(id, 'row'));
@@ -167,27 +171,29 @@ export function captureStatements(
     .map((c) => `NOT (OLD.${c.name} ${c.equals} NEW.${c.name})`)
     .join(' OR ');
   const on = `ON ${table.relation}`;
+  const when = spared === null ? '' : `WHEN (${notApplier(spared)})`;
+  const whenUnequal = `WHEN (${spared === null ? '' : `${notApplier(spared)} AND `}(${unequal}))`;
   return [
     rowFunction(table, row),
     `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.row)} BEFORE UPDATE OR DELETE ${on}
-      FOR EACH ROW EXECUTE FUNCTION ${row}()`,
+      FOR EACH ROW ${when} EXECUTE FUNCTION ${row}()`,
     newRowFunction(table, key, 'row'),
     `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.key)} AFTER UPDATE ${on}
-      FOR EACH ROW WHEN (${unequal}) EXECUTE FUNCTION ${key}()`,
+      FOR EACH ROW ${whenUnequal} EXECUTE FUNCTION ${key}()`,
     newRowFunction(table, insert, byRow ? 'row' : 'transition table'),
     byRow
       ? `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.insert)} AFTER INSERT ${on}
-          FOR EACH ROW EXECUTE FUNCTION ${insert}()`
+          FOR EACH ROW ${when} EXECUTE FUNCTION ${insert}()`
       : `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.insert)} AFTER INSERT ${on}
           REFERENCING NEW TABLE AS understudy_new
-          FOR EACH STATEMENT EXECUTE FUNCTION ${insert}()`,
+          FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${insert}()`,
     ...[table.schema, ...partitions].flatMap((truncated) => {
       const truncate = relation(functionId(truncated.id, 'truncate'));
       return [
         truncateFunction(table, truncate, truncated),
         `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.truncate)}
           BEFORE TRUNCATE ON ${relation(truncated.id)}
-          FOR EACH STATEMENT EXECUTE FUNCTION ${truncate}()`,
+          FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${truncate}()`,
       ];
     }),
   ];

@@ -3,6 +3,7 @@ import { tableName, type TableId } from '../../change/table-id.ts';
 import { isUnderstudyError } from '../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../schema/table-schema.ts';
 import { describeTable, type ApplyTable } from './apply-table.ts';
+import type { SparedAccount } from './applier-rights.ts';
 import { captureStatements, CREATE_MINE } from './capture-sql.ts';
 import { readCatalogue } from './catalogue.ts';
 import {
@@ -28,13 +29,17 @@ export interface InstalledOverlay {
  * Installs the overlay in the caller's transaction, on a fresh clone: for each table with a key a
  * journal, capture triggers and views, and all sequences far above production's. The owner is the
  * connected role; the candidate gets no right on any of it. Sets `search_path` for the rest of
- * the transaction. Fails if an overlay is installed.
+ * the transaction. Fails if an overlay is installed. In fallback mode the capture spares the
+ * applier's account; in replica mode its session does not fire it.
  *
  * Not captured: writes of a session in replica role, and of one that disables triggers; TRUNCATE
  * of partitions attached later; rows of a table rewritten (ALTER COLUMN TYPE) and changed in one
  * transaction get no base image. A candidate that owns no table can do none of these.
  */
-export async function installOverlay(client: ClientBase): Promise<InstalledOverlay> {
+export async function installOverlay(
+  client: ClientBase,
+  spared: SparedAccount = null,
+): Promise<InstalledOverlay> {
   await client.query(`SET LOCAL search_path = ''`);
   const catalogue = await readCatalogue(client);
   const comparisons = await readComparisons(client);
@@ -58,7 +63,7 @@ export async function installOverlay(client: ClientBase): Promise<InstalledOverl
     );
     statements.push(
       ...journalStatements(table, generated.get(table.label) ?? []),
-      ...captureStatements(table, partitions),
+      ...captureStatements(table, partitions, spared),
     );
   }
   for (const schema of schemas) statements.push(...viewSchemaStatements(schema));

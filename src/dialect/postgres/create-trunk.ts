@@ -3,7 +3,8 @@ import { escapeIdentifier } from 'pg';
 import type { ShadowPlan } from '../../schema/shadow-plan.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import { runPlan } from './apply-plan.ts';
-import { assertApplierRights } from './applier-rights.ts';
+import { readApplierRights } from './applier-rights.ts';
+import { spareApplier } from './fallback-schema.ts';
 import { CREATING, databaseFacts, noteState, notOurs, readMarker } from './marker.ts';
 import { migrateHere } from './migrations.ts';
 import { startProgress } from './progress.ts';
@@ -23,7 +24,8 @@ export interface TrunkOptions {
 /**
  * Makes the trunk: database, the plan's schema, and last the marker, which says that all before is
  * there. One that a crash left unfinished is dropped and made again. If another process made it
- * meanwhile, nothing is done. Errors: TARGET_NOT_OURS if the name is taken by a database that is
+ * meanwhile, nothing is done. An account that may not bypass triggers gets a schema in fallback
+ * mode, and what that leaves out is named among `skipped`: see applier-rights.ts. Errors: TARGET_NOT_OURS if the name is taken by a database that is
  * not empty and not ours; SCHEMA_FAILED, after which the database is gone again.
  */
 export async function createTrunk(
@@ -35,7 +37,6 @@ export async function createTrunk(
   return await server.use(
     { doing: 'create the trunk', otherwise: 'SCHEMA_FAILED' },
     async (client) => {
-      await assertApplierRights(client);
       await lockName(client, name, WAIT_MS);
       if (!(await makeRoom(address, client, name))) return { skipped: [] };
       try {
@@ -118,13 +119,16 @@ async function fill(
   return await inside.use(
     { doing: 'make the schema', otherwise: 'SCHEMA_FAILED' },
     async (client) => {
-      const result = await runPlan(client, plan, onProgress);
+      const rights = await readApplierRights(client);
+      const spared = rights.replica ? null : rights.sessionUser;
+      const adapt = spared === null ? undefined : () => spareApplier(client, spared, rights.cure);
+      const result = await runPlan(client, plan, onProgress, adapt);
       await transaction(client, async () => {
         await migrateHere(client, 'shadow', name);
         await client.query(
-          `INSERT INTO understudy.marker (id, kind, name, database, topic_prefix)
-          VALUES (pg_catalog.gen_random_uuid(), 'trunk', $1, $1, $2)`,
-          [name, topicPrefix],
+          `INSERT INTO understudy.marker (id, kind, name, database, topic_prefix, spared_account)
+          VALUES (pg_catalog.gen_random_uuid(), 'trunk', $1, $1, $2, $3)`,
+          [name, topicPrefix, spared],
         );
         await client.query(`INSERT INTO understudy.fence (generation) VALUES (0);
         INSERT INTO understudy.sign_of_life (generation, at)

@@ -27,8 +27,8 @@ import type {
   StoredProgress,
   TableReader,
 } from '../dialect.ts';
-import { applierSessionSql, applyBatch, openApplySession, type ApplySession } from './apply.ts';
-import { assertApplierRights } from './applier-rights.ts';
+import { applierSession, applyBatch, openApplySession, type ApplySession } from './apply.ts';
+import { assertFollows, readApplierRights, readSparedAccount } from './applier-rights.ts';
 import { installOverlay } from './capture.ts';
 import { readCatalogue } from './catalogue.ts';
 import { hasSqlState, SQLSTATE } from './errors.ts';
@@ -150,9 +150,9 @@ export class PgShadowDatabase implements ShadowDatabase {
   }
 
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
-    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', (client) => {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session = null;
-      return installOverlay(client);
+      return installOverlay(client, await readSparedAccount(client));
     });
   }
 
@@ -229,7 +229,8 @@ export class PgShadowDatabase implements ShadowDatabase {
       known.old = true;
       return known.session;
     }
-    const session = await openApplySession(client, await readCatalogue(client));
+    const spared = await readSparedAccount(client);
+    const session = await openApplySession(client, await readCatalogue(client), spared);
     this.#session = { session, generation: fence.generation, old: false };
     return session;
   }
@@ -241,9 +242,12 @@ export class PgShadowDatabase implements ShadowDatabase {
   }
 }
 
+/** DATABASE_PERMISSION if the account cannot follow the database in the mode it was made in. */
 async function prepareActs(client: pg.Client): Promise<void> {
-  await assertApplierRights(client);
-  await client.query(applierSessionSql);
+  const spared = await readSparedAccount(client);
+  const { deadlockTimeout, ...rights } = await readApplierRights(client);
+  assertFollows({ deadlockTimeout, ...rights }, spared);
+  await client.query(applierSession({ replica: spared === null, deadlockTimeout }));
 }
 
 /** It met a lock, a deadlock or a moved row: the same act may well succeed when tried again. */

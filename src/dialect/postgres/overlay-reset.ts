@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import type { RowSelection } from '../dialect.ts';
-import type { ApplySession } from './apply.ts';
+import { checkDeferred, type ApplySession } from './apply.ts';
 import { applyFailure, uniqueViolation } from './apply-error.ts';
 import { describeTable, type ApplyTable } from './apply-table.ts';
 import { touchCaptured } from './journal.ts';
@@ -34,7 +34,11 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   const tables = selectTables(capturedTables(session), only);
   let owned = 0;
   for (const table of tables) {
-    owned += await acting(table, () => resetTable(session.client, table, only));
+    owned += await acting(table, async () => {
+      const reset = await resetTable(session.client, table, only);
+      await checkDeferred(session);
+      return reset;
+    });
   }
   await touchCaptured(session.client, tables);
   return owned;

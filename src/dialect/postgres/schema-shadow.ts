@@ -5,7 +5,8 @@ import type { Migration } from './migration.ts';
  * are keyed by `one`, so that a second row cannot come to be.
  *
  * - `marker`: that the database is ours, and which one. A clone not yet stamped is told by
- *   `database`, which still names the database it was copied from.
+ *   `database`, which still names the database it was copied from. `spared_account` is set in
+ *   fallback mode: see applier-rights.ts.
  * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
@@ -80,5 +81,10 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         events bigint NOT NULL,
         PRIMARY KEY (table_schema, table_name)
       );`,
+  },
+  {
+    version: 2,
+    what: 'the account that triggers spare',
+    sql: 'ALTER TABLE understudy.marker ADD COLUMN spared_account text',
   },
 ];

@@ -32,11 +32,22 @@ export async function lockName(
   }
 }
 
-/** Ends all sessions of a database but this one, and waits for their end. */
+/**
+ * Ends all sessions of a database but this one, and waits for their end. An account that is no
+ * superuser ends those that it may, and no autovacuum, which gives way by itself; what is left
+ * makes the act that follows fail, which says so.
+ */
 export async function endSessionsOf(server: pg.ClientBase, database: string): Promise<void> {
   await server.query(
-    `SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity
-      WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()`,
+    `SELECT pg_catalog.pg_terminate_backend(a.pid, 5000)
+      FROM pg_catalog.pg_stat_activity a
+      LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+      CROSS JOIN (SELECT rolsuper AS super,
+          pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS signals
+        FROM pg_catalog.pg_roles WHERE rolname = current_user) me
+      WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid()
+        AND (me.super OR pg_catalog.pg_has_role(a.usesysid, 'USAGE')
+          OR (me.signals AND NOT r.rolsuper))`,
     [database],
   );
 }

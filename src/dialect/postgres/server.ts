@@ -12,7 +12,7 @@ import type {
   ShadowDatabase,
   ShadowServer,
 } from '../dialect.ts';
-import { createCandidateRole, dropCandidateRole } from './candidate-role.ts';
+import { createCandidateRole, dropCandidateRole, joinCandidateRole } from './candidate-role.ts';
 import { cloneDatabase, readmitAbandoned, type CloneOptions } from './clone.ts';
 import { serverVersion } from './comparison-session.ts';
 import { openControl } from './control-database.ts';
@@ -155,6 +155,7 @@ class PgShadowServer implements ShadowServer {
       if (facts !== null) {
         const ours = facts.comment === CREATING || (await this.#holdsMarker(database));
         if (!ours) throw notOurs(database, 'it has no marker, and so is not dropped');
+        if (role !== null) await joinCandidateRole(client, role, database);
         await this.#dropDatabase(client, database);
       }
       if (role !== null) await dropCandidateRole(client, role, database);
@@ -212,11 +213,17 @@ class PgShadowServer implements ShadowServer {
 
   async #rollBackPrepared(name: string): Promise<void> {
     await this.#inside(name, async (client) => {
-      const { rows } = await client.query<{ gid: string }>(
-        `SELECT pg_catalog.quote_literal(gid) AS gid FROM pg_catalog.pg_prepared_xacts
-          WHERE database = pg_catalog.current_database()`,
+      const { rows } = await client.query<{ gid: string; owner: string; may: boolean }>(
+        `SELECT pg_catalog.quote_literal(p.gid) AS gid, p.owner, r.rolsuper AS may
+          FROM pg_catalog.pg_prepared_xacts p, pg_catalog.pg_roles r
+          WHERE p.database = pg_catalog.current_database() AND r.rolname = current_user`,
       );
-      for (const { gid } of rows) await client.query(`ROLLBACK PREPARED ${gid}`);
+      for (const { gid, owner, may } of rows) {
+        // Nobody but a superuser ends what another account prepared.
+        if (!may) await client.query(`SET ROLE ${escapeIdentifier(owner)}`);
+        await client.query(`ROLLBACK PREPARED ${gid}`);
+        if (!may) await client.query('RESET ROLE');
+      }
     });
   }
 

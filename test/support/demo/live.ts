@@ -79,6 +79,8 @@ export const openLive: OpenStagecraft = async ({ say, logger, signal }): Promise
     };
   } catch (error) {
     await opened.disposeAsync();
+    // What an interrupt broke off is no failure of its own.
+    signal.throwIfAborted();
     throw error;
   }
 };

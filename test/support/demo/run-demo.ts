@@ -12,7 +12,9 @@ const live = args.includes('--live');
 
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(name, () => {
+  // Not `once`: with no listener left, a library of the harness would end the process itself.
+  process.on(name, () => {
+    if (stop.signal.aborted) process.exit(5);
     stop.abort(new Interrupt(name));
   });
 }

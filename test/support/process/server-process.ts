@@ -121,7 +121,8 @@ export async function startServerProcess(options: ServerProcessOptions): Promise
   const log = openSync(options.logFile, 'a');
   const child = spawn(options.command, options.args, {
     stdio: ['ignore', log, log],
-    detached: options.detached ?? false,
+    // In a process group of its own: Ctrl-C at the terminal is for us, who stop it in order.
+    detached: true,
     ...(options.env !== undefined && { env: options.env }),
     ...(options.cwd !== undefined && { cwd: options.cwd }),
     ...(options.uid !== undefined && { uid: options.uid }),

@@ -1,0 +1,94 @@
+/**
+ * Opens keys and values, each in the encoding it is in: JSON, or Avro of a schema registry. Which
+ * one it is, the record's headers and first byte say; nothing is tried out.
+ */
+import type { LogRecord } from '../../change/record.ts';
+import { Problem } from '../problem.ts';
+import { AvroReader } from './avro.ts';
+import type { Exactness } from './exact-number.ts';
+import { frameOf, nameSchemas, type Frame, type RecordSide } from './framing.ts';
+import { JsonOpener, type Opened } from './json.ts';
+import {
+  schemaRefName,
+  type SchemaRef,
+  type SchemaStore,
+  type WireFormat,
+} from './schema-store.ts';
+
+const NO_HEADERS: LogRecord['headers'] = [];
+
+/** The schema registry that the producers use. */
+export interface DecoderRegistry {
+  readonly wire: WireFormat;
+  readonly schemas: SchemaStore;
+}
+
+export class RecordOpener {
+  readonly #registry: DecoderRegistry | null;
+  readonly #json = { key: new JsonOpener(), value: new JsonOpener() };
+  readonly #readers = new Map<string, AvroReader>();
+  /** The headers last seen, which neighbours share, and what of them concerns schemas. */
+  #headers: LogRecord['headers'] = NO_HEADERS;
+  #schemaHeaders: LogRecord['headers'] = NO_HEADERS;
+
+  constructor(registry: DecoderRegistry | null) {
+    this.#registry = registry;
+  }
+
+  /**
+   * Throws a Problem: RECORD_CORRUPT, UNSUPPORTED for a framing the configuration does not name,
+   * SCHEMA_UNKNOWN for a schema that was not fetched before.
+   */
+  open(record: LogRecord, side: RecordSide, bytes: Buffer, exactness: Exactness): Opened {
+    const frame = this.#frame(record, side, bytes);
+    if (frame === null) return this.#json[side].open(record.topic, bytes, exactness);
+    return this.#reader(frame.ref).open(frame.body, exactness);
+  }
+
+  /** Opens text that is JSON whatever the record is. */
+  openJson(topic: string, bytes: Buffer, exactness: Exactness): Opened {
+    return this.#json.key.open(topic, bytes, exactness);
+  }
+
+  /** The schemas that must be fetched before the record can be opened. Throws as `open` does. */
+  missing(record: LogRecord): readonly SchemaRef[] {
+    const registry = this.#registry;
+    if (registry === null || record.value === null) return [];
+    const value = this.#missing(record, 'value', record.value, registry);
+    const key = record.key === null ? null : this.#missing(record, 'key', record.key, registry);
+    if (value === null) return key === null ? [] : [key];
+    return key === null ? [value] : [value, key];
+  }
+
+  #missing(
+    record: LogRecord,
+    side: RecordSide,
+    bytes: Buffer,
+    { schemas }: DecoderRegistry,
+  ): SchemaRef | null {
+    const ref = this.#frame(record, side, bytes)?.ref;
+    if (ref === undefined || this.#readers.has(schemaRefName(ref))) return null;
+    return schemas.schema(ref) === undefined ? ref : null;
+  }
+
+  #frame(record: LogRecord, side: RecordSide, bytes: Buffer): Frame | null {
+    if (record.headers !== this.#headers) {
+      this.#headers = record.headers;
+      this.#schemaHeaders = nameSchemas(record.headers) ? record.headers : NO_HEADERS;
+    }
+    return frameOf(this.#schemaHeaders, side, bytes, this.#registry?.wire ?? null);
+  }
+
+  #reader(ref: SchemaRef): AvroReader {
+    const name = schemaRefName(ref);
+    const known = this.#readers.get(name);
+    if (known !== undefined) return known;
+    const json = this.#registry?.schemas.schema(ref);
+    if (json === undefined) {
+      throw new Problem('SCHEMA_UNKNOWN', `the record's schema, ${name}, was not fetched`);
+    }
+    const reader = new AvroReader(json);
+    this.#readers.set(name, reader);
+    return reader;
+  }
+}

@@ -1,0 +1,115 @@
+import { expect, it } from 'vitest';
+import { examine, type DoctorParts } from '../../../src/doctor/doctor.ts';
+import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
+import { publishedConnector } from '../../support/connectors.ts';
+import { MemoryLog } from '../../support/memory-log.ts';
+
+const settings = new Map(Object.entries(await publishedConnector('postgres')));
+
+const refuse =
+  (code: 'SHADOW_UNREACHABLE' | 'PRODUCTION_UNREACHABLE' | 'KAFKA_UNREACHABLE') =>
+  (): Promise<never> =>
+    Promise.reject(new UnderstudyError(code, 'no answer', { detail: 'ECONNREFUSED' }));
+
+/** A log with these partitions. */
+function logOf(...partitions: readonly (readonly [string, number])[]): DoctorParts['source'] {
+  const log = new MemoryLog();
+  for (const [topic, partition] of partitions) log.append(topic, partition);
+  return () => Promise.resolve(log);
+}
+
+const ORDERS = ['p.public.orders', 0] as const;
+
+function parts(changes: Partial<DoctorParts>): DoctorParts {
+  return {
+    shadow: refuse('SHADOW_UNREACHABLE'),
+    isolation: () => Promise.resolve('production'),
+    production: null,
+    source: logOf(ORDERS, ['p.transaction', 0]),
+    connector: null,
+    topicPrefix: 'p',
+    consistency: 'transaction',
+    tables: [],
+    ...changes,
+  };
+}
+
+async function findings(changes: Partial<DoctorParts>): Promise<readonly string[]> {
+  const report = await examine(parts(changes));
+  return report.findings.map(({ id, level }) => `${level} ${id}`);
+}
+
+it('makes a finding of every part that is away, and looks at the others all the same', async () => {
+  const report = await examine(
+    parts({
+      isolation: refuse('SHADOW_UNREACHABLE'),
+      production: refuse('PRODUCTION_UNREACHABLE'),
+      source: refuse('KAFKA_UNREACHABLE'),
+      connector: {
+        name: 'prod',
+        config: () => Promise.resolve(settings),
+        state: () =>
+          Promise.resolve({ connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] }),
+      },
+    }),
+  );
+  expect(report.findings.map(({ id, level }) => `${level} ${id}`)).toEqual([
+    'error shadow.shadow-unreachable',
+    'error shadow.isolation.shadow-unreachable',
+    'error production.production-unreachable',
+    'error log.kafka-unreachable',
+    'ok connector.state',
+    'ok connector.settings',
+  ]);
+  expect(report.healthy).toBe(false);
+  expect(report.findings[0]).toMatchObject({
+    message: 'no answer: ECONNREFUSED',
+    cure: 'Check shadow.url and that the server accepts connections.',
+  });
+});
+
+it.each([
+  ['one partition', logOf(ORDERS, ['p.transaction', 0]), 'ok log.transaction-topic'],
+  ['none', logOf(ORDERS), 'warning log.transaction-topic-missing'],
+  [
+    'several',
+    logOf(['p.transaction', 0], ['p.transaction', 1]),
+    'error log.transaction-topic-partitions',
+  ],
+])('looks for the transaction topic: %s', async (_, source, finding) => {
+  expect(await findings({ source })).toContain(finding);
+  const perKey = await findings({ source, consistency: 'key' });
+  expect(perKey.join()).not.toContain('transaction-topic');
+});
+
+it.each([
+  ['production', 'ok shadow.isolation'],
+  ['connector', 'ok shadow.isolation'],
+  ['none', 'warning shadow.isolation-unproven'],
+] as const)('tells by what isolation was shown: %s', async (evidence, finding) => {
+  expect(await findings({ isolation: () => Promise.resolve(evidence) })).toContain(finding);
+});
+
+it.each([
+  ['RUNNING', ['RUNNING'], 'ok connector.state'],
+  ['RUNNING', [], 'error connector.not-running'],
+  ['RUNNING', ['RUNNING', 'FAILED'], 'error connector.not-running'],
+  ['PAUSED', ['PAUSED'], 'error connector.not-running'],
+])('judges a connector that is %s with tasks %j', async (connector, tasks, finding) => {
+  const state = { connector, tasks: tasks.map((task, id) => ({ id, state: task })) };
+  expect(
+    await findings({
+      connector: {
+        name: 'prod',
+        config: () => Promise.resolve(settings),
+        state: () => Promise.resolve(state),
+      },
+    }),
+  ).toContain(finding);
+});
+
+it('passes on what is no error of ours: a bug must not look like a finding', async () => {
+  await expect(
+    examine(parts({ source: () => Promise.reject(new TypeError('a bug')) })),
+  ).rejects.toThrow('a bug');
+});
