@@ -18,6 +18,9 @@ interface Rule {
 const converter = (config: ConnectorConfig): string => config['value.converter'] ?? '';
 const isJson = (config: ConnectorConfig): boolean =>
   converter(config) === '' || converter(config).endsWith('JsonConverter');
+const isAvro = (config: ConnectorConfig): boolean => converter(config).endsWith('AvroConverter');
+const isApicurio = (config: ConnectorConfig): boolean =>
+  converter(config).startsWith('io.apicurio.');
 /** Connectors that read as a replica have no type for intervals, nor that setting. */
 const readsAsReplica = (config: ConnectorConfig): boolean => 'database.server.id' in config;
 
@@ -50,6 +53,16 @@ const RULES: readonly Rule[] = [
     trapped: (c) => isJson(c) && c['value.converter.replace.null.with.default'] !== 'false',
     message: 'NULL in a column with a DEFAULT is sent as the default; the shadow cannot tell',
     cure: 'set value.converter.replace.null.with.default=false',
+  },
+  {
+    id: 'null-becomes-default-in-avro',
+    level: 'error',
+    trapped: (c) =>
+      isAvro(c) && (isApicurio(c) || c['value.converter.ignore.default.for.nullables'] !== 'true'),
+    message: 'NULL in a column with a DEFAULT is sent as the default; the shadow cannot tell',
+    cure:
+      'set value.converter.ignore.default.for.nullables=true with Confluent’s converter ' +
+      '(Apicurio 2.6 takes no notice of it), or use JSON',
   },
   {
     id: 'json-without-schema',

@@ -43,10 +43,24 @@ it('asks a converter that is not JSON nothing about JSON', () => {
   expect(
     findings({
       'value.converter': 'io.example.AvroConverter',
+      'value.converter.ignore.default.for.nullables': 'true',
       'value.converter.schemas.enable': 'false',
       'value.converter.replace.null.with.default': null,
     }),
   ).toEqual(['ok connector.settings']);
+});
+
+it.each([
+  ['io.confluent.connect.avro.AvroConverter', null],
+  ['io.confluent.connect.avro.AvroConverter', 'false'],
+  ['io.apicurio.registry.utils.converter.AvroConverter', 'true'],
+])('finds that %s makes defaults of NULLs where ignoring them is %s', (converter, ignore) => {
+  expect(
+    findings({
+      'value.converter': converter,
+      'value.converter.ignore.default.for.nullables': ignore,
+    }),
+  ).toEqual(['error connector.null-becomes-default-in-avro']);
 });
 
 it('names the connector and a cure, and no setting’s value', () => {
