@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 import { handle } from '../../src/demo/shop/service.ts';
-import { makeCatalogue, makeLane, type Catalogue } from '../../src/demo/shop/workload.ts';
+import { makeCatalogue, makeLane, type Catalogue } from './demo/workload.ts';
 import type { ShopRequest } from '../../src/demo/shop/requests.ts';
 import { sleep } from '../../src/util/wait.ts';
 import type { ConnectRest } from './connect-rest.ts';

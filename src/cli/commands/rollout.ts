@@ -87,11 +87,7 @@ function addList(rollout: Command, register: Register): void {
       return (await control?.rollouts()) ?? [];
     });
     // Addresses hold passwords: `get` shows them, one at a time.
-    if (options.json)
-      printJson(
-        session,
-        rows.map(({ url: _, ...row }) => row),
-      );
+    if (options.json) printJson(session, rows.map(withoutUrl));
     else if (rows.length === 0) session.terminal.out('There is no rollout.\n');
     else {
       session.terminal.out(
@@ -109,6 +105,11 @@ function addList(rollout: Command, register: Register): void {
     }
     return 0;
   });
+}
+
+function withoutUrl(row: RolloutRow): Omit<RolloutRow, 'url'> {
+  const { name, database, role, state, createdAt, expiresAt } = row;
+  return { name, database, role, state, createdAt, expiresAt };
 }
 
 function addGet(rollout: Command, register: Register): void {

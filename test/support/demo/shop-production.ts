@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 import type { ShopRequest } from '../../../src/demo/shop/requests.ts';
 import { handle } from '../../../src/demo/shop/service.ts';
-import { makeCatalogue, makeLane, type Catalogue } from '../../../src/demo/shop/workload.ts';
+import { makeCatalogue, makeLane, type Catalogue } from './workload.ts';
 import { sleep } from '../../../src/util/wait.ts';
 import type { ConnectRest } from '../connect-rest.ts';
 import { settleConnector } from '../settle.ts';

@@ -4,7 +4,7 @@
  * the candidate; rows of the region are touched by requests of the region only, so that a
  * correct candidate ends with the very rows that production has.
  */
-import type { NumberedRequest, ShopRequest } from './requests.ts';
+import type { NumberedRequest, ShopRequest } from '../../../src/demo/shop/requests.ts';
 
 export interface Catalogue {
   readonly customers: readonly { id: number; email: string; name: string; north: boolean }[];
