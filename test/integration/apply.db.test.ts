@@ -10,9 +10,9 @@ import {
   applierSessionSql,
   applyBatch,
   openApplySession,
-} from '../../src/dialect/postgres/apply.ts';
-import { installOverlay } from '../../src/dialect/postgres/capture.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
+} from '../../src/dialect/postgres/apply/apply.ts';
+import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { batchOf } from '../support/overlay-applier.ts';
 import { testDatabase } from '../support/test-database.ts';
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type pg from 'pg';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { pinSnapshot } from '../../src/dialect/postgres/pin.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { pinSnapshot } from '../../src/dialect/postgres/production/pin.ts';
 import { findBarrier } from '../../src/drift/barrier.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import type { CommittedOffsets } from '../../src/source/committed-offsets.ts';

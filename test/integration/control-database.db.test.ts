@@ -1,8 +1,8 @@
 import type pg from 'pg';
 import { expect, test } from 'vitest';
-import { CREATING } from '../../src/dialect/postgres/marker.ts';
-import { lockName } from '../../src/dialect/postgres/server-locks.ts';
-import { connectShadow } from '../../src/dialect/postgres/server.ts';
+import { CREATING } from '../../src/dialect/postgres/shadow/marker.ts';
+import { lockName } from '../../src/dialect/postgres/session/server-locks.ts';
+import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import { connect } from '../support/comparison.ts';
 import { createDatabase, startPostgres } from '../support/postgres.ts';
 

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type pg from 'pg';
-import { auditHash } from '../../src/dialect/postgres/audit.ts';
-import { PgControlStore } from '../../src/dialect/postgres/control-store.ts';
-import { migrate, newestVersion } from '../../src/dialect/postgres/migrations.ts';
-import { Connection, ServerAddress } from '../../src/dialect/postgres/session.ts';
+import { auditHash } from '../../src/dialect/postgres/control/audit.ts';
+import { PgControlStore } from '../../src/dialect/postgres/control/control-store.ts';
+import { migrate, newestVersion } from '../../src/dialect/postgres/session/migrations.ts';
+import { Connection, ServerAddress } from '../../src/dialect/postgres/session/session.ts';
 import type { RolloutRow } from '../../src/dialect/dialect.ts';
 import { testDatabase, type TestDatabase } from '../support/test-database.ts';
 import { connect } from '../support/comparison.ts';

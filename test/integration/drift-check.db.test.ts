@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { currentView, pinSnapshot } from '../../src/dialect/postgres/pin.ts';
-import { parseSnapshot } from '../../src/dialect/postgres/snapshot.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { currentView, pinSnapshot } from '../../src/dialect/postgres/production/pin.ts';
+import { parseSnapshot } from '../../src/dialect/postgres/production/snapshot.ts';
 import { driftCheck, driftCheckManifest, type CheckOptions } from '../../src/drift/check.ts';
 import { parseManifest } from '../../src/drift/manifest.ts';
 import { driftSnapshot } from '../../src/drift/snapshot.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type pg from 'pg';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { currentView, parseLsn, pinSnapshot } from '../../src/dialect/postgres/pin.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { currentView, parseLsn, pinSnapshot } from '../../src/dialect/postgres/production/pin.ts';
 import { connect } from '../support/comparison.ts';
 import { testDatabase } from '../support/test-database.ts';
 

@@ -1,8 +1,8 @@
 import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { TableId } from '../../src/change/table-id.ts';
-import { runPlan } from '../../src/dialect/postgres/apply-plan.ts';
-import { planFromProduction } from '../../src/dialect/postgres/plan-from-production.ts';
+import { runPlan } from '../../src/dialect/postgres/schema/apply-plan.ts';
+import { planFromProduction } from '../../src/dialect/postgres/schema/plan-from-production.ts';
 import type { ShadowPlan } from '../../src/schema/shadow-plan.ts';
 import { databaseUrl } from '../support/postgres.ts';
 import { postgresUrl, testDatabase, type TestDatabase } from '../support/test-database.ts';

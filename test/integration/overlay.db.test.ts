@@ -12,11 +12,20 @@ import {
   applierSessionSql,
   applyBatch,
   openApplySession,
-} from '../../src/dialect/postgres/apply.ts';
-import { installOverlay, type InstalledOverlay } from '../../src/dialect/postgres/capture.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { readOverlayCounts, readOverlayRows } from '../../src/dialect/postgres/overlay-read.ts';
-import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay-reset.ts';
+} from '../../src/dialect/postgres/apply/apply.ts';
+import {
+  installOverlay,
+  type InstalledOverlay,
+} from '../../src/dialect/postgres/overlay/capture.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import {
+  readOverlayCounts,
+  readOverlayRows,
+} from '../../src/dialect/postgres/overlay/overlay-read.ts';
+import {
+  releaseConverged,
+  resetOverlay,
+} from '../../src/dialect/postgres/overlay/overlay-reset.ts';
 import { batchOf } from '../support/overlay-applier.ts';
 import { testDatabase } from '../support/test-database.ts';
 

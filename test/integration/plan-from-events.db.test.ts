@@ -1,8 +1,8 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
-import { runPlan } from '../../src/dialect/postgres/apply-plan.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { planFromEvents } from '../../src/dialect/postgres/plan-from-events.ts';
+import { runPlan } from '../../src/dialect/postgres/schema/apply-plan.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { planFromEvents } from '../../src/dialect/postgres/schema/plan-from-events.ts';
 import type { EventColumn, EventTableSchema } from '../../src/schema/event-schema.ts';
 import { testDatabase } from '../support/test-database.ts';
 

@@ -1,8 +1,8 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Diagnosis, ProductionDatabase } from '../../src/dialect/dialect.ts';
-import { connectProduction } from '../../src/dialect/postgres/production.ts';
-import { ProductionSessions } from '../../src/dialect/postgres/production-session.ts';
+import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
+import { ProductionSessions } from '../../src/dialect/postgres/production/production-session.ts';
 import { freePort } from '../support/process/ports.ts';
 import { testDatabase, type TestDatabase } from '../support/test-database.ts';
 

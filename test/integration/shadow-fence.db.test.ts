@@ -8,15 +8,15 @@ import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { START } from '../../src/change/position.ts';
 import type { Fence, HolderNote, ShadowDatabase } from '../../src/dialect/dialect.ts';
-import { PgShadowDatabase } from '../../src/dialect/postgres/database.ts';
+import { PgShadowDatabase } from '../../src/dialect/postgres/shadow/database.ts';
 import {
   assertFence,
   releaseFence,
   renewFence,
   showPresence,
   takeFence,
-} from '../../src/dialect/postgres/fence.ts';
-import { ServerAddress } from '../../src/dialect/postgres/session.ts';
+} from '../../src/dialect/postgres/shadow/fence.ts';
+import { ServerAddress } from '../../src/dialect/postgres/session/session.ts';
 import type { ChangeBatch } from '../../src/order/change-batch.ts';
 import { exactSession, freshTrunk } from './shadow.fixture.ts';
 

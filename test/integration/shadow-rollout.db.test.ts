@@ -1,9 +1,9 @@
 import { expect, onTestFinished, test } from 'vitest';
 import pg from 'pg';
-import { scramVerifier } from '../../src/dialect/postgres/candidate-role.ts';
-import { CREATING, COPYING, noteState } from '../../src/dialect/postgres/marker.ts';
-import { newestVersion } from '../../src/dialect/postgres/migrations.ts';
-import { connectShadow } from '../../src/dialect/postgres/server.ts';
+import { scramVerifier } from '../../src/dialect/postgres/shadow/candidate-role.ts';
+import { CREATING, COPYING, noteState } from '../../src/dialect/postgres/shadow/marker.ts';
+import { newestVersion } from '../../src/dialect/postgres/session/migrations.ts';
+import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { ShadowServer } from '../../src/dialect/dialect.ts';
 import { createDatabase, databaseUrl } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';

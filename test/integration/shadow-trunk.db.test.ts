@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import pg from 'pg';
-import { createTrunk } from '../../src/dialect/postgres/create-trunk.ts';
-import { CREATING, noteState, readMarker } from '../../src/dialect/postgres/marker.ts';
-import { newestVersion } from '../../src/dialect/postgres/migrations.ts';
+import { createTrunk } from '../../src/dialect/postgres/shadow/create-trunk.ts';
+import { CREATING, noteState, readMarker } from '../../src/dialect/postgres/shadow/marker.ts';
+import { newestVersion } from '../../src/dialect/postgres/session/migrations.ts';
 import { createDatabase, databaseUrl } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';
 import {

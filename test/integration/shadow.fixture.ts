@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
-import { createTrunk } from '../../src/dialect/postgres/create-trunk.ts';
-import { openSession, ServerAddress } from '../../src/dialect/postgres/session.ts';
+import { createTrunk } from '../../src/dialect/postgres/shadow/create-trunk.ts';
+import { openSession, ServerAddress } from '../../src/dialect/postgres/session/session.ts';
 import type { ShadowPlan } from '../../src/schema/shadow-plan.ts';
 import { databaseUrl, dropDatabase } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseSnapshot } from '../../src/dialect/postgres/snapshot.ts';
+import { parseSnapshot } from '../../src/dialect/postgres/production/snapshot.ts';
 import { DeferralFilter } from '../../src/drift/deferral.ts';
 import { sampleChange } from '../support/change-samples.ts';
 import { RowShape } from '../../src/change/value.ts';

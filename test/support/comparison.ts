@@ -1,7 +1,7 @@
 import pg from 'pg';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { quotedTable } from '../../src/dialect/postgres/comparison-sql.ts';
-import { openTableReader } from '../../src/dialect/postgres/table-reader.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { quotedTable } from '../../src/dialect/postgres/compare/comparison-sql.ts';
+import { openTableReader } from '../../src/dialect/postgres/compare/table-reader.ts';
 import type { TableReader } from '../../src/dialect/dialect.ts';
 import { compareTables, type CompareOptions, type Comparison } from '../../src/drift/compare.ts';
 import { readerReference } from '../../src/drift/reference.ts';

@@ -3,7 +3,7 @@
  * They share resets and releases with the real applier, so that nothing but the sequence differs.
  */
 import pg from 'pg';
-import { applierSessionSql } from '../../src/dialect/postgres/apply.ts';
+import { applierSessionSql } from '../../src/dialect/postgres/apply/apply.ts';
 import { openRealApplier } from './overlay-applier.ts';
 import { isCollision, type Applier, type HotChange } from './overlay-scenario.ts';
 

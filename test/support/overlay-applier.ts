@@ -8,9 +8,12 @@ import {
   applyBatch,
   openApplySession,
   type ApplySession,
-} from '../../src/dialect/postgres/apply.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue.ts';
-import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay-reset.ts';
+} from '../../src/dialect/postgres/apply/apply.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import {
+  releaseConverged,
+  resetOverlay,
+} from '../../src/dialect/postgres/overlay/overlay-reset.ts';
 import type { Applier, HotChange } from './overlay-scenario.ts';
 
 const TABLE = { schema: 'public', name: 'hot' };

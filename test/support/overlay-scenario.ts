@@ -10,7 +10,7 @@
 import { deepStrictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
-import { installOverlay } from '../../src/dialect/postgres/capture.ts';
+import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import { createDatabase, dropDatabase } from './postgres.ts';
 import type { Random } from './random.ts';
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChangeEvent } from '../../src/change/record.ts';
 import { START, type OffsetMap } from '../../src/change/position.ts';
 import { RowShape } from '../../src/change/value.ts';
-import { parseLsn } from '../../src/dialect/postgres/pin.ts';
+import { parseLsn } from '../../src/dialect/postgres/production/pin.ts';
 import type {
   BarrierRun,
   FollowerControl,

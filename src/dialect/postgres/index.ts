@@ -1,9 +1,9 @@
 import type { Dialect } from '../dialect.ts';
-import { planFromEvents } from './plan-from-events.ts';
-import { connectProduction } from './production.ts';
-import { connectShadow } from './server.ts';
-import { parseSnapshot } from './snapshot.ts';
-import { renderText } from './types.ts';
+import { planFromEvents } from './schema/plan-from-events.ts';
+import { connectProduction } from './production/production.ts';
+import { connectShadow } from './shadow/server.ts';
+import { parseSnapshot } from './production/snapshot.ts';
+import { renderText } from './session/types.ts';
 
 /** PostgreSQL 14 and later. */
 export const postgres: Dialect = {

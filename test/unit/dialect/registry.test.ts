@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { dialectFor } from '../../../src/dialect/registry.ts';
-import { newerTxId } from '../../../src/dialect/postgres/transaction-id.ts';
-import { ServerAddress } from '../../../src/dialect/postgres/session.ts';
+import { newerTxId } from '../../../src/dialect/postgres/production/transaction-id.ts';
+import { ServerAddress } from '../../../src/dialect/postgres/session/session.ts';
 
 it('finds a dialect by the scheme of the URL, and repeats no URL in its errors', () => {
   expect(dialectFor('postgres://u:hunter2@h/d').engine).toBe('postgresql');

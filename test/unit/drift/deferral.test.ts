@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseSnapshot } from '../../../src/dialect/postgres/snapshot.ts';
+import { parseSnapshot } from '../../../src/dialect/postgres/production/snapshot.ts';
 import { DeferralFilter } from '../../../src/drift/deferral.ts';
 import { sampleChange } from '../../support/change-samples.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { eventColumnType } from '../../../../src/dialect/postgres/event-column-type.ts';
+import { eventColumnType } from '../../../../src/dialect/postgres/schema/event-column-type.ts';
 import type { EventType } from '../../../../src/schema/event-schema.ts';
 
 const POSTGRES = 'io.debezium.connector.postgresql.Source';

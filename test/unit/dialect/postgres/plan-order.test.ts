@@ -3,8 +3,8 @@ import {
   type CatalogueObject,
   EXCLUDED,
   RANK,
-} from '../../../../src/dialect/postgres/introspect-object.ts';
-import { orderPlan } from '../../../../src/dialect/postgres/plan-order.ts';
+} from '../../../../src/dialect/postgres/schema/introspect-object.ts';
+import { orderPlan } from '../../../../src/dialect/postgres/schema/plan-order.ts';
 
 function object(key: string, rank: number, more: Partial<CatalogueObject> = {}): CatalogueObject {
   return { key, what: key, rank, sql: [`CREATE ${key}`], optional: false, ...more };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseSnapshot, widen } from '../../../../src/dialect/postgres/snapshot.ts';
+import { parseSnapshot, widen } from '../../../../src/dialect/postgres/production/snapshot.ts';
 
 const WRAP = 1n << 32n;
 

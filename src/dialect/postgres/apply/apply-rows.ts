@@ -1,0 +1,294 @@
+import type { ClientBase, QueryResult, QueryResultRow } from 'pg';
+import { tableName } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { NetChange } from '../../../order/change-batch.ts';
+import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import { assert } from '../../../util/assert.ts';
+import { applyFailure, uniqueViolation, type UniqueViolation } from './apply-error.ts';
+import * as sql from './apply-sql.ts';
+import type { ApplyTable } from './apply-table.ts';
+import type { Comparisons } from '../catalogue/key-facts.ts';
+import { stageChanges, type StagedCounts, type StagedOp } from './stage.ts';
+
+/** What a step needs to know besides its table. */
+export interface StepContext {
+  readonly client: ClientBase;
+  readonly catalogue: SchemaCatalogue;
+  readonly comparisons: Comparisons;
+}
+
+export interface StepOutcome {
+  /** Rows written. */
+  readonly rows: number;
+  /** Rows whose base image moved instead. */
+  readonly owned: number;
+  /** Attempts undone because the candidate took a row meanwhile. */
+  readonly repairs: number;
+}
+
+/** Undone attempts after which the rows are locked before they are written. */
+const OPTIMISTIC_ATTEMPTS = 2;
+/** Each undone attempt met a newly owned row; more than this is no race but a fault. */
+const MAX_ATTEMPTS = 50;
+
+const SAVEPOINT = 'understudy_rows';
+
+/**
+ * Writes the net changes of one table, in the caller's READ COMMITTED transaction.
+ *
+ * Rows of the candidate keep what it wrote; their base images move. Ownership is not locked but
+ * checked afterwards: each attempt marks the owned keys (R), writes all others, and then looks, in
+ * a new statement and so in a new snapshot, whether one of them has become owned (C). By then
+ * every key is either locked by us, so that nobody can take it before we commit, or was found
+ * absent; whoever took it earlier has committed and is seen. If so the attempt is undone and
+ * repeated. Ownership only grows while this transaction lives, since release and reset run under
+ * the same fence, so the loop ends, and base images (B) cannot be missed.
+ *
+ * Unique constraints are met optimistically too: only a violation makes the step delete all its
+ * rows before it inserts them again, and only a row of the candidate can then still be in the way.
+ */
+export async function applyRows(
+  context: StepContext,
+  table: ApplyTable,
+  changes: readonly NetChange[],
+): Promise<StepOutcome> {
+  const { client } = context;
+  const staged = await stageChanges(client, table, changes);
+  try {
+    return await new RowsStep(context, table).run(staged);
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+}
+
+type Attempt =
+  | { readonly kind: 'written'; readonly owned: number }
+  | { readonly kind: 'raced' }
+  | { readonly kind: 'clashed'; readonly violation: UniqueViolation };
+
+class RowsStep {
+  readonly #context: StepContext;
+  readonly #client: ClientBase;
+  readonly #table: ApplyTable;
+
+  constructor(context: StepContext, table: ApplyTable) {
+    this.#context = context;
+    this.#client = context.client;
+    this.#table = table;
+  }
+
+  async run(staged: StagedCounts): Promise<StepOutcome> {
+    const table = this.#table;
+    let counts = await this.#prepare(staged);
+    let twoPhase = false;
+    for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
+      const attempt = await this.#attempt(counts, {
+        twoPhase,
+        lockFirst: repairs >= OPTIMISTIC_ATTEMPTS,
+      });
+      switch (attempt.kind) {
+        case 'written': {
+          if (counts.s > 0) await this.#expectNone(sql.findUnpatched(table));
+          await this.#checkUnchecked();
+          await this.#moveBase(attempt.owned);
+          await this.#client.query(`RELEASE SAVEPOINT ${SAVEPOINT}`);
+          const total = counts.f + counts.s + counts.d;
+          return { rows: total - attempt.owned, owned: attempt.owned, repairs };
+        }
+        case 'raced':
+          await this.#undo();
+          break;
+        case 'clashed':
+          await this.#undo();
+          counts = await this.#fill('s', counts);
+          await this.#refuseOwnedBlocker(attempt.violation, twoPhase);
+          twoPhase = true;
+          break;
+      }
+    }
+    throw new UnderstudyError('APPLY_BLOCKED', 'the candidate takes rows faster than they follow', {
+      table: table.label,
+    });
+  }
+
+  /** Brings the staged rows into the form the writes expect. */
+  async #prepare(staged: StagedCounts): Promise<StagedCounts> {
+    const table = this.#table;
+    let counts = staged;
+    if (table.keyDeferrable || table.unchecked.length > 0) await this.#keepWritersOut();
+    if (table.respell) {
+      await this.#client.query(sql.dedupeStage(table));
+      counts = await this.#count();
+    }
+    if (counts.m > 0) counts = await this.#fill('m', counts);
+    const wholeRows = table.fixed.length > 0 || table.unchecked.length > 0;
+    return wholeRows ? this.#fill('s', counts) : counts;
+  }
+
+  /**
+   * A session in replica role does not check deferrable constraints, so that it neither waits for
+   * nor sees a candidate's uncommitted row. For such tables the step excludes other writers.
+   */
+  async #keepWritersOut(): Promise<void> {
+    if (this.#table.journal === null) return;
+    await this.#client.query(`LOCK TABLE ${this.#table.rows} IN SHARE ROW EXCLUSIVE MODE`);
+  }
+
+  async #fill(op: 'm' | 's', counts: StagedCounts): Promise<StagedCounts> {
+    if (counts[op] === 0) return counts;
+    await this.#client.query(sql.fillStage(this.#table, op));
+    return this.#count();
+  }
+
+  async #count(): Promise<StagedCounts> {
+    const counts: Record<StagedOp, number> = { f: 0, s: 0, m: 0, d: 0 };
+    const result = await this.#client.query<{ op: StagedOp; rows: number }>(
+      sql.countStage(this.#table),
+    );
+    for (const row of result.rows) counts[row.op] = row.rows;
+    return counts;
+  }
+
+  /** R, W1 to W3 and C in one message; each statement still has a snapshot of its own. */
+  async #attempt(
+    counts: StagedCounts,
+    mode: { readonly twoPhase: boolean; readonly lockFirst: boolean },
+  ): Promise<Attempt> {
+    const table = this.#table;
+    const captured = table.journal !== null;
+    const statements = [`SAVEPOINT ${SAVEPOINT}`];
+    if (mode.lockFirst) statements.push(sql.lockRows(table));
+    const marked = statements.length;
+    if (captured) statements.push(sql.markOwned(table));
+    if (mode.twoPhase) statements.push(sql.deleteRows(table, ['d', 'f']));
+    else {
+      if (counts.d > 0) statements.push(sql.deleteRows(table, ['d']));
+      if (table.fixed.length > 0) statements.push(sql.deleteRenumbered(table));
+    }
+    if (counts.s > 0) statements.push(sql.patchRows(table));
+    if (counts.f > 0) statements.push(sql.upsertRows(table));
+    if (captured) statements.push(sql.findNewlyOwned(table));
+    try {
+      const results = await queryAll(this.#client, statements);
+      if (!captured) return { kind: 'written', owned: 0 };
+      const raced = (results.at(-1)?.rowCount ?? 0) > 0;
+      if (raced) return { kind: 'raced' };
+      return { kind: 'written', owned: results[marked]?.rowCount ?? 0 };
+    } catch (error) {
+      const violation = uniqueViolation(error);
+      if (violation === null) throw error;
+      return { kind: 'clashed', violation };
+    }
+  }
+
+  async #undo(): Promise<void> {
+    await this.#client.query(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
+  }
+
+  async #moveBase(owned: number): Promise<void> {
+    if (owned === 0) return;
+    const moved = await this.#client.query(sql.moveBaseImages(this.#table));
+    if (moved.rowCount === owned) return;
+    await this.#expectNone(sql.findUnpatchedBase(this.#table));
+    throw new UnderstudyError('INTERNAL', 'an owned row lost its base image', {
+      table: this.#table.label,
+    });
+  }
+
+  /** ROW_INCOMPLETE if the query finds a row that misses what a partial image needs. */
+  async #expectNone(query: string): Promise<void> {
+    const key = await this.#findKey(query);
+    if (key === null) return;
+    throw new UnderstudyError(
+      'ROW_INCOMPLETE',
+      'an event lacks columns that only the row it changes could supply, and there is no such row',
+      { table: this.#table.label, key },
+    );
+  }
+
+  /** The key, for messages, of the row a query finds by k1, k2, …; null if it finds none. */
+  async #findKey(query: string): Promise<string | null> {
+    const found = await this.#client.query<Record<string, string | null>>(query);
+    const row = found.rows[0];
+    if (row === undefined) return null;
+    return this.#table.key
+      .map((column, i) => `${column.schema.name}=${row[`k${i + 1}`] ?? 'null'}`)
+      .join(', ');
+  }
+
+  /** After a violation: if a row of the candidate is in the way, only its leaving can help. */
+  async #refuseOwnedBlocker(violation: UniqueViolation, twoPhase: boolean): Promise<void> {
+    const table = this.#table;
+    if (table.journal !== null) {
+      await this.#client.query(sql.markOwned(table));
+      const unique = this.#uniqueOf(violation);
+      const key = unique === null ? null : await this.#findKey(sql.findOwnedBlocker(table, unique));
+      if (key !== null) throw this.#clash(violation.constraint, key);
+      // An index on expressions cannot be looked up, but after the two-phase form no other is left.
+      if (twoPhase && unique === null) throw this.#clash(violation.constraint);
+    }
+    if (!twoPhase) return;
+    throw new UnderstudyError(
+      'APPLY_FAILED',
+      'a row that is not of the batch holds the same value',
+      {
+        table: table.label,
+        detail: `constraint ${violation.constraint}`,
+      },
+    );
+  }
+
+  /** The violated constraint's columns; null if it is not on plain columns of this table. */
+  #uniqueOf(violation: UniqueViolation): sql.UniqueColumns | null {
+    if (violation.schema === null || violation.table === null) return null;
+    // A partition's own index names the partition.
+    const label = tableName({ schema: violation.schema, name: violation.table });
+    const unique = this.#context.catalogue
+      .get(label)
+      ?.uniques.find((candidate) => candidate.name === violation.constraint);
+    return unique?.plain === true ? this.#columnsOf(label, unique.columns) : null;
+  }
+
+  #columnsOf(label: string, columns: readonly string[]): sql.UniqueColumns | null {
+    const comparisons = this.#context.comparisons.get(label);
+    const found = columns.flatMap((name) => {
+      const column = this.#table.columns.find((candidate) => candidate.schema.name === name);
+      const equals = comparisons?.get(name)?.equals;
+      return column === undefined || equals === undefined ? [] : [{ column, equals }];
+    });
+    return found.length === columns.length ? { columns: found } : null;
+  }
+
+  /** Deferrable constraints, which this session's writes did not check. */
+  async #checkUnchecked(): Promise<void> {
+    if (this.#table.journal === null) return;
+    for (const unique of this.#table.unchecked) {
+      const columns = unique.plain ? this.#columnsOf(this.#table.label, unique.columns) : null;
+      assert(columns !== null, 'a deferrable constraint is on plain columns');
+      const key = await this.#findKey(sql.findDuplicate(this.#table, columns));
+      if (key !== null) throw this.#clash(unique.name, key);
+    }
+  }
+
+  #clash(constraint: string, key?: string): UnderstudyError {
+    return new UnderstudyError(
+      'APPLY_BLOCKED',
+      'a row of the candidate holds a unique value that production gave to another row',
+      {
+        table: this.#table.label,
+        ...(key !== undefined && { key }),
+        detail: `constraint ${constraint}`,
+      },
+    );
+  }
+}
+
+/** Runs statements in one message and returns the result of each. */
+async function queryAll(
+  client: ClientBase,
+  statements: readonly string[],
+): Promise<readonly QueryResult<QueryResultRow>[]> {
+  const results: unknown = await client.query(statements.join(';\n'));
+  // The driver answers a message of several statements with a list, which its types do not say.
+  return (Array.isArray(results) ? results : [results]) as QueryResult<QueryResultRow>[];
+}

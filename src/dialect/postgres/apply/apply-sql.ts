@@ -1,0 +1,232 @@
+/**
+ * The statements of one table's step, over its staging table. Pure: apply-rows.ts says in which
+ * order they run and why that order survives concurrent writes of the candidate.
+ *
+ * Aliases: t the table, s the staging table, j the journal.
+ */
+import { assert } from '../../../util/assert.ts';
+import { keysEqual, type ApplyColumn, type ApplyTable } from './apply-table.ts';
+import { JOURNAL } from '../session/names.ts';
+import { stageRelation, type StagedOp } from './stage.ts';
+
+const TABLE = ['t', 'name'] as const;
+const STAGED = ['s', 'staged'] as const;
+const JOURNALED = ['j', 'name'] as const;
+
+function journalOf(table: ApplyTable): string {
+  assert(table.journal !== null, `${table.label} has a journal`);
+  return table.journal;
+}
+
+function names(columns: readonly ApplyColumn[]): string {
+  return columns.map((column) => column.name).join(', ');
+}
+
+/** True if the staged row brings a value for the column. */
+function known(column: ApplyColumn, staging = 's'): string {
+  return `pg_catalog.get_bit(${staging}.mask, ${column.bit}) = 1`;
+}
+
+/** Forgets what an earlier step of the same transaction staged. */
+export function clearStage(table: ApplyTable): string {
+  return `TRUNCATE ${stageRelation(table)}`;
+}
+
+/**
+ * Keeps the last of several staged rows whose keys the server holds equal. Only for keys of which
+ * two spellings name one row.
+ */
+export function dedupeStage(table: ApplyTable): string {
+  const stage = stageRelation(table);
+  const key = table.key.map((column) => column.staged).join(', ');
+  return `DELETE FROM ${stage} WHERE seq IN (SELECT d.seq FROM (
+      SELECT seq, pg_catalog.row_number() OVER (PARTITION BY ${key} ORDER BY seq DESC) AS age
+      FROM ${stage}) d WHERE d.age > 1)`;
+}
+
+/**
+ * Completes staged rows of kind `m` (key changed) or `s` from production's image of the row as it
+ * was before the step: the base image if the row is owned, else the row. One statement sees both
+ * in one snapshot, so the image is exact whatever the candidate does meanwhile. A row without
+ * such an image becomes (or stays) `s`, and so depends on the row with its own key.
+ */
+export function fillStage(table: ApplyTable, op: 'm' | 's'): string {
+  const stage = stageRelation(table);
+  const from = ['s', op === 'm' ? 'from' : 'staged'] as const;
+  const anyKey = table.key[0];
+  assert(anyKey !== undefined, `${table.label} has a key`);
+  const journaled = table.journal === null ? null : `j.${anyKey.name} IS NOT NULL`;
+  const values = table.columns.map((column) => {
+    const isKey = table.key.some((key) => key.name === column.name);
+    if (isKey) return `s.${column.staged}`;
+    const base = journaled === null ? '' : `WHEN ${journaled} THEN j.${column.name} `;
+    return `CASE WHEN ${known(column)} THEN s.${column.staged} ${base}ELSE t.${column.name} END`;
+  });
+  const present =
+    journaled === null
+      ? `t.${anyKey.name} IS NOT NULL`
+      : `CASE WHEN ${journaled} THEN j.${JOURNAL.present} ELSE t.${anyKey.name} IS NOT NULL END`;
+  const joins = [
+    ...(journaled === null
+      ? []
+      : [`LEFT JOIN ${journalOf(table)} j ON ${keysEqual(table, JOURNALED, from)}`]),
+    `LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, from)}${
+      journaled === null ? '' : ` AND NOT (${journaled})`
+    }`,
+  ];
+  // 'g' holds the completed rows apart until the incomplete ones are gone.
+  return `INSERT INTO ${stage} (${table.columns.map((c) => c.staged).join(', ')}, seq, op, own)
+      SELECT ${values.join(', ')}, s.seq, 'g', s.own
+      FROM ${stage} s ${joins.join(' ')} WHERE s.op = '${op}' AND ${present};
+    UPDATE ${stage} SET op = 'k' WHERE op = '${op}'
+      AND seq NOT IN (SELECT g.seq FROM ${stage} g WHERE g.op = 'g');
+    DELETE FROM ${stage} WHERE op = '${op}';
+    UPDATE ${stage} SET op = CASE op WHEN 'k' THEN 's'::"char" ELSE 'f'::"char" END
+      WHERE op IN ('g', 'k')`;
+}
+
+/** Counts staged rows by kind, after filling and deduplicating. */
+export function countStage(table: ApplyTable): string {
+  return `SELECT op, pg_catalog.count(*)::int4 AS rows FROM ${stageRelation(table)} GROUP BY op`;
+}
+
+/** R: marks staged rows that the candidate owns. Its row count is their number. */
+export function markOwned(table: ApplyTable): string {
+  return `UPDATE ${stageRelation(table)} s SET own = true FROM ${journalOf(table)} j
+    WHERE ${keysEqual(table, JOURNALED, STAGED)} AND NOT s.own`;
+}
+
+/** W1: deletes rows, of the given kinds. */
+export function deleteRows(table: ApplyTable, ops: readonly StagedOp[]): string {
+  return `DELETE FROM ${table.rows} t USING ${stageRelation(table)} s
+    WHERE ${keysEqual(table, TABLE, STAGED)} AND s.op IN (${quoted(ops)}) AND NOT s.own`;
+}
+
+/**
+ * Deletes rows whose `GENERATED ALWAYS` identity outside the key is to change: no UPDATE may set
+ * it, an insert may.
+ */
+export function deleteRenumbered(table: ApplyTable): string {
+  const changed = table.fixed.map((c) => `t.${c.name} IS DISTINCT FROM s.${c.staged}`);
+  return `${deleteRows(table, ['f'])} AND (${changed.join(' OR ')})`;
+}
+
+/** W2: sets the known columns; the others are assigned to themselves, which keeps TOAST values. */
+export function patchRows(table: ApplyTable): string {
+  const set = assignable(table).map(
+    (c) => `${c.name} = CASE WHEN ${known(c)} THEN s.${c.staged} ELSE t.${c.name} END`,
+  );
+  // A table of nothing but its key is never patched: its images are always full.
+  assert(set.length > 0, `${table.label} has columns to patch`);
+  return `UPDATE ${table.rows} t SET ${set.join(', ')} FROM ${stageRelation(table)} s
+    WHERE ${keysEqual(table, TABLE, STAGED)} AND s.op = 's' AND NOT s.own`;
+}
+
+/** W3: inserts full images, or overwrites the rows that are there. */
+export function upsertRows(table: ApplyTable): string {
+  if (table.keyDeferrable) return upsertDeferrable(table);
+  const set = assignable(table).map((column) => `${column.name} = excluded.${column.name}`);
+  const action = set.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set.join(', ')}`;
+  return `${insertStaged(table)} ORDER BY ${table.key.map((c) => `s.${c.staged}`).join(', ')}
+    ON CONFLICT (${names(table.key)}) ${action}`;
+}
+
+/** `ON CONFLICT` refuses deferrable constraints. The caller keeps other writers out. */
+function upsertDeferrable(table: ApplyTable): string {
+  const set = assignable(table).map((column) => `${column.name} = s.${column.staged}`);
+  const update = `UPDATE ${table.rows} t SET ${set.join(', ')} FROM ${stageRelation(table)} s
+    WHERE ${keysEqual(table, TABLE, STAGED)} AND s.op = 'f' AND NOT s.own;`;
+  return `${set.length === 0 ? '' : update} ${insertStaged(table)}
+    AND NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, STAGED)})`;
+}
+
+function insertStaged(table: ApplyTable): string {
+  const staged = table.columns.map((column) => `s.${column.staged}`).join(', ');
+  return `INSERT INTO ${table.relation} (${names(table.columns)}) OVERRIDING SYSTEM VALUE
+    SELECT ${staged} FROM ${stageRelation(table)} s WHERE s.op = 'f' AND NOT s.own`;
+}
+
+/** Columns an UPDATE sets. The key's only where its spelling may change. */
+function assignable(table: ApplyTable): readonly ApplyColumn[] {
+  const columns = table.respell ? table.columns : table.rest;
+  return columns.filter((column) => column.schema.identity !== 'always');
+}
+
+/** C: a row if a staged key became owned since R. Must run as a statement of its own. */
+export function findNewlyOwned(table: ApplyTable): string {
+  return `SELECT 1 AS found FROM ${stageRelation(table)} s JOIN ${journalOf(table)} j
+    ON ${keysEqual(table, JOURNALED, STAGED)} WHERE NOT s.own LIMIT 1`;
+}
+
+/** Locks the rows of all staged keys in key order, so that the next attempt meets no new owner. */
+export function lockRows(table: ApplyTable): string {
+  const key = table.key.map((column) => `t.${column.name}`).join(', ');
+  return `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t
+    JOIN ${stageRelation(table)} s ON ${keysEqual(table, TABLE, STAGED)}
+    ORDER BY ${key} FOR NO KEY UPDATE OF t) locked`;
+}
+
+/** A row with the key's columns as text (k1, …) for each patch that met no row. */
+export function findUnpatched(table: ApplyTable): string {
+  return `SELECT ${keyText(table)} FROM ${stageRelation(table)} s WHERE s.op = 's' AND NOT s.own
+    AND NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, STAGED)})
+    ORDER BY s.seq LIMIT 1`;
+}
+
+/** As findUnpatched, for owned rows that production does not have. */
+export function findUnpatchedBase(table: ApplyTable): string {
+  return `SELECT ${keyText(table)} FROM ${stageRelation(table)} s
+    JOIN ${journalOf(table)} j ON ${keysEqual(table, JOURNALED, STAGED)}
+    WHERE s.op = 's' AND s.own AND NOT j.${JOURNAL.present} ORDER BY s.seq LIMIT 1`;
+}
+
+/**
+ * B: moves the base images of owned rows. Its row count equals the number of owned staged rows,
+ * unless a patch met an image that is not there.
+ */
+export function moveBaseImages(table: ApplyTable): string {
+  const columns = table.respell ? table.columns : table.rest;
+  const set = columns.map((column) => {
+    const isKey = table.key.some((key) => key.name === column.name);
+    if (isKey) return `${column.name} = s.${column.staged}`;
+    return `${column.name} = CASE WHEN s.op <> 's' OR ${known(column)} THEN s.${column.staged}
+      ELSE j.${column.name} END`;
+  });
+  return `UPDATE ${journalOf(table)} j
+    SET ${[`${JOURNAL.present} = s.op <> 'd'`, ...set].join(', ')}
+    FROM ${stageRelation(table)} s WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own
+      AND (s.op <> 's' OR j.${JOURNAL.present})`;
+}
+
+/** The key's columns of a staged row as text: k1, k2, … */
+function keyText(table: ApplyTable): string {
+  return table.key.map((column, i) => `s.${column.staged}::text AS k${i + 1}`).join(', ');
+}
+
+/** Columns of a unique constraint with the operator of its index. */
+export interface UniqueColumns {
+  readonly columns: readonly { readonly column: ApplyColumn; readonly equals: string }[];
+}
+
+/** A staged row that another, owned row keeps out by this constraint, with its key as text. */
+export function findOwnedBlocker(table: ApplyTable, unique: UniqueColumns): string {
+  const same = unique.columns.map((u) => `t.${u.column.name} ${u.equals} s.${u.column.staged}`);
+  return `SELECT ${keyText(table)} FROM ${journalOf(table)} j
+    JOIN ${table.rows} t ON ${keysEqual(table, TABLE, JOURNALED)}
+    JOIN ${stageRelation(table)} s ON ${same.join(' AND ')}
+      AND NOT (${keysEqual(table, TABLE, STAGED)})
+    WHERE s.op = 'f' AND NOT s.own ORDER BY s.seq LIMIT 1`;
+}
+
+/** As findOwnedBlocker, for a constraint the session did not check: rows that are there twice. */
+export function findDuplicate(table: ApplyTable, unique: UniqueColumns): string {
+  const same = unique.columns.map((u) => `t.${u.column.name} ${u.equals} s.${u.column.staged}`);
+  return `SELECT ${keyText(table)} FROM ${stageRelation(table)} s
+    WHERE s.op = 'f' AND NOT s.own AND EXISTS (SELECT FROM ${table.rows} t
+      WHERE ${same.join(' AND ')} AND NOT (${keysEqual(table, TABLE, STAGED)}))
+    ORDER BY s.seq LIMIT 1`;
+}
+
+function quoted(ops: readonly StagedOp[]): string {
+  return ops.map((op) => `'${op}'`).join(', ');
+}

@@ -1,0 +1,101 @@
+import type { ClientBase } from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
+import type { ApplyTable } from './apply-table.ts';
+import { applyFailure } from './apply-error.ts';
+import { JOURNAL, relation } from '../session/names.ts';
+
+/**
+ * Empties tables of a trunk, as production did in one or several statements. TRUNCATE refuses a
+ * table that another one references, in replica role too, and its CASCADE would empty tables
+ * production did not: so a table that is referenced from outside the list is emptied by DELETE.
+ */
+export async function truncateTrunk(
+  client: ClientBase,
+  catalogue: SchemaCatalogue,
+  ids: readonly TableId[],
+): Promise<void> {
+  const tables = ids.map((id) => known(catalogue, id));
+  const referenced = referencedFromOutside(catalogue, tables);
+  const statements = [...referenced].map((table) => `DELETE FROM ${relation(table.id)}`);
+  const free = tables.filter((table) => !referenced.has(table));
+  // Not ONLY: a partitioned table has no rows of its own, and a table of a trunk whose children
+  // production emptied too gets an event for each of them.
+  const names = free.map((t) => (t.partitioned ? relation(t.id) : `ONLY ${relation(t.id)}`));
+  if (names.length > 0) statements.push(`TRUNCATE ${names.join(', ')}`);
+  try {
+    for (const statement of statements) await client.query(statement);
+  } catch (error) {
+    throw applyFailure(error, tables.map((table) => tableName(table.id)).join(', '));
+  }
+}
+
+function known(catalogue: SchemaCatalogue, id: TableId): TableSchema {
+  const table = catalogue.get(tableName(id));
+  if (table !== undefined) return table;
+  throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', {
+    table: tableName(id),
+  });
+}
+
+/** The tables that TRUNCATE would refuse: referenced by one that it does not empty as well. */
+function referencedFromOutside(
+  catalogue: SchemaCatalogue,
+  tables: readonly TableSchema[],
+): ReadonlySet<TableSchema> {
+  const refused = new Set<TableSchema>();
+  for (let before = -1; before !== refused.size;) {
+    before = refused.size;
+    const emptied = new Set(
+      tables.filter((table) => !refused.has(table)).map((table) => tableName(table.id)),
+    );
+    for (const referrer of catalogue.values()) {
+      if (emptied.has(tableName(referrer.id))) continue;
+      const targets = new Set(referrer.foreignKeys.map((key) => tableName(key.references)));
+      for (const table of tables) if (targets.has(tableName(table.id))) refused.add(table);
+    }
+  }
+  return refused;
+}
+
+/**
+ * Empties production's image of a captured table (or of one partition of it): rows of the
+ * candidate stay, and production has none of them any more. Other writers are kept out meanwhile,
+ * since there are no single keys to check afterwards. Returns how many rows were owned.
+ */
+export async function truncateCaptured(
+  client: ClientBase,
+  table: ApplyTable,
+  truncated: TableSchema,
+): Promise<{ readonly rows: number; readonly owned: number }> {
+  const journal = table.journal;
+  const whole = tableName(truncated.id) === table.label;
+  const rows = truncated.partitioned ? relation(truncated.id) : `ONLY ${relation(truncated.id)}`;
+  const match = table.key.map((c) => `j.${c.name} ${c.equals} t.${c.name}`).join(' AND ');
+  const nulls = table.rest.map((column) => `${column.name} = NULL`);
+  try {
+    await client.query(`LOCK TABLE ${rows} IN SHARE ROW EXCLUSIVE MODE`);
+    const deleted = await client.query(
+      `DELETE FROM ${rows} t WHERE NOT EXISTS (SELECT FROM ${journal} j WHERE ${match})`,
+    );
+    const within = whole ? 'true' : await partitionCondition(client, truncated);
+    const emptied = await client.query(
+      `UPDATE ${journal} SET ${[`${JOURNAL.present} = false`, ...nulls].join(', ')}
+       WHERE ${JOURNAL.present} AND (${within})`,
+    );
+    return { rows: deleted.rowCount ?? 0, owned: emptied.rowCount ?? 0 };
+  } catch (error) {
+    throw applyFailure(error, tableName(truncated.id));
+  }
+}
+
+/** What must hold for a row to belong to the partition; the journal has the same column names. */
+async function partitionCondition(client: ClientBase, partition: TableSchema): Promise<string> {
+  const result = await client.query<{ condition: string | null }>(
+    `SELECT pg_catalog.pg_get_partition_constraintdef($1::pg_catalog.regclass) AS condition`,
+    [relation(partition.id)],
+  );
+  // Null is a default partition without siblings, which takes every row.
+  return result.rows[0]?.condition ?? 'true';
+}

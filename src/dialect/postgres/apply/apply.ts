@@ -1,0 +1,238 @@
+import type { ClientBase } from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
+import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import { unreachable } from '../../../util/assert.ts';
+import type { ApplyOutcome } from '../../dialect.ts';
+import { applyFailure } from './apply-error.ts';
+import { applyRows, type StepContext, type StepOutcome } from './apply-rows.ts';
+import { describeTable, resolveTable, type ApplyTable } from './apply-table.ts';
+import { truncateCaptured, truncateTrunk } from './apply-truncate.ts';
+import { clearStage } from './apply-sql.ts';
+import type { SparedAccount } from './applier-rights.ts';
+import { assertSpared } from '../shadow/fallback-schema.ts';
+import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
+import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/journal.ts';
+import { ensureStages } from './stage.ts';
+
+/**
+ * Settings of a session that applies, set once per connection.
+ * - replica role: neither our capture triggers nor production's triggers and foreign keys act. Not
+ *   in fallback mode, see applier-rights.ts.
+ * - lock_timeout and deadlock_timeout: the batch gives way to a candidate, and is tried again. An
+ *   account that may not set the latter has the server's, which lock_timeout is shorter than.
+ * - no hash or merge join: a batch of keys must not read the whole table.
+ * - an empty search_path: names are qualified, and a candidate's operators are never found.
+ * - row_security off: a policy that would hide rows from us is an error.
+ */
+export function applierSession(may: {
+  readonly replica: boolean;
+  readonly deadlockTimeout: boolean;
+}): string {
+  return [
+    ...(may.replica ? ['SET session_replication_role = replica'] : []),
+    ...(may.deadlockTimeout ? [`SET deadlock_timeout = '20ms'`] : []),
+    `SET lock_timeout = '50ms'`,
+    'SET enable_hashjoin = off; SET enable_mergejoin = off',
+    `SET search_path = ''; SET row_security = off`,
+  ].join('; ');
+}
+
+/** As above, in replica mode with all rights. */
+export const applierSessionSql = applierSession({ replica: true, deadlockTimeout: true });
+
+/**
+ * What a connection knows while it applies. Made once per connection and again after any change
+ * of the schema or installing of an overlay.
+ */
+export interface ApplySession {
+  readonly client: ClientBase;
+  readonly catalogue: SchemaCatalogue;
+  readonly comparisons: Comparisons;
+  /** Journals of captured tables; null on a trunk. */
+  readonly captured: CapturedTables | null;
+  readonly described: Map<string, ApplyTable>;
+  /** In fallback mode, the account that triggers spare. */
+  readonly spared: SparedAccount;
+}
+
+/**
+ * Opens the session on a client that has run `applierSession`. APPLY_FAILED if in fallback mode
+ * the schema does not spare the account.
+ */
+export async function openApplySession(
+  client: ClientBase,
+  catalogue: SchemaCatalogue,
+  spared: SparedAccount = null,
+): Promise<ApplySession> {
+  if (spared !== null) await assertSpared(client, spared);
+  return {
+    spared,
+    client,
+    catalogue,
+    comparisons: await readComparisons(client),
+    captured: await readCaptured(client),
+    described: new Map(),
+  };
+}
+
+/**
+ * Writes a batch in the caller's open READ COMMITTED transaction: rows nobody owns, and the base
+ * images of owned ones. Saves no position and checks no fence; the caller does, in the same
+ * transaction, and must roll back if this rejects. Applying the same batch again changes nothing.
+ * Errors: APPLY_BLOCKED (try again later), SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN,
+ * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+ */
+export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
+  const total = { rows: 0, owned: 0, repairs: 0 };
+  const add = (outcome: StepOutcome): void => {
+    total.rows += outcome.rows;
+    total.owned += outcome.owned;
+    total.repairs += outcome.repairs;
+  };
+  const groups = groupSteps(session, batch.steps);
+  const written = new Map<string, ApplyTable>();
+  for (const group of groups) {
+    if (group.kind === 'rows') written.set(group.table.label, group.table);
+  }
+  try {
+    await ensureStages(session.client, [...written.values()]);
+    const used = new Set<string>();
+    for (const group of groups) {
+      switch (group.kind) {
+        case 'rows':
+          if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
+          used.add(group.table.label);
+          add(await applyRows(context(session), group.table, group.changes));
+          break;
+        case 'truncates':
+          add(await truncate(session, group.tables, written));
+          break;
+        default:
+          unreachable(group);
+      }
+    }
+    await checkDeferred(session);
+    if (session.captured !== null) await touchCaptured(session.client, [...written.values()]);
+  } catch (error) {
+    throw applyFailure(error, [...written.keys()].join(', '));
+  }
+  return total;
+}
+
+/**
+ * In replica mode deferrable constraints are not checked. In fallback mode they are, and here
+ * rather than at the commit, where an error would have no table.
+ */
+export async function checkDeferred(session: ApplySession): Promise<void> {
+  if (session.spared !== null) await session.client.query('SET CONSTRAINTS ALL IMMEDIATE');
+}
+
+function context(session: ApplySession): StepContext {
+  const { client, catalogue, comparisons } = session;
+  return { client, catalogue, comparisons };
+}
+
+/** The prepared table that changes of `id` go to. */
+function tableOf(session: ApplySession, id: TableId): ApplyTable {
+  const schema = resolveTable(session.catalogue, id);
+  const label = tableName(schema.id);
+  const known = session.described.get(label);
+  if (known !== undefined) return known;
+  const journal = session.captured?.get(label) ?? null;
+  const table = describeTable(schema, session.comparisons, journal);
+  session.described.set(label, table);
+  return table;
+}
+
+type StepGroup =
+  | { readonly kind: 'rows'; readonly table: ApplyTable; readonly changes: readonly NetChange[] }
+  | { readonly kind: 'truncates'; readonly tables: readonly TableId[] };
+
+/**
+ * Puts together what must be written together: the rows of one table between two truncates, which
+ * may have come from several partitions and moved between them; and truncates that follow each
+ * other, since production's `TRUNCATE a, b` is one event each.
+ */
+function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonly StepGroup[] {
+  const groups: StepGroup[] = [];
+  const stretch = new Map<string, { table: ApplyTable; changes: readonly NetChange[] }>();
+  const endStretch = (): void => {
+    for (const { table, changes } of stretch.values())
+      groups.push({ kind: 'rows', table, changes });
+    stretch.clear();
+  };
+  for (const step of steps) {
+    switch (step.kind) {
+      case 'rows': {
+        if (step.changes.length === 0) break;
+        const table = tableOf(session, step.table);
+        const changes = inKeyOrder(session, step, table);
+        const before = stretch.get(table.label);
+        const all = before === undefined ? changes : [...before.changes, ...changes];
+        stretch.set(table.label, { table, changes: all });
+        break;
+      }
+      case 'truncate': {
+        endStretch();
+        const last = groups.at(-1);
+        if (last?.kind === 'truncates') {
+          groups[groups.length - 1] = { ...last, tables: [...last.tables, step.table] };
+        } else groups.push({ kind: 'truncates', tables: [step.table] });
+        break;
+      }
+      default:
+        unreachable(step);
+    }
+  }
+  endStretch();
+  return groups;
+}
+
+/** A partition may name the key's columns in another order than its root, to which it is written. */
+function inKeyOrder(
+  session: ApplySession,
+  step: Extract<BatchStep, { kind: 'rows' }>,
+  table: ApplyTable,
+): readonly NetChange[] {
+  const named = session.catalogue.get(tableName(step.table))?.key ?? [];
+  const order = table.schema.key.map((column) => named.indexOf(column));
+  if (order.every((from, to) => from === to)) return step.changes;
+  if (order.includes(-1) || named.length !== order.length) {
+    throw new UnderstudyError('KEY_MISSING', 'a partition has another key than its root', {
+      table: tableName(step.table),
+    });
+  }
+  const sort = (key: NetChange['key']): NetChange['key'] => order.map((from) => key[from] ?? null);
+  return step.changes.map((change) =>
+    change.kind === 'delete'
+      ? { ...change, key: sort(change.key) }
+      : { ...change, key: sort(change.key), from: sort(change.from) },
+  );
+}
+
+async function truncate(
+  session: ApplySession,
+  ids: readonly TableId[],
+  touched: Map<string, ApplyTable>,
+): Promise<StepOutcome> {
+  const { client, catalogue, captured } = session;
+  const outcome = { rows: 0, owned: 0, repairs: 0 };
+  const uncaptured: TableId[] = [];
+  for (const id of ids) {
+    const named = catalogue.get(tableName(id));
+    const keyed = named !== undefined && named.key.length > 0;
+    const table = keyed ? tableOf(session, id) : null;
+    if (named === undefined || table === null || captured?.has(table.label) !== true) {
+      uncaptured.push(id);
+      continue;
+    }
+    const done = await truncateCaptured(client, table, named);
+    touched.set(table.label, table);
+    outcome.rows += done.rows;
+    outcome.owned += done.owned;
+  }
+  if (uncaptured.length > 0) await truncateTrunk(client, catalogue, uncaptured);
+  return outcome;
+}

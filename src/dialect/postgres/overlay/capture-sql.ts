@@ -1,0 +1,200 @@
+/**
+ * The triggers that copy production's image of a row aside before the candidate's first write to
+ * it. Generated per table.
+ *
+ * The functions run with our rights in the candidate's session, whose search_path is the
+ * candidate's: an unqualified operator, function or table would be a way to become us. So every
+ * one of them is qualified, also where it looks silly. `NULLIF`, `IN`, `CASE x WHEN` and
+ * `IS DISTINCT FROM` look up `=` by the search_path, and must not be used in the bodies.
+ */
+import { escapeIdentifier, escapeLiteral } from 'pg';
+import type { TableSchema } from '../../../schema/table-schema.ts';
+import { assert } from '../../../util/assert.ts';
+import type { SparedAccount } from '../apply/applier-rights.ts';
+import type { ApplyTable } from '../apply/apply-table.ts';
+import { notApplier } from '../shadow/fallback-schema.ts';
+import {
+  CAPTURED_TABLE,
+  functionId,
+  JOURNAL,
+  OWN_SCHEMA,
+  relation,
+  TRACE_SETTING,
+} from '../session/names.ts';
+
+/** `!` sorts before letters: of several BEFORE triggers ours fires first. */
+const TRIGGERS = {
+  row: '!understudy_row',
+  key: '!understudy_key',
+  insert: '!understudy_insert',
+  truncate: '!understudy_truncate',
+} as const;
+
+/**
+ * `understudy.mine(xid)`: did this transaction, or a part of it, write that row version? Asked
+ * only of versions not older than the transaction itself, which are few. `age` counts modulo 2^32:
+ * a frozen row's xmin may look newer than everything, and is then refused as an unknown id.
+ */
+export const CREATE_MINE = `CREATE FUNCTION ${OWN_SCHEMA}.mine(version xid) RETURNS boolean
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $mine$
+DECLARE
+  own xid8 := pg_current_xact_id_if_assigned();
+  later int8 := -age(version);
+BEGIN
+  IF own IS NULL OR later < 0 THEN RETURN false; END IF;
+  IF later = 0 THEN RETURN true; END IF;
+  RETURN pg_xact_status((own::text::numeric + later)::text::xid8) = 'in progress';
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN false;
+END $mine$;
+REVOKE ALL ON FUNCTION ${OWN_SCHEMA}.mine(xid) FROM PUBLIC`;
+
+const TRACE = `pg_catalog.current_setting('${TRACE_SETTING}', true)`;
+
+function triggerFunction(name: string, body: string): string {
+  return `CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$
+${body}
+$capture$;
+REVOKE ALL ON FUNCTION ${name}() FROM PUBLIC`;
+}
+
+function journalOf(table: ApplyTable): string {
+  assert(table.journal !== null, `${table.label} has a journal`);
+  return table.journal;
+}
+
+function list(columns: readonly { readonly name: string }[], prefix = ''): string {
+  return columns.map((column) => prefix + column.name).join(', ');
+}
+
+/**
+ * Before UPDATE or DELETE: OLD is production's image, if nobody owns the row. A row that this very
+ * transaction inserted, whose insert trigger has not fired yet, has no image: production does not
+ * have it.
+ *
+ * In READ COMMITTED `ON CONFLICT DO NOTHING`; above it that would read the snapshot, miss an entry
+ * released since, and raise serialization failures production would not: there the plain insert
+ * with an exception block.
+ */
+function rowFunction(table: ApplyTable, name: string): string {
+  const journal = journalOf(table);
+  const key = list(table.key);
+  const image = `INSERT INTO ${journal} (${list(table.columns)}, ${JOURNAL.present}, ${JOURNAL.trace})
+      VALUES (${list(table.columns, 'OLD.')}, true, ${TRACE})`;
+  const nothing = `INSERT INTO ${journal} (${key}, ${JOURNAL.present}, ${JOURNAL.trace})
+      VALUES (${list(table.key, 'OLD.')}, false, ${TRACE})`;
+  return triggerFunction(
+    name,
+    `DECLARE
+  mine boolean := pg_catalog.age(OLD.xmin) OPERATOR(pg_catalog.<=) 0
+    AND ${OWN_SCHEMA}.mine(OLD.xmin);
+BEGIN
+  IF pg_catalog.current_setting('transaction_isolation')
+      OPERATOR(pg_catalog.=) 'read committed' THEN
+    IF mine THEN ${nothing} ON CONFLICT (${key}) DO NOTHING;
+    ELSE ${image} ON CONFLICT (${key}) DO NOTHING;
+    END IF;
+  ELSE
+    BEGIN
+      IF mine THEN ${nothing};
+      ELSE ${image};
+      END IF;
+    EXCEPTION WHEN unique_violation THEN NULL;
+    END;
+  END IF;
+  IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN RETURN OLD; END IF;
+  RETURN NEW;
+END`,
+  );
+}
+
+/**
+ * After an INSERT, or for the new key after a change of key: the candidate owns a row that
+ * production does not have. An entry that is there keeps its image, but is locked, so that a
+ * release cannot take it away before this transaction ends.
+ */
+function newRowFunction(table: ApplyTable, name: string, rows: 'transition table' | 'row'): string {
+  // Under a deferred key one statement may insert a key twice, and clear it up later.
+  const distinct = table.keyDeferrable ? `DISTINCT ON (${list(table.key)})` : '';
+  const source =
+    rows === 'row'
+      ? `VALUES (${list(table.key, 'NEW.')}, false, ${TRACE})`
+      : `SELECT ${distinct} ${list(table.key)}, false, ${TRACE} FROM understudy_new`;
+  return triggerFunction(
+    name,
+    `BEGIN
+  INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
+    ${source}
+    ON CONFLICT (${list(table.key)}) DO UPDATE SET ${JOURNAL.blocked} = NULL;
+  RETURN NULL;
+END`,
+  );
+}
+
+/**
+ * Before TRUNCATE: images of all rows nobody owns. The table is locked by then, so that a READ
+ * COMMITTED statement sees every row. A snapshot taken earlier may miss rows that TRUNCATE removes
+ * all the same: there the lock on the registry's row fails to serialize if the table changed since.
+ */
+function truncateFunction(table: ApplyTable, name: string, truncated: TableSchema): string {
+  const { schema, name: root } = table.schema.id;
+  const rows = truncated.partitioned ? relation(truncated.id) : `ONLY ${relation(truncated.id)}`;
+  return triggerFunction(
+    name,
+    `BEGIN
+  PERFORM FROM ${CAPTURED_TABLE} WHERE schema OPERATOR(pg_catalog.=) ${escapeLiteral(schema)}
+    AND name OPERATOR(pg_catalog.=) ${escapeLiteral(root)} FOR SHARE;
+  INSERT INTO ${journalOf(table)} (${list(table.columns)}, ${JOURNAL.present}, ${JOURNAL.trace})
+    SELECT ${list(table.columns)}, true, ${TRACE} FROM ${rows}
+    ON CONFLICT (${list(table.key)}) DO NOTHING;
+  RETURN NULL;
+END`,
+  );
+}
+
+/**
+ * The statements that capture a candidate's writes to `table`. Row triggers of a partitioned table
+ * are cloned to its partitions; TRUNCATE triggers are not, so each of `partitions` gets its own.
+ * In fallback mode none of them fires for the account `spared`.
+ */
+export function captureStatements(
+  table: ApplyTable,
+  partitions: readonly TableSchema[],
+  spared: SparedAccount,
+): readonly string[] {
+  const { id } = table.schema;
+  const row = relation(functionId(id, 'row'));
+  const key = relation(functionId(id, 'key'));
+  const insert = relation(functionId(id, 'insert'));
+  const byRow = table.schema.partitioned;
+  const unequal = table.key
+    .map((c) => `NOT (OLD.${c.name} ${c.equals} NEW.${c.name})`)
+    .join(' OR ');
+  const on = `ON ${table.relation}`;
+  const when = spared === null ? '' : `WHEN (${notApplier(spared)})`;
+  const whenUnequal = `WHEN (${spared === null ? '' : `${notApplier(spared)} AND `}(${unequal}))`;
+  return [
+    rowFunction(table, row),
+    `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.row)} BEFORE UPDATE OR DELETE ${on}
+      FOR EACH ROW ${when} EXECUTE FUNCTION ${row}()`,
+    newRowFunction(table, key, 'row'),
+    `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.key)} AFTER UPDATE ${on}
+      FOR EACH ROW ${whenUnequal} EXECUTE FUNCTION ${key}()`,
+    newRowFunction(table, insert, byRow ? 'row' : 'transition table'),
+    byRow
+      ? `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.insert)} AFTER INSERT ${on}
+          FOR EACH ROW ${when} EXECUTE FUNCTION ${insert}()`
+      : `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.insert)} AFTER INSERT ${on}
+          REFERENCING NEW TABLE AS understudy_new
+          FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${insert}()`,
+    ...[table.schema, ...partitions].flatMap((truncated) => {
+      const truncate = relation(functionId(truncated.id, 'truncate'));
+      return [
+        truncateFunction(table, truncate, truncated),
+        `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.truncate)}
+          BEFORE TRUNCATE ON ${relation(truncated.id)}
+          FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${truncate}()`,
+      ];
+    }),
+  ];
+}

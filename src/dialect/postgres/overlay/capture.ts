@@ -1,0 +1,148 @@
+import type { ClientBase } from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { isUnderstudyError } from '../../../errors/understudy-error.ts';
+import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
+import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
+import type { SparedAccount } from '../apply/applier-rights.ts';
+import { captureStatements, CREATE_MINE } from './capture-sql.ts';
+import { readCatalogue } from '../catalogue/catalogue.ts';
+import {
+  CREATE_REGISTRY,
+  journalStatements,
+  readCaptured,
+  type GeneratedColumn,
+} from './journal.ts';
+import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
+import { journalId, OWN_SCHEMA } from '../session/names.ts';
+import { moveSequencesAbove } from './sequences-above.ts';
+import { viewSchemaStatements, viewStatements } from './views.ts';
+
+export interface InstalledOverlay {
+  readonly captured: readonly TableId[];
+  /** Tables whose rows cannot be told apart: the candidate's writes to them are not captured. */
+  readonly notCaptured: readonly TableId[];
+  /** Sequences that were too far up to be moved: their values may meet production's. */
+  readonly sequencesLeft: readonly string[];
+}
+
+/**
+ * Installs the overlay in the caller's transaction, on a fresh clone: for each table with a key a
+ * journal, capture triggers and views, and all sequences far above production's. The owner is the
+ * connected role; the candidate gets no right on any of it. Sets `search_path` for the rest of
+ * the transaction. Fails if an overlay is installed. In fallback mode the capture spares the
+ * applier's account; in replica mode its session does not fire it.
+ *
+ * Not captured: writes of a session in replica role, and of one that disables triggers; TRUNCATE
+ * of partitions attached later; rows of a table rewritten (ALTER COLUMN TYPE) and changed in one
+ * transaction get no base image. A candidate that owns no table can do none of these.
+ */
+export async function installOverlay(
+  client: ClientBase,
+  spared: SparedAccount = null,
+): Promise<InstalledOverlay> {
+  await client.query(`SET LOCAL search_path = ''`);
+  const catalogue = await readCatalogue(client);
+  const comparisons = await readComparisons(client);
+  const generated = await readGenerated(client);
+  await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
+  await client.query(`REVOKE ALL ON SCHEMA ${OWN_SCHEMA} FROM PUBLIC`);
+  const statements = [CREATE_REGISTRY, CREATE_MINE];
+  const captured: TableId[] = [];
+  const notCaptured: TableId[] = [];
+  const schemas = new Set<string>();
+  for (const schema of ownTables(catalogue)) {
+    const table = describeCaptured(schema, comparisons);
+    if (table === null) {
+      notCaptured.push(schema.id);
+      continue;
+    }
+    captured.push(schema.id);
+    schemas.add(schema.id.schema);
+    const partitions = [...catalogue.values()].filter(
+      (other) => other.partitionOf !== undefined && tableName(other.partitionOf) === table.label,
+    );
+    statements.push(
+      ...journalStatements(table, generated.get(table.label) ?? []),
+      ...captureStatements(table, partitions, spared),
+    );
+  }
+  for (const schema of schemas) statements.push(...viewSchemaStatements(schema));
+  for (const id of captured) {
+    const schema = catalogue.get(tableName(id));
+    const table = schema === undefined ? null : describeCaptured(schema, comparisons);
+    if (table !== null) statements.push(...viewStatements(table));
+  }
+  await client.query(statements.join(';\n'));
+  const sequencesLeft = await moveSequencesAbove(client);
+  return { captured, notCaptured, sequencesLeft };
+}
+
+/** Tables that keep their own keys: all but partitions whose root has a key. */
+function ownTables(catalogue: SchemaCatalogue): readonly TableSchema[] {
+  return [...catalogue.values()].filter((table) => {
+    if (table.partitionOf === undefined) return !table.partitioned || table.key.length > 0;
+    const root = catalogue.get(tableName(table.partitionOf));
+    const covered = root !== undefined && root.key.length > 0;
+    return !covered && !table.partitioned;
+  });
+}
+
+function describeCaptured(schema: TableSchema, comparisons: Comparisons): ApplyTable | null {
+  if (schema.key.length === 0) return null;
+  try {
+    return describeTable(schema, comparisons, journalId(schema.id));
+  } catch (error) {
+    if (isUnderstudyError(error, 'KEY_MISSING')) return null;
+    throw error;
+  }
+}
+
+/** The captured tables of this database, ready for statements; empty without an overlay. */
+export async function readCapturedTables(client: ClientBase): Promise<readonly ApplyTable[]> {
+  const captured = await readCaptured(client);
+  if (captured === null) return [];
+  const catalogue = await readCatalogue(client);
+  const comparisons = await readComparisons(client);
+  return [...captured].flatMap(([label, journal]) => {
+    const schema = catalogue.get(label);
+    return schema === undefined ? [] : [describeTable(schema, comparisons, journal)];
+  });
+}
+
+/**
+ * Generated columns of user tables, as definitions of journal columns: computed from the base
+ * image as in the table, but not where production has no row, since an expression need not bear
+ * nulls.
+ */
+async function readGenerated(
+  client: ClientBase,
+): Promise<ReadonlyMap<string, readonly GeneratedColumn[]>> {
+  const result = await client.query<{
+    schema: string;
+    name: string;
+    column: string;
+    expression: string;
+    stored: boolean;
+  }>(
+    `SELECT n.nspname AS schema, c.relname AS name, a.attname AS column,
+       pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression, a.attgenerated = 's' AS stored
+     FROM pg_catalog.pg_attribute a
+     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attgenerated <> '' AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
+     ORDER BY 1, 2, a.attnum`,
+  );
+  const tables = new Map<string, GeneratedColumn[]>();
+  for (const row of result.rows) {
+    const label = tableName(row);
+    const columns = tables.get(label) ?? [];
+    columns.push({
+      name: row.column,
+      expression: row.expression,
+      stored: row.stored,
+    });
+    tables.set(label, columns);
+  }
+  return tables;
+}

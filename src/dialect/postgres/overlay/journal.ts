@@ -1,0 +1,103 @@
+import { escapeIdentifier, escapeLiteral, type ClientBase } from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { assert } from '../../../util/assert.ts';
+import type { ApplyTable } from '../apply/apply-table.ts';
+import { CAPTURED_TABLE, JOURNAL, journalId, OWN_SCHEMA, relation } from '../session/names.ts';
+
+/** `tableName()` of each captured table to its journal. */
+export type CapturedTables = ReadonlyMap<string, TableId>;
+
+/**
+ * One row per captured table. `touched` counts the batches that changed it: a candidate's TRUNCATE
+ * in REPEATABLE READ, whose snapshot may miss rows that TRUNCATE removes all the same, fails to
+ * serialize against it (see capture-sql.ts).
+ */
+export const CREATE_REGISTRY = `CREATE TABLE ${CAPTURED_TABLE} (
+    schema text NOT NULL, name text NOT NULL, journal text NOT NULL,
+    touched int8 NOT NULL DEFAULT 0, PRIMARY KEY (schema, name))`;
+
+/** The captured tables of this database, or null if no overlay is installed. */
+export async function readCaptured(client: ClientBase): Promise<CapturedTables | null> {
+  const there = await client.query<{ there: boolean }>(
+    `SELECT pg_catalog.to_regclass($1) IS NOT NULL AS there`,
+    [CAPTURED_TABLE],
+  );
+  if (there.rows[0]?.there !== true) return null;
+  const rows = await client.query<{ schema: string; name: string; journal: string }>(
+    `SELECT schema, name, journal FROM ${CAPTURED_TABLE} ORDER BY schema, name`,
+  );
+  return new Map(
+    rows.rows.map((row) => [
+      tableName({ schema: row.schema, name: row.name }),
+      { schema: OWN_SCHEMA, name: row.journal },
+    ]),
+  );
+}
+
+/**
+ * Says that rows of these tables changed. Last in the transaction, after their row locks: a
+ * TRUNCATE holds the table first and this row second, and so must we.
+ */
+export async function touchCaptured(
+  client: ClientBase,
+  tables: readonly ApplyTable[],
+): Promise<void> {
+  const captured = tables.filter((table) => table.journal !== null).map((table) => table.schema.id);
+  if (captured.length === 0) return;
+  await client.query(
+    `UPDATE ${CAPTURED_TABLE} c SET touched = c.touched + 1
+     FROM (SELECT r.schema, r.name FROM ${CAPTURED_TABLE} r
+           JOIN unnest($1::text[], $2::text[]) AS u(schema, name)
+             ON u.schema = r.schema AND u.name = r.name
+           ORDER BY r.schema, r.name FOR NO KEY UPDATE OF r) l
+     WHERE c.schema = l.schema AND c.name = l.name`,
+    [captured.map((id) => id.schema), captured.map((id) => id.name)],
+  );
+}
+
+/** A generated column of a table. */
+export interface GeneratedColumn {
+  readonly name: string;
+  readonly expression: string;
+  readonly stored: boolean;
+}
+
+/**
+ * The statements that make the journal of a table: all its columns with their types and
+ * collations, domains as the types beneath them, and no constraint but the key; generated columns
+ * with their expressions, so that a base image shows them too.
+ */
+export function journalStatements(
+  table: ApplyTable,
+  generated: readonly GeneratedColumn[],
+): readonly string[] {
+  const journal = relation(journalId(table.schema.id));
+  const columns = table.columns.map(({ name, schema }) => {
+    const { domainOf } = schema.type;
+    return domainOf === undefined ? `t.${name}` : `t.${name}::${domainOf} AS ${name}`;
+  });
+  const key = table.key.map((column) => column.name).join(', ');
+  const { schema, name } = table.schema.id;
+  const values = [schema, name, journalId(table.schema.id).name].map((v) => escapeLiteral(v));
+  return [
+    `CREATE TABLE ${journal} AS SELECT ${columns.join(', ')} FROM ${table.rows} t WITH NO DATA`,
+    `ALTER TABLE ${journal} ADD PRIMARY KEY (${key}),
+      ADD COLUMN ${JOURNAL.present} boolean NOT NULL,
+      ADD COLUMN ${JOURNAL.at} timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+      ADD COLUMN ${JOURNAL.trace} text,
+      ADD COLUMN ${JOURNAL.blocked} xid`,
+    ...generated.map(
+      (column) => `ALTER TABLE ${journal} ADD COLUMN ${escapeIdentifier(column.name)}
+        ${typeOf(table, column.name)} GENERATED ALWAYS AS (CASE WHEN ${JOURNAL.present} THEN ${column.expression} END)
+        ${column.stored ? 'STORED' : 'VIRTUAL'}`,
+    ),
+    `INSERT INTO ${CAPTURED_TABLE} (schema, name, journal) VALUES (${values.join(', ')})`,
+  ];
+}
+
+/** A column's type for a journal: beneath a domain, which might refuse the null of no image. */
+function typeOf(table: ApplyTable, name: string): string {
+  const type = table.schema.columns.find((column) => column.name === name)?.type;
+  assert(type !== undefined, `${table.label} has the column ${name}`);
+  return type.domainOf ?? type.sql;
+}

@@ -1,0 +1,145 @@
+import { escapeLiteral, type ClientBase } from 'pg';
+import { tableName } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
+import type { ApplyTable } from '../apply/apply-table.ts';
+import { readCapturedTables } from './capture.ts';
+import { JOURNAL } from '../session/names.ts';
+import { differenceKind, imageEqual, journalWithRows } from './views.ts';
+
+/** Above this many rows the planner's estimate is near enough for a ratio. */
+const EXACT_COUNT = 1_000_000;
+
+/**
+ * Counts, per captured table, what the candidate changed. `rows` is exact up to a million rows and
+ * the planner's estimate above. Call it in one REPEATABLE READ transaction to have one moment.
+ */
+export async function readOverlayCounts(client: ClientBase): Promise<readonly OverlayCount[]> {
+  const counts: OverlayCount[] = [];
+  for (const table of await readCapturedTables(client)) {
+    const result = await client.query<Omit<OverlayCount, 'table'>>(
+      `SELECT pg_catalog.count(*) FILTER (WHERE kind = 'insert')::int4 AS inserted,
+         pg_catalog.count(*) FILTER (WHERE kind = 'update')::int4 AS updated,
+         pg_catalog.count(*) FILTER (WHERE kind = 'delete')::int4 AS deleted,
+         pg_catalog.count(*) FILTER (WHERE kind = 'equal')::int4 AS equal
+       FROM (SELECT ${differenceKind(table)} AS kind FROM ${journalWithRows(table)}) d`,
+    );
+    const row = result.rows[0];
+    if (row === undefined) continue;
+    counts.push({ table: table.schema.id, ...row, rows: await countRows(client, table) });
+  }
+  return counts;
+}
+
+async function countRows(client: ClientBase, table: ApplyTable): Promise<number> {
+  const estimate = await client.query<{ rows: number }>(
+    `SELECT reltuples::float8 AS rows FROM pg_catalog.pg_class
+     WHERE oid = ${escapeLiteral(table.relation)}::pg_catalog.regclass`,
+  );
+  const estimated = estimate.rows[0]?.rows ?? 0;
+  if (estimated > EXACT_COUNT) return Math.round(estimated);
+  const exact = await client.query<{ rows: number }>(
+    `SELECT pg_catalog.count(*)::float8 AS rows FROM ${table.rows} t`,
+  );
+  return exact.rows[0]?.rows ?? 0;
+}
+
+interface DifferenceRow {
+  readonly kind: 'insert' | 'update' | 'delete';
+  readonly key: readonly string[];
+  /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
+  readonly at: number;
+  readonly changed: readonly boolean[];
+  readonly production: readonly (string | null)[];
+  readonly candidate: readonly (string | null)[];
+}
+
+/**
+ * The rows the candidate changed, at most `limit` per table, oldest first. Values are in the
+ * session's text form. Errors: USAGE if a key is asked for without its table or with another
+ * number of columns; TABLE_UNKNOWN if the table is not captured.
+ */
+export async function readOverlayRows(
+  client: ClientBase,
+  limit: number,
+  only: RowSelection = {},
+): Promise<readonly OverlayRow[]> {
+  const rows: OverlayRow[] = [];
+  for (const table of selectTables(await readCapturedTables(client), only)) {
+    const condition = selectionCondition(table, 'j', only);
+    const found = await client.query<DifferenceRow>(
+      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${columnLists(table)},
+           pg_catalog.date_part('epoch', j.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS at FROM ${journalWithRows(table)} WHERE ${condition.sql}) d
+       WHERE d.kind <> 'equal' ORDER BY d.at, d.key LIMIT $${condition.values.length + 1}`,
+      [...condition.values, limit],
+    );
+    rows.push(...found.rows.map((row) => toOverlayRow(table, row)));
+  }
+  return rows;
+}
+
+function columnLists(table: ApplyTable): string {
+  const list = (values: readonly string[], type: string): string =>
+    `ARRAY[${values.join(', ')}]::${type}[]`;
+  const names = table.columns.map((column) => column.name);
+  const text = (alias: string): string =>
+    list(
+      names.map((name) => `${alias}.${name}::text`),
+      'text',
+    );
+  const key = table.key.map((column) => `j.${column.name}::text`);
+  const changed = table.columns.map((c) => `NOT ${imageEqual([c.schema], 'j', 't')}`);
+  return `${list(key, 'text')} AS key, ${list(changed, 'boolean')} AS changed,
+    ${text('j')} AS production, ${text('t')} AS candidate`;
+}
+
+function toOverlayRow(table: ApplyTable, row: DifferenceRow): OverlayRow {
+  const columns = table.columns.flatMap((column, i) => {
+    if (row.kind === 'update' && row.changed[i] !== true) return [];
+    return [
+      {
+        column: column.schema.name,
+        production: row.kind === 'insert' ? null : (row.production[i] ?? null),
+        candidate: row.kind === 'delete' ? null : (row.candidate[i] ?? null),
+      },
+    ];
+  });
+  return { table: table.schema.id, key: row.key, kind: row.kind, columns, at: new Date(row.at) };
+}
+
+/** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */
+export function selectTables(
+  tables: readonly ApplyTable[],
+  only: RowSelection,
+): readonly ApplyTable[] {
+  if (only.table === undefined) {
+    if (only.key === undefined) return tables;
+    throw new UnderstudyError('USAGE', 'a key is selected without its table');
+  }
+  const label = tableName(only.table);
+  const selected = tables.filter((table) => table.label === label);
+  if (selected.length === 0) {
+    throw new UnderstudyError('TABLE_UNKNOWN', 'no writes to this table are captured', {
+      table: label,
+    });
+  }
+  return selected;
+}
+
+/** Which rows of a table a selection means, as a condition with parameters $1, … USAGE. */
+export function selectionCondition(
+  table: ApplyTable,
+  alias: string,
+  only: RowSelection,
+): { readonly sql: string; readonly values: readonly string[] } {
+  if (only.key === undefined) return { sql: 'true', values: [] };
+  if (only.key.length !== table.key.length) {
+    const names = table.key.map((column) => column.schema.name).join(', ');
+    throw new UnderstudyError('USAGE', `the key has the columns ${names}`, { table: table.label });
+  }
+  const parts = table.key.map((column, i) => {
+    const type = column.schema.type.domainOf ?? column.schema.type.sql;
+    return `${alias}.${column.name} ${column.equals} $${i + 1}::${type}`;
+  });
+  return { sql: parts.join(' AND '), values: only.key };
+}

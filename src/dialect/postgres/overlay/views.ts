@@ -1,0 +1,89 @@
+import { escapeIdentifier, escapeLiteral } from 'pg';
+import type { ColumnSchema } from '../../../schema/table-schema.ts';
+import type { ApplyTable } from '../apply/apply-table.ts';
+import { JOURNAL, relation, shortened, viewId, viewSchema } from '../session/names.ts';
+
+/**
+ * An expression that is true if two rows are identical in the given columns. By image, not by
+ * equality: it tells 1.0 from 1.00 and 0 from -0, and compares json and points, which have no `=`.
+ */
+export function imageEqual(columns: readonly ColumnSchema[], left: string, right: string): string {
+  const value = (alias: string, { name, type }: ColumnSchema): string => {
+    // A journal keeps the type beneath a domain, and records compare only among equal types.
+    const cast = type.domainOf === undefined ? '' : `::${type.domainOf}`;
+    return `${alias}.${escapeIdentifier(name)}${cast}`;
+  };
+  // The alias stands for the whole row, unless a column has its name.
+  const row = (alias: string): string =>
+    `(SELECT understudy_row FROM (SELECT ${columns.map((c) => value(alias, c)).join(', ')})
+      understudy_row)`;
+  return `(${row(left)} OPERATOR(pg_catalog.*=) ${row(right)})`;
+}
+
+/** `j.k = t.k AND …` */
+function sameKey(table: ApplyTable): string {
+  return table.key.map((c) => `j.${c.name} ${c.equals} t.${c.name}`).join(' AND ');
+}
+
+/**
+ * What the candidate did to a row with a journal entry, as an expression over `j` and `t` (null
+ * where the row is not visible): insert, update, delete; or equal, if nothing is left of it.
+ */
+export function differenceKind(table: ApplyTable): string {
+  const visible = `t.${table.key[0]?.name ?? ''} IS NOT NULL`;
+  const columns = table.columns.map((column) => column.schema);
+  return `CASE WHEN j.${JOURNAL.present} AND ${visible}
+      THEN CASE WHEN ${imageEqual(columns, 'j', 't')} THEN 'equal' ELSE 'update' END
+    WHEN j.${JOURNAL.present} THEN 'delete' WHEN ${visible} THEN 'insert' ELSE 'equal' END`;
+}
+
+/** The journal with the visible rows beside it. */
+export function journalWithRows(table: ApplyTable): string {
+  return `${table.journal ?? ''} j LEFT JOIN ${table.rows} t ON ${sameKey(table)}`;
+}
+
+/** The statements that make the schemas of the views beside `schema`. */
+export function viewSchemaStatements(schema: string): readonly string[] {
+  return (['production', 'difference'] as const).map(
+    (view) => `CREATE SCHEMA ${escapeIdentifier(viewSchema(schema, view))}`,
+  );
+}
+
+/**
+ * The views of a captured table:
+ * - `<schema>__production.<table>`: production's rows at the applied position. Needs a key lookup
+ *   or a range with both bounds to be fast: neither joins nor LIMIT reach below the union.
+ * - `<schema>__difference.<table>`: rows the candidate changed, with production's value of each
+ *   column beside the candidate's.
+ */
+export function viewStatements(table: ApplyTable): readonly string[] {
+  return [productionView(table), differenceView(table)];
+}
+
+function productionView(table: ApplyTable): string {
+  const all = table.schema.columns.map((column) => escapeIdentifier(column.name));
+  const columns = (alias: string): string => all.map((c) => `${alias}.${c}`).join(', ');
+  return `CREATE VIEW ${relation(viewId(table.schema.id, 'production'))} AS
+    SELECT ${columns('t')} FROM ${table.rows} t
+      WHERE NOT EXISTS (SELECT FROM ${table.journal ?? ''} j WHERE ${sameKey(table)})
+    UNION ALL SELECT ${columns('j')} FROM ${table.journal ?? ''} j WHERE j.${JOURNAL.present}`;
+}
+
+function differenceView(table: ApplyTable): string {
+  const keyNames = new Set(table.schema.key);
+  const rest = table.schema.columns.filter((column) => !keyNames.has(column.name));
+  const pairs = rest.flatMap((column) => {
+    const name = escapeIdentifier(column.name);
+    const production = escapeIdentifier(shortened(column.name, '__production'));
+    return [`t.${name}`, `j.${name} AS ${production}`];
+  });
+  const changed = rest.map((column) => {
+    return `CASE WHEN NOT ${imageEqual([column], 'j', 't')} THEN ${escapeLiteral(column.name)} END`;
+  });
+  const key = table.key.map((column) => `j.${column.name}`);
+  return `CREATE VIEW ${relation(viewId(table.schema.id, 'difference'))} AS
+    SELECT * FROM (SELECT ${differenceKind(table)} AS understudy_kind,
+      pg_catalog.array_remove(ARRAY[${changed.join(', ')}]::text[], NULL) AS understudy_columns,
+      j.${JOURNAL.at}, j.${JOURNAL.trace}, ${[...key, ...pairs].join(', ')}
+      FROM ${journalWithRows(table)}) d WHERE d.understudy_kind <> 'equal'`;
+}

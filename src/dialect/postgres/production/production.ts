@@ -1,0 +1,103 @@
+/**
+ * Production, read-only: its schema, its identity, its snapshots. The only thing ever written
+ * there is the WAL message of pin.ts.
+ */
+import type { TableId } from '../../../change/table-id.ts';
+import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type {
+  Diagnosis,
+  PinnedSnapshot,
+  ProductionDatabase,
+  ServerIdentity,
+  SnapshotView,
+} from '../../dialect.ts';
+import { readCatalogue } from '../catalogue/catalogue.ts';
+import { currentView, pinSnapshot } from './pin.ts';
+import { planFromProduction } from '../schema/plan-from-production.ts';
+import { diagnoseServer } from './production-diagnosis.ts';
+import { diagnoseTables } from './production-diagnosis-tables.ts';
+import { ProductionSessions } from './production-session.ts';
+
+/** Every act opens its own session, since acts are rare and far apart. */
+class PostgresProduction implements ProductionDatabase {
+  readonly #sessions: ProductionSessions;
+
+  /** Opens nothing yet. Errors: CONFIG_INVALID. */
+  constructor(url: string) {
+    this.#sessions = new ProductionSessions(url);
+  }
+
+  /** Whether it answers. Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION. */
+  async connectOnce(): Promise<void> {
+    const client = await this.#sessions.open();
+    await client.end();
+  }
+
+  get address(): string {
+    return this.#sessions.address;
+  }
+
+  identity(): Promise<ServerIdentity> {
+    return this.#sessions.use('read the identity', async (client) => {
+      const { rows } = await client.query<ServerIdentity>(
+        `SELECT s.system_identifier::text AS "systemId", pg_is_in_recovery() AS "inRecovery",
+           ARRAY(SELECT slot_name::text FROM pg_replication_slots
+             WHERE slot_type = 'logical' ORDER BY 1) AS slots
+         FROM pg_control_system() s`,
+      );
+      const [identity] = rows;
+      if (identity === undefined) throw new Error('pg_control_system() returned no row');
+      return identity;
+    });
+  }
+
+  planShadow(include?: (table: TableId) => boolean): Promise<ShadowPlan> {
+    return this.#sessions.use('read the schema', (client) => planFromProduction(client, include));
+  }
+
+  view(): Promise<SnapshotView> {
+    return this.#sessions.use('take a snapshot', currentView);
+  }
+
+  async pin(): Promise<PinnedSnapshot> {
+    try {
+      return await pinSnapshot({ connect: () => this.#sessions.open(), tables: readCatalogue });
+    } catch (error) {
+      throw this.#sessions.failure('pin a snapshot', error);
+    }
+  }
+
+  /** Held by a session of its own, which ends with it. */
+  async holdProbeLock(probe: bigint): Promise<AsyncDisposable> {
+    const client = await this.#sessions.open();
+    try {
+      await client.query('SELECT pg_catalog.pg_advisory_lock($1::bigint)', [probe.toString()]);
+    } catch (error) {
+      await client.end();
+      throw this.#sessions.failure('take the probe lock', error);
+    }
+    return { [Symbol.asyncDispose]: () => client.end() };
+  }
+
+  diagnose(tables: readonly TableId[]): Promise<readonly Diagnosis[]> {
+    return this.#sessions.use('look at the settings', async (client) => [
+      ...(await diagnoseServer(client)),
+      ...(await diagnoseTables(client, tables)),
+    ]);
+  }
+
+  /** Nothing stays open between acts. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/**
+ * Production at `url`, after one session has shown that it answers.
+ * Errors: CONFIG_INVALID, PRODUCTION_UNREACHABLE, DATABASE_PERMISSION.
+ */
+export async function connectProduction(url: string): Promise<ProductionDatabase> {
+  const production = new PostgresProduction(url);
+  await production.connectOnce();
+  return production;
+}

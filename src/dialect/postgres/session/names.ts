@@ -1,0 +1,66 @@
+/**
+ * Names of everything understudy keeps inside a shadow database, and how names are written in
+ * SQL. PostgreSQL cuts identifiers at 63 bytes without a word, so longer ones are shortened here
+ * with a hash that keeps them apart.
+ */
+import { createHash } from 'node:crypto';
+import { escapeIdentifier } from 'pg';
+import type { TableId } from '../../../change/table-id.ts';
+
+/** The schema that holds all of ours; a candidate has no right on it. */
+export const OWN_SCHEMA = 'understudy';
+
+/** Registry of the tables whose candidate writes are captured. */
+export const CAPTURED_TABLE = `${OWN_SCHEMA}.captured_table`;
+
+/** Columns of a journal beside those of its table. */
+export const JOURNAL = {
+  /** False: production has no such row. */
+  present: 'understudy_present',
+  /** When the candidate first wrote the row. */
+  at: 'understudy_at',
+  /** The candidate's `understudy.trace` setting at its first write. */
+  trace: 'understudy_trace',
+  /** Of a row that waits for a unique value the candidate holds: xmin of the visible row. */
+  blocked: 'understudy_blocked',
+} as const;
+
+/** Setting in which a candidate may name the request it serves. */
+export const TRACE_SETTING = 'understudy.trace';
+
+const LIMIT = 63;
+
+/** `name`, or a name of at most 63 bytes with the same beginning and ending and a hash between. */
+export function shortened(name: string, suffix = ''): string {
+  const whole = name + suffix;
+  if (Buffer.byteLength(whole) <= LIMIT) return whole;
+  const tail = `_${createHash('sha256').update(whole).digest('hex').slice(0, 10)}${suffix}`;
+  let head = name;
+  while (Buffer.byteLength(head) + tail.length > LIMIT) head = [...head].slice(0, -1).join('');
+  return head + tail;
+}
+
+/** Quoted and qualified. */
+export function relation(table: TableId): string {
+  return `${escapeIdentifier(table.schema)}.${escapeIdentifier(table.name)}`;
+}
+
+/** The journal of a captured table: `understudy."schema.table"`. */
+export function journalId(table: TableId): TableId {
+  return { schema: OWN_SCHEMA, name: shortened(`${table.schema}.${table.name}`, '#journal') };
+}
+
+/** The capture function of a table; `purpose` tells its functions apart. */
+export function functionId(table: TableId, purpose: string): TableId {
+  return { schema: OWN_SCHEMA, name: shortened(`${table.schema}.${table.name}`, `#${purpose}`) };
+}
+
+/** Schema of the views beside a user schema: production's image, or the candidate's difference. */
+export function viewSchema(schema: string, view: 'production' | 'difference'): string {
+  return shortened(schema, `__${view}`);
+}
+
+/** The view beside a captured table. */
+export function viewId(table: TableId, view: 'production' | 'difference'): TableId {
+  return { schema: viewSchema(table.schema, view), name: table.name };
+}

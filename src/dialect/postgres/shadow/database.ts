@@ -1,0 +1,274 @@
+/**
+ * One shadow database: three connections, each opened when first needed. Acts run on the first,
+ * signs of life on the second so that no act delays them, reads on the third.
+ *
+ * An act is one transaction that asserts the fence first. It has happened when its promise
+ * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
+ * at the commit nobody knows, and the caller reads `progress` again.
+ */
+import type pg from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ErrorCode } from '../../../errors/codes.ts';
+import type { ChangeBatch } from '../../../order/change-batch.ts';
+import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import { sleep } from '../../../util/wait.ts';
+import type {
+  ApplyOutcome,
+  DatabaseMarker,
+  Fence,
+  FenceState,
+  HolderNote,
+  InstalledOverlay,
+  OverlayCount,
+  OverlayRow,
+  RowSelection,
+  ShadowDatabase,
+  StoredProgress,
+  TableReader,
+} from '../../dialect.ts';
+import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
+import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
+import { installOverlay } from '../overlay/capture.ts';
+import { readCatalogue } from '../catalogue/catalogue.ts';
+import { hasSqlState, SQLSTATE } from '../session/errors.ts';
+import {
+  assertFence,
+  readFence,
+  releaseFence,
+  renewFence,
+  showPresence,
+  takeFence,
+} from './fence.ts';
+import { readCaptured } from '../overlay/journal.ts';
+import { relation, viewId } from '../session/names.ts';
+import { readOverlayCounts, readOverlayRows } from '../overlay/overlay-read.ts';
+import { resetOverlay } from '../overlay/overlay-reset.ts';
+import { forgetProven, readProgress, saveProgress } from './progress.ts';
+import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
+import { openTableReader } from '../compare/table-reader.ts';
+
+/** How often a batch is tried that a candidate's locks or moved rows refused. */
+const ACT_TRIES = 4;
+const ACT_PAUSE_MS = 20;
+
+interface CachedSession {
+  readonly session: ApplySession;
+  readonly generation: bigint;
+  /** It was read by an earlier act, so the schema may have changed since. */
+  old: boolean;
+}
+
+export interface DatabaseParts {
+  readonly address: ServerAddress;
+  readonly name: string;
+  readonly marker: DatabaseMarker;
+  /** How long a silent holder keeps the fence. */
+  readonly leaseMs: number;
+}
+
+export class PgShadowDatabase implements ShadowDatabase {
+  readonly name: string;
+  readonly marker: DatabaseMarker;
+  readonly #address: ServerAddress;
+  readonly #leaseMs: number;
+  readonly #acts: Connection;
+  readonly #signs: Connection;
+  readonly #reads: Connection;
+  /** Sessions that already show the presence of a generation. */
+  readonly #present = new WeakMap<pg.Client, bigint>();
+  #session: CachedSession | null = null;
+
+  constructor(parts: DatabaseParts) {
+    const { address, name: database } = parts;
+    this.name = database;
+    this.marker = parts.marker;
+    this.#address = address;
+    this.#leaseMs = parts.leaseMs;
+    this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
+    this.#signs = new Connection({ address, database, role: 'fence' });
+    this.#reads = new Connection({ address, database, role: 'read' });
+  }
+
+  catalogue(): Promise<SchemaCatalogue> {
+    return this.#read('read the catalogue', (client) => readCatalogue(client));
+  }
+
+  progress(): Promise<StoredProgress> {
+    return this.#read('read the progress', (client) => readProgress(client));
+  }
+
+  overlayCounts(): Promise<readonly OverlayCount[]> {
+    return this.#read('count the overlay', (client) => readOverlayCounts(client));
+  }
+
+  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
+    return this.#read('read the overlay', (client) => readOverlayRows(client, limit, only));
+  }
+
+  fenceState(): Promise<FenceState> {
+    const what = { doing: 'read the fence', otherwise: 'INTERNAL' } as const;
+    return this.#signs.use(what, (client) => readFence(client, this.#leaseMs));
+  }
+
+  async takeFence(holder: string): Promise<Fence | null> {
+    const { name: database } = this;
+    const what = { doing: 'take the fence', otherwise: 'INTERNAL' } as const;
+    return this.#signs.use(what, async (client) => {
+      const fence = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
+      if (fence !== null) this.#present.set(client, fence.generation);
+      return fence;
+    });
+  }
+
+  async renewFence(fence: Fence, note: HolderNote): Promise<void> {
+    const what = { doing: 'give a sign of life', otherwise: 'INTERNAL' } as const;
+    await this.#signs.use(what, async (client) => {
+      await this.#showPresence(client, fence);
+      await renewFence(client, fence, { note, database: this.name });
+    });
+  }
+
+  async releaseFence(fence: Fence): Promise<void> {
+    const what = { doing: 'give the fence back', otherwise: 'INTERNAL' } as const;
+    await this.#signs.use(what, (client) => releaseFence(client, fence));
+  }
+
+  apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
+    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
+      const outcome = await applyBatch(await this.#applySession(client, fence), batch);
+      await saveProgress(client, batch);
+      return outcome;
+    });
+  }
+
+  async proveVisible(fence: Fence, txIds: readonly number[]): Promise<void> {
+    if (txIds.length === 0) return;
+    await this.#act(fence, 'save what was proven', 'APPLY_FAILED', (client) =>
+      forgetProven(client, txIds),
+    );
+  }
+
+  installOverlay(fence: Fence): Promise<InstalledOverlay> {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
+      this.#session = null;
+      return installOverlay(client, await readSparedAccount(client));
+    });
+  }
+
+  resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
+    return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
+      resetOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  async openBaseSnapshot(): Promise<TableReader> {
+    let captured: ReadonlySet<string> = new Set();
+    const client = await openSession(this.#address, this.name, 'snapshot');
+    return openTableReader({
+      client,
+      relation: (table: TableId) =>
+        captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
+      tables: async (snapshot) => {
+        captured = new Set((await readCaptured(snapshot))?.keys());
+        return readCatalogue(snapshot);
+      },
+    });
+  }
+
+  /** Waits for what runs. Does not give a fence back. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      [this.#acts, this.#signs, this.#reads].map((connection) => connection[Symbol.asyncDispose]()),
+    );
+  }
+
+  /** Of one moment, and writing nothing. */
+  #read<T>(doing: string, fn: (client: pg.Client) => Promise<T>): Promise<T> {
+    return this.#reads.use({ doing, otherwise: 'READ_FAILED' }, (client) =>
+      transaction(client, () => fn(client), 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'),
+    );
+  }
+
+  /**
+   * One fenced transaction, tried again a few times while it meets a candidate's locks, and once
+   * with fresh knowledge of the schema when it fails otherwise: the schema may have changed.
+   */
+  #act<T>(
+    fence: Fence,
+    doing: string,
+    otherwise: ErrorCode,
+    fn: (client: pg.Client) => Promise<T>,
+  ): Promise<T> {
+    return this.#acts.use({ doing, otherwise }, async (client) => {
+      await this.#showPresence(client, fence);
+      for (let tries = 1; ; tries += 1) {
+        try {
+          return await transaction(client, async () => {
+            await assertFence(client, fence, this.name);
+            return fn(client);
+          });
+        } catch (error) {
+          if (isBlocked(error)) {
+            if (tries >= ACT_TRIES) throw blocked(error, this.name);
+            await sleep(ACT_PAUSE_MS * tries * (0.5 + Math.random()));
+          } else {
+            const used = this.#session;
+            this.#session = null;
+            if (used?.old !== true || !mayBeStale(error)) throw error;
+          }
+        }
+      }
+    });
+  }
+
+  /** What the connection knows of the tables; read again under each new fence. */
+  async #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
+    const known = this.#session;
+    if (known?.session.client === client && known.generation === fence.generation) {
+      known.old = true;
+      return known.session;
+    }
+    const spared = await readSparedAccount(client);
+    const session = await openApplySession(client, await readCatalogue(client), spared);
+    this.#session = { session, generation: fence.generation, old: false };
+    return session;
+  }
+
+  async #showPresence(client: pg.Client, fence: Fence): Promise<void> {
+    if (this.#present.get(client) === fence.generation) return;
+    await showPresence(client, fence.generation);
+    this.#present.set(client, fence.generation);
+  }
+}
+
+/** DATABASE_PERMISSION if the account cannot follow the database in the mode it was made in. */
+async function prepareActs(client: pg.Client): Promise<void> {
+  const spared = await readSparedAccount(client);
+  const { deadlockTimeout, ...rights } = await readApplierRights(client);
+  assertFollows({ deadlockTimeout, ...rights }, spared);
+  await client.query(applierSession({ replica: spared === null, deadlockTimeout }));
+}
+
+/** It met a lock, a deadlock or a moved row: the same act may well succeed when tried again. */
+function isBlocked(error: unknown): boolean {
+  const { lockNotAvailable, deadlockDetected, serializationFailure } = SQLSTATE;
+  return (
+    isUnderstudyError(error, 'APPLY_BLOCKED') ||
+    hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)
+  );
+}
+
+function blocked(error: unknown, database: string): UnderstudyError {
+  if (error instanceof UnderstudyError) return error;
+  const what = 'sessions of the candidate stood in the way';
+  return new UnderstudyError('APPLY_BLOCKED', what, { database }, error);
+}
+
+/** What a table that was changed behind our back can lead to. */
+function mayBeStale(error: unknown): boolean {
+  return (
+    isUnderstudyError(error, 'APPLY_FAILED', 'TABLE_UNKNOWN', 'COLUMN_UNKNOWN', 'KEY_MISSING') ||
+    hasSqlState(error, SQLSTATE.undefinedColumn, SQLSTATE.undefinedTable)
+  );
+}

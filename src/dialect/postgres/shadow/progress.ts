@@ -1,0 +1,202 @@
+/**
+ * Reading and saving how far a shadow database is. `saveProgress` runs only inside the
+ * transaction that wrote the rows.
+ */
+import type pg from 'pg';
+import {
+  parsePartitionKey,
+  partitionKey,
+  type Position,
+  type SourcePosition,
+} from '../../../change/position.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ChangeBatch } from '../../../order/change-batch.ts';
+import type { StoredProgress } from '../../dialect.ts';
+import { newerTxId } from '../production/transaction-id.ts';
+
+/** How many source transactions are kept for proofs; older ones are remembered by their newest. */
+export const UNPROVEN_LIMIT = 10_000;
+
+interface ProgressRow {
+  readonly source: string | null;
+  readonly eventTimeMs: bigint | null;
+  readonly evicted: bigint | null;
+  readonly unmarked: bigint;
+  readonly parked: bigint;
+  readonly deadLetters: bigint;
+  readonly unknown: bigint;
+}
+
+const PROGRESS = `SELECT source, event_time_ms AS "eventTimeMs", unproven_evicted AS evicted,
+    unmarked,
+    (SELECT count(*) FROM understudy.parked) AS parked,
+    (SELECT count(*) FROM understudy.dead_letter) AS "deadLetters",
+    (SELECT count(*) FROM understudy.unknown_table) AS unknown
+  FROM understudy.progress`;
+
+/** All of it as of one moment. The client must be in a REPEATABLE READ transaction. */
+export async function readProgress(client: pg.ClientBase): Promise<StoredProgress> {
+  const row = (await client.query<ProgressRow>(PROGRESS)).rows[0];
+  if (row === undefined) throw new UnderstudyError('INTERNAL', 'the progress has no row');
+  const offsets = await client.query<{ topic: string; partition: number; next: bigint }>(
+    `SELECT topic, partition, next_offset AS next FROM understudy.position
+      ORDER BY topic, partition`,
+  );
+  const unproven = await client.query<{ txId: bigint }>(
+    'SELECT tx_id AS "txId" FROM understudy.unproven ORDER BY seq',
+  );
+  return {
+    position: {
+      offsets: new Map(offsets.rows.map((r) => [partitionKey(r.topic, r.partition), r.next])),
+      source: row.source === null ? null : parseSource(row.source),
+      eventTimeMs: row.eventTimeMs === null ? null : Number(row.eventTimeMs),
+    },
+    unproven: unproven.rows.map((r) => Number(r.txId)),
+    unprovenEvicted: row.evicted === null ? null : Number(row.evicted),
+    unmarked: Number(row.unmarked),
+    parked: Number(row.parked),
+    deadLetters: Number(row.deadLetters),
+    unknown: Number(row.unknown),
+  };
+}
+
+/** Makes the one row that `saveProgress` updates. For a database just made. */
+export async function startProgress(client: pg.ClientBase): Promise<void> {
+  await client.query('INSERT INTO understudy.progress DEFAULT VALUES');
+}
+
+/**
+ * Saves what holds after the batch. Saving the same again changes nothing.
+ * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
+ */
+export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<void> {
+  const moved = await saveOffsets(client, batch.position);
+  await client.query(
+    'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
+    [
+      batch.position.source === null ? null : sourceText(batch.position.source),
+      batch.position.eventTimeMs,
+      moved ? batch.unmarked : 0,
+    ],
+  );
+  if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
+}
+
+/** False if all of it was saved before. */
+async function saveOffsets(client: pg.ClientBase, position: Position): Promise<boolean> {
+  const entries = [...position.offsets].map(([key, next]) => ({ ...parsePartitionKey(key), next }));
+  const { rows } = await client.query<{ moved: boolean; topic: string | null; partition: number }>(
+    `WITH given AS (
+        SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int[]),
+          pg_catalog.unnest($3::int8[])) AS g (topic, partition, next_offset)),
+      saved AS (
+        INSERT INTO understudy.position AS p (topic, partition, next_offset)
+          SELECT topic, partition, next_offset FROM given
+          ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
+            WHERE p.next_offset < excluded.next_offset
+          RETURNING 1)
+      SELECT EXISTS (SELECT FROM saved) AS moved, back.topic, back.partition
+        FROM (SELECT) AS one LEFT JOIN (
+          SELECT g.topic, g.partition FROM given g
+            JOIN understudy.position p ON p.topic = g.topic AND p.partition = g.partition
+            WHERE p.next_offset > g.next_offset LIMIT 1) AS back ON true`,
+    [entries.map((e) => e.topic), entries.map((e) => e.partition), entries.map((e) => e.next)],
+  );
+  const found = rows[0];
+  if (typeof found?.topic === 'string') {
+    const { topic, partition } = found;
+    const what = 'the batch lies before what was applied';
+    throw new UnderstudyError('APPLY_FAILED', what, { topic, partition });
+  }
+  return found?.moved === true;
+}
+
+async function rememberUnproven(client: pg.ClientBase, txIds: readonly number[]): Promise<void> {
+  const added = await client.query(
+    `INSERT INTO understudy.unproven (tx_id)
+      SELECT id FROM pg_catalog.unnest($1::int8[]) WITH ORDINALITY AS g (id, n)
+        GROUP BY id ORDER BY min(n)
+      ON CONFLICT (tx_id) DO NOTHING`,
+    [txIds],
+  );
+  const count = await client.query<{ count: number; evicted: bigint | null }>(
+    `UPDATE understudy.progress SET unproven_count = unproven_count + $1
+      RETURNING unproven_count AS count, unproven_evicted AS evicted`,
+    [added.rowCount],
+  );
+  const state = count.rows[0];
+  if (state !== undefined && state.count > UNPROVEN_LIMIT) {
+    await evict(client, state.count - UNPROVEN_LIMIT, state.evicted);
+  }
+}
+
+/** Forgets the oldest, and keeps the newest id of all that were ever forgotten. */
+async function evict(client: pg.ClientBase, excess: number, evicted: bigint | null): Promise<void> {
+  const { rows } = await client.query<{ txId: bigint }>(
+    `DELETE FROM understudy.unproven WHERE seq IN
+      (SELECT seq FROM understudy.unproven ORDER BY seq LIMIT $1) RETURNING tx_id AS "txId"`,
+    [excess],
+  );
+  const newest = rows.reduce<bigint | null>(
+    (known, { txId }) => (known === null ? txId : newerTxId(known, txId)),
+    evicted,
+  );
+  await client.query(
+    `UPDATE understudy.progress SET unproven_evicted = $1, unproven_count = unproven_count - $2`,
+    [newest, rows.length],
+  );
+}
+
+/** Drops ids that a snapshot of production saw. */
+export async function forgetProven(client: pg.ClientBase, txIds: readonly number[]): Promise<void> {
+  const { rowCount } = await client.query(
+    'DELETE FROM understudy.unproven WHERE tx_id = ANY ($1::int8[])',
+    [txIds],
+  );
+  await client.query('UPDATE understudy.progress SET unproven_count = unproven_count - $1', [
+    rowCount,
+  ]);
+}
+
+/** JSON with 64-bit numbers as text, for they exceed what JSON readers keep exactly. */
+function sourceText(source: SourcePosition): string {
+  return JSON.stringify(source, (_key, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
+}
+
+/** The stored form of a source position: bigint fields are text. */
+type Stored<T> = { readonly [K in keyof T]: T[K] extends bigint | null ? string | null : T[K] };
+type StoredSource = SourcePosition extends infer S
+  ? S extends unknown
+    ? Stored<S>
+    : never
+  : never;
+
+function parseSource(text: string): SourcePosition {
+  const stored = JSON.parse(text) as StoredSource;
+  switch (stored.connector) {
+    case 'postgresql':
+      return {
+        connector: stored.connector,
+        lsn: toBigInt(stored.lsn),
+        lastCommitLsn: toBigInt(stored.lastCommitLsn),
+        txId: stored.txId,
+      };
+    case 'mysql':
+    case 'mariadb':
+      return {
+        connector: stored.connector,
+        file: stored.file,
+        pos: toBigInt(stored.pos),
+        row: stored.row,
+        gtid: stored.gtid,
+      };
+    default:
+      throw new UnderstudyError('INTERNAL', 'the stored source position is of no known kind');
+  }
+}
+
+function toBigInt(text: string | null): bigint | null {
+  return text === null ? null : BigInt(text);
+}

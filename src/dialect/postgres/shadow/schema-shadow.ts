@@ -1,0 +1,90 @@
+import type { Migration } from '../session/migration.ts';
+
+/**
+ * What we keep in every shadow database, beside the user's tables. Tables named `…` with one row
+ * are keyed by `one`, so that a second row cannot come to be.
+ *
+ * - `marker`: that the database is ours, and which one. A clone not yet stamped is told by
+ *   `database`, which still names the database it was copied from. `spared_account` is set in
+ *   fallback mode: see applier-rights.ts.
+ * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
+ *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
+ *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
+ * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
+ * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
+ */
+export const SHADOW_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    what: 'marker, fence, position and progress',
+    sql: `
+      CREATE TABLE understudy.marker (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        id uuid NOT NULL,
+        kind text NOT NULL CHECK (kind IN ('trunk', 'rollout')),
+        name text NOT NULL,
+        database text NOT NULL,
+        topic_prefix text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+      );
+      CREATE TABLE understudy.fence (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        generation bigint NOT NULL,
+        holder text
+      );
+      CREATE TABLE understudy.sign_of_life (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        generation bigint NOT NULL,
+        at timestamptz NOT NULL,
+        away boolean NOT NULL DEFAULT false,
+        note json
+      ) WITH (fillfactor = 10);
+      CREATE TABLE understudy.position (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        next_offset bigint NOT NULL,
+        PRIMARY KEY (topic, partition)
+      ) WITH (fillfactor = 50);
+      CREATE TABLE understudy.progress (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        source json,
+        event_time_ms bigint,
+        unproven_count int NOT NULL DEFAULT 0,
+        unproven_evicted bigint,
+        unmarked bigint NOT NULL DEFAULT 0
+      ) WITH (fillfactor = 10);
+      CREATE TABLE understudy.unproven (
+        tx_id bigint PRIMARY KEY,
+        seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY UNIQUE
+      );
+      CREATE TABLE understudy.parked (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        key text[] NOT NULL,
+        reason text NOT NULL,
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        UNIQUE (table_schema, table_name, key)
+      );
+      CREATE TABLE understudy.dead_letter (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        topic text NOT NULL,
+        partition int NOT NULL,
+        at_offset bigint NOT NULL,
+        reason text NOT NULL,
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        UNIQUE (topic, partition, at_offset)
+      );
+      CREATE TABLE understudy.unknown_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        events bigint NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      );`,
+  },
+  {
+    version: 2,
+    what: 'the account that triggers spare',
+    sql: 'ALTER TABLE understudy.marker ADD COLUMN spared_account text',
+  },
+];
