@@ -18,14 +18,8 @@ import {
   type InstalledOverlay,
 } from '../../src/dialect/postgres/overlay/capture.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
-import {
-  readOverlayCounts,
-  readOverlayRows,
-} from '../../src/dialect/postgres/overlay/overlay-read.ts';
-import {
-  releaseConverged,
-  resetOverlay,
-} from '../../src/dialect/postgres/overlay/overlay-reset.ts';
+import { readOverlayCounts, readOverlayRows } from '../../src/dialect/postgres/overlay/read.ts';
+import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { batchOf } from '../support/overlay-applier.ts';
 import { testDatabase } from '../support/test-database.ts';
 

@@ -10,10 +10,7 @@ import {
   type ApplySession,
 } from '../../src/dialect/postgres/apply/apply.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
-import {
-  releaseConverged,
-  resetOverlay,
-} from '../../src/dialect/postgres/overlay/overlay-reset.ts';
+import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import type { Applier, HotChange } from './overlay-scenario.ts';
 
 const TABLE = { schema: 'public', name: 'hot' };

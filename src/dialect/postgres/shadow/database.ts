@@ -42,8 +42,8 @@ import {
 } from './fence.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
-import { readOverlayCounts, readOverlayRows } from '../overlay/overlay-read.ts';
-import { resetOverlay } from '../overlay/overlay-reset.ts';
+import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { resetOverlay } from '../overlay/reset.ts';
 import { forgetProven, readProgress, saveProgress } from './progress.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
 import { openTableReader } from '../compare/table-reader.ts';
