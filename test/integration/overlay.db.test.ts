@@ -21,7 +21,7 @@ import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts
 import { readOverlayCounts, readOverlayRows } from '../../src/dialect/postgres/overlay/read.ts';
 import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { batchOf } from '../support/overlay-applier.ts';
-import { testDatabase } from '../support/test-database.ts';
+import { connectTo, testDatabase } from '../support/test-database.ts';
 
 let admin: pg.Client;
 let applier: pg.Client;
@@ -29,18 +29,12 @@ let candidate: pg.Client;
 let url: string;
 let role: string;
 
-async function connect(): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return client;
-}
-
 beforeAll(async () => {
   const database = await testDatabase('overlay');
   url = database.url;
   // Roles belong to the whole server, which other runs may use.
   role = `candidate_${database.name}`;
-  [admin, applier, candidate] = [await connect(), await connect(), await connect()];
+  [admin, applier, candidate] = [await connectTo(url), await connectTo(url), await connectTo(url)];
   await applier.query(applierSessionSql);
   await admin.query(`CREATE ROLE ${role}`);
 });
@@ -263,7 +257,7 @@ describe('capture', () => {
     await rollout(T);
     await candidate.query('UPDATE t SET n = 0 WHERE id = 1');
     await reset({});
-    const other = await connect();
+    const other = await connectTo(url);
     await other.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM shop.t');
     await candidate.query('UPDATE t SET n = n WHERE id = 2');
     const session = await openApplySession(applier, await readCatalogue(applier));

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import pg from 'pg';
 import { afterAll, inject } from 'vitest';
 import { createDatabase, dropDatabase } from './postgres.ts';
 
@@ -24,4 +25,11 @@ export async function testDatabase(purpose = 'test'): Promise<TestDatabase> {
   const url = await createDatabase(server, name);
   afterAll(() => dropDatabase(server, name));
   return { name, url };
+}
+
+/** A connection of the test's own, which it ends. */
+export async function connectTo(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  return client;
 }
