@@ -2,7 +2,7 @@
  * What the capture must get right, statement by statement: after each, the candidate sees what it
  * wrote, the base view is still production's, and the difference is exactly what was done.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RowShape } from '../../src/change/value.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
