@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import pg from 'pg';
+import { dialectFor } from '../../src/dialect/registry.ts';
 import { createTrunk } from '../../src/dialect/postgres/shadow/create-trunk.ts';
 import { CREATING, noteState, readMarker } from '../../src/dialect/postgres/shadow/marker.ts';
 import { newestVersion } from '../../src/dialect/postgres/session/migrations.ts';
@@ -36,6 +37,17 @@ test('a trunk has its schema, a marker of its own and admits nobody uninvited', 
     [name],
   );
   expect(rows).toEqual([{ lets: false }]);
+});
+
+test('a trunk that is just being made is not taken for foreign', async () => {
+  const name = freshName('making');
+  await createDatabase(postgresUrl(), name);
+  const server = await dialectFor(postgresUrl()).connectShadow(postgresUrl());
+  await using closing = server;
+  const opening = closing.open(name);
+  await ask(`SELECT pg_sleep(0.1)`);
+  await ask(`COMMENT ON DATABASE ${pg.escapeIdentifier(name)} IS '${CREATING}'`);
+  expect(await opening).toBeNull();
 });
 
 test('an empty database without marker may be taken, a non-empty one is refused', async () => {

@@ -4,7 +4,8 @@
  */
 import { escapeIdentifier } from 'pg';
 import type pg from 'pg';
-import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
+import { sleep } from '../../../util/wait.ts';
 import type {
   ControlStore,
   DatabaseMarker,
@@ -58,6 +59,9 @@ export async function connectShadow(
     throw error;
   }
 }
+
+/** More than one statement takes, less than a person notices. */
+const NOTE_DELAY_MS = 250;
 
 class PgShadowServer implements ShadowServer {
   readonly engine = 'postgresql';
@@ -116,6 +120,17 @@ class PgShadowServer implements ShadowServer {
   }
 
   async open(name: string): Promise<ShadowDatabase | null> {
+    try {
+      return await this.#openMarked(name);
+    } catch (error) {
+      if (!isUnderstudyError(error, 'TARGET_NOT_OURS')) throw error;
+      // Between its making and the note about it, a database of ours looks foreign for a moment.
+      await sleep(NOTE_DELAY_MS);
+      return this.#openMarked(name);
+    }
+  }
+
+  async #openMarked(name: string): Promise<ShadowDatabase | null> {
     const facts = await this.#facts(name);
     if (facts === null) return null;
     if (facts.comment === COPYING) await readmitAbandoned(this.#address, name);
