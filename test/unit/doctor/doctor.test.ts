@@ -77,9 +77,13 @@ it.each([
     'error log.transaction-topic-partitions',
   ],
 ])('looks for the transaction topic: %s', async (_, source, finding) => {
-  expect(await findings({ source })).toContain(finding);
+  expect(await findings({ source, connector: null })).toContain(finding);
   const perKey = await findings({ source, consistency: 'key' });
   expect(perKey.join()).not.toContain('transaction-topic');
+});
+
+it('does not miss the transaction topic where the connector’s settings can be asked', async () => {
+  expect((await findings({ source: logOf(ORDERS) })).join()).not.toContain('transaction-topic');
 });
 
 it.each([
