@@ -77,13 +77,20 @@ it.each([
     'error log.transaction-topic-partitions',
   ],
 ])('looks for the transaction topic: %s', async (_, source, finding) => {
-  expect(await findings({ source, connector: null })).toContain(finding);
+  expect(await findings({ source })).toContain(finding);
   const perKey = await findings({ source, consistency: 'key' });
   expect(perKey.join()).not.toContain('transaction-topic');
 });
 
 it('does not miss the transaction topic where the connector’s settings can be asked', async () => {
-  expect((await findings({ source: logOf(ORDERS) })).join()).not.toContain('transaction-topic');
+  const connector = {
+    name: 'prod',
+    config: () => Promise.resolve(new Map()),
+    state: () => Promise.resolve({ connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] }),
+  };
+  const found = (await findings({ source: logOf(ORDERS), connector })).join();
+  expect(found).not.toContain('transaction-topic');
+  expect(found).toContain('connector.transaction-metadata');
 });
 
 it.each([
