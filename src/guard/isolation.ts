@@ -89,12 +89,19 @@ function assertNotConnectorsSource(
       `${shadow.address} holds the connector's replication slot ${connector.slot}`,
     );
   }
-  if (connector.host !== null && connector.port !== null) {
-    if (shadow.address.startsWith(`${connector.host}:${connector.port}/`)) {
-      throw new UnderstudyError(
-        'TARGET_IS_PRODUCTION',
-        `the connector reads from ${connector.host}:${connector.port}, which is the shadow server`,
-      );
-    }
+  if (connector.host === null || connector.port === null) return;
+  const [place = ''] = shadow.address.split('/');
+  if (placeOf(place) === placeOf(`${connector.host}:${connector.port}`)) {
+    throw new UnderstudyError(
+      'TARGET_IS_PRODUCTION',
+      `the connector reads from ${connector.host}:${connector.port}, which is the shadow server`,
+    );
   }
+}
+
+/** `host:port` with one name for this machine. Aliases beyond that only the servers can tell. */
+function placeOf(hostAndPort: string): string {
+  return hostAndPort
+    .toLowerCase()
+    .replace(/^(localhost|127\.0\.0\.1|\[::1\]|::1)(?=:\d+$)/, 'localhost');
 }

@@ -5,6 +5,7 @@ import { assertIsolated, type IsolationFacts } from '../../../src/guard/isolatio
 const IDENTITY: ServerIdentity = { systemId: 'shadow', inRecovery: false, slots: ['other'] };
 
 interface Scene {
+  readonly address?: string;
   readonly target?: Partial<ServerIdentity>;
   /** Null if production is not configured. */
   readonly production?: { readonly systemId: string; readonly sameServer: boolean } | null;
@@ -19,7 +20,7 @@ function facts(scene: Scene): IsolationFacts & { readonly held: ReadonlySet<bigi
   return {
     held,
     shadow: {
-      address: 'shadow.example:5432/postgres',
+      address: scene.address ?? 'shadow.example:5432/postgres',
       identity: () => Promise.resolve({ ...IDENTITY, ...scene.target }),
       lockVisible: (probe) => Promise.resolve(production?.sameServer === true && held.has(probe)),
     },
@@ -71,6 +72,13 @@ it.each([
     { production: OTHER, connector: CONNECTOR, target: { slots: ['debezium'] } },
   ],
   ['the connector’s address', { connector: { ...CONNECTOR, host: 'shadow.example' } }],
+  [
+    'the connector’s address by another name for this machine',
+    {
+      address: 'localhost:5432/postgres',
+      connector: { ...CONNECTOR, host: '127.0.0.1' },
+    },
+  ],
 ] as const)('is refused because of %s', async (_, scene: Scene) => {
   await expect(assertIsolated(facts(scene))).rejects.toMatchObject({
     code: 'TARGET_IS_PRODUCTION',
