@@ -4,10 +4,14 @@
  */
 import { z } from 'zod';
 import type { RequestKind } from '../dialect/dialect.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
 import { driftCheckAct } from './drift-act.ts';
+import { backoffMs, sleep } from '../util/wait.ts';
 import type { Stage } from './stage.ts';
+
+/** How long a reset tries to get past locks of the candidate. */
+const LOCK_PATIENCE_MS = 20_000;
 
 /** Carries a request out. Acts that close the stage say so by having closed it. */
 export type Act = (stage: Stage, args: unknown) => Promise<unknown>;
@@ -60,15 +64,26 @@ const resetArgs = z.strictObject({
 
 async function reset(stage: Stage, args: unknown): Promise<unknown> {
   const { table, key } = parseArgs(resetArgs, args);
-  const rows = await stage.betweenWrites(() =>
-    stage.database.resetOverlay(stage.holder.fence, {
-      ...(table === null ? {} : { table }),
-      ...(key === null ? {} : { key }),
-    }),
+  const only = { ...(table === null ? {} : { table }), ...(key === null ? {} : { key }) };
+  const rows = await despiteLocks(stage, () =>
+    stage.betweenWrites(() => stage.database.resetOverlay(stage.holder.fence, only)),
   );
   const control = await stage.context.control();
   await control.audit(stage.context.holder, 'rollout reset', stage.database.name, { rows });
   return { rows };
+}
+
+/** The candidate may be in the midst of a transaction: its locks mostly go within moments. */
+async function despiteLocks<T>(stage: Stage, act: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + LOCK_PATIENCE_MS;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!isUnderstudyError(error, 'APPLY_BLOCKED') || performance.now() > deadline) throw error;
+      await sleep(backoffMs(attempt, 50, 1_000), stage.stopping);
+    }
+  }
 }
 
 function parseArgs<T>(schema: z.ZodType<T>, args: unknown): T {
