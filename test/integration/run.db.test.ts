@@ -91,6 +91,13 @@ test('a restart of the shadow server ends no run', async () => {
   await sleep(3_000);
   expect(run.process.exitCode).toBeNull();
   server = await startPostgres({ dataDir, port });
+  // Before it is back, a command would rightly find nobody there and take the database itself.
+  await until('it holds the trunk again', async () => {
+    const { databases } = await workplace.json<{ databases: { holder: string | null }[] }>([
+      'status',
+    ]);
+    return databases[0]?.holder !== null;
+  });
   // It answers requests again.
   await workplace.json(['rollout', 'create', 'after']);
   expect(run.process.exitCode).toBeNull();
