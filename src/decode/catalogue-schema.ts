@@ -63,7 +63,14 @@ export function expectedSchema(type: ColumnType, modes: ConnectorModes): Connect
     case 'jsonb':
     case 'xml':
     case 'enum':
+    case 'set':
       return { type: 'string' };
+    case 'year':
+      return { type: 'int32', name: 'io.debezium.time.Year' };
+    case 'geometry':
+      return { type: 'struct', name: 'io.debezium.data.geometry.Geometry' };
+    case 'vector':
+      return { type: 'array', name: 'io.debezium.data.FloatVector', items: { type: 'float' } };
     case 'text':
     case 'range':
     case 'composite':

@@ -28,6 +28,10 @@ export type TypeKind =
   | 'jsonb'
   | 'xml'
   | 'enum'
+  | 'set'
+  | 'year'
+  | 'geometry'
+  | 'vector'
   | 'composite'
   | 'range'
   | 'hstore'
@@ -47,6 +51,10 @@ export interface ColumnType {
   readonly length?: number;
   readonly precision?: number;
   readonly scale?: number;
+  /** Of numbers where the engine has such. */
+  readonly unsigned?: true;
+  /** Of an enum or a set, in the order of their declaration, where the engine keeps them so. */
+  readonly labels?: readonly string[];
 }
 
 export interface ColumnSchema {
