@@ -98,6 +98,10 @@ const source = z
           .enum(['precise', 'double', 'string'])
           .optional()
           .describe('its decimal.handling.mode'),
+        bigintUnsigned: z
+          .enum(['long', 'precise'])
+          .optional()
+          .describe('its bigint.unsigned.handling.mode (MySQL, MariaDB)'),
         binary: z
           .enum(['bytes', 'base64', 'base64-url-safe', 'hex'])
           .optional()

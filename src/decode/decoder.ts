@@ -191,7 +191,7 @@ class RecordDecoder implements Decoder {
     if (schema === undefined) {
       throw new Problem('TABLE_UNKNOWN', 'the record is of a table that the shadow lacks');
     }
-    const codecs = new TableCodecs(schema, this.#options.modes);
+    const codecs = new TableCodecs(schema, this.#options);
     this.#codecs.set(name, codecs);
     return codecs;
   }
