@@ -93,6 +93,8 @@ const RESERVED = new Set(['UNDERSTUDY_CONFIG', 'UNDERSTUDY_LOG_LEVEL', 'UNDERSTU
 const KEYS: readonly string[] = [
   'source.connector',
   'source.topicPrefix',
+  'source.form',
+  'source.signalTable',
   'source.kafka.brokers',
   'source.kafka.clientId',
   'source.kafka.ssl',
@@ -114,6 +116,7 @@ const KEYS: readonly string[] = [
   'source.modes.hstore',
   'source.modes.interval',
   'source.modes.names',
+  'source.modes.deletes',
   'production.url',
   'shadow',
   'shadow.url',

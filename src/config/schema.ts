@@ -56,6 +56,13 @@ const source = z
       .default('postgresql')
       .describe('kind of production; the shadow follows PostgreSQL only, so far'),
     topicPrefix: z.string().min(1).describe('topic.prefix of the Debezium connector'),
+    form: z
+      .enum(['debezium', 'flat', 'cloudevents'])
+      .default('debezium')
+      .describe('of the changes: as Debezium makes them, ExtractNewRecordState, or CloudEvents'),
+    signalTable: tablePattern
+      .optional()
+      .describe('its signal.data.collection, `schema.table`: the connector’s, not followed'),
     kafka: kafka.optional(),
     recording: z.string().min(1).optional().describe('a file made by `understudy record`'),
     pace: z
@@ -112,6 +119,10 @@ const source = z
           .enum(['none', 'avro', 'avro_unicode'])
           .optional()
           .describe('its field.name.adjustment.mode, where it is not none'),
+        deletes: z
+          .enum(['drop', 'tombstone', 'rewrite', 'rewrite-with-tombstone', 'delete-to-tombstone'])
+          .optional()
+          .describe('of form flat: its transform’s delete.tombstone.handling.mode'),
       })
       .default({})
       .describe('how the connector writes values; needed for JSON without schemas'),

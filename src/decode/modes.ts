@@ -1,3 +1,4 @@
+import type { FlatDeletes } from './forms/form.ts';
 import type { NameMode } from './names.ts';
 import type { BinaryMode } from './types/binary.ts';
 
@@ -25,4 +26,6 @@ export interface ConnectorModes {
   readonly interval?: 'numeric' | 'string' | undefined;
   /** field.name.adjustment.mode; `none` where not declared, which is the connector's default. */
   readonly names?: NameMode | undefined;
+  /** Of form `flat`: its transform's delete.tombstone.handling.mode; `tombstone` is its default. */
+  readonly deletes?: FlatDeletes | undefined;
 }

@@ -53,12 +53,9 @@ export class NetRows {
       case 'read':
         this.#create(event);
         return;
-      case 'update': {
-        const key = this.#keyIn(event, event.after, event.key);
-        const row = this.#rowAt(key) ?? untouched(key);
-        this.#put(key, this.#merge(row, this.#imageOf(event)));
+      case 'update':
+        this.#update(event);
         return;
-      }
       case 'delete':
         this.#delete(event);
         return;
@@ -90,10 +87,27 @@ export class NetRows {
     this.#put(key, this.#merge(row, image));
   }
 
+  #update(event: ChangeEvent): void {
+    const key = this.#keyIn(event, event.after, event.key);
+    const image = this.#imageOf(event);
+    if (event.oldKey === null) {
+      this.#put(key, this.#merge(this.#rowAt(key) ?? untouched(key), image));
+      return;
+    }
+    // Both halves of a key change in one event.
+    const oldKey = this.#keyIn(event, event.oldKey, null);
+    const row = this.#rowAt(oldKey) ?? untouched(oldKey);
+    this.#put(oldKey, null);
+    this.#put(key, this.#merge(row, image));
+  }
+
   #delete(event: ChangeEvent): void {
     const key = this.#keyIn(event, event.key, event.before);
-    if (event.newKey !== null) {
-      this.#moving.set(keyText(key), this.#rowAt(key) ?? untouched(key));
+    const text = keyText(key);
+    // The second of two deletes (a tombstone that stands for one) has no row to take along.
+    const again = this.#moving.has(text) && this.#rows.get(text)?.row === null;
+    if (event.newKey !== null && !again) {
+      this.#moving.set(text, this.#rowAt(key) ?? untouched(key));
     }
     this.#put(key, null);
   }

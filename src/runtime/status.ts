@@ -1,5 +1,6 @@
 /** `understudy status`: what every database of ours has reached, and by which guarantee. */
 import type { OffsetMap } from '../change/position.ts';
+import { formLimits } from '../decode/forms/limits.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
@@ -34,6 +35,8 @@ export interface DatabaseStatus {
 
 export interface StatusReport {
   readonly databases: readonly DatabaseStatus[];
+  /** What the form of the records leaves out of production's changes, one sentence each. */
+  readonly limits: readonly string[];
   /** Null if the event log answered. */
   readonly logError: string | null;
 }
@@ -58,7 +61,12 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
       await opened[Symbol.asyncDispose]();
     }
   }
-  return { databases, logError: 'error' in log ? log.error : null };
+  const { form, modes } = context.config.source;
+  return {
+    databases,
+    limits: formLimits(form, modes.deletes ?? null).map(({ text }) => text),
+    logError: 'error' in log ? log.error : null,
+  };
 }
 
 type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };
