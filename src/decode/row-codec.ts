@@ -1,4 +1,4 @@
-import { RowShape, UNAVAILABLE, type ColumnValue, type RowImage } from '../change/value.ts';
+import { RowShape, UNAVAILABLE, UNSURE, type ColumnValue, type RowImage } from '../change/value.ts';
 import type { ColumnSchema, TableSchema } from '../schema/table-schema.ts';
 import { columnReading, expectedSchema, type ValueSource } from './column.ts';
 import type { ConnectField } from './envelope/connect-schema.ts';
@@ -53,7 +53,7 @@ export class RowCodec {
         if (value === null) {
           if (availability?.nullIsDoubtful === true) {
             reading.onDoubtfulNull(column.name);
-            values.push(UNAVAILABLE);
+            values.push(UNSURE);
           } else {
             if (column.lostNull !== null) throw unreadable(column.lostNull);
             values.push(null);
