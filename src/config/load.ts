@@ -109,6 +109,7 @@ const KEYS: readonly string[] = [
   'source.schemaRegistry.idBytes',
   'source.modes.time',
   'source.modes.decimal',
+  'source.modes.bigintUnsigned',
   'source.modes.binary',
   'source.modes.hstore',
   'source.modes.interval',

@@ -68,7 +68,9 @@ const source = z
         name: z.string().min(1).describe('the connector’s name in Kafka Connect'),
       })
       .optional()
-      .describe('drift checks need it or the offsets topic; doctor reads the connector’s settings'),
+      .describe(
+        'drift checks need it or the offsets topic; modes and doctor come from the connector’s settings',
+      ),
     offsetsTopic: z
       .string()
       .min(1)
@@ -98,6 +100,10 @@ const source = z
           .enum(['precise', 'double', 'string'])
           .optional()
           .describe('its decimal.handling.mode'),
+        bigintUnsigned: z
+          .enum(['long', 'precise'])
+          .optional()
+          .describe('its bigint.unsigned.handling.mode'),
         binary: z
           .enum(['bytes', 'base64', 'base64-url-safe', 'hex'])
           .optional()
@@ -110,7 +116,9 @@ const source = z
           .describe('its field.name.adjustment.mode, where it is not none'),
       })
       .default({})
-      .describe('how the connector writes values; needed for JSON without schemas'),
+      .describe(
+        'how the connector writes values; needed for JSON without schemas where source.connect is not set',
+      ),
   })
   .refine((value) => (value.kafka === undefined) !== (value.recording === undefined), {
     message: 'exactly one of source.kafka and source.recording must be given',

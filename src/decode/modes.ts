@@ -18,6 +18,8 @@ export type TimeMode =
 export interface ConnectorModes {
   readonly time?: TimeMode | undefined;
   readonly decimal?: 'precise' | 'double' | 'string' | undefined;
+  /** bigint.unsigned.handling.mode. */
+  readonly bigintUnsigned?: 'long' | 'precise' | undefined;
   readonly binary?: BinaryMode | undefined;
   readonly hstore?: 'json' | 'map' | undefined;
   readonly interval?: 'numeric' | 'string' | undefined;
