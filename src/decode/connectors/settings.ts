@@ -182,7 +182,7 @@ function publicationOf(settings: ConnectorSettings): ConnectorFacts['publication
 }
 
 /** The parts of a list as Kafka Connect writes them. */
-function listOf(text: string | undefined): readonly string[] {
+export function listOf(text: string | undefined): readonly string[] {
   return (text ?? '')
     .split(',')
     .map((item) => item.trim())

@@ -26,7 +26,7 @@ export function settleModes(declared: Declared, facts: ConnectorFacts): Connecto
 }
 
 /** One sentence per contradiction; none if both agree. */
-function contradictions(declared: Declared, facts: ConnectorFacts): readonly string[] {
+export function contradictions(declared: Declared, facts: ConnectorFacts): readonly string[] {
   const found: string[] = [];
   const differ = (ours: string, our: string, theirs: string, their: string): void => {
     found.push(`${ours} is '${our}', but the connector’s ${theirs} is '${their}'`);
