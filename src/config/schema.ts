@@ -75,7 +75,9 @@ const source = z
         name: z.string().min(1).describe('the connector’s name in Kafka Connect'),
       })
       .optional()
-      .describe('drift checks need it or the offsets topic; doctor reads the connector’s settings'),
+      .describe(
+        'drift checks need it or the offsets topic; modes and doctor come from the connector’s settings',
+      ),
     offsetsTopic: z
       .string()
       .min(1)
@@ -125,7 +127,9 @@ const source = z
           .describe('of form flat: its transform’s delete.tombstone.handling.mode'),
       })
       .default({})
-      .describe('how the connector writes values; needed for JSON without schemas'),
+      .describe(
+        'how the connector writes values; needed for JSON without schemas where source.connect is not set',
+      ),
   })
   .refine((value) => (value.kafka === undefined) !== (value.recording === undefined), {
     message: 'exactly one of source.kafka and source.recording must be given',

@@ -3,8 +3,8 @@
  * says, not the message: its key may have other columns (message.key.columns), more of them (what
  * a routing transform adds), or be absent.
  */
-import type { KnownValue, RowImage } from '../change/value.ts';
-import { imageValue, UNAVAILABLE } from '../change/value.ts';
+import type { ColumnValue, KnownValue, RowImage } from '../change/value.ts';
+import { imageValue, UNAVAILABLE, UNSURE } from '../change/value.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
 import type { ConnectField, ConnectSchema } from './envelope/connect-schema.ts';
 import { isObject } from './envelope/exact-number.ts';
@@ -99,8 +99,12 @@ export function sameKey(table: TableSchema, a: RowImage, b: RowImage): boolean {
   return table.key.every((column) => {
     const left = imageValue(a, column);
     const right = imageValue(b, column);
-    return left !== UNAVAILABLE && right !== UNAVAILABLE && sameValue(left, right);
+    return isKnown(left) && isKnown(right) && sameValue(left, right);
   });
+}
+
+function isKnown(value: ColumnValue): value is KnownValue {
+  return value !== UNAVAILABLE && value !== UNSURE;
 }
 
 function sameValue(a: KnownValue, b: KnownValue): boolean {
