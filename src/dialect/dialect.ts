@@ -9,6 +9,7 @@
 import type { Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
+import type { ConnectorFacts } from '../decode/connectors/settings.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
@@ -345,8 +346,22 @@ export interface ProductionDatabase extends AsyncDisposable {
   pin(): Promise<PinnedSnapshot>;
   /** Takes the random advisory lock of the isolation guard; released by disposing. */
   holdProbeLock(probe: bigint): Promise<AsyncDisposable>;
-  /** Findings of `doctor` about settings and rights, engine-specific. */
-  diagnose(tables: readonly TableId[]): Promise<readonly Diagnosis[]>;
+  /** The tables as they are now, with their columns' types. */
+  catalogue(): Promise<SchemaCatalogue>;
+  /**
+   * Findings of `doctor` about settings, rights and tables, engine-specific. `stream` is null
+   * where the connector's configuration is not known.
+   */
+  diagnose(tables: readonly TableId[], stream: StreamFacts | null): Promise<readonly Diagnosis[]>;
+}
+
+/** What production feeds: the connector, as far as findings about production depend on it. */
+export interface StreamFacts extends Pick<
+  ConnectorFacts,
+  'modes' | 'unknownDatatypes' | 'slot' | 'publication'
+> {
+  /** It is registered with Kafka Connect, so what it makes at its start should be there. */
+  readonly started: boolean;
 }
 
 export interface Diagnosis {

@@ -104,7 +104,7 @@ async function examineProduction(parts: DoctorParts): Promise<readonly Diagnosis
     ];
   }
   const production = await parts.production();
-  return production.diagnose(parts.tables);
+  return production.diagnose(parts.tables, null);
 }
 
 async function examineLog(parts: DoctorParts): Promise<readonly Diagnosis[]> {

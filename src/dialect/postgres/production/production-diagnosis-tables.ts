@@ -1,7 +1,8 @@
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
-import type { Diagnosis } from '../../dialect.ts';
+import type { Diagnosis, StreamFacts } from '../../dialect.ts';
 import { quote } from '../schema/introspect-object.ts';
+import { columnTraps, type ColumnFacts } from './production-diagnosis-columns.ts';
 
 interface TableFacts {
   readonly schema: string;
@@ -10,36 +11,40 @@ interface TableFacts {
   readonly mayRead: boolean;
   readonly rowSecurity: boolean;
   readonly unlogged: boolean;
-  readonly partitioned: boolean;
   readonly primaryKey: boolean;
   /** d default, n nothing, f full, i index. */
   readonly identity: 'd' | 'n' | 'f' | 'i';
   readonly identityIsKey: boolean;
-  /** Columns whose unchanged out-of-line value arrives as NULL. */
-  readonly lostWhenUnchanged: readonly string[];
-  /** Columns that the connector leaves out, or sends without their value. */
-  readonly omitted: readonly string[];
+  /** Columns of the primary key that production generates. */
+  readonly generatedKey: readonly string[];
+  readonly columns: readonly ColumnFacts[];
   readonly publications: readonly string[];
   readonly truncateMissing: boolean;
   readonly changesMissing: boolean;
   readonly leavesPublished: boolean;
+  readonly rowsFiltered: boolean;
+  /** Columns that a publication's column list leaves out. */
+  readonly unpublished: readonly string[];
 }
 
-/**
- * Types Debezium 3.6 leaves out by default, as observed: of the server's own, by name; composite
- * and multirange types by their form; all other types that no built-in or known extension brings.
- */
-const OMITTED_TYPES = `'tsquery', 'jsonpath', 'xid', 'xid8', 'cid', 'tid', 'pg_lsn', 'regclass',
-  'regproc', 'regprocedure', 'regoper', 'regoperator', 'regtype', 'regrole', 'regnamespace',
-  'regconfig', 'regdictionary', 'regcollation', 'line', 'lseg', 'box', 'path', 'polygon',
-  'circle', 'lquery', 'ltxtquery', 'cube', 'seg', 'issn', 'ean13', 'pg_snapshot',
-  'txid_snapshot', 'aclitem', 'refcursor', 'name'`;
-const OMITTED_ELEMENTS = `'money', 'name', 'xml', 'interval', 'varbit', 'bit', 'point'`;
-
-/** Types whose unchanged TOAST value arrives as NULL and not as the placeholder. */
-const LOST_TYPES = `'varbit', 'bytea'`;
-const LOST_ELEMENTS = `'numeric', 'float4', 'float8', 'int2', 'bool', 'timestamp', 'timestamptz',
-  'citext', 'int4range', 'bytea', 'date'`;
+/** Columns with their types as they are beneath any domain. */
+const COLUMNS = `coalesce((SELECT jsonb_agg(jsonb_build_object(
+      'name', a.attname, 'type', t.typname, 'element', e.typname,
+      'class', coalesce(e.typtype, t.typtype), 'builtIn', coalesce(e.oid, t.oid)::int8 < 16384,
+      'modifier', CASE WHEN base.modifier = -1 THEN a.atttypmod ELSE base.modifier END,
+      'dimensions', a.attndims, 'notNull', a.attnotnull,
+      'toastable', a.attlen = -1 AND a.attstorage <> 'p') ORDER BY a.attnum)
+    FROM pg_attribute a
+    CROSS JOIN LATERAL (WITH RECURSIVE beneath(oid, modifier) AS (
+        SELECT a.atttypid, a.atttypmod
+        UNION ALL SELECT d.typbasetype, d.typtypmod FROM beneath
+          JOIN pg_type d ON d.oid = beneath.oid AND d.typtype = 'd')
+      SELECT beneath.* FROM beneath JOIN pg_type d ON d.oid = beneath.oid AND d.typtype <> 'd')
+      base
+    JOIN pg_type t ON t.oid = base.oid
+    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+  '[]') AS columns`;
 
 const QUERY = `
 SELECT w.schema, w.name, c.oid IS NOT NULL AS found,
@@ -47,24 +52,14 @@ SELECT w.schema, w.name, c.oid IS NOT NULL AS found,
     AS "mayRead",
   coalesce(row_security_active(c.oid), false) AS "rowSecurity",
   coalesce(c.relpersistence = 'u', false) AS unlogged,
-  coalesce(c.relkind = 'p', false) AS partitioned,
   EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS "primaryKey",
   coalesce(c.relreplident::text, 'd') AS identity,
   EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisreplident)
     AS "identityIsKey",
-  ARRAY(SELECT a.attname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attstorage <> 'p'
-      AND (t.typname IN (${LOST_TYPES}) OR (t.typname = 'numeric' AND a.atttypmod = -1)
-        OR e.typname IN (${LOST_ELEMENTS}) OR e.typtype = 'e')
-    ORDER BY a.attnum) AS "lostWhenUnchanged",
-  ARRAY(SELECT a.attname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      AND (t.typname IN (${OMITTED_TYPES}) OR t.typtype IN ('c', 'm')
-        OR (t.typtype = 'r' AND t.oid >= 16384)
-        OR e.typname IN (${OMITTED_ELEMENTS}, ${OMITTED_TYPES}) OR e.typtype IN ('c', 'd', 'm'))
-    ORDER BY a.attnum) AS omitted,
+  ARRAY(SELECT a.attname::text FROM pg_index i
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+    WHERE i.indrelid = c.oid AND i.indisprimary AND a.attgenerated <> '') AS "generatedKey",
+  ${COLUMNS},
   ARRAY(SELECT DISTINCT p.pubname::text FROM published p WHERE p.root = c.oid ORDER BY 1)
     AS publications,
   EXISTS (SELECT FROM published p WHERE p.root = c.oid AND NOT p.pubtruncate)
@@ -72,22 +67,34 @@ SELECT w.schema, w.name, c.oid IS NOT NULL AS found,
   EXISTS (SELECT FROM published p WHERE p.root = c.oid
     AND NOT (p.pubinsert AND p.pubupdate AND p.pubdelete)) AS "changesMissing",
   EXISTS (SELECT FROM published p WHERE p.root = c.oid AND c.relkind = 'p' AND NOT p.pubviaroot)
-    AS "leavesPublished"
+    AS "leavesPublished",
+  EXISTS (SELECT FROM published p WHERE p.root = c.oid AND p.filter IS NOT NULL)
+    AS "rowsFiltered",
+  ARRAY(SELECT a.attname::text FROM pg_attribute a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+      AND EXISTS (SELECT FROM published p WHERE p.leaf = c.oid AND p.columns IS NOT NULL
+        AND NOT p.columns @> to_jsonb(a.attname::text)) ORDER BY a.attnum) AS unpublished
 FROM unnest($1::text[], $2::text[]) AS w(schema, name)
 LEFT JOIN pg_namespace n ON n.nspname = w.schema
 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')
 ORDER BY 1, 2`;
 
-/** Published tables, with the partitioned tables above and the partitions below them. */
+/**
+ * Published tables, with the partitioned tables above and the partitions below them: of the
+ * publication named $3, or of all if it is null. Lists of columns and filters of rows came with
+ * PostgreSQL 15.
+ */
 const PUBLISHED = `WITH published AS MATERIALIZED (
   SELECT p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
-    family.relid AS root
+    family.relid AS root, pc.oid AS leaf, to_jsonb(pt)->'attnames' AS columns,
+    to_jsonb(pt)->>'rowfilter' AS filter
   FROM pg_publication p
   JOIN pg_publication_tables pt ON pt.pubname = p.pubname
   JOIN pg_namespace pn ON pn.nspname = pt.schemaname
   JOIN pg_class pc ON pc.relnamespace = pn.oid AND pc.relname = pt.tablename
   CROSS JOIN LATERAL (SELECT pc.oid UNION SELECT a.relid FROM pg_partition_ancestors(pc.oid) a
-    UNION SELECT t.relid FROM pg_partition_tree(pc.oid) t) family(relid))`;
+    UNION SELECT t.relid FROM pg_partition_tree(pc.oid) t) family(relid)
+  WHERE $3::text IS NULL OR p.pubname = $3)`;
 
 /**
  * What of each table keeps its changes from arriving whole. One finding per table and trap; a
@@ -96,17 +103,24 @@ const PUBLISHED = `WITH published AS MATERIALIZED (
 export async function diagnoseTables(
   client: ClientBase,
   tables: readonly TableId[],
+  stream: StreamFacts | null,
 ): Promise<readonly Diagnosis[]> {
   const { rows } = await client.query<TableFacts>(`${PUBLISHED}${QUERY}`, [
     tables.map((table) => table.schema),
     tables.map((table) => table.name),
+    stream?.publication?.name ?? null,
   ]);
   return rows.flatMap((facts) => {
-    const findings = facts.found ? [...access(facts), ...identity(facts), ...stream(facts)] : [];
     if (!facts.found) {
       const cure = 'Check tables.include, or that the account’s database is the right one.';
-      findings.push(finding(facts, 'missing', 'error', 'does not exist', cure));
+      return [finding(facts, 'missing', 'error', 'does not exist', cure)];
     }
+    const findings = [
+      ...access(facts),
+      ...identity(facts),
+      ...columns(facts, stream),
+      ...published(facts, stream),
+    ];
     return findings.length > 0 ? findings : [finding(facts, 'ready', 'ok', 'is ready', null)];
   });
 }
@@ -135,16 +149,33 @@ function access(facts: TableFacts): Diagnosis[] {
   return found;
 }
 
+const fullIdentity = (facts: TableFacts): string =>
+  `ALTER TABLE ${quote(facts.schema, facts.name)} REPLICA IDENTITY FULL.`;
+
 function identity(facts: TableFacts): Diagnosis[] {
-  const full = `ALTER TABLE ${quote(facts.schema, facts.name)} REPLICA IDENTITY FULL.`;
+  const full = fullIdentity(facts);
   const found: Diagnosis[] = [];
-  if (!facts.primaryKey) {
-    const cure = 'Give it a primary key, or exclude it with tables.exclude.';
-    found.push(finding(facts, 'key', 'error', 'has no primary key', cure));
+  if (!facts.primaryKey && facts.identity !== 'f') {
+    const cure = `Give it a primary key, or ${full} Or exclude it with tables.exclude.`;
+    const message = 'has neither a primary key nor whole old rows: its changes name no row';
+    found.push(finding(facts, 'key', 'error', message, cure));
+  }
+  if (facts.generatedKey.length > 0) {
+    const message = `has a key that the stream lacks, since it is generated: ${facts.generatedKey.join(', ')}`;
+    const cure = 'Make the key of columns that are stored, or exclude it with tables.exclude.';
+    found.push(finding(facts, 'generated-key', 'error', message, cure));
   }
   switch (facts.identity) {
     case 'n':
-      found.push(finding(facts, 'identity', 'error', 'has REPLICA IDENTITY NOTHING', full));
+      found.push(
+        finding(
+          facts,
+          'identity',
+          'error',
+          'has REPLICA IDENTITY NOTHING: production refuses its updates and deletes, or hides them',
+          full,
+        ),
+      );
       break;
     case 'i':
       if (facts.identityIsKey) break;
@@ -162,15 +193,17 @@ function identity(facts: TableFacts): Diagnosis[] {
     case 'f':
       break;
   }
-  if (facts.identity !== 'f' && facts.lostWhenUnchanged.length > 0) {
-    const columns = facts.lostWhenUnchanged.join(', ');
-    const message = `sends NULL for large unchanged values of: ${columns}`;
-    found.push(finding(facts, 'toast', 'warning', message, full));
-  }
   return found;
 }
 
-function stream(facts: TableFacts): Diagnosis[] {
+function columns(facts: TableFacts, stream: StreamFacts | null): Diagnosis[] {
+  const full = facts.identity === 'f' ? null : fullIdentity(facts);
+  return columnTraps(facts.columns, stream, full).map(({ id, level, message, cure }) =>
+    finding(facts, id, level, message, cure),
+  );
+}
+
+function published(facts: TableFacts, stream: StreamFacts | null): Diagnosis[] {
   const found: Diagnosis[] = [];
   const add = (id: string, level: Diagnosis['level'], message: string, cure: string): void => {
     found.push(finding(facts, id, level, message, cure));
@@ -178,17 +211,16 @@ function stream(facts: TableFacts): Diagnosis[] {
   if (facts.unlogged) {
     add('unlogged', 'error', 'is unlogged: its changes are in no log', 'ALTER TABLE … SET LOGGED.');
   }
-  if (facts.omitted.length > 0) {
-    const message = `has columns of types the connector cannot send: ${facts.omitted.join(', ')}`;
-    add('type', 'warning', message, 'They stay empty in the shadow; exclude them from checks.');
-  }
   if (facts.publications.length === 0) {
+    // Whoever makes its publication itself has not done so yet.
+    if (stream?.publication?.madeByConnector === true && !stream.started) return found;
     const cure = 'Add it to the connector’s publication, unless the connector makes that itself.';
-    add('publication', 'warning', 'is in no publication', cure);
+    const message = 'is in no publication: its changes are not sent';
+    add('publication', 'warning', message, cure);
     return found;
   }
   const names = facts.publications.join(', ');
-  const set = (option: string): string => `ALTER PUBLICATION … SET (${option}) (${names}).`;
+  const set = (option: string): string => `ALTER PUBLICATION ${names} SET (${option}).`;
   if (facts.changesMissing) {
     const cure = set(`publish = 'insert, update, delete, truncate'`);
     add('publish', 'error', 'is in a publication that leaves out changes', cure);
@@ -197,8 +229,18 @@ function stream(facts: TableFacts): Diagnosis[] {
     add('truncate', 'warning', 'is in a publication that leaves out TRUNCATE', cure);
   }
   if (facts.leavesPublished) {
-    const message = 'is partitioned, and its changes arrive under the names of its partitions';
+    const message =
+      'is partitioned, its changes arrive under the names of its partitions, and the snapshot ' +
+      'holds its rows twice';
     add('partitions', 'error', message, set('publish_via_partition_root = true'));
+  }
+  const anew = `Publish the whole table: ALTER PUBLICATION ${names} SET TABLE … without it.`;
+  if (facts.rowsFiltered) {
+    add('row-filter', 'error', 'is published with a filter: some of its rows are not sent', anew);
+  }
+  if (facts.unpublished.length > 0) {
+    const message = `is published without columns: ${facts.unpublished.join(', ')}`;
+    add('column-list', 'error', message, anew);
   }
   return found;
 }

@@ -4,17 +4,20 @@
  */
 import type { TableId } from '../../../change/table-id.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   Diagnosis,
   PinnedSnapshot,
   ProductionDatabase,
   ServerIdentity,
   SnapshotView,
+  StreamFacts,
 } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { currentView, pinSnapshot } from './pin.ts';
 import { planFromProduction } from '../schema/plan-from-production.ts';
 import { diagnoseServer } from './production-diagnosis.ts';
+import { diagnoseStream } from './production-diagnosis-stream.ts';
 import { diagnoseTables } from './production-diagnosis-tables.ts';
 import { ProductionSessions } from './production-session.ts';
 
@@ -79,10 +82,15 @@ class PostgresProduction implements ProductionDatabase {
     return { [Symbol.asyncDispose]: () => client.end() };
   }
 
-  diagnose(tables: readonly TableId[]): Promise<readonly Diagnosis[]> {
+  catalogue(): Promise<SchemaCatalogue> {
+    return this.#sessions.use('read the catalogue', readCatalogue);
+  }
+
+  diagnose(tables: readonly TableId[], stream: StreamFacts | null): Promise<readonly Diagnosis[]> {
     return this.#sessions.use('look at the settings', async (client) => [
       ...(await diagnoseServer(client)),
-      ...(await diagnoseTables(client, tables)),
+      ...(stream === null ? [] : await diagnoseStream(client, stream)),
+      ...(await diagnoseTables(client, tables, stream)),
     ]);
   }
 

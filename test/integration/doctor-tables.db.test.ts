@@ -1,0 +1,180 @@
+/** Traps in production's own catalogue, planted on a real server and looked for one by one. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ProductionDatabase, StreamFacts } from '../../src/dialect/dialect.ts';
+import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
+import { connectTo, testDatabase } from '../support/test-database.ts';
+
+const SCHEMA = `
+CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE pair AS (x int, y int);
+CREATE DOMAIN price AS numeric; CREATE DOMAIN label AS text;
+CREATE TABLE fine (id int PRIMARY KEY, n numeric(10,2), t text, l label, ts timestamptz, a text[],
+  g int GENERATED ALWAYS AS (id + 1) STORED);
+CREATE TABLE placeholders (id int PRIMARY KEY, t text, v varchar, j json, jb jsonb, x xml,
+  ta text[], ja jsonb[], ia int[], la bigint[], ua uuid[]);
+CREATE TABLE toasty (id int PRIMARY KEY, n numeric, p price, b bytea, v varbit, fa float8[],
+  ma mood[], da date[], ba bytea[], t text);
+CREATE TABLE toasty_required (id int PRIMARY KEY, n numeric NOT NULL);
+CREATE TABLE toasty_full (id int PRIMARY KEY, n numeric NOT NULL); ALTER TABLE toasty_full REPLICA IDENTITY FULL;
+CREATE TABLE unknown_types (id int PRIMARY KEY, n name, p pair, l line, m int4multirange, pa pair[]);
+CREATE TABLE lost_arrays (id int PRIMARY KEY, m money[], x xml[], i interval[], p point[]);
+ALTER TABLE lost_arrays REPLICA IDENTITY FULL;
+CREATE TABLE bits (id int PRIMARY KEY, b bit(3)[]); ALTER TABLE bits REPLICA IDENTITY FULL;
+CREATE TABLE enum_arrays (id int PRIMARY KEY, m mood[]); ALTER TABLE enum_arrays REPLICA IDENTITY FULL;
+CREATE TABLE matrix (id int PRIMARY KEY, m int[][]);
+CREATE TABLE zoned (id int PRIMARY KEY, t timetz);
+CREATE TABLE keyless (a int); CREATE TABLE keyless_full (a int);
+ALTER TABLE keyless_full REPLICA IDENTITY FULL;
+CREATE TABLE nothing (id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
+CREATE TABLE by_index (id int PRIMARY KEY, u int NOT NULL UNIQUE);
+ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_u_key;
+CREATE TABLE generated_key (a int, id int GENERATED ALWAYS AS (a + 1) STORED PRIMARY KEY);
+CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+CREATE TABLE filtered (id int PRIMARY KEY, a int, b int);
+CREATE TABLE elsewhere (id int PRIMARY KEY);
+CREATE UNLOGGED TABLE volatile (id int PRIMARY KEY);
+CREATE PUBLICATION ours FOR TABLE fine, placeholders, toasty, toasty_required, toasty_full,
+  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, keyless, keyless_full, nothing,
+  by_index, generated_key, parts, filtered (id, a) WHERE (id > 5);
+CREATE PUBLICATION others FOR TABLE elsewhere;
+CREATE PUBLICATION updates FOR TABLE fine WITH (publish = 'update');
+CREATE PUBLICATION rows_only FOR TABLE fine WITH (publish = 'insert, update, delete');
+`;
+
+const STREAM: StreamFacts = {
+  modes: { binary: 'bytes', decimal: 'precise', time: 'adaptive' },
+  unknownDatatypes: true,
+  slot: null,
+  publication: { name: 'ours', madeByConnector: false },
+  started: true,
+};
+
+const database = await testDatabase('traps');
+let production: ProductionDatabase;
+
+beforeAll(async () => {
+  const client = await connectTo(database.url);
+  await client.query(SCHEMA);
+  await client.end();
+  production = await connectProduction(database.url);
+});
+afterAll(() => production[Symbol.asyncDispose]());
+
+async function found(
+  table: string | null,
+  changes: Partial<StreamFacts> = {},
+): Promise<readonly string[]> {
+  const tables = table === null ? [] : [{ schema: 'public', name: table }];
+  const findings = await production.diagnose(tables, { ...STREAM, ...changes });
+  const usual = ['production.version', 'production.wal-level'];
+  return findings
+    .filter(({ id }) => !usual.includes(id))
+    .map(({ id, level, message }) => {
+      const columns = BY_COLUMN.test(id) ? message.slice(message.lastIndexOf(':')) : '';
+      return `${level} ${id}${columns}`;
+    });
+}
+
+/** Findings whose message ends with columns. */
+const BY_COLUMN = /^table\.(toast|type|array|bit|null|dimensions|timetz|generated|column)/;
+
+const OK = ['ok table.ready'];
+
+describe('the traps of a table', () => {
+  test.each([
+    ['fine', OK],
+    ['placeholders', OK],
+    ['toasty_required', ['error table.toast-stops: n']],
+    ['toasty_full', OK],
+    ['lost_arrays', ['warning table.array-type: m, x, i, p']],
+    ['bits', ['warning table.bit-array: b']],
+    ['enum_arrays', ['warning table.null-elements: m']],
+    ['matrix', ['warning table.dimensions: m']],
+    ['zoned', ['warning table.timetz: t']],
+    ['keyless_full', OK],
+    ['keyless', ['error table.key']],
+    ['nothing', ['error table.identity']],
+    ['by_index', ['error table.identity']],
+    ['generated_key', ['error table.generated-key: id']],
+    ['parts', ['error table.partitions']],
+    ['filtered', ['error table.row-filter', 'error table.column-list: b']],
+    ['volatile', ['error table.unlogged', 'warning table.publication']],
+    ['elsewhere', ['warning table.publication']],
+    ['absent', ['error table.missing']],
+  ])('are named: %s', async (table, expected) => {
+    expect(await found(table)).toEqual(expected);
+  });
+
+  test('depend on the connector’s modes where a large unchanged value arrives as NULL', async () => {
+    const nulls = 'warning table.null-elements: ma';
+    expect(await found('toasty')).toEqual(['warning table.toast: n, p, v, fa, ma', nulls]);
+    const modes = { binary: 'base64', decimal: 'string', time: 'isostring' } as const;
+    expect(await found('toasty', { modes })).toEqual([
+      'warning table.toast: b, v, fa, ma, da, ba',
+      nulls,
+    ]);
+    const hex = { ...modes, binary: 'hex', time: 'connect' } as const;
+    expect(await found('toasty', { modes: hex })).toEqual([
+      'warning table.toast: v, fa, ma, ba',
+      nulls,
+    ]);
+  });
+
+  test('depend on what the connector does with types it does not know', async () => {
+    expect(await found('unknown_types')).toEqual(['warning table.null-elements: pa']);
+    expect(await found('unknown_types', { unknownDatatypes: false })).toEqual([
+      'warning table.type: n, p, l, m, pa',
+    ]);
+  });
+
+  test('are looked for in the connector’s own publication', async () => {
+    const of = (name: string) => ({ publication: { name, madeByConnector: false } });
+    expect(await found('fine', of('updates'))).toEqual(['error table.publish']);
+    expect(await found('fine', of('rows_only'))).toEqual(['warning table.truncate']);
+    expect(await found('elsewhere', of('others'))).toEqual(OK);
+  });
+});
+
+describe('what the connector makes at its start', () => {
+  const publication = { name: 'not_there', madeByConnector: true };
+
+  test('is not missed before it starts', async () => {
+    expect(await found('fine', { publication, slot: 'not_there', started: false })).toEqual(OK);
+  });
+
+  test('is missed once it has started, or if somebody else must make it', async () => {
+    expect(await found(null, { publication, slot: 'not_there' })).toEqual([
+      'error production.slot-missing',
+      'error production.publication-missing',
+    ]);
+    const disabled = { publication: { ...publication, madeByConnector: false }, started: false };
+    expect(await found(null, disabled)).toEqual(['error production.publication-missing']);
+  });
+});
+
+describe('the slot', () => {
+  const slot = database.name;
+
+  test('that nobody reads, or that belongs to another database, is named', async () => {
+    const client = await connectTo(database.url);
+    const other = serverDatabase();
+    try {
+      await client.query(`SELECT pg_create_logical_replication_slot('${slot}', 'pgoutput')`);
+      expect(await found(null, { slot })).toEqual(['warning production.slot-idle']);
+      expect(await found(null, { slot, started: false })).toEqual([]);
+      await using stranger = await connectProduction(other);
+      const findings = await stranger.diagnose([], { ...STREAM, slot, publication: null });
+      expect(findings.map(({ id }) => id)).toContain('production.slot-elsewhere');
+    } finally {
+      await client.query(`SELECT pg_drop_replication_slot('${slot}')`);
+      await client.end();
+    }
+  });
+});
+
+/** The server's own database. */
+function serverDatabase(): string {
+  const url = new URL(database.url);
+  url.pathname = '/postgres';
+  return url.href;
+}
