@@ -17,14 +17,8 @@ import {
   type PostgresqlRun,
 } from './postgresql.ts';
 import { POSTGRESQL_SETUP, POSTGRESQL_TABLES } from './postgresql-tables.ts';
-import { converterSettings } from './runs.ts';
+import { converterSettings, type SharedParts } from './runs.ts';
 import { snapshotSql, streamSql, type TypeTable } from './type-table.ts';
-
-/** What the matrix shares with other tests. */
-export interface SharedParts {
-  readonly kafka: { readonly broker: string };
-  readonly registry: { readonly url: string; readonly port: number };
-}
 
 /** Each of eighteen has to wait for its turn on a small machine. */
 const START_WITHIN_MS = 300_000;

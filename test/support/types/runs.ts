@@ -1,6 +1,12 @@
 /** The runs of a type matrix: each value of each mode at least once per encoding, in few runs. */
 import type { ConnectorConfig } from '../connect-rest.ts';
 
+/** What a matrix shares with other tests. */
+export interface SharedParts {
+  readonly kafka: { readonly broker: string };
+  readonly registry: { readonly url: string; readonly port: number };
+}
+
 export const ENCODINGS = ['schema', 'bare', 'avro'] as const;
 /** JSON with schemas, JSON without, Avro. */
 export type Encoding = (typeof ENCODINGS)[number];
