@@ -59,6 +59,11 @@ describe('every type of PostgreSQL', () => {
   )('refuses $table.$column with $code in $encoding', async ({ table, column, code, run }) => {
     if (run === undefined) throw new Error('it occurs in no run of the encoding');
     const result = await stage.materialize(run, `refused_${run.name}_${table}`, [table]);
+    if (code === 'parked') {
+      expect(result.status).toBe(2);
+      expect((JSON.parse(result.stdout) as { parked: number }).parked).toBeGreaterThan(0);
+      return;
+    }
     expect(result.status).toBe(6);
     expect(result.stderr).toContain(code);
     expect(result.stderr).toContain(column);

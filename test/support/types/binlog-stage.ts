@@ -177,7 +177,7 @@ export class BinlogStage {
       trunk: { name: trunk },
       tables: { include: tables.map((table) => `${DATABASE}.${table}`) },
     });
-    return workplace.run(['materialize', '--until-caught-up', '--json']);
+    return await workplace.run(['materialize', '--until-caught-up', '--json']);
   }
 
   /** What both databases say of these tables, where they do not say the same. */

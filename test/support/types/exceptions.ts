@@ -2,6 +2,7 @@
  * Where a shadow may differ from production, and that it does: a difference that nobody declared
  * fails, and so does a declared one that is not there any more.
  */
+import type { LossId } from '../../../src/decode/losses/losses.ts';
 import { formOf, valueOf, type Form } from './type-table.ts';
 import type { Run } from './runs.ts';
 
@@ -18,7 +19,7 @@ export interface Difference {
 /** A column that does not arrive as it is in production, in some runs and rows. */
 export interface Exception<R extends Run> {
   /** Id of the loss in the decode room's table. */
-  readonly loss: string;
+  readonly loss: LossId;
   readonly table: string;
   readonly column: string;
   /** Indices of the values; default: any. */
@@ -27,6 +28,15 @@ export interface Exception<R extends Run> {
   readonly from?: 'snapshot' | 'stream';
   /** Default: in every run. */
   readonly when?: (run: R) => boolean;
+}
+
+/** A table of which the decoder or the applier does not take every value in some runs. */
+export interface Refusal<R extends Run> {
+  readonly table: string;
+  readonly column: string;
+  /** The error's code, or `parked` for keys that are set aside. */
+  readonly code: string;
+  readonly when: (run: R) => boolean;
 }
 
 /** Forms whose last event is one of the snapshot's. */
@@ -40,27 +50,36 @@ function covers(exception: Omit<Exception<Run>, 'when'>, difference: Difference)
   return (exception.from === 'snapshot') === SNAPSHOT.has(formOf(id));
 }
 
-/** What is wrong with a run's differences, one line each; nothing if all is as declared. */
+/**
+ * What is wrong with a run's differences, one line each; nothing if all is as declared. Of an
+ * exception that names values, every one must be seen to differ.
+ */
 export function judge<R extends Run>(
   run: R,
   differences: readonly Difference[],
   exceptions: readonly Exception<R>[],
 ): readonly string[] {
   const holding = exceptions.filter(({ when }) => when?.(run) ?? true);
-  const unseen = new Set(holding);
+  const seen = new Set<string>();
+  const name = (exception: Exception<R>, value: number | undefined): string =>
+    `${exception.table}.${exception.column} [${value ?? '*'}] has no ${exception.loss} any more`;
   const undeclared = new Map<string, Difference[]>();
   for (const difference of differences) {
+    const value = valueOf(difference.id);
     const covering = holding.filter((exception) => covers(exception, difference));
-    for (const exception of covering) unseen.delete(exception);
+    for (const exception of covering) {
+      seen.add(name(exception, exception.values === undefined ? undefined : value));
+    }
     if (covering.length > 0) continue;
-    const where = `${difference.table}.${difference.column} [${String(valueOf(difference.id))}]`;
+    const where = `${difference.table}.${difference.column} [${String(value)}]`;
     undeclared.set(where, [...(undeclared.get(where) ?? []), difference]);
   }
+  const expected = holding.flatMap((exception) =>
+    (exception.values ?? [undefined]).map((value) => name(exception, value)),
+  );
   return [
     ...[...undeclared].map(([where, all]) => `${run.name}: ${where} ${describe(all)}`),
-    ...[...unseen].map(
-      ({ loss, table, column }) => `${run.name}: ${table}.${column} has no ${loss} any more`,
-    ),
+    ...expected.filter((line) => !seen.has(line)).map((line) => `${run.name}: ${line}`),
   ];
 }
 

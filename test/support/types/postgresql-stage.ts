@@ -160,7 +160,7 @@ export class PostgresqlStage {
       trunk: { name: trunk },
       tables: { include: tables.map((table) => `public.${table}`) },
     });
-    return workplace.run(['materialize', '--until-caught-up', '--json']);
+    return await workplace.run(['materialize', '--until-caught-up', '--json']);
   }
 
   /** What both databases say of these tables, where they do not say the same. */
