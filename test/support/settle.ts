@@ -12,6 +12,7 @@ export async function settleConnector(
   connect: ConnectRest,
   connector: string,
   signal?: AbortSignal,
+  withinMs = 60_000,
 ): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   // The query in hand rejects by itself when the server goes.
@@ -32,7 +33,7 @@ export async function settleConnector(
       return offsets.some(({ offset }) => lsnOf(offset) >= marker) ? true : undefined;
     },
     everyMs: 100,
-    timeoutMs: 60_000,
+    timeoutMs: withinMs,
     timeout: () => new Error(`connector ${connector} does not get on`),
     signal,
   });

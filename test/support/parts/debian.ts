@@ -52,7 +52,11 @@ async function privateApt(folder: string, suite: string, mirror: string): Promis
   return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
 }
 
-async function fetchPackages(folder: string, name: string, suite: string): Promise<void> {
+async function fetchPackages(
+  folder: string,
+  [name, ...others]: readonly [string, ...string[]],
+  suite: string,
+): Promise<void> {
   const apt = requireTool('apt-get', name);
   const unpack = requireTool('dpkg-deb', name);
   const work = join(folder, '.apt');
@@ -60,7 +64,8 @@ async function fetchPackages(folder: string, name: string, suite: string): Promi
   try {
     await runCommand(apt, [...options, 'update']);
     await runCommand(apt, [
-      ...[...options, '--yes', '--no-install-recommends', '--download-only', 'install', name],
+      ...[...options, '--yes', '--no-install-recommends', '--download-only'],
+      ...['install', name, ...others],
     ]);
   } catch (cause) {
     throw new Error(`apt could not fetch ${name} from Debian ${suite}`, { cause });
@@ -76,12 +81,17 @@ async function fetchPackages(folder: string, name: string, suite: string): Promi
 
 /**
  * A server package of a Debian suite with everything it depends on, the C library included, so
- * that it runs on another release than its own. Nothing is installed and no service is started.
- * The version is the one that was there at the first use; delete the cache to have a newer one.
+ * that it runs on another release than its own; `others` are unpacked over it. Nothing is
+ * installed and no service is started. The version is the one that was there at the first use;
+ * delete the cache to have a newer one.
  */
-export async function debianServer(name: string, suite: string): Promise<DebianServer> {
-  const root = await cachedPart(`debian-${suite}-${name}`, (folder) =>
-    fetchPackages(folder, name, suite),
+export async function debianServer(
+  name: string,
+  suite: string,
+  others: readonly string[] = [],
+): Promise<DebianServer> {
+  const root = await cachedPart(`debian-${suite}-${[name, ...others].join('-')}`, (folder) =>
+    fetchPackages(folder, [name, ...others], suite),
   );
   const version = await readFile(join(root, 'VERSION'), 'utf8');
   const loader = globSync(join(root, '{usr/lib,lib}/*-linux-gnu/ld-linux-*.so.*'))[0];

@@ -1,0 +1,71 @@
+/**
+ * Every type of PostgreSQL through the real Debezium in every mode and encoding, snapshot and
+ * stream, into a shadow by the command line; then both databases are asked whether they are equal.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sharedKafka, sharedRegistry } from '../support/shared-stack.ts';
+import type { CliResult } from '../support/understudy.ts';
+import { judge } from '../support/types/exceptions.ts';
+import { POSTGRESQL_MODES, POSTGRESQL_RUNS } from '../support/types/postgresql.ts';
+import {
+  POSTGRESQL_EXCEPTIONS,
+  POSTGRESQL_REFUSALS,
+  writtenTables,
+} from '../support/types/postgresql-exceptions.ts';
+import { PostgresqlStage } from '../support/types/postgresql-stage.ts';
+import { assertComplete, ENCODINGS, inLanes } from '../support/types/runs.ts';
+
+/** Command lines at work at once. */
+const LANES = 3;
+
+let stage: PostgresqlStage;
+let results: ReadonlyMap<string, Promise<CliResult>> = new Map();
+
+describe('every type of PostgreSQL', () => {
+  beforeAll(async () => {
+    assertComplete(POSTGRESQL_MODES, POSTGRESQL_RUNS);
+    stage = await PostgresqlStage.open({
+      kafka: await sharedKafka(),
+      registry: await sharedRegistry(),
+    });
+    results = inLanes(LANES, POSTGRESQL_RUNS, (run) =>
+      stage.materialize(run, run.name, writtenTables(run)),
+    );
+  });
+
+  afterAll(async () => {
+    await Promise.allSettled(results.values());
+    await stage.close();
+  });
+
+  it.each(POSTGRESQL_RUNS)(
+    'is equal in the shadow, but for what is declared: $name $modes',
+    async (run) => {
+      const result = await results.get(run.name);
+      expect(result?.stderr).not.toContain('error');
+      expect(result?.status).toBe(0);
+      const differences = await stage.differences(run.name, writtenTables(run));
+      expect(judge(run, differences, POSTGRESQL_EXCEPTIONS)).toEqual([]);
+    },
+  );
+
+  it.each(
+    POSTGRESQL_REFUSALS.flatMap((refusal) =>
+      ENCODINGS.map((encoding) => {
+        const run = POSTGRESQL_RUNS.find((r) => r.encoding === encoding && refusal.when(r));
+        return { ...refusal, encoding, run };
+      }),
+    ),
+  )('refuses $table.$column with $code in $encoding', async ({ table, column, code, run }) => {
+    if (run === undefined) throw new Error('it occurs in no run of the encoding');
+    const result = await stage.materialize(run, `refused_${run.name}_${table}`, [table]);
+    if (code === 'parked') {
+      expect(result.status).toBe(2);
+      expect((JSON.parse(result.stdout) as { parked: number }).parked).toBeGreaterThan(0);
+      return;
+    }
+    expect(result.status).toBe(6);
+    expect(result.stderr).toContain(code);
+    expect(result.stderr).toContain(column);
+  });
+});
