@@ -3,7 +3,7 @@
  * the server would round or cut with no more than a note is refused here.
  */
 import type { KnownValue } from '../../../change/value.ts';
-import type { ColumnType } from '../../../schema/table-schema.ts';
+import type { ColumnType, TypeKind } from '../../../schema/table-schema.ts';
 import { literal } from '../session/names.ts';
 
 /** A value that the column's type cannot hold exactly. Says why; holds no value. */
@@ -17,31 +17,35 @@ export class Misfit extends Error {
 /** What a literal cannot say: the value of an enum that stands for no label (index 0). */
 export const NO_LABEL: unique symbol = Symbol('no label');
 
+/** Kinds whose literal is not just their text. */
+const RENDERED: Partial<
+  Record<TypeKind, (text: string, type: ColumnType) => string | typeof NO_LABEL>
+> = {
+  bits: bitsLiteral,
+  numeric: (text, type) => {
+    assertFraction(text, type.scale ?? 0);
+    return literal(text);
+  },
+  float32: floatLiteral,
+  time: clockLiteral,
+  timestamp: clockLiteral,
+  timestamptz: instantLiteral,
+  enum: (text, type) =>
+    text === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(text),
+};
+
+function clockLiteral(text: string, type: ColumnType): string {
+  assertFraction(text, type.precision ?? 0);
+  return literal(text);
+}
+
 /** The literal, or NO_LABEL. Throws Misfit. */
 export function renderLiteral(value: KnownValue, type: ColumnType): string | typeof NO_LABEL {
   if (value === null) return 'NULL';
   if (value instanceof Uint8Array) return bytesLiteral(value);
   if (typeof value === 'boolean') return booleanLiteral(value, type);
   if (typeof value !== 'string') throw new Misfit('no type of this engine is an array');
-  switch (type.kind) {
-    case 'bits':
-      return bitsLiteral(value);
-    case 'numeric':
-      assertFraction(value, type.scale ?? 0);
-      return literal(value);
-    case 'float32':
-      return floatLiteral(value);
-    case 'time':
-    case 'timestamp':
-      assertFraction(value, type.precision ?? 0);
-      return literal(value);
-    case 'timestamptz':
-      return instantLiteral(value, type);
-    case 'enum':
-      return value === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(value);
-    default:
-      return literal(value);
-  }
+  return (RENDERED[type.kind] ?? literal)(value, type);
 }
 
 /** A value as people read it; the engine's input text. Null stays null. */

@@ -1,5 +1,11 @@
 /** Brings net changes into the staging table of their table. */
-import { imageValue, UNAVAILABLE, type KnownValue, type RowShape } from '../../../change/value.ts';
+import {
+  imageValue,
+  UNAVAILABLE,
+  UNSURE,
+  type KnownValue,
+  type RowShape,
+} from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
@@ -152,6 +158,12 @@ class RowRenderer {
         return key[at] ?? 'NULL';
       }
       const value = imageValue(change.image, column.schema.name);
+      if (value === UNSURE) {
+        throw new UnderstudyError('INTERNAL', 'a value of a binlog is always sent', {
+          table: this.#table.label,
+          column: column.schema.name,
+        });
+      }
       mask.push(value !== UNAVAILABLE);
       return value === UNAVAILABLE ? 'NULL' : this.#field(value, column, change.key, seq);
     });

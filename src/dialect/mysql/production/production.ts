@@ -9,9 +9,11 @@ import type {
   ServerIdentity,
   SnapshotView,
 } from '../../dialect.ts';
-import { planFromProduction } from '../schema/plan-from-production.ts';
+import { followedDatabase, planFromProduction } from '../schema/plan-from-production.ts';
 import { readFlavour, readSystemId } from '../session/flavour.ts';
 import { probeLock } from '../session/names.ts';
+import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import { readTables } from '../catalogue/catalogue.ts';
 import { takeLock } from '../session/server-locks.ts';
 import { notOffered } from '../shadow/not-offered.ts';
 import { diagnoseProduction } from './production-diagnosis.ts';
@@ -74,6 +76,15 @@ class MySqlProduction implements ProductionDatabase {
       throw this.#sessions.failure('take the probe lock', error);
     }
     return { [Symbol.asyncDispose]: () => client.end() };
+  }
+
+  catalogue(): Promise<SchemaCatalogue> {
+    return this.#sessions.use('read the catalogue', async (client) => {
+      const named = this.#sessions.database;
+      const database = await followedDatabase(client, named, this.#includes);
+      const tables = await readTables(client, database, database);
+      return tables.catalogue;
+    });
   }
 
   diagnose(tables: readonly TableId[]): Promise<readonly Diagnosis[]> {

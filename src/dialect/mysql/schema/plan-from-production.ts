@@ -53,6 +53,15 @@ export async function planFromProduction(
   return { statements, notCarried, tables };
 }
 
+/** The database to follow; `database` and errors as of planFromProduction. */
+export async function followedDatabase(
+  client: Client,
+  database: string | null,
+  include: (table: TableId) => boolean,
+): Promise<string> {
+  return database ?? onlyDatabase(await includedTables(client, database, include));
+}
+
 async function includedTables(
   client: Client,
   database: string | null,

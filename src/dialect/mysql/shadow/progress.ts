@@ -72,14 +72,15 @@ export async function startProgress(client: Client, database: string): Promise<v
 }
 
 /**
- * Saves what holds after the batch. Saving the same again changes nothing.
+ * Saves what holds after the batch; false if its position held already. Saving the same again
+ * changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
  */
 export async function saveProgress(
   client: Client,
   database: string,
   batch: ChangeBatch,
-): Promise<void> {
+): Promise<boolean> {
   const companion = companionName(database);
   const moved = await saveOffsets(client, companion, batch.position);
   const { source, eventTimeMs } = batch.position;
@@ -88,6 +89,7 @@ export async function saveProgress(
       SET source = ?, event_time_ms = ?, unmarked = unmarked + ? WHERE one = 1`,
     [source === null ? null : sourceText(source), eventTimeMs, moved ? batch.unmarked : 0],
   );
+  return moved;
 }
 
 /** False if all of it was saved before. */
