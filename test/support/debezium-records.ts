@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import type { SourcePosition } from '../../src/change/position.ts';
 import type { LogRecord } from '../../src/change/record.ts';
 import { createDecoder, type Decoder } from '../../src/decode/decoder.ts';
 import type { DecoderRegistry } from '../../src/decode/envelope/opener.ts';
@@ -78,15 +79,19 @@ export function capturedRegistry(): DecoderRegistry {
   };
 }
 
-/** The catalogue of a captured database: `types` or `behaviour`. */
-export function capturedCatalogue(name: 'types' | 'behaviour'): SchemaCatalogue {
+/** The catalogue of a captured database: two of PostgreSQL, one each of the others. */
+export function capturedCatalogue(
+  name: 'types' | 'behaviour' | 'mysql' | 'mariadb',
+): SchemaCatalogue {
   const text = readFileSync(new URL(`${name}.catalogue.json`, FOLDER), 'utf8');
   return new Map(JSON.parse(text) as [string, TableSchema][]);
 }
 
-/** The rows of the `types` database by table, every column as the database prints it. */
-export function capturedRows(): Readonly<Record<string, readonly Record<string, string | null>[]>> {
-  const text = readFileSync(new URL('types.rows.json', FOLDER), 'utf8');
+/** The rows of a captured database by table, every column as the database prints it. */
+export function capturedRows(
+  name: 'types' | 'mysql' | 'mariadb',
+): Readonly<Record<string, readonly Record<string, string | null>[]>> {
+  const text = readFileSync(new URL(`${name}.rows.json`, FOLDER), 'utf8');
   return JSON.parse(text) as Record<string, Record<string, string | null>[]>;
 }
 
@@ -106,9 +111,10 @@ export function captureDecoder(
   modes: ConnectorModes = DEFAULT_MODES,
   registry: DecoderRegistry | null = null,
   form: RecordForm = 'debezium',
+  connector: SourcePosition['connector'] = 'postgresql',
 ): Decoder {
   return createDecoder({
-    connector: 'postgresql',
+    connector,
     topicPrefix,
     modes,
     form,

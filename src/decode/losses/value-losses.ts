@@ -172,9 +172,9 @@ export const VALUE_LOSSES = {
     effect: 'differs',
   },
   'timestamp-nanoseconds': {
-    connectors: ALL,
+    connectors: ['postgresql', 'mysql'],
     setting: 'time.precision.mode=nanoseconds',
-    loses: 'timestamps outside 1677 to 2262 arrive as NULL; on MariaDB as another timestamp',
+    loses: 'timestamps outside 1677 to 2262 arrive as NULL',
     cause: 'nanoseconds since the epoch exceed 64 bits',
     detection: FOREWARNED,
     cure: 'time.precision.mode=microseconds',

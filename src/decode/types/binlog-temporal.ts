@@ -40,9 +40,27 @@ export function binlogTimeText(value: unknown, unit: TimeUnit): string {
   return clockText(micros);
 }
 
+const INT64_VALUES = 2n ** 64n;
+/** More wraps than any year up to 9999 needs. */
+const MAX_WRAPS = 16n;
+
+/**
+ * Nanoseconds that a connector let wrap in 64 bits. A column holds whole microseconds, and 2^64 is
+ * none: only one number of wraps gives one back, out of far more than the years need.
+ */
+function unwrapped(nanos: bigint): bigint {
+  for (let wraps = 0n; wraps <= MAX_WRAPS; wraps += 1n) {
+    for (const unwrappedNanos of [nanos + wraps * INT64_VALUES, nanos - wraps * INT64_VALUES]) {
+      if (unwrappedNanos % 1000n === 0n) return unwrappedNanos;
+    }
+  }
+  return nanos;
+}
+
 /** A zone-less timestamp since the epoch. */
 export function binlogTimestampText(value: unknown, unit: TimeUnit): string {
-  const micros = wholeMicros(integer(value), unit);
+  const number = integer(value);
+  const micros = wholeMicros(unit === 'ns' ? unwrapped(number) : number, unit);
   const days = floorDivide(micros, MICROS_PER_DAY);
   return `${binlogDateText(days)} ${clockText(micros - days * MICROS_PER_DAY)}`;
 }
