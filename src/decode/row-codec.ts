@@ -98,7 +98,7 @@ export class TableCodecs {
     const known = this.#byFields.get(fields);
     if (known !== undefined) return known;
     const codec = this.#named(`schema ${JSON.stringify(fields)}`, () =>
-      fields.map((field) => this.#compile(field, this.#column(field.field))),
+      fields.map((field) => this.#compile(field, this.#column(field.field, sourceName(field)))),
     );
     this.#byFields.set(fields, codec);
     return codec;
@@ -128,8 +128,9 @@ export class TableCodecs {
     return codec;
   }
 
-  #column(sent: string): ColumnSchema {
-    const name = this.#nameOf(sent);
+  /** `source`: the column's name where the schema tells it. */
+  #column(sent: string, source?: string): ColumnSchema {
+    const name = source ?? this.#nameOf(sent);
     const column = this.#columns.get(name);
     if (column !== undefined) return column;
     throw new Problem('COLUMN_UNKNOWN', 'the record has a column that the shadow lacks', name);
@@ -146,4 +147,12 @@ export class TableCodecs {
       lostNull,
     };
   }
+}
+
+/**
+ * column.propagate.source.type tells a column's own name, whatever its field is called. Not of a
+ * struct: in Avro all structs of one name share the schema of the first.
+ */
+function sourceName(field: ConnectField): string | undefined {
+  return field.type === 'struct' ? undefined : field.parameters?.['__debezium.source.column.name'];
 }

@@ -48,6 +48,11 @@ const BUILT_IN = new Map<string, TypeKind>([
 const EXTENSION = new Map<string, TypeKind>([
   ['citext', 'text'],
   ['hstore', 'hstore'],
+  ['geometry', 'geometry'],
+  ['geography', 'geometry'],
+  ['vector', 'vector'],
+  ['halfvec', 'vector'],
+  ['sparsevec', 'vector'],
 ]);
 
 /** Offset PostgreSQL adds to length-like modifiers (VARHDRSZ). */
