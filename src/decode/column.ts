@@ -74,21 +74,35 @@ export interface ColumnLoss {
 
 /**
  * What is lost of a column that arrives in this schema: an observed one, or what `expectedSchema`
- * makes of the connector's modes. Says what may be lost, not that it was.
+ * makes of the connector's modes; null: the column is not sent. Says what may be lost, not that it
+ * was.
  */
 export function lossesOf(
   connector: SourcePosition['connector'],
-  schema: ConnectSchema,
+  schema: ConnectSchema | null,
   column: ColumnSchema,
 ): readonly ColumnLoss[] {
   const table = TYPE_TABLES[connector];
-  const ids = new Set(lossIds(table, table.entryOf(column.type), schema, column.type));
+  const unsent: LossId = column.generated === 'no' ? 'columns-omitted' : 'generated-absent';
+  const ids = new Set(
+    schema === null ? [unsent] : lossIds(table, table.entryOf(column.type), schema, column.type),
+  );
   return [...ids]
     .filter((id) => LOSSES[id].connectors.includes(connector))
     .map((id) => {
       const { setting, loses, cure } = LOSSES[id];
       return { column: column.name, id, setting, loses, cure };
     });
+}
+
+/** Whether the connector sends a column of this type, by its include.unknown.datatypes. */
+export function isSent(
+  connector: SourcePosition['connector'],
+  column: ColumnSchema,
+  includesUnknown: boolean,
+): boolean {
+  const sending = TYPE_TABLES[connector].sending(column.type);
+  return sending === 'always' || (sending === 'opt-in' && includesUnknown);
 }
 
 function* lossIds(

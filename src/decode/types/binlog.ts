@@ -397,4 +397,9 @@ function entryOf({ kind }: ColumnType): TypeEntry {
   return Object.hasOwn(BY_KIND, kind) ? BY_KIND[kind as BinlogKind] : NONE;
 }
 
-export const BINLOG: TypeTable = { entries: BY_KIND, entryOf, elementOf: entryOf };
+export const BINLOG: TypeTable = {
+  entries: BY_KIND,
+  entryOf,
+  elementOf: entryOf,
+  sending: () => 'always',
+};

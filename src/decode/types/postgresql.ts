@@ -58,6 +58,7 @@ import {
   type Form,
   type FormLoss,
   type Forms,
+  type Sending,
   type Sent,
   type TypeEntry,
   type TypeTable,
@@ -473,8 +474,23 @@ function elementEntry(element: ColumnType): TypeEntry {
   return isDomain(element) ? UNKNOWN : entryOf(element);
 }
 
+/** Elements whose arrays the connector never sends, whatever its settings. */
+const UNSENT_ELEMENTS: ReadonlySet<TypeKind> = new Set<TypeKind>([
+  ...(['money', 'interval', 'xml', 'point'] as const),
+]);
+
+function sending(type: ColumnType): Sending {
+  const { element } = type;
+  if (element === undefined) return entryOf(type) === UNKNOWN ? 'opt-in' : 'always';
+  const entryOfElement = elementEntry(element);
+  if (entryOfElement === UNKNOWN) return 'opt-in';
+  const unsent = entryOfElement === NAME || entryOfElement === BIT_VARYING;
+  return unsent || UNSENT_ELEMENTS.has(element.kind) ? 'never' : 'always';
+}
+
 export const POSTGRESQL: TypeTable = {
   entries: { ...BY_KIND, ...BY_NAME },
   entryOf,
   elementOf: elementEntry,
+  sending,
 };

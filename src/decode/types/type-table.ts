@@ -57,12 +57,17 @@ export interface TypeEntry {
   readonly unavailable: ((sent: Sent) => Availability) | null;
 }
 
+/** `opt-in`: only with include.unknown.datatypes. */
+export type Sending = 'always' | 'opt-in' | 'never';
+
 export interface TypeTable {
   /** All entries, by what they are called in the published table. */
   readonly entries: Readonly<Record<string, TypeEntry>>;
   readonly entryOf: (type: ColumnType) => TypeEntry;
   /** The entry of an array's element, which may be sent otherwise than a column of its type. */
   readonly elementOf: (element: ColumnType) => TypeEntry;
+  /** Whether the connector sends columns of this type at all. */
+  readonly sending: (type: ColumnType) => Sending;
 }
 
 /** A form by the decoder it has for a column. A loss given as an id is one of every column. */
