@@ -2,6 +2,7 @@
 import avsc from 'avsc';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { SourcePosition } from '../../src/change/position.ts';
 import { RecordOpener } from '../../src/decode/envelope/opener.ts';
 import { TableCodecs } from '../../src/decode/row-codec.ts';
 import type { ColumnType, TableSchema } from '../../src/schema/table-schema.ts';
@@ -33,7 +34,7 @@ const column = (kind: ColumnType['kind'], sql: string, more: object = {}): Colum
 });
 const DECIMAL = 'org.apache.kafka.connect.data.Decimal';
 
-const KINDS: readonly Kind[] = [
+const POSTGRESQL: readonly Kind[] = [
   {
     name: 'int16',
     type: column('int16', 'smallint'),
@@ -133,18 +134,154 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-const TABLE: TableSchema = {
-  id: { schema: 'public', name: 'sample' },
-  columns: KINDS.map(({ name, type }) => ({
-    ...{ name, type, nullable: true, toastable: false },
-    generated: 'no',
-    identity: 'no',
-  })),
-  key: [],
-  uniques: [],
-  foreignKeys: [],
-  partitioned: false,
+const POINT = 'io.debezium.data.geometry.Point';
+const semantic = (
+  type: string,
+  name: string,
+  more: object = {},
+): Pick<Kind, 'connect' | 'avro'> => {
+  const avroType = { int32: 'int', int64: 'long' }[type] ?? type;
+  return {
+    connect: { type, name, ...more },
+    avro: {
+      type: avroType,
+      'connect.name': name,
+      ...('parameters' in more && { 'connect.parameters': more.parameters }),
+    },
+  };
 };
+const same = (value: unknown): Sample => ({ json: value, avro: value });
+
+const BINLOG: readonly Kind[] = [
+  {
+    name: 'wrapped',
+    type: column('int32', 'int unsigned', { unsigned: true }),
+    connect: { type: 'int32' },
+    avro: { type: 'int' },
+    values: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }).map(same),
+  },
+  {
+    name: 'big',
+    type: column('int64', 'bigint unsigned', { unsigned: true }),
+    connect: { type: 'int64' },
+    avro: { type: 'long' },
+    values: int64,
+  },
+  {
+    name: 'tiny',
+    type: column('int16', 'tinyint(1)'),
+    connect: { type: 'boolean' },
+    avro: { type: 'boolean' },
+    values: fc.boolean().map(same),
+  },
+  {
+    name: 'digits',
+    type: column('float32', 'float(7,3)'),
+    connect: { type: 'double' },
+    avro: { type: 'double' },
+    values: fc
+      .float({ noNaN: true, noDefaultInfinity: true })
+      .filter((value) => !Object.is(value, -0))
+      .map(same),
+  },
+  {
+    name: 'price',
+    type: column('numeric', 'decimal(20,4)', { precision: 20, scale: 4 }),
+    connect: { type: 'double' },
+    avro: { type: 'double' },
+    values: fc
+      .double({ noNaN: true, noDefaultInfinity: true, min: -1e15, max: 1e15 })
+      .filter((value) => !Object.is(value, -0))
+      .map(same),
+  },
+  {
+    name: 'bits',
+    type: column('bits', 'bit(16)', { length: 16 }),
+    ...semantic('bytes', 'io.debezium.data.Bits', { parameters: { length: '16' } }),
+    values: fc.uint8Array({ minLength: 2, maxLength: 2 }).map(bytesOf),
+  },
+  {
+    name: 'padded',
+    type: column('bytes', 'binary(8)', { length: 8 }),
+    connect: { type: 'bytes' },
+    avro: { type: 'bytes' },
+    values: fc.uint8Array({ maxLength: 8 }).map(bytesOf),
+  },
+  {
+    name: 'day',
+    type: column('date', 'date'),
+    ...semantic('int32', 'io.debezium.time.Date'),
+    values: fc.integer({ min: -719_528, max: 2_932_896 }).map(same),
+  },
+  {
+    name: 'span',
+    type: column('time', 'time(6)', { precision: 6 }),
+    ...semantic('int64', 'io.debezium.time.MicroTime'),
+    values: fc
+      .bigInt({ min: -3_020_399_999_999n, max: 3_020_399_999_999n })
+      .map((value): Sample => ({ json: marked(value), avro: value })),
+  },
+  {
+    name: 'moment',
+    type: column('timestamp', 'datetime(6)', { precision: 6 }),
+    ...semantic('int64', 'io.debezium.time.NanoTimestamp'),
+    // Any microsecond of the years 0000 to 9999, wrapped in 64 bits as the connector does.
+    values: fc
+      .bigInt({ min: -62_167_219_200_000_000n, max: 253_402_300_799_999_999n })
+      .map((micros) => BigInt.asIntN(64, micros * 1000n))
+      .map((value): Sample => ({ json: marked(value), avro: value })),
+  },
+  {
+    name: 'year',
+    type: column('year', 'year'),
+    ...semantic('int32', 'io.debezium.time.Year'),
+    values: fc.integer({ min: 1900, max: 2155 }).map(same),
+  },
+  {
+    name: 'label',
+    type: column('enum', "enum('a','c,d')", { labels: ['a', 'c,d'] }),
+    ...semantic('string', 'io.debezium.data.Enum', { parameters: { allowed: String.raw`a,c\,d` } }),
+    values: fc.constantFrom('a', 'c,d', String.raw`c\,d`, '').map(same),
+  },
+  {
+    name: 'vector',
+    type: column('vector', 'vector(3)'),
+    connect: { type: 'array', name: 'io.debezium.data.FloatVector', items: { type: 'float' } },
+    avro: { type: 'array', items: 'float', 'connect.name': 'io.debezium.data.FloatVector' },
+    values: fc
+      .array(
+        fc.float({ noNaN: true, noDefaultInfinity: true }).filter((value) => !Object.is(value, -0)),
+      )
+      .map(same),
+  },
+  {
+    name: 'point',
+    type: column('geometry', 'point'),
+    connect: {
+      type: 'struct',
+      name: POINT,
+      fields: [
+        { field: 'wkb', type: 'bytes' },
+        { field: 'srid', type: 'int32', optional: true },
+      ],
+    },
+    avro: {
+      type: 'record',
+      name: 'Point',
+      fields: [
+        { name: 'wkb', type: 'bytes' },
+        { name: 'srid', type: ['null', 'int'] },
+      ],
+      'connect.name': POINT,
+    },
+    values: fc
+      .tuple(fc.uint8Array({ minLength: 21, maxLength: 21 }), fc.option(fc.nat()))
+      .map(([wkb, srid]): Sample => ({
+        json: { wkb: base64(wkb), srid },
+        avro: { wkb: Buffer.from(wkb), srid },
+      })),
+  },
+];
 
 const long = avsc.types.LongType.__with({
   fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
@@ -158,51 +295,97 @@ const long = avsc.types.LongType.__with({
   isValid: (value: unknown) => typeof value === 'bigint',
   compare: () => 0,
 });
-const SCHEMA = {
-  type: 'record',
-  name: 'Value',
-  fields: KINDS.map(({ name, avro }) => ({ name, type: ['null', avro], default: null })),
-};
-const writer = avsc.Type.forSchema(SCHEMA as unknown as avsc.Schema, {
-  wrapUnions: 'never',
-  typeHook: (schema) =>
-    schema === 'long' || (typeof schema === 'object' && 'type' in schema && schema.type === 'long')
-      ? long
-      : undefined,
-});
-const CONNECT = {
-  type: 'struct',
-  fields: KINDS.map(({ name, connect }) => ({ field: name, ...connect })),
-};
-
-function decode(bytes: Buffer): unknown {
-  const opener = new RecordOpener({
-    wire: { api: 'confluent' },
-    schemas: { schema: () => SCHEMA },
-  });
-  const record = {
-    ...{ topic: 't', partition: 0, offset: 0n, timestampMs: 0 },
-    ...{ key: null, value: bytes, headers: [] },
+/** Reads and writes rows of some kinds as one connector would. */
+function bothEncodings(
+  kinds: readonly Kind[],
+  connector: SourcePosition['connector'],
+): (samples: readonly (Sample | null)[]) => { readonly json: unknown; readonly avro: unknown } {
+  const table: TableSchema = {
+    id: { schema: 'public', name: 'sample' },
+    columns: kinds.map(({ name, type }) => ({
+      ...{ name, type, nullable: true, toastable: false },
+      generated: 'no',
+      identity: 'no',
+    })),
+    key: [],
+    uniques: [],
+    foreignKeys: [],
+    partitioned: false,
   };
-  const { schema, payload, exactness } = opener.open(record, 'value', bytes, 'exact');
-  const codec = new TableCodecs(TABLE, { connector: 'postgresql', modes: {} }).forFields(
-    schema?.fields ?? [],
-  );
-  const reading = { exactness, partial: false, onDoubtfulNull: () => undefined };
-  return codec.read(payload, reading).values;
+  const schema = {
+    type: 'record',
+    name: 'Value',
+    fields: kinds.map(({ name, avro }) => ({ name, type: ['null', avro], default: null })),
+  };
+  const connect = {
+    type: 'struct',
+    fields: kinds.map((kind) => ({ field: kind.name, ...kind.connect })),
+  };
+  const writer = avsc.Type.forSchema(schema as unknown as avsc.Schema, {
+    wrapUnions: 'never',
+    typeHook: (each) =>
+      each === 'long' || (typeof each === 'object' && 'type' in each && each.type === 'long')
+        ? long
+        : undefined,
+  });
+  const codecs = new TableCodecs(table, { connector, modes: {} });
+  const decode = (bytes: Buffer): unknown => {
+    const opener = new RecordOpener({
+      wire: { api: 'confluent' },
+      schemas: { schema: () => schema },
+    });
+    const record = {
+      ...{ topic: 't', partition: 0, offset: 0n, timestampMs: 0 },
+      ...{ key: null, value: bytes, headers: [] },
+    };
+    const opened = opener.open(record, 'value', bytes, 'exact');
+    const reading = {
+      exactness: opened.exactness,
+      partial: false,
+      onDoubtfulNull: () => undefined,
+    };
+    return codecs.forFields(opened.schema?.fields ?? []).read(opened.payload, reading).values;
+  };
+  return (samples) => {
+    const entries = (side: keyof Sample): Record<string, unknown> =>
+      Object.fromEntries(kinds.map(({ name }, i) => [name, samples[i]?.[side] ?? null]));
+    const payload = JSON.stringify(entries('json')).replaceAll(/"#(-?\d+)#"/g, '$1');
+    const json = Buffer.from(`{"schema":${JSON.stringify(connect)},"payload":${payload}}`);
+    const avro = Buffer.concat([Buffer.from([0, 0, 0, 0, 1]), writer.toBuffer(entries('avro'))]);
+    return { json: decode(json), avro: decode(avro) };
+  };
 }
 
-test('JSON and Avro of the same generated row decode to the same values', () => {
-  const rows = fc.tuple(...KINDS.map(({ values }) => fc.option(values, { freq: 5 })));
+test.each([
+  ['postgresql', POSTGRESQL],
+  ['mysql', BINLOG],
+  ['mariadb', BINLOG],
+] as const)(
+  'JSON and Avro of the same generated row decode to the same values: %s',
+  (connector, kinds) => {
+    const decoded = bothEncodings(kinds, connector);
+    const rows = fc.tuple(...kinds.map(({ values }) => fc.option(values, { freq: 5 })));
+    fc.assert(
+      fc.property(rows, (samples) => {
+        const { json, avro } = decoded(samples);
+        expect(avro).toEqual(json);
+      }),
+      { numRuns: 150 },
+    );
+  },
+);
+
+test('a DATETIME of any year that wrapped in nanoseconds is unwrapped exactly', () => {
+  const moment = BINLOG.filter(({ name }) => name === 'moment');
+  const decoded = bothEncodings(moment, 'mariadb');
+  const days = fc.integer({ min: -719_528, max: 2_932_896 });
   fc.assert(
-    fc.property(rows, (samples) => {
-      const entries = (side: keyof Sample): Record<string, unknown> =>
-        Object.fromEntries(KINDS.map(({ name }, i) => [name, samples[i]?.[side] ?? null]));
-      const payload = JSON.stringify(entries('json')).replaceAll(/"#(-?\d+)#"/g, '$1');
-      const json = Buffer.from(`{"schema":${JSON.stringify(CONNECT)},"payload":${payload}}`);
-      const avro = Buffer.concat([Buffer.from([0, 0, 0, 0, 1]), writer.toBuffer(entries('avro'))]);
-      expect(decode(avro)).toEqual(decode(json));
+    fc.property(days, (day) => {
+      const value = BigInt.asIntN(64, BigInt(day) * 86_400_000_000_000n + 1000n);
+      const year = Math.floor(new Date(day * 86_400_000).getUTCFullYear());
+      const { json } = decoded([{ json: marked(value), avro: value }]);
+      const date = new Date(day * 86_400_000).toISOString().slice(-20, -14);
+      expect(json).toEqual([`${String(year).padStart(4, '0')}${date} 00:00:00.000001`]);
     }),
-    { numRuns: 400 },
   );
 });

@@ -110,8 +110,8 @@ export function captureDecoder(
   catalogue: SchemaCatalogue,
   modes: ConnectorModes = DEFAULT_MODES,
   registry: DecoderRegistry | null = null,
-  connector: SourcePosition['connector'] = 'postgresql',
   form: RecordForm = 'debezium',
+  connector: SourcePosition['connector'] = 'postgresql',
 ): Decoder {
   return createDecoder({
     connector,

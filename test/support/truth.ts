@@ -61,7 +61,7 @@ export function compareWithTruth(capture: Capture): Comparison {
   const rows = capturedRows(capture.database);
   const registry = capture.encoding === 'avro' ? capturedRegistry() : null;
   const { prefix, modes, connector } = capture;
-  const decoder = captureDecoder(prefix, catalogue, modes, registry, connector);
+  const decoder = captureDecoder(prefix, catalogue, modes, registry, 'debezium', connector);
   const differences: Difference[] = [];
   const refusals = new Map<string, Refusal>();
   let compared = 0;

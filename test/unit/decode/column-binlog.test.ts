@@ -351,7 +351,14 @@ describe('a table that the connector knows from the DDL in the binlog', () => {
         },
       ]),
     );
-    const decoder = captureDecoder(prefix, catalogue, { binary: 'bytes' }, null, connector);
+    const decoder = captureDecoder(
+      prefix,
+      catalogue,
+      { binary: 'bytes' },
+      null,
+      'debezium',
+      connector,
+    );
     for (const record of capturedRecords(name)) {
       if (!record.topic.endsWith('.al')) continue;
       const event = decoder.decode(record);

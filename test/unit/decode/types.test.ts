@@ -99,9 +99,12 @@ const CAPTURES: readonly Capture[] = [
 /** Made anew on each run, or numbered by the database: no two captures have the same. */
 const OF_ITS_RUN = /^(?:t_def\.(?:d_now|d_ts|idn|g_v|g_s|gen)|al\.a_ts)$/;
 
+/** Of a form of records, not of values. */
+const OF_FORMS = 'source.modes.deletes';
+
 test('every value of every mode occurs among the captures', () => {
   const values = configKeys()
-    .filter(({ key }) => key.startsWith('source.modes.'))
+    .filter(({ key }) => key.startsWith('source.modes.') && key !== OF_FORMS)
     .flatMap(({ key, values: all }) =>
       all.split(', ').map((value) => [key.slice(13), value.slice(1, -1)] as const),
     );
@@ -152,7 +155,7 @@ describe('rows without schema read as the same rows with one', () => {
   )('%s', (name, capture) => {
     const { connector, database, prefix, modes } = capture;
     const catalogue = capturedCatalogue(database);
-    const decoder = captureDecoder(prefix, catalogue, modes, null, connector);
+    const decoder = captureDecoder(prefix, catalogue, modes, null, 'debezium', connector);
     let rows = 0;
     for (const record of capturedRecords(name)) {
       const read = (each: LogRecord): unknown => {

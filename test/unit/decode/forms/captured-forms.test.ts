@@ -27,7 +27,6 @@ function decodeCapture(
     FORMS_CATALOGUE,
     modes,
     null,
-    'postgresql',
     form,
   );
   return [...capturedRecords(`pg.forms.${name}`)].map((record) => decoder.decode(record));
@@ -138,14 +137,7 @@ describe('CloudEvents of a real connector', () => {
 
   test('without extension attributes are refused with the cure', () => {
     const value = Buffer.from('{"specversion":"1.0","id":"1","data":{"before":null,"after":{}}}');
-    const decoder = captureDecoder(
-      'p',
-      FORMS_CATALOGUE,
-      DEFAULT_MODES,
-      null,
-      'postgresql',
-      'cloudevents',
-    );
+    const decoder = captureDecoder('p', FORMS_CATALOGUE, DEFAULT_MODES, null, 'cloudevents');
     const record = { ...recordOf(value), topic: 'p.public.item' };
     expect(failure(() => decoder.decode(record)).message).toContain('extension.attributes.enable');
   });
@@ -179,14 +171,7 @@ describe('flattened rows of a real connector', () => {
     readonly errors: readonly UnderstudyError[];
   } {
     const prefix = `cap_${PREFIXES[name] ?? name}`;
-    const decoder = captureDecoder(
-      prefix,
-      FORMS_CATALOGUE,
-      DEFAULT_MODES,
-      null,
-      'postgresql',
-      'flat',
-    );
+    const decoder = captureDecoder(prefix, FORMS_CATALOGUE, DEFAULT_MODES, null, 'flat');
     const decoded: DecodedRecord[] = [];
     const errors: UnderstudyError[] = [];
     for (const record of capturedRecords(`pg.forms.${name}`)) {
@@ -260,14 +245,7 @@ describe('flattened rows of a real connector', () => {
   test.each(Object.entries(MODES))('deletes as %s', (mode, expected) => {
     const prefix = `obs_enr_${mode.replaceAll('-', '_')}`;
     const deletes = mode as keyof typeof MODES;
-    const decoder = captureDecoder(
-      prefix,
-      CATALOGUE,
-      { ...DEFAULT_MODES, deletes },
-      null,
-      'postgresql',
-      'flat',
-    );
+    const decoder = captureDecoder(prefix, CATALOGUE, { ...DEFAULT_MODES, deletes }, null, 'flat');
     const records = [...capturedRecords(`pg.flat.${mode}`)].map((record) => decoder.decode(record));
     const flat = changesOf(records, 'flat');
     const step = coalesce(flat, CATALOGUE)[0];
@@ -283,14 +261,7 @@ describe('flattened rows of a real connector', () => {
   test('of a tombstone that repeats a delete the row on its way to a new key is kept', () => {
     const deletes = 'tombstone';
     const prefix = 'obs_enr_rewrite_with_tombstone';
-    const decoder = captureDecoder(
-      prefix,
-      CATALOGUE,
-      { ...DEFAULT_MODES, deletes },
-      null,
-      'postgresql',
-      'flat',
-    );
+    const decoder = captureDecoder(prefix, CATALOGUE, { ...DEFAULT_MODES, deletes }, null, 'flat');
     const records = [...capturedRecords('pg.flat.rewrite-with-tombstone')].map((record) =>
       decoder.decode(record),
     );
