@@ -11,7 +11,8 @@
  *   through whole transactions, from which an assembler can start anew.
  * - A complete release holds all events of one transaction (of the tables that are read), each
  *   once, in production's order; releases of transactions come in commit order.
- * - An event outside any transaction is released when it comes to the head of its partition.
+ * - An event outside any transaction is released when it comes to the head of its partition, or,
+ *   where truncates are such, by its place in production's log (source-order.ts).
  * - Nothing waits for ever, nothing is left out in silence: what cannot be completed goes on after
  *   `stallLimitMs` in the order of its partition, as a release that says `complete: false`.
  *
@@ -25,9 +26,11 @@ import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { unreachable } from '../util/assert.ts';
+import { nextBoundaries, type BoundaryRun } from './boundaries.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
 import { Lane } from './lane.ts';
 import { RecentIds } from './recent-ids.ts';
+import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
 /** What may be applied together, and where every partition it touches stands after it. */
 export interface Release {
@@ -58,6 +61,11 @@ export interface AssemblerOptions {
   readonly mode: 'transaction' | 'key';
   /** Are events of this data_collection (`schema.table`) read at all? */
   readonly isSubscribed: (collection: string) => boolean;
+  /**
+   * Where truncates carry no transaction: then they are put between the rows of other partitions by
+   * their places in production's log (source-order.ts). Default: every event goes as it comes.
+   */
+  readonly sourceOrder?: SourceOrderOptions | undefined;
   /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
   readonly stallLimitMs?: number;
   /** Epoch milliseconds. */
@@ -73,17 +81,6 @@ const ABSENCE_MS = 5_000;
 
 type Judgement = 'wait' | 'complete' | 'incomplete';
 
-/** Boundaries of one transaction, next to each other at the head of their partition. */
-interface BoundaryRun {
-  readonly id: string;
-  /** Null: another transaction follows without it. */
-  readonly end: TransactionBoundary | null;
-  readonly endSinceMs: number;
-  /** The connector was restarted inside it: the counts of its END mean nothing. */
-  readonly restarted: boolean;
-  readonly length: number;
-}
-
 export class TransactionAssembler {
   readonly #options: AssemblerOptions;
   readonly #now: () => number;
@@ -91,6 +88,7 @@ export class TransactionAssembler {
   readonly #lanes = new Map<string, Lane<ChangeEvent>>();
   #boundaries: Lane<TransactionBoundary> | null = null;
   readonly #gatherings = new Map<string, Gathering>();
+  readonly #order: SourceOrder | null;
   /** Released whole: events of theirs that come later are second deliveries. */
   readonly #done = new RecentIds();
   /** Given up, or without END: their events go as they come. */
@@ -107,6 +105,18 @@ export class TransactionAssembler {
     this.#options = options;
     this.#now = options.now ?? Date.now;
     this.#stallLimitMs = options.stallLimitMs ?? 60_000;
+    const { sourceOrder } = options;
+    this.#order = sourceOrder === undefined ? null : this.#sourceOrder(sourceOrder);
+  }
+
+  #sourceOrder(options: SourceOrderOptions): SourceOrder {
+    const isSecond = (event: ChangeEvent): boolean =>
+      this.#done.has(this.#transactionOf(event)?.id ?? '');
+    return new SourceOrder(options, {
+      now: this.#now,
+      stallLimitMs: this.#stallLimitMs,
+      isSecond,
+    });
   }
 
   /** Takes the next record of a partition. Records of a partition come in offset order. */
@@ -137,6 +147,7 @@ export class TransactionAssembler {
   /** Everything of this partition before `next` has been pushed. */
   advance(topic: string, partition: number, next: bigint): void {
     const key = partitionKey(topic, partition);
+    this.#order?.read(key, next);
     const lane = this.#boundaries?.key === key ? this.#boundaries : (this.#lanes.get(key) ?? null);
     if (lane?.extend(next) === true) return;
     const moved = this.#moves.get(key);
@@ -185,9 +196,12 @@ export class TransactionAssembler {
     if (lane === undefined) {
       lane = new Lane(key);
       this.#lanes.set(key, lane);
+      this.#order?.add(event.at.topic, lane);
     }
     const now = this.#now();
     lane.push(event, now);
+    this.#order?.came(event);
+    this.#order?.read(key, event.at.offset + 1n);
     this.#events += 1;
     this.#bytes += event.bytes;
     const mark = this.#transactionOf(event);
@@ -219,35 +233,70 @@ export class TransactionAssembler {
   #excuseAbsence(): void {
     const now = this.#now();
     const absent = this.#lastTakeMs === null ? 0 : now - this.#lastTakeMs;
-    if (absent > ABSENCE_MS && this.#stallSinceMs !== null) this.#stallSinceMs += absent;
+    if (absent > ABSENCE_MS) {
+      if (this.#stallSinceMs !== null) this.#stallSinceMs += absent;
+      this.#order?.excuse(absent);
+    }
     this.#lastTakeMs = now;
   }
 
-  /** Events at the heads that wait for nobody. */
+  /** Events at the heads that wait for no transaction. */
   #takeFree(): Release | undefined {
     const changes: ChangeEvent[] = [];
     const offsets = new Map<string, bigint>();
     let bytes = 0;
-    for (const lane of this.#lanes.values()) {
-      while (changes.length < FREE_EVENTS) {
-        const head = lane.peek();
-        if (head === undefined) break;
-        if (this.#transactionOf(head.record) !== null) break;
-        changes.push(head.record);
-        bytes += head.record.bytes;
-        offsets.set(lane.key, head.next);
-        lane.shift();
+    let taken = 0;
+    let complete = true;
+    // In production's order, where that is asked for, one lane waits for another: again until none.
+    for (let before = -1; before < taken && taken < FREE_EVENTS;) {
+      before = taken;
+      for (const lane of this.#lanes.values()) {
+        while (taken < FREE_EVENTS) {
+          const head = lane.peek();
+          if (head === undefined) break;
+          if (this.#transactionOf(head.record) !== null) break;
+          const passage = this.#passage(lane, head.record, null);
+          if (passage === 'wait') break;
+          complete &&= passage === 'pass';
+          if (this.#order?.isSuperseded(head.record) !== true) changes.push(head.record);
+          taken += 1;
+          bytes += head.record.bytes;
+          offsets.set(lane.key, head.next);
+          lane.shift();
+        }
       }
+      if (this.#order === null) break;
     }
-    this.#events -= changes.length;
-    return offsets.size === 0 ? undefined : this.#release(changes, null, true, bytes, offsets);
+    this.#events -= taken;
+    return offsets.size === 0 ? undefined : this.#release(changes, null, complete, bytes, offsets);
+  }
+
+  #passage(
+    lane: Lane<ChangeEvent>,
+    event: ChangeEvent,
+    together: ReadonlySet<Lane<ChangeEvent>> | null,
+  ): Passage {
+    if (this.#order === null) return 'pass';
+    const passage = this.#order.passage(lane, event, together, this.#forced !== null);
+    if (passage === 'stalled') this.#forced = null;
+    return passage;
+  }
+
+  /** Must a whole transaction wait for a truncate outside of it that may be before it? */
+  #waitsForOrder(gathering: Gathering): boolean {
+    if (this.#order?.transactionsToo !== true) return false;
+    for (const lane of gathering.lanes) {
+      const head = lane.peek()?.record;
+      if (head !== undefined && this.#passage(lane, head, gathering.lanes) === 'wait') return true;
+    }
+    return false;
   }
 
   #takeTransactions(): Release | undefined {
     for (;;) {
       const open = this.#takeOpen();
       if (open !== undefined) return open;
-      const run = this.#nextBoundaries();
+      const run = nextBoundaries(this.#boundaries, this.#done, this.#open);
       if (run === null) {
         // Nothing says how the events that are here belong together.
         if (!this.#openHeads()) return undefined;
@@ -270,6 +319,7 @@ export class TransactionAssembler {
       }
       // What stands before it was committed earlier, and its END has been passed already.
       if (this.#openBefore(run.id, gathering)) continue;
+      if (this.#waitsForOrder(gathering)) return undefined;
       this.#passBoundaries(run.length);
       this.#stallSinceMs = null;
       if (run.restarted) this.#open.add(run.id);
@@ -281,35 +331,6 @@ export class TransactionAssembler {
   #giveUp(run: BoundaryRun): void {
     this.#passBoundaries(run.length);
     this.#open.add(run.id);
-  }
-
-  /** The boundaries at the head that are of one transaction. Null if its END may still come. */
-  #nextBoundaries(): BoundaryRun | null {
-    const lane = this.#boundaries;
-    const first = lane?.peek();
-    if (lane === null || first === undefined) return null;
-    const { id } = first.record;
-    let begins = 0;
-    let restarted = false;
-    for (let n = 0; ; n += 1) {
-      const item = lane.peek(n);
-      if (item === undefined) return null;
-      const { record, sinceMs } = item;
-      if (record.id !== id) {
-        // Something that was whole before: the connector went back, and will come here again.
-        if (!this.#done.has(record.id)) {
-          return { id, end: null, endSinceMs: sinceMs, restarted, length: n };
-        }
-        restarted = true;
-        this.#open.add(record.id);
-        continue;
-      }
-      if (record.kind === 'end') {
-        return { id, end: record, endSinceMs: sinceMs, restarted, length: n + 1 };
-      }
-      begins += 1;
-      restarted ||= begins > 1;
-    }
   }
 
   #judge(
@@ -407,7 +428,10 @@ export class TransactionAssembler {
     if (!unsure) this.#done.add(id);
     this.#gatherings.delete(id);
     if (events.length < gathering.size) this.#gatherAgain(id, gathering);
-    const changes = repeated ? [] : inSourceOrder(events, unsure);
+    const order = this.#order?.transactionsToo === true ? this.#order : null;
+    const changes = (repeated ? [] : inSourceOrder(events, unsure)).filter(
+      (event) => order?.isSuperseded(event) !== true,
+    );
     this.#events -= events.length;
     return this.#release(changes, id, repeated || !unsure, bytes, offsets);
   }

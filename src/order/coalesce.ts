@@ -14,8 +14,7 @@ import { NetRows, whereOf } from './net-rows.ts';
  *   its new key and `from` says which row of before the step it was, through chains and swaps.
  *   Where only one half is among the changes (consistency `key`) the delete deletes and the create
  *   looks for its old row, which may be gone: ROW_INCOMPLETE when it is written, not a guess.
- * - A truncate ends the step of all tables. Where the connector gave it no transaction, its order
- *   against rows of other partitions is unknown to it too.
+ * - A truncate ends the step of all tables.
  * - An update that lacks a writable column keeps it: not complete. A create that lacks one
  *   (the connector leaves the column out) is complete: the shadow's default stands.
  * - Keys are compared by their text here. Where the server's equality is coarser (collations,

@@ -1,12 +1,15 @@
 import { Follower } from '../apply/follower.ts';
+import type { OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
+import { connectorNamed } from '../decode/connectors/connectors.ts';
 import { createDecoder } from '../decode/decoder.ts';
 import type { HolderNote } from '../dialect/dialect.ts';
 import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
+import type { SourceOrderOptions } from '../order/source-order.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { Holder } from './holder.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
@@ -40,6 +43,7 @@ export async function createFollower(parts: {
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
+    sourceOrder: sourceOrder(config, parts.source, progress.position.offsets),
   });
   const follower = new Follower(
     {
@@ -63,6 +67,30 @@ export async function createFollower(parts: {
   );
   holder.describe(() => noteOf(follower));
   return follower;
+}
+
+/** How truncates without a transaction find their place; undefined where the form has none. */
+function sourceOrder(
+  config: Config,
+  source: ChangeSource,
+  from: OffsetMap,
+): SourceOrderOptions | undefined {
+  const { connector: name, form } = config.source;
+  if (form === 'flat') return undefined;
+  const connector = connectorNamed(name);
+  return {
+    isBefore: (a, b) => connector.compare(a, b) === 'before',
+    ends: async () => {
+      const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
+      const held = ([key, end]: readonly [string, bigint]): readonly [string, bigint] => [
+        key,
+        end > (starts.get(key) ?? 0n) ? end : 0n,
+      ];
+      return new Map([...ends].map(held));
+    },
+    from,
+    transactionsToo: !connector.truncatesAreMarked,
+  };
 }
 
 /** Debezium names collections `schema.table`; message collections have names of their own. */

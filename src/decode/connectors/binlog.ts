@@ -37,6 +37,7 @@ export function binlogConnector(
     },
     transactionId: (id) => id,
     countsRows: () => true,
+    truncatesAreMarked: false,
     deletedRowIsReal: true,
   };
 }

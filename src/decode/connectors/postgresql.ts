@@ -37,6 +37,7 @@ export const postgresql: Connector<PostgresqlPosition> = {
   // `529795:4115907712`: the part after the colon is the LSN of the event at hand.
   transactionId: (id) => id.replace(/:.*$/, ''),
   countsRows: (collection) => !collection.startsWith(MESSAGES),
+  truncatesAreMarked: true,
   // REPLICA IDENTITY DEFAULT fills the other columns with zeros and defaults.
   deletedRowIsReal: false,
 };

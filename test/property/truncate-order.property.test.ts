@@ -1,0 +1,201 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { ChangeEvent, DecodedRecord } from '../../src/change/record.ts';
+import { partitionKey, type OffsetMap, type SourcePosition } from '../../src/change/position.ts';
+import { imageValue } from '../../src/change/value.ts';
+import { connectorNamed } from '../../src/decode/connectors/connectors.ts';
+import { TransactionAssembler } from '../../src/order/assembler.ts';
+import { boundary, changeEvent, image } from '../support/change-events.ts';
+
+/** What production does: rows by key, truncates of one of two tables, in partitions. */
+const statements = fc.array(
+  fc.record({
+    kind: fc.constantFrom('put', 'put', 'put', 'delete', 'truncate'),
+    table: fc.constantFrom('t', 'u'),
+    key: fc.nat(5),
+    /** Where a truncate lies; rows lie by their key. */
+    partition: fc.nat(2),
+    /** The connector goes back by so many statements after this one, and delivers them again. */
+    again: fc.oneof({ weight: 6, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(6) }),
+  }),
+  { maxLength: 30 },
+);
+type Plan = readonly {
+  readonly kind: 'put' | 'delete' | 'truncate';
+  readonly table: string;
+  readonly key: number;
+  readonly partition: number;
+  readonly again: number;
+}[];
+
+const PARTITIONS = 3;
+const BOUNDARIES = 'p.transaction/0';
+const { compare } = connectorNamed('postgresql');
+
+type Rows = Map<string, string>;
+
+function apply(rows: Rows, event: ChangeEvent): void {
+  const { name } = event.table;
+  if (event.op === 'truncate') {
+    for (const key of rows.keys()) if (key.startsWith(`${name}/`)) rows.delete(key);
+    return;
+  }
+  const key = `${name}/${String(event.key === null ? null : imageValue(event.key, 'id'))}`;
+  if (event.op === 'delete') rows.delete(key);
+  else rows.set(key, String(event.after === null ? null : imageValue(event.after, 'v')));
+}
+
+/** One statement as its event, wherever it stands in its partition. */
+function eventOf(plan: Plan, index: number, offset: number, marked: boolean): ChangeEvent {
+  const statement = plan[index];
+  if (statement === undefined) throw new Error('no such statement');
+  const { kind, table, key: id } = statement;
+  const key = kind === 'truncate' ? null : image({ id: String(id) });
+  return changeEvent({
+    op: kind === 'put' ? 'update' : kind,
+    table,
+    topic: `p.public.${table}`,
+    partition: partitionOf(plan, index),
+    offset,
+    key,
+    after: kind === 'put' ? image({ id: String(id), v: String(index) }) : null,
+    lsn: BigInt(index + 1),
+    tx: marked && kind !== 'truncate' ? { id: String(index + 1), totalOrder: 1 } : null,
+  });
+}
+
+function partitionOf(plan: Plan, index: number): number {
+  const statement = plan[index];
+  return statement?.kind === 'truncate' ? statement.partition : (statement?.key ?? 0) % PARTITIONS;
+}
+
+/** Every delivery in the order in which the connector sends it. */
+function deliveries(plan: Plan): readonly number[] {
+  return plan.flatMap(({ again }, index) => [
+    index,
+    ...Array.from(
+      { length: Math.min(again, index + 1) },
+      (_, i) => index - Math.min(again, index + 1) + 1 + i,
+    ),
+  ]);
+}
+
+/** The world of one run: what was sent so far, and what was read of it. */
+async function play(
+  plan: Plan,
+  picks: readonly number[],
+  marked: boolean,
+  restartAt: number | null,
+): Promise<{ readonly rows: Rows; readonly complete: boolean; readonly offsets: OffsetMap }> {
+  const log = new Map<string, DecodedRecord[]>();
+  const sent = deliveries(plan);
+  const lane = (key: string): DecodedRecord[] => {
+    const found = log.get(key) ?? [];
+    log.set(key, found);
+    return found;
+  };
+  let next = 0;
+  const send = (): void => {
+    const index = sent[next];
+    if (index === undefined) return;
+    next += 1;
+    const topic = `p.public.${plan[index]?.table ?? ''}`;
+    const target = lane(partitionKey(topic, partitionOf(plan, index)));
+    const event = eventOf(plan, index, target.length, marked);
+    target.push(event);
+    if (event.transaction === null) return;
+    const { id } = event.transaction;
+    lane(BOUNDARIES).push(boundary('begin', id, lane(BOUNDARIES).length));
+    const counts = { [`public.${event.table.name}`]: 1 };
+    lane(BOUNDARIES).push(boundary('end', id, lane(BOUNDARIES).length, counts));
+  };
+  const endsNow = (): OffsetMap =>
+    new Map(
+      ['t', 'u'].flatMap((table) =>
+        Array.from({ length: PARTITIONS }, (_, partition) => {
+          const key = partitionKey(`p.public.${table}`, partition);
+          return [key, BigInt(log.get(key)?.length ?? 0)] as const;
+        }),
+      ),
+    );
+  const offsets = new Map<string, bigint>();
+  const rows: Rows = new Map();
+  let now = 0;
+  let complete = true;
+  const start = (): { assembler: TransactionAssembler; read: Map<string, number> } => ({
+    assembler: new TransactionAssembler({
+      mode: marked ? 'transaction' : 'key',
+      isSubscribed: () => true,
+      now: () => (now += 10),
+      stallLimitMs: 1e9,
+      sourceOrder: {
+        isBefore: (a: SourcePosition, b: SourcePosition) => compare(a, b) === 'before',
+        ends: () => Promise.resolve(endsNow()),
+        from: new Map(offsets),
+        transactionsToo: marked,
+      },
+    }),
+    read: new Map([...offsets].map(([key, offset]) => [key, Number(offset)])),
+  });
+  let { assembler, read } = start();
+  for (let turn = 0, quiet = 0; quiet < 40; turn += 1) {
+    if (turn === restartAt) ({ assembler, read } = start());
+    const pick = picks[turn % picks.length] ?? 0;
+    if (pick > 5) send();
+    const open = [...log].filter(([key, { length }]) => (read.get(key) ?? 0) < length);
+    if (open.length === 0) send();
+    const [key, records] = open[pick % Math.max(open.length, 1)] ?? [];
+    const record = key === undefined ? undefined : records?.[read.get(key) ?? 0];
+    if (key !== undefined && record !== undefined) {
+      read.set(key, (read.get(key) ?? 0) + 1);
+      assembler.push(record);
+    }
+    quiet = record === undefined && next >= sent.length ? quiet + 1 : 0;
+    // Time in which what waits for quiet only goes on.
+    if (quiet > 0) now += 1_000;
+    for (let release = assembler.take(); release !== undefined; release = assembler.take()) {
+      complete &&= release.complete;
+      for (const change of release.changes) apply(rows, change);
+      for (const [partition, offset] of release.offsets) offsets.set(partition, offset);
+    }
+    await Promise.resolve();
+  }
+  expect(assembler.held()).toMatchObject({ events: 0, bytes: 0 });
+  for (const [key, { length }] of log) expect(offsets.get(key)).toBe(BigInt(length));
+  return { rows, complete, offsets };
+}
+
+function serial(plan: Plan): Rows {
+  const rows: Rows = new Map();
+  plan.forEach((_, index) => {
+    apply(rows, eventOf(plan, index, 0, false));
+  });
+  return rows;
+}
+
+const picking = fc.array(fc.nat(9), { minLength: 1, maxLength: 60 });
+
+test.each([
+  ['per key', false],
+  ['of transactions that truncates are not part of', true],
+])('truncates lie between the rows of all partitions as in production: %s', async (_, marked) => {
+  await fc.assert(
+    fc.asyncProperty(statements, picking, async (plan, picks) => {
+      const { rows, complete } = await play(plan, picks, marked, null);
+      expect(Object.fromEntries(rows)).toEqual(Object.fromEntries(serial(plan)));
+      expect(complete).toBe(true);
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test('a follower that starts anew in the middle comes to the same rows', async () => {
+  await fc.assert(
+    fc.asyncProperty(statements, picking, fc.nat(60), async (plan, picks, restartAt) => {
+      const once = plan.map((statement) => ({ ...statement, again: 0 }));
+      const { rows } = await play(once, picks, false, restartAt);
+      expect(Object.fromEntries(rows)).toEqual(Object.fromEntries(serial(once)));
+    }),
+    { numRuns: 300 },
+  );
+});
