@@ -125,6 +125,8 @@ const VARIANTS: readonly Variant[] = [
 
 beforeAll(async () => {
   shadow = await startPostgres();
+  // Here, not in the first test: a first start takes minutes.
+  await Promise.all([sharedKafka(), sharedConnect(), sharedRegistry()]);
   const sql = await connectTo(production.url);
   await sql.query(SCHEMA);
   await sql.end();
