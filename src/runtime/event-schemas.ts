@@ -41,7 +41,11 @@ export async function collectEventSchemas(
     throw new UnderstudyError(
       'CONFIG_INVALID',
       'trunk.schema is `events`, but no record in the log carries a schema',
-      { detail: 'set value.converter.schemas.enable=true, or use trunk.schema: production' },
+      {
+        detail:
+          'only JSON with schemas in Debezium’s own form tells them: set ' +
+          'value.converter.schemas.enable=true, or use trunk.schema: production or an SQL file',
+      },
     );
   }
   return [...found.values()];

@@ -1,0 +1,284 @@
+/**
+ * Hostile bytes into the decoder: whatever comes, it is an error with its place, or a record whose
+ * rows say what the bytes say. Seeds are records of real connectors in every form.
+ */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { ChangeEvent, DecodedRecord, LogRecord } from '../../src/change/record.ts';
+import { imageValue, UNAVAILABLE, type RowImage } from '../../src/change/value.ts';
+import type { Decoder } from '../../src/decode/decoder.ts';
+import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
+import type { SchemaCatalogue } from '../../src/schema/table-schema.ts';
+import {
+  captureDecoder,
+  capturedCatalogue,
+  capturedRecords,
+  capturedRegistry,
+  DEFAULT_MODES,
+} from '../support/debezium-records.ts';
+import { FORMS_CATALOGUE } from '../support/form-captures.ts';
+
+interface Seeds {
+  readonly name: string;
+  readonly catalogue: SchemaCatalogue;
+  readonly records: readonly LogRecord[];
+  readonly decoder: () => Decoder;
+  /** The row in the value's JSON, where it is JSON; for the comparison with what was decoded. */
+  readonly row: ((payload: Json, side: 'before' | 'after') => unknown) | null;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+function take(capture: string, encoding: 'json' | 'avro', topic: RegExp): readonly LogRecord[] {
+  return [...capturedRecords(capture, encoding)].filter(
+    (record) => topic.test(record.topic) && record.value !== null,
+  );
+}
+
+const enveloped: Seeds['row'] = (payload, side) => payload[side];
+const TYPES = capturedCatalogue('types');
+const BEHAVIOUR = capturedCatalogue('behaviour');
+
+const SEEDS: readonly Seeds[] = [
+  {
+    name: 'JSON with schemas',
+    catalogue: BEHAVIOUR,
+    records: take('pg.behaviour.default', 'json', /tx\d|cpk|pku|del_|trunc|transaction|heartbeat/),
+    decoder: () => captureDecoder('obs_beh', BEHAVIOUR),
+    row: enveloped,
+  },
+  {
+    name: 'JSON without schemas',
+    catalogue: FORMS_CATALOGUE,
+    records: take('pg.forms.flat-noschema', 'json', /./),
+    decoder: () => captureDecoder('cap_flatnoschema', FORMS_CATALOGUE, DEFAULT_MODES, null, 'flat'),
+    row: (payload) => payload,
+  },
+  {
+    name: 'flattened rows with added fields',
+    catalogue: FORMS_CATALOGUE,
+    records: take('pg.forms.flat-added', 'json', /public/),
+    decoder: () => captureDecoder('cap_flatall', FORMS_CATALOGUE, DEFAULT_MODES, null, 'flat'),
+    row: (payload) => payload,
+  },
+  {
+    name: 'CloudEvents',
+    catalogue: FORMS_CATALOGUE,
+    records: take('pg.forms.cloudevents', 'json', /public/),
+    decoder: () =>
+      captureDecoder('cap_ceplain', FORMS_CATALOGUE, DEFAULT_MODES, null, 'cloudevents'),
+    row: (payload, side) => {
+      const data = payload['data'] as Json | undefined;
+      return ((data?.['payload'] ?? data) as Json | undefined)?.[side];
+    },
+  },
+  {
+    name: 'Avro',
+    catalogue: TYPES,
+    records: take('pg.types.default', 'avro', /./),
+    decoder: () =>
+      captureDecoder(
+        prefixOf(take('pg.types.default', 'avro', /public/)),
+        TYPES,
+        { ...DEFAULT_MODES, names: 'avro' },
+        capturedRegistry(),
+      ),
+    row: null,
+  },
+];
+
+function prefixOf(records: readonly LogRecord[]): string {
+  return records[0]?.topic.split('.')[0] ?? '';
+}
+
+/** What is put into JSON in place of a byte: broken text, traps of objects, numbers, depth. */
+const FRAGMENTS = [
+  ...['"', '\\', '\0', '{', '}', '[', ']', ',', ':', 'null', '""', '[]', '{}', '1e999', '-0'],
+  ...[
+    '1e-400',
+    '123456789012345678901234567890',
+    '0.1000000000000000000000001',
+    '\\ud800',
+    '\\u0000',
+  ],
+  ...['"__proto__":{"op":"d"},', '"constructor":null,', '"op":"d",', '"op":"t",', '"after":null,'],
+  ...['"payload":null,', '"schema":null,', '"id":"x",', '"source":{},', '\ud83d', '\ufffd'],
+].map((text) => Buffer.from(text));
+const RAW = [Buffer.from([0xff]), Buffer.from([0xc0, 0x80]), Buffer.from([0xed, 0xa0, 0x80])];
+const AVRO = ['ffffffffffffffffff7f', 'feffffff0f', '0000000000', '01', '8080808080808080808001'];
+const PIECES = [...FRAGMENTS, ...RAW, ...AVRO.map((hex) => Buffer.from(hex, 'hex'))];
+
+/** One act of sabotage on bytes; `other` are those of another record. */
+type Sabotage = (bytes: Buffer, other: Buffer) => Buffer;
+const at = (share: number, bytes: Buffer): number => Math.floor(share * bytes.length);
+const share = fc.double({ min: 0, max: 0.999_999, noNaN: true });
+const sabotage: fc.Arbitrary<Sabotage> = fc.oneof(
+  fc.tuple(share, fc.nat(255)).map(([where, byte]): Sabotage => (bytes) => {
+    const copy = Buffer.from(bytes);
+    if (copy.length > 0) copy[at(where, copy)] = byte;
+    return copy;
+  }),
+  share.map(
+    (where): Sabotage =>
+      (bytes) =>
+        bytes.subarray(0, at(where, bytes)),
+  ),
+  fc.tuple(share, share).map(
+    ([a, b]): Sabotage =>
+      (bytes, other) =>
+        Buffer.concat([bytes.subarray(0, at(a, bytes)), other.subarray(at(b, other))]),
+  ),
+  fc
+    .tuple(share, fc.constantFrom(...PIECES), fc.nat(4))
+    .map(([where, piece, gone]): Sabotage => (bytes) => {
+      const start = at(where, bytes);
+      return Buffer.concat([bytes.subarray(0, start), piece, bytes.subarray(start + gone)]);
+    }),
+);
+
+function asWritten(_: string, item: unknown, context?: { readonly source?: string }): unknown {
+  return typeof item === 'number' ? { number: context?.source } : item;
+}
+
+/** The value's JSON, numbers as they are written; undefined if it is none. */
+function parsed(value: Buffer | null): unknown {
+  try {
+    return JSON.parse(value?.toString('utf8') ?? '', asWritten) as unknown;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** Every text and integer of a decoded row is the one in the bytes. */
+function expectSame(
+  image: RowImage | null,
+  row: unknown,
+  catalogue: SchemaCatalogue,
+  change: ChangeEvent,
+): void {
+  if (image === null) return;
+  const table = catalogue.get(`${change.table.schema}.${change.table.name}`);
+  for (const { name, type } of table?.columns ?? []) {
+    if (type.domainOf !== undefined || !image.shape.index.has(name)) continue;
+    const value = imageValue(image, name);
+    const sent = (row as Json)[name];
+    if (value === UNAVAILABLE) continue;
+    if (value === null) expect(sent).toBeNull();
+    else if (type.kind === 'text') expect(value).toBe(sent);
+    else if (/^int(?:16|32|64)$/.test(type.kind)) {
+      expect(BigInt(String(value))).toBe(BigInt((sent as { number: string }).number));
+    }
+  }
+}
+
+function expectHonest(seeds: Seeds, record: LogRecord, decoded: DecodedRecord): void {
+  expect(decoded.at).toEqual({
+    topic: record.topic,
+    partition: record.partition,
+    offset: record.offset,
+  });
+  if (decoded.kind !== 'change' || seeds.row === null) return;
+  const json = parsed(record.value) as Json | null | undefined;
+  if (json === null || json === undefined) {
+    // A null is the delete of the key.
+    expect(json).toBeNull();
+    expect(decoded.op).toBe('delete');
+    return;
+  }
+  const payload = ('schema' in json && 'payload' in json ? json['payload'] : json) as Json | null;
+  if (payload === null) {
+    expect(decoded.op).toBe('delete');
+    return;
+  }
+  expectSame(decoded.after, seeds.row(payload, 'after'), seeds.catalogue, decoded);
+}
+
+/** Bounded by what a record may cost on a busy machine; a hang is far beyond. */
+const LIMIT_MS = 5_000;
+
+function attempt(seeds: Seeds, decoder: Decoder, record: LogRecord): 'decoded' | 'refused' {
+  const started = performance.now();
+  try {
+    expectHonest(seeds, record, decoder.decode(record));
+    return 'decoded';
+  } catch (error) {
+    if (!isUnderstudyError(error)) throw error;
+    expect(error.context).toMatchObject({
+      topic: record.topic,
+      partition: record.partition,
+      offset: record.offset,
+    });
+    expect(error.message.length).toBeLessThan(400);
+    return 'refused';
+  } finally {
+    expect(performance.now() - started).toBeLessThan(LIMIT_MS);
+  }
+}
+
+describe.each(SEEDS)('$name', (seeds) => {
+  test('changed bytes are errors with their place, or say what was decoded', () => {
+    const decoder = seeds.decoder();
+    expect(seeds.records.length).toBeGreaterThan(10);
+    const ends = { decoded: 0, refused: 0 };
+    const record = fc.constantFrom(...seeds.records);
+    const side = fc.constantFrom('value', 'value', 'value', 'key');
+    fc.assert(
+      fc.property(
+        record,
+        record,
+        fc.array(sabotage, { minLength: 1, maxLength: 3 }),
+        side,
+        (seed, other, acts, where) => {
+          const bytes = seed[where] ?? seed.value ?? Buffer.alloc(0);
+          const strange = other[where] ?? other.value ?? Buffer.alloc(0);
+          const broken = acts.reduce((now, act) => act(now, strange), bytes);
+          ends[attempt(seeds, decoder, { ...seed, [where]: broken })] += 1;
+        },
+      ),
+      { numRuns: 1_500 },
+    );
+    // Both happen, or the fuzz has no teeth.
+    expect(ends.decoded).toBeGreaterThan(10);
+    expect(ends.refused).toBeGreaterThan(100);
+  });
+
+  test('whole records are decoded', () => {
+    const decoder = seeds.decoder();
+    const ends = seeds.records.map((record) => attempt(seeds, decoder, record));
+    expect(ends.filter((end) => end === 'decoded').length).toBeGreaterThan(ends.length / 2);
+  });
+});
+
+describe('values within values without end', () => {
+  const DEEP = 200_000;
+  const nested = `${'['.repeat(DEEP)}${']'.repeat(DEEP)}`;
+  const schemas = `${'{"type":"array","items":'.repeat(DEEP / 4)}{"type":"int32"}${'}'.repeat(DEEP / 4)}`;
+  const text = {
+    'in a row': `{"op":"c","source":{"connector":"postgresql","name":"cap_ceplain","schema":"public","table":"item","ts_ms":1},"before":null,"after":{"id":${nested}}}`,
+    'where an exact number is': `{"op":"c","source":{"connector":"postgresql","name":"cap_ceplain","schema":"public","table":"item","ts_ms":1},"before":null,"after":{"id":9007199254740993,"v":${nested}}}`,
+    'in a schema': `{"schema":${schemas},"payload":{}}`,
+    alone: nested,
+  };
+
+  test.each(Object.entries(text))('are an error of the record: %s', (_, value) => {
+    for (const form of ['debezium', 'flat', 'cloudevents'] as const) {
+      const decoder = captureDecoder('cap_ceplain', FORMS_CATALOGUE, DEFAULT_MODES, null, form);
+      const record: LogRecord = {
+        topic: 'cap_ceplain.public.item',
+        partition: 1,
+        offset: 7n,
+        timestampMs: 0,
+        key: Buffer.from('{"id":1}'),
+        value: Buffer.from(value),
+        headers: [],
+      };
+      const seeds: Seeds = { ...(SEEDS[1] ?? never()), row: null };
+      expect(attempt(seeds, decoder, record)).toBe('refused');
+    }
+  });
+});
+
+function never(): never {
+  throw new Error('there are seeds');
+}
