@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type pg from 'pg';
-import { auditHash } from '../../src/dialect/postgres/control/audit.ts';
+import { auditHash } from '../../src/dialect/sql/audit-entry.ts';
 import { PgControlStore } from '../../src/dialect/postgres/control/control-store.ts';
 import { migrate, newestVersion } from '../../src/dialect/postgres/session/migrations.ts';
 import { Connection, ServerAddress } from '../../src/dialect/postgres/session/session.ts';

@@ -5,6 +5,13 @@
 import type pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ControlStore, RequestKind, RequestRow, RolloutRow } from '../../dialect.ts';
+import {
+  toJson,
+  toRequest,
+  toRollout,
+  type RequestRecord,
+  type RolloutRecord,
+} from '../../sql/control-rows.ts';
 import { appendAudit } from './audit.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import type { Connection } from '../session/session.ts';
@@ -13,17 +20,7 @@ const ROLLOUT = `name, database, role, url, state,
   (EXTRACT(epoch FROM created_at) * 1000)::float8 AS created,
   (EXTRACT(epoch FROM expires_at) * 1000)::float8 AS expires`;
 
-type RolloutRecord = Omit<RolloutRow, 'createdAt' | 'expiresAt'> & {
-  readonly created: number;
-  readonly expires: number | null;
-};
-
 const REQUEST = 'id::text AS id, kind, database, args, state, outcome';
-
-type RequestRecord = Omit<RequestRow, 'args' | 'outcome'> & {
-  readonly args: string;
-  readonly outcome: string | null;
-};
 
 export class PgControlStore implements ControlStore {
   readonly #connection: Connection;
@@ -175,30 +172,6 @@ export class PgControlStore implements ControlStore {
   #do<T>(doing: string, fn: (client: pg.Client) => Promise<T>): Promise<T> {
     return this.#connection.use({ doing, otherwise: 'INTERNAL' }, fn);
   }
-}
-
-function toRollout({ created, expires, ...row }: RolloutRecord): RolloutRow {
-  return {
-    ...row,
-    createdAt: new Date(created),
-    expiresAt: expires === null ? null : new Date(expires),
-  };
-}
-
-function toRequest(row: RequestRecord): RequestRow {
-  return {
-    ...row,
-    args: JSON.parse(row.args) as unknown,
-    outcome: row.outcome === null ? null : (JSON.parse(row.outcome) as unknown),
-  };
-}
-
-/** Bigints become text; undefined becomes null. */
-function toJson(value: unknown): string {
-  const json: unknown = JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'bigint' ? inner.toString() : inner,
-  );
-  return typeof json === 'string' ? json : 'null';
 }
 
 function onlyId(result: pg.QueryResult<{ id: string }>): string {

@@ -13,6 +13,7 @@
 import type pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
+import { fenced, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { assertNotNewer, databaseVersion } from '../session/migrations.ts';
 import { transaction } from '../session/session.ts';
@@ -21,14 +22,6 @@ import { transaction } from '../session/session.ts';
 const PRESENCE = 0x756e_6465;
 /** How long a take-over waits for the sessions it ended, and for the fence's row. */
 const TAKE_OVER_WAIT_MS = 2_000;
-
-interface FenceRow {
-  readonly generation: bigint;
-  readonly holder: string | null;
-  readonly note: string | null;
-  readonly silentMs: number;
-  readonly present: boolean;
-}
 
 const SESSIONS_OF = `pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted
     AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
@@ -43,27 +36,13 @@ const STATE = `SELECT f.generation, f.holder, s.note,
 
 /** The fence as it stands, without a lock. `leaseMs`: see fenceState of the port. */
 export async function readFence(client: pg.ClientBase, leaseMs: number): Promise<FenceState> {
-  return toState(await readRow(client, STATE), leaseMs);
+  return toFenceState(await readRow(client, STATE), leaseMs);
 }
 
 async function readRow(client: pg.ClientBase, sql: string): Promise<FenceRow> {
   const row = (await client.query<FenceRow>(sql)).rows[0];
   if (row === undefined) throw new UnderstudyError('INTERNAL', 'the fence has no row');
   return row;
-}
-
-function toState(row: FenceRow, leaseMs: number): FenceState {
-  if (row.holder === null) {
-    return { generation: row.generation, holder: null, silentMs: null, free: true, note: null };
-  }
-  const silentMs = Math.max(0, Math.round(row.silentMs));
-  return {
-    generation: row.generation,
-    holder: row.holder,
-    silentMs,
-    free: !row.present || silentMs > leaseMs,
-    note: row.note === null ? null : (JSON.parse(row.note) as HolderNote),
-  };
 }
 
 /**
@@ -98,7 +77,7 @@ async function raiseGeneration(
 ): Promise<Fence | null> {
   const { generation, holder, leaseMs } = options;
   await client.query(`SET LOCAL lock_timeout = ${String(TAKE_OVER_WAIT_MS)}`);
-  const now = toState(await readRow(client, `${STATE} FOR UPDATE OF f, s`), leaseMs);
+  const now = toFenceState(await readRow(client, `${STATE} FOR UPDATE OF f, s`), leaseMs);
   if (!now.free || now.generation !== generation - 1n) return null;
   // Before the commit: else the new holder would look gone for a moment. If the transaction
   // fails, the lock names a generation that nobody reaches but through this same step.
@@ -188,12 +167,4 @@ export async function releaseFence(client: pg.ClientBase, fence: Fence): Promise
   await client.query('UPDATE understudy.fence SET holder = NULL WHERE generation = $1', [
     fence.generation,
   ]);
-}
-
-function fenced(fence: Fence, database: string): UnderstudyError {
-  return new UnderstudyError(
-    'FENCED',
-    `generation ${String(fence.generation)} of ${fence.holder} is over`,
-    { database },
-  );
 }

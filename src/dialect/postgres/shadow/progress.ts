@@ -3,17 +3,12 @@
  * transaction that wrote the rows.
  */
 import type pg from 'pg';
-import {
-  parsePartitionKey,
-  partitionKey,
-  type Position,
-  type SourcePosition,
-} from '../../../change/position.ts';
+import { parsePartitionKey, partitionKey, type Position } from '../../../change/position.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { StoredProgress } from '../../dialect.ts';
+import { parseSource, sourceText } from '../../sql/stored-source.ts';
 import { newerTxId } from '../production/transaction-id.ts';
-import { sourceText } from './source-text.ts';
 
 /** How many source transactions are kept for proofs; older ones are remembered by their newest. */
 export const UNPROVEN_LIMIT = 10_000;
@@ -157,40 +152,4 @@ export async function forgetProven(client: pg.ClientBase, txIds: readonly number
   await client.query('UPDATE understudy.progress SET unproven_count = unproven_count - $1', [
     rowCount,
   ]);
-}
-
-/** The stored form of a source position: bigint fields are text. */
-type Stored<T> = { readonly [K in keyof T]: T[K] extends bigint | null ? string | null : T[K] };
-type StoredSource = SourcePosition extends infer S
-  ? S extends unknown
-    ? Stored<S>
-    : never
-  : never;
-
-function parseSource(text: string): SourcePosition {
-  const stored = JSON.parse(text) as StoredSource;
-  switch (stored.connector) {
-    case 'postgresql':
-      return {
-        connector: stored.connector,
-        lsn: toBigInt(stored.lsn),
-        lastCommitLsn: toBigInt(stored.lastCommitLsn),
-        txId: stored.txId,
-      };
-    case 'mysql':
-    case 'mariadb':
-      return {
-        connector: stored.connector,
-        file: stored.file,
-        pos: toBigInt(stored.pos),
-        row: stored.row,
-        gtid: stored.gtid,
-      };
-    default:
-      throw new UnderstudyError('INTERNAL', 'the stored source position is of no known kind');
-  }
-}
-
-function toBigInt(text: string | null): bigint | null {
-  return text === null ? null : BigInt(text);
 }
