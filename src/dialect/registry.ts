@@ -1,11 +1,14 @@
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Dialect } from './dialect.ts';
+import { mariadb, mysql } from './mysql/index.ts';
 import { postgres } from './postgres/index.ts';
 
 /** The schemes of database URLs, and who speaks them. */
 const DIALECTS: ReadonlyMap<string, Dialect> = new Map([
   ['postgres:', postgres],
   ['postgresql:', postgres],
+  ['mysql:', mysql],
+  ['mariadb:', mariadb],
 ]);
 
 /**

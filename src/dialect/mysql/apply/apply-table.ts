@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import {
+  writableColumns,
+  type ColumnSchema,
+  type TableSchema,
+} from '../../../schema/table-schema.ts';
+import type { DatabaseTables, TextForm } from '../catalogue/catalogue.ts';
+import { companionName, literal, quote } from '../session/names.ts';
+
+/** A column as the statements name it. */
+export interface ApplyColumn {
+  readonly schema: ColumnSchema;
+  /** Quoted. */
+  readonly name: string;
+  /** Its column in the staging table. */
+  readonly staged: string;
+  /** Its type there: the table's own, with its character set and collation. */
+  readonly stagedType: string;
+}
+
+export interface ApplyKeyColumn extends ApplyColumn {
+  /** Staging column with the value the row had before the batch. */
+  readonly from: string;
+}
+
+/** A table with all that the statements of an apply need to know. */
+export interface ApplyTable {
+  readonly schema: TableSchema;
+  /** As production names it; for messages. */
+  readonly label: string;
+  /** Quoted and qualified by the shadow database. */
+  readonly relation: string;
+  /** Quoted and qualified by the companion: a temporary table of the session. */
+  readonly stage: string;
+  /** All columns that may be written. */
+  readonly columns: readonly ApplyColumn[];
+  readonly key: readonly ApplyKeyColumn[];
+  /** `FORCE INDEX …` over the key, so that no join ever scans the table. */
+  readonly keyHint: string;
+}
+
+/**
+ * Prepares a table that has a key. Errors: TABLE_UNKNOWN, KEY_MISSING.
+ */
+export function describeTable(tables: DatabaseTables, database: string, id: TableId): ApplyTable {
+  const label = tableName(id);
+  const schema = tables.catalogue.get(label);
+  if (schema === undefined) {
+    throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', { table: label });
+  }
+  const index = tables.keyIndexes.get(label);
+  if (schema.key.length === 0 || index === undefined) {
+    throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be told apart', {
+      table: label,
+    });
+  }
+  const forms = tables.textForms.get(label);
+  const columns = writableColumns(schema).map((column, i) => ({
+    schema: column,
+    name: quote(column.name),
+    staged: `c${String(i + 1)}`,
+    stagedType: stagedType(column, forms?.get(column.name)),
+  }));
+  const key = schema.key.map((name, i): ApplyKeyColumn => {
+    const column = columns.find((candidate) => candidate.schema.name === name);
+    if (column === undefined) {
+      throw new UnderstudyError('KEY_MISSING', 'a column of the key cannot be written', {
+        table: label,
+        column: name,
+      });
+    }
+    return { ...column, from: `f${String(i + 1)}` };
+  });
+  const shape = [label, columns.map((c) => [c.schema.name, c.stagedType]), schema.key];
+  const hash = createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16);
+  return {
+    schema,
+    label,
+    relation: quote(database, schema.id.name),
+    stage: quote(companionName(database), `stage_${hash}`),
+    columns,
+    key,
+    keyHint: `FORCE INDEX FOR JOIN (${quote(index)})`,
+  };
+}
+
+function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string {
+  // The catalogue writes labels with backslashes, which our sessions do not read.
+  const labels = type.labels?.map(literal).join(', ');
+  const bare = labels === undefined ? type.sql : `${type.kind}(${labels})`;
+  if (form === undefined) return bare;
+  return `${bare} CHARACTER SET ${form.charset} COLLATE ${form.collation}`;
+}
+
+/** The staging table: the last of several rows whose keys the server holds equal counts. */
+export function createStage(table: ApplyTable): string {
+  const keys = new Set(table.key.map((column) => column.staged));
+  const columns = table.columns.map(
+    ({ staged, stagedType: type }) => `${staged} ${type} ${keys.has(staged) ? 'NOT NULL' : 'NULL'}`,
+  );
+  const from = table.key.map((column) => `${column.from} ${column.stagedType} NULL`);
+  return `CREATE TEMPORARY TABLE IF NOT EXISTS ${table.stage} (
+    ${[...columns, ...from].join(',\n    ')},
+    seq INT NOT NULL,
+    op CHAR(1) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    mask INT NOT NULL,
+    PRIMARY KEY (${table.key.map((column) => column.staged).join(', ')})
+  ) ENGINE=InnoDB`;
+}

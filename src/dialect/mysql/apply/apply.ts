@@ -1,0 +1,150 @@
+/**
+ * Applying batches. The session of the applier checks no foreign keys, so that changes may be
+ * written in any order and nothing cascades: what cascaded in production is in the log by itself.
+ * There are no triggers on a trunk (see the plan from production), so none act on its rows.
+ */
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
+import { unreachable } from '../../../util/assert.ts';
+import type { ApplyOutcome } from '../../dialect.ts';
+import type { DatabaseTables } from '../catalogue/catalogue.ts';
+import type { Client } from '../session/client.ts';
+import type { Flavour } from '../session/flavour.ts';
+import { quote } from '../session/names.ts';
+import { applyFailure } from './apply-error.ts';
+import { applyRows } from './apply-rows.ts';
+import { createStage, describeTable, type ApplyTable } from './apply-table.ts';
+
+/** Longer waits are the caller's, who tries again. Whole seconds; the servers' least. */
+const LOCK_WAIT_S = 1;
+
+/** Once for each connection that applies. */
+export async function prepareActs(client: Client, { engine }: Flavour): Promise<void> {
+  // What production took was checked there, as its sessions chose to.
+  const unchecked = engine === 'mariadb' ? ', check_constraint_checks = 0' : '';
+  await client.run(
+    `SET SESSION foreign_key_checks = 0, unique_checks = 1,
+      innodb_lock_wait_timeout = ${String(LOCK_WAIT_S)}${unchecked}`,
+  );
+}
+
+/** What a connection knows of the tables it applies to. */
+export interface ApplySession {
+  readonly client: Client;
+  readonly database: string;
+  readonly tables: DatabaseTables;
+  /** The longest statement the server takes. */
+  readonly packetBytes: number;
+  readonly described: Map<string, ApplyTable>;
+  /** Staging tables that the connection has. */
+  readonly stages: Set<string>;
+}
+
+export async function openApplySession(
+  client: Client,
+  database: string,
+  tables: DatabaseTables,
+): Promise<ApplySession> {
+  const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
+  return {
+    ...{ client, database, tables, packetBytes: Number(bytes) },
+    ...{ described: new Map(), stages: new Set() },
+  };
+}
+
+/**
+ * Writes a batch in the caller's open READ COMMITTED transaction. Saves no position and checks no
+ * fence; the caller does, in the same transaction, and must roll back if this rejects. Applying
+ * the same batch again changes nothing. Errors: APPLY_BLOCKED (try again later),
+ * SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+ */
+export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
+  let rows = 0;
+  for (const group of groupSteps(session, batch.steps)) {
+    switch (group.kind) {
+      case 'rows':
+        await ensureStage(session, group.table);
+        rows += await applyRows(session.client, group.table, group.changes, session.packetBytes);
+        break;
+      case 'truncate':
+        rows += await truncate(session, group.table);
+        break;
+      default:
+        unreachable(group);
+    }
+  }
+  return { rows, owned: 0, repairs: 0 };
+}
+
+type StepGroup =
+  | { readonly kind: 'rows'; readonly table: ApplyTable; readonly changes: readonly NetChange[] }
+  | { readonly kind: 'truncate'; readonly table: TableId };
+
+/**
+ * Puts together what must be written together: the rows of one table between two truncates, which
+ * may have come in several steps.
+ */
+function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonly StepGroup[] {
+  const groups: StepGroup[] = [];
+  let stretch = new Map<string, { table: ApplyTable; changes: readonly NetChange[] }>();
+  const endStretch = (): void => {
+    for (const { table, changes } of stretch.values())
+      groups.push({ kind: 'rows', table, changes });
+    stretch = new Map();
+  };
+  for (const step of steps) {
+    switch (step.kind) {
+      case 'rows': {
+        if (step.changes.length === 0) break;
+        const table = tableOf(session, step.table);
+        const before = stretch.get(table.label)?.changes ?? [];
+        stretch.set(table.label, { table, changes: [...before, ...step.changes] });
+        break;
+      }
+      case 'truncate':
+        endStretch();
+        groups.push({ kind: 'truncate', table: step.table });
+        break;
+      default:
+        unreachable(step);
+    }
+  }
+  endStretch();
+  return groups;
+}
+
+/** The prepared table that changes of `id` go to. */
+function tableOf(session: ApplySession, id: TableId): ApplyTable {
+  const label = tableName(id);
+  const known = session.described.get(label);
+  if (known !== undefined) return known;
+  const table = describeTable(session.tables, session.database, id);
+  session.described.set(label, table);
+  return table;
+}
+
+/** A temporary table is not part of a transaction: it stays when that is rolled back. */
+async function ensureStage({ client, stages }: ApplySession, table: ApplyTable): Promise<void> {
+  if (stages.has(table.stage)) return;
+  try {
+    await client.run(createStage(table));
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+  stages.add(table.stage);
+}
+
+/** By DELETE: a TRUNCATE would commit what was written before it. */
+async function truncate(session: ApplySession, id: TableId): Promise<number> {
+  const label = tableName(id);
+  if (!session.tables.catalogue.has(label)) {
+    throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', { table: label });
+  }
+  try {
+    const { rows } = await session.client.run(`DELETE FROM ${quote(session.database, id.name)}`);
+    return rows;
+  } catch (error) {
+    throw applyFailure(error, label);
+  }
+}

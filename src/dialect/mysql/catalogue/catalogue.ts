@@ -1,0 +1,240 @@
+/** A database's tables, from information_schema, as the rest of the program knows tables. */
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import type {
+  ColumnSchema,
+  ForeignKey,
+  SchemaCatalogue,
+  TableSchema,
+  UniqueKey,
+} from '../../../schema/table-schema.ts';
+import type { Client } from '../session/client.ts';
+import { columnType } from './type-kind.ts';
+
+interface TableRow {
+  readonly name: string;
+  readonly options: string | null;
+}
+
+interface ColumnRow {
+  readonly tableName: string;
+  readonly name: string;
+  readonly columnType: string;
+  readonly dataType: string;
+  readonly nullable: string;
+  readonly extra: string;
+  readonly length: string | number | null;
+  readonly precision: string | number | null;
+  readonly scale: string | number | null;
+  readonly fraction: string | number | null;
+  readonly charset: string | null;
+  readonly collation: string | null;
+}
+
+interface IndexRow {
+  readonly tableName: string;
+  readonly name: string;
+  /** Null for an expression. */
+  readonly column: string | null;
+  readonly prefix: string | number | null;
+  readonly type: string;
+}
+
+interface ReferenceRow {
+  readonly tableName: string;
+  readonly name: string;
+  readonly column: string;
+  readonly schema: string;
+  readonly references: string;
+  readonly referencedColumn: string;
+}
+
+/** How a column's texts are stored and compared; null for a column of no text. */
+export interface TextForm {
+  readonly charset: string;
+  readonly collation: string;
+}
+
+/** What the applier needs beside the catalogue: by tableName() and column. */
+export interface DatabaseTables {
+  readonly catalogue: SchemaCatalogue;
+  readonly textForms: ReadonlyMap<string, ReadonlyMap<string, TextForm>>;
+  /** Name of the index over the key, by tableName(). */
+  readonly keyIndexes: ReadonlyMap<string, string>;
+}
+
+/**
+ * Reads the tables of `database`. Their ids name `source`, the database in production that
+ * `database` follows, for so do events. In the caller's transaction, if any.
+ */
+export async function readTables(
+  client: Client,
+  database: string,
+  source: string,
+): Promise<DatabaseTables> {
+  const tables = await client.rows<TableRow>(
+    `SELECT TABLE_NAME AS name, CREATE_OPTIONS AS options FROM information_schema.TABLES
+      WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
+      ORDER BY TABLE_NAME`,
+    [database],
+  );
+  const columns = grouped(await readColumns(client, database));
+  const indexes = grouped(await readUniqueIndexes(client, database));
+  const references = grouped(await readReferences(client, database));
+  const catalogue = new Map<string, TableSchema>();
+  const textForms = new Map<string, ReadonlyMap<string, TextForm>>();
+  const keyIndexes = new Map<string, string>();
+  for (const { name, options } of tables) {
+    const id: TableId = { schema: source, name };
+    const label = tableName(id);
+    const rows = columns.get(name) ?? [];
+    const schemas = rows.map(toColumn);
+    const uniques = toUniques(indexes.get(name) ?? [], rows);
+    const key = chooseKey(uniques, schemas);
+    catalogue.set(label, {
+      id,
+      columns: schemas,
+      key: key?.columns ?? [],
+      uniques,
+      foreignKeys: toForeignKeys(references.get(name) ?? [], database, source),
+      partitioned: (options ?? '').includes('partitioned'),
+    });
+    textForms.set(label, toTextForms(rows));
+    if (key !== null) keyIndexes.set(label, key.name);
+  }
+  return { catalogue, textForms, keyIndexes };
+}
+
+function readColumns(client: Client, database: string): Promise<readonly ColumnRow[]> {
+  return client.rows<ColumnRow>(
+    `SELECT TABLE_NAME AS tableName, COLUMN_NAME AS name, COLUMN_TYPE AS columnType,
+        DATA_TYPE AS dataType, IS_NULLABLE AS nullable, EXTRA AS extra,
+        CHARACTER_MAXIMUM_LENGTH AS length, NUMERIC_PRECISION AS \`precision\`,
+        NUMERIC_SCALE AS scale, DATETIME_PRECISION AS fraction,
+        CHARACTER_SET_NAME AS charset, COLLATION_NAME AS collation
+      FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ?
+      ORDER BY TABLE_NAME, ORDINAL_POSITION`,
+    [database],
+  );
+}
+
+function readUniqueIndexes(client: Client, database: string): Promise<readonly IndexRow[]> {
+  return client.rows<IndexRow>(
+    `SELECT TABLE_NAME AS tableName, INDEX_NAME AS name, COLUMN_NAME AS \`column\`,
+        SUB_PART AS prefix, INDEX_TYPE AS type
+      FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND NON_UNIQUE = 0
+      ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`,
+    [database],
+  );
+}
+
+function readReferences(client: Client, database: string): Promise<readonly ReferenceRow[]> {
+  return client.rows<ReferenceRow>(
+    `SELECT TABLE_NAME AS tableName, CONSTRAINT_NAME AS name, COLUMN_NAME AS \`column\`,
+        REFERENCED_TABLE_SCHEMA AS \`schema\`, REFERENCED_TABLE_NAME AS \`references\`,
+        REFERENCED_COLUMN_NAME AS referencedColumn
+      FROM information_schema.KEY_COLUMN_USAGE
+      WHERE TABLE_SCHEMA = ? AND REFERENCED_TABLE_NAME IS NOT NULL
+      ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION`,
+    [database],
+  );
+}
+
+function grouped<Row extends { readonly tableName: string }>(
+  rows: readonly Row[],
+): ReadonlyMap<string, readonly Row[]> {
+  return Map.groupBy(rows, (row) => row.tableName);
+}
+
+function toColumn(row: ColumnRow): ColumnSchema {
+  const generated = /\bVIRTUAL GENERATED\b/i.test(row.extra)
+    ? 'virtual'
+    : /\b(STORED|PERSISTENT) GENERATED\b/i.test(row.extra)
+      ? 'stored'
+      : 'no';
+  return {
+    name: row.name,
+    type: columnType({
+      dataType: row.dataType,
+      columnType: row.columnType,
+      length: toNumber(row.length),
+      precision: toNumber(row.precision),
+      scale: toNumber(row.scale),
+      fraction: toNumber(row.fraction),
+    }),
+    nullable: row.nullable === 'YES',
+    generated,
+    identity: /\bauto_increment\b/i.test(row.extra) ? 'by-default' : 'no',
+    // A binlog with full row images sends every column of every row.
+    toastable: false,
+  };
+}
+
+function toNumber(value: string | number | null): number | null {
+  return value === null ? null : Number(value);
+}
+
+function toTextForms(rows: readonly ColumnRow[]): ReadonlyMap<string, TextForm> {
+  const forms = new Map<string, TextForm>();
+  for (const { name, charset, collation } of rows) {
+    if (charset !== null && collation !== null) forms.set(name, { charset, collation });
+  }
+  return forms;
+}
+
+/** Column types that no index covers whole, or not by its own order. */
+const UNINDEXED = /^(tiny|medium|long)?(text|blob)$|^json$|^vector|geom|point|polygon|linestring/i;
+
+function toUniques(indexes: readonly IndexRow[], columns: readonly ColumnRow[]): UniqueKey[] {
+  const types = new Map(columns.map((column) => [column.name, column.dataType]));
+  return [...Map.groupBy(indexes, (row) => row.name)].map(([name, parts]) => ({
+    name,
+    columns: parts.flatMap((part) => (part.column === null ? [] : [part.column])),
+    primary: name === 'PRIMARY',
+    deferrable: false,
+    plain: parts.every(
+      ({ column, prefix, type }) =>
+        column !== null &&
+        prefix === null &&
+        type === 'BTREE' &&
+        !UNINDEXED.test(types.get(column) ?? ''),
+    ),
+  }));
+}
+
+/** The primary key, else the unique index over the fewest columns, all written and NOT NULL. */
+function chooseKey(
+  uniques: readonly UniqueKey[],
+  columns: readonly ColumnSchema[],
+): UniqueKey | null {
+  const usable = new Set(
+    columns
+      .filter((column) => !column.nullable && column.generated === 'no')
+      .map((column) => column.name),
+  );
+  const candidates = uniques.filter(
+    (unique) => unique.plain && unique.columns.every((column) => usable.has(column)),
+  );
+  const rank = (unique: UniqueKey): number => (unique.primary ? 0 : unique.columns.length);
+  return (
+    candidates.toSorted((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1)).at(0) ?? null
+  );
+}
+
+function toForeignKeys(
+  rows: readonly ReferenceRow[],
+  database: string,
+  source: string,
+): ForeignKey[] {
+  return [...Map.groupBy(rows, (row) => row.name)].map(([name, parts]) => {
+    const schema = parts[0]?.schema ?? database;
+    return {
+      name,
+      columns: parts.map((part) => part.column),
+      references: {
+        schema: schema === database ? source : schema,
+        name: parts[0]?.references ?? '',
+      },
+      referencedColumns: parts.map((part) => part.referencedColumn),
+    };
+  });
+}

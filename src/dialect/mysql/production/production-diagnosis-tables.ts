@@ -1,0 +1,154 @@
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import type { Diagnosis } from '../../dialect.ts';
+import { readTables } from '../catalogue/catalogue.ts';
+import type { Client } from '../session/client.ts';
+import type { Flavour } from '../session/flavour.ts';
+
+export interface DiagnosedTables {
+  /** The followed database; null if production.url names none. */
+  readonly database: string | null;
+  /** Those to look at; empty for all that `includes` takes. */
+  readonly tables: readonly TableId[];
+  readonly includes: (table: TableId) => boolean;
+}
+
+interface TypeRow {
+  readonly schema: string;
+  readonly name: string;
+  readonly column: string;
+  readonly type: string;
+  readonly dataType: string;
+}
+
+const SYSTEM = `('information_schema', 'mysql', 'performance_schema', 'sys')`;
+
+/** What of the tables, and of any table on the server, keeps changes from arriving whole. */
+export async function diagnoseTables(
+  client: Client,
+  flavour: Flavour,
+  what: DiagnosedTables,
+): Promise<readonly Diagnosis[]> {
+  const tables = await tablesOf(client, what);
+  const followed = new Set(tables.map(tableName));
+  const types = await client.rows<TypeRow>(
+    `SELECT TABLE_SCHEMA AS \`schema\`, TABLE_NAME AS name, COLUMN_NAME AS \`column\`,
+        COLUMN_TYPE AS type, DATA_TYPE AS dataType
+      FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ${SYSTEM}
+        AND (DATA_TYPE IN ('inet4', 'inet6', 'float', 'year') OR COLUMN_TYPE LIKE '%COMPRESSED%')
+      ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION`,
+  );
+  const found = [
+    ...databases(tables),
+    ...(await keys(client, tables)),
+    ...(flavour.engine === 'mariadb' ? stoppers(types) : []),
+    ...lossy(types.filter((row) => followed.has(tableName(row)))),
+  ];
+  if (found.length > 0) return found;
+  const count = String(tables.length);
+  return [{ id: 'tables.ready', level: 'ok', message: `${count} tables are ready`, cure: null }];
+}
+
+async function tablesOf(client: Client, what: DiagnosedTables): Promise<readonly TableId[]> {
+  if (what.tables.length > 0) return what.tables;
+  const rows = await client.rows<TableId>(
+    `SELECT TABLE_SCHEMA AS \`schema\`, TABLE_NAME AS name FROM information_schema.TABLES
+      WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN ${SYSTEM}
+      ORDER BY TABLE_SCHEMA, TABLE_NAME`,
+  );
+  return rows
+    .map(({ schema, name }) => ({ schema, name }))
+    .filter((table) => what.database === null || table.schema === what.database)
+    .filter(what.includes);
+}
+
+function databases(tables: readonly TableId[]): readonly Diagnosis[] {
+  const names = [...new Set(tables.map((table) => table.schema))];
+  if (names.length === 1) return [];
+  return [
+    names.length === 0
+      ? {
+          id: 'tables.none',
+          level: 'error',
+          message: 'no table of production is to be followed, or the account sees none',
+          cure: 'Check tables.include, the database in production.url, and GRANT SELECT.',
+        }
+      : {
+          id: 'tables.databases',
+          level: 'error',
+          message: `tables of several databases are to be followed: ${names.join(', ')}`,
+          cure: 'Name one in production.url or tables.include; one configuration follows one.',
+        },
+  ];
+}
+
+async function keys(client: Client, tables: readonly TableId[]): Promise<readonly Diagnosis[]> {
+  const found: Diagnosis[] = [];
+  for (const schema of new Set(tables.map((table) => table.schema))) {
+    const { catalogue } = await readTables(client, schema, schema);
+    for (const id of tables.filter((table) => table.schema === schema)) {
+      const table = catalogue.get(tableName(id));
+      if (table === undefined) {
+        const cure = 'Check tables.include, and GRANT SELECT on it.';
+        found.push(finding(id, 'missing', 'error', 'does not exist, or may not be seen', cure));
+      } else if (table.key.length === 0) {
+        const cure = 'Give it a primary key, or a unique key over whole NOT NULL columns.';
+        found.push(finding(id, 'key', 'error', 'has no key by which rows can be told apart', cure));
+      }
+    }
+  }
+  return found;
+}
+
+function finding(
+  table: TableId,
+  id: string,
+  level: Diagnosis['level'],
+  message: string,
+  cure: string,
+): Diagnosis {
+  return { id: `table.${id}`, level, message: `table ${tableName(table)} ${message}`, cure };
+}
+
+/** Anywhere on the server, followed or not. */
+function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {
+  return types.flatMap((row) => {
+    const what = /^inet[46]$/i.test(row.dataType)
+      ? row.dataType
+      : /COMPRESSED/.test(row.type)
+        ? 'COMPRESSED'
+        : null;
+    if (what === null) return [];
+    const message = `has a ${what} column (${row.column}), which stops the connector even where the table is excluded`;
+    const cure = 'Change the column’s type on production before the connector starts.';
+    return [finding(row, `stops-${what.toLowerCase()}`, 'error', message, cure)];
+  });
+}
+
+function lossy(types: readonly TypeRow[]): readonly Diagnosis[] {
+  return types.flatMap((row) => {
+    switch (row.dataType.toLowerCase()) {
+      case 'float':
+        return [
+          finding(
+            row,
+            'float',
+            'warning',
+            `has a FLOAT column (${row.column}), of which the connector’s snapshot keeps six digits`,
+            'Make it DOUBLE or DECIMAL, or expect drift in rows not changed since the snapshot.',
+          ),
+        ];
+      case 'year':
+        return [
+          finding(
+            row,
+            'year',
+            'warning',
+            `has a YEAR column (${row.column}), whose year 0000 arrives as 1900 or 2000`,
+            'Keep year 0000 out of it.',
+          ),
+        ];
+      default:
+        return [];
+    }
+  });
+}

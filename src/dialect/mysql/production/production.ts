@@ -1,0 +1,106 @@
+/** Production, read-only: its schema, its identity, its settings. Nothing is ever written there. */
+import type { TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type {
+  Diagnosis,
+  PinnedSnapshot,
+  ProductionDatabase,
+  ServerIdentity,
+  SnapshotView,
+} from '../../dialect.ts';
+import { planFromProduction } from '../schema/plan-from-production.ts';
+import { readFlavour, readSystemId } from '../session/flavour.ts';
+import { probeLock } from '../session/names.ts';
+import { takeLock } from '../session/server-locks.ts';
+import { notOffered } from '../shadow/not-offered.ts';
+import { diagnoseProduction } from './production-diagnosis.ts';
+import { ProductionSessions } from './production-session.ts';
+
+const LOCK_WAIT_MS = 10_000;
+
+/** Every act opens its own session, since acts are rare and far apart. */
+class MySqlProduction implements ProductionDatabase {
+  readonly #sessions: ProductionSessions;
+  readonly #includes: (table: TableId) => boolean;
+
+  /** Opens nothing yet. Errors: CONFIG_INVALID. */
+  constructor(url: string, includes: (table: TableId) => boolean) {
+    this.#sessions = new ProductionSessions(url);
+    this.#includes = includes;
+  }
+
+  /** Whether it answers. Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION. */
+  async connectOnce(): Promise<void> {
+    const client = await this.#sessions.open();
+    await client.end();
+  }
+
+  get address(): string {
+    return this.#sessions.address;
+  }
+
+  identity(): Promise<ServerIdentity> {
+    return this.#sessions.use('read the identity', async (client) => ({
+      systemId: await readSystemId(client, await readFlavour(client)),
+      inRecovery: false,
+      slots: [],
+    }));
+  }
+
+  planShadow(include: (table: TableId) => boolean = () => true): Promise<ShadowPlan> {
+    return this.#sessions.use('read the schema', (client) =>
+      planFromProduction(client, this.#sessions.database, include),
+    );
+  }
+
+  view(): Promise<SnapshotView> {
+    return Promise.reject(notOffered('drift checks'));
+  }
+
+  pin(): Promise<PinnedSnapshot> {
+    return Promise.reject(notOffered('drift checks'));
+  }
+
+  /** Held by a session of its own, which ends with it. */
+  async holdProbeLock(probe: bigint): Promise<AsyncDisposable> {
+    const client = await this.#sessions.open();
+    try {
+      if (!(await takeLock(client, probeLock(probe), LOCK_WAIT_MS))) {
+        throw new UnderstudyError('PRODUCTION_UNREACHABLE', 'the probe lock was not given');
+      }
+    } catch (error) {
+      await client.end();
+      throw this.#sessions.failure('take the probe lock', error);
+    }
+    return { [Symbol.asyncDispose]: () => client.end() };
+  }
+
+  diagnose(tables: readonly TableId[]): Promise<readonly Diagnosis[]> {
+    return this.#sessions.use('look at the settings', (client) =>
+      diagnoseProduction(client, {
+        database: this.#sessions.database,
+        tables,
+        includes: this.#includes,
+      }),
+    );
+  }
+
+  /** Nothing stays open between acts. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/**
+ * Production at `url`, after one session has shown that it answers.
+ * Errors: CONFIG_INVALID, PRODUCTION_UNREACHABLE, DATABASE_PERMISSION.
+ */
+export async function connectProduction(
+  url: string,
+  includes: (table: TableId) => boolean,
+): Promise<ProductionDatabase> {
+  const production = new MySqlProduction(url, includes);
+  await production.connectOnce();
+  return production;
+}

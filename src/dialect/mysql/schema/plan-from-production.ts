@@ -1,0 +1,153 @@
+import type { TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { PlanStatement, ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { Client } from '../session/client.ts';
+import { quote } from '../session/names.ts';
+import {
+  quotedNames,
+  rewriteTable,
+  rewriteView,
+  viewsInOrder,
+  type ViewFacts,
+} from './table-definition.ts';
+
+const SYSTEM = ['information_schema', 'mysql', 'performance_schema', 'sys'];
+
+/**
+ * How to make production's schema in an empty database of the shadow server: tables as SHOW CREATE
+ * prints them, then the views over them. `database`: the one to follow; null takes the only one
+ * that has included tables. Triggers stay out, since their effects are in the log by themselves
+ * and these servers have no way to spare the applier; so do routines and events.
+ * Errors: CONFIG_INVALID if included tables lie in several databases, or there are none.
+ */
+export async function planFromProduction(
+  client: Client,
+  database: string | null,
+  include: (table: TableId) => boolean,
+): Promise<ShadowPlan> {
+  const tables = await includedTables(client, database, include);
+  const source = onlyDatabase(tables);
+  const names = new Set(tables.map((table) => table.name));
+  const statements: PlanStatement[] = [await databaseDefaults(client, source)];
+  const notCarried: { what: string; why: string }[] = [];
+  for (const { name } of tables) {
+    const definition = await client.row<Record<string, string>>(
+      `SHOW CREATE TABLE ${quote(source, name)}`,
+    );
+    const text = definition['Create Table'] ?? '';
+    const { sql, remarks } = rewriteTable(text, { source, name }, names);
+    statements.push({ sql, what: `table ${source}.${name}`, optional: false });
+    notCarried.push(...remarks);
+  }
+  const views = await readViews(client, source);
+  for (const view of viewsInOrder(views)) {
+    const viewNames = new Set(views.map((other) => other.name));
+    const needs = [...quotedNames(view.definition)]
+      .filter((name) => name !== view.name && viewNames.has(name))
+      .map((name) => `view ${source}.${name}`);
+    const sql = rewriteView(view, source);
+    statements.push({ sql, what: `view ${source}.${view.name}`, optional: true, needs });
+  }
+  notCarried.push(...(await readLeftOut(client, source, names)));
+  notCarried.sort((a, b) => (a.what < b.what ? -1 : a.what > b.what ? 1 : 0));
+  return { statements, notCarried, tables };
+}
+
+async function includedTables(
+  client: Client,
+  database: string | null,
+  include: (table: TableId) => boolean,
+): Promise<readonly TableId[]> {
+  const where = database === null ? '' : 'AND TABLE_SCHEMA = ?';
+  const tables = await client.rows<TableId>(
+    `SELECT TABLE_SCHEMA AS \`schema\`, TABLE_NAME AS name FROM information_schema.TABLES
+      WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
+        AND TABLE_SCHEMA NOT IN (${SYSTEM.map((name) => `'${name}'`).join(', ')}) ${where}
+      ORDER BY TABLE_SCHEMA, TABLE_NAME`,
+    database === null ? [] : [database],
+  );
+  return tables.map(({ schema, name }) => ({ schema, name })).filter(include);
+}
+
+function onlyDatabase(tables: readonly TableId[]): string {
+  const names = [...new Set(tables.map((table) => table.schema))];
+  const [only] = names;
+  if (only === undefined) {
+    throw new UnderstudyError('CONFIG_INVALID', 'production has no table that is to be followed', {
+      detail: 'check tables.include, the database in production.url, and the account’s rights',
+    });
+  }
+  if (names.length === 1) return only;
+  throw new UnderstudyError(
+    'CONFIG_INVALID',
+    `tables.include takes tables of several databases: ${names.join(', ')}`,
+    { detail: 'a shadow database follows one; name it in production.url or in tables.include' },
+  );
+}
+
+/** So that what the candidate makes later begins with the same character set. */
+async function databaseDefaults(client: Client, source: string): Promise<PlanStatement> {
+  const { charset, collation } = await client.row<{ charset: string; collation: string }>(
+    `SELECT DEFAULT_CHARACTER_SET_NAME AS charset, DEFAULT_COLLATION_NAME AS collation
+      FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?`,
+    [source],
+  );
+  return {
+    sql: `ALTER DATABASE CHARACTER SET ${charset} COLLATE ${collation}`,
+    what: `character set of database ${source}`,
+    optional: true,
+  };
+}
+
+async function readViews(client: Client, source: string): Promise<readonly ViewFacts[]> {
+  const views = await client.rows<Omit<ViewFacts, 'columns'>>(
+    `SELECT TABLE_NAME AS name, VIEW_DEFINITION AS definition, CHECK_OPTION AS checkOption,
+        SECURITY_TYPE AS security
+      FROM information_schema.VIEWS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME`,
+    [source],
+  );
+  const columns = await client.rows<{ view: string; name: string }>(
+    `SELECT c.TABLE_NAME AS view, c.COLUMN_NAME AS name FROM information_schema.COLUMNS c
+      JOIN information_schema.VIEWS v
+        ON v.TABLE_SCHEMA = c.TABLE_SCHEMA AND v.TABLE_NAME = c.TABLE_NAME
+      WHERE c.TABLE_SCHEMA = ? ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION`,
+    [source],
+  );
+  const byView = Map.groupBy(columns, (column) => column.view);
+  return views.map((view) => ({
+    ...view,
+    columns: (byView.get(view.name) ?? []).map((column) => column.name),
+  }));
+}
+
+/** Triggers of the followed tables, and the database's routines and events. */
+async function readLeftOut(
+  client: Client,
+  source: string,
+  tables: ReadonlySet<string>,
+): Promise<readonly { readonly what: string; readonly why: string }[]> {
+  const triggers = await client.rows<{ name: string; table: string }>(
+    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\` FROM information_schema.TRIGGERS
+      WHERE TRIGGER_SCHEMA = ?`,
+    [source],
+  );
+  const others = await client.rows<{ kind: string; name: string }>(
+    `SELECT LOWER(ROUTINE_TYPE) AS kind, ROUTINE_NAME AS name FROM information_schema.ROUTINES
+        WHERE ROUTINE_SCHEMA = ?
+      UNION ALL
+      SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ?`,
+    [source, source],
+  );
+  return [
+    ...triggers
+      .filter((trigger) => tables.has(trigger.table))
+      .map(({ name, table }) => ({
+        what: `trigger ${name} of table ${source}.${table}`,
+        why: 'what it does in production arrives as changes of its own',
+      })),
+    ...others.map(({ kind, name }) => ({
+      what: `${kind} ${source}.${name}`,
+      why: `this version carries no ${kind}s on MySQL and MariaDB`,
+    })),
+  ];
+}

@@ -1,0 +1,166 @@
+/** One session: how it is opened, and how rows come out of it. */
+import mysql, { type Connection as DriverConnection } from 'mysql2/promise';
+import type { ResultSetHeader, RowDataPacket } from 'mysql2';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ServerAddress } from './address.ts';
+import { isConnectionLoss } from './errors.ts';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Sessions may be idle for weeks. */
+const WAIT_TIMEOUT_S = 31_536_000;
+
+/**
+ * Of every session of ours: values come and go exactly, whatever the server's defaults. Strict, so
+ * that nothing is cut without a word; dates that production took are taken; 0 is a value for an
+ * AUTO_INCREMENT column; a backslash is a backslash.
+ */
+const SQL_MODE = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES';
+
+const SETTINGS = `SET SESSION sql_mode = '${SQL_MODE}', time_zone = '+00:00',
+  autocommit = 1, wait_timeout = ${String(WAIT_TIMEOUT_S)}, sql_auto_is_null = 0,
+  character_set_results = utf8mb4, lock_wait_timeout = 30`;
+
+/** A session. Numbers of 64 bits, decimals, dates and JSON are texts. */
+export class Client {
+  readonly driver: DriverConnection;
+  readonly #gone = new AbortController();
+
+  private constructor(driver: DriverConnection) {
+    this.driver = driver;
+    const end = (): void => {
+      this.#gone.abort();
+    };
+    // A connection that breaks while idle only tells so here; the next use meets it as an error.
+    driver.on('error', end);
+    driver.on('end', end);
+  }
+
+  /** `database`: the default one; null for none. Errors are the driver's. */
+  static async connect(address: ServerAddress, database: string | null): Promise<Client> {
+    const driver = await mysql.createConnection({
+      ...address.login(),
+      ...(database !== null && { database }),
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      enableKeepAlive: true,
+      charset: 'utf8mb4',
+      supportBigNumbers: true,
+      bigNumberStrings: true,
+      dateStrings: true,
+      jsonStrings: true,
+      multipleStatements: false,
+      connectAttributes: { program_name: 'understudy' },
+    });
+    const client = new Client(driver);
+    try {
+      await client.run(SETTINGS);
+      return client;
+    } catch (error) {
+      client.destroy();
+      throw error;
+    }
+  }
+
+  /** Aborts when the connection is gone. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /** The rows of a statement; parameters are written into it as literals. */
+  async rows<Row extends object>(
+    sql: string,
+    values: readonly (string | number | bigint | null)[] = [],
+  ): Promise<readonly Row[]> {
+    const [rows] = await this.driver.query<RowDataPacket[]>(fill(sql, values));
+    return rows as unknown as readonly Row[];
+  }
+
+  /** The first row; INTERNAL if there is none. */
+  async row<Row extends object>(
+    sql: string,
+    values: readonly (string | number | bigint | null)[] = [],
+  ): Promise<Row> {
+    const [first] = await this.rows<Row>(sql, values);
+    if (first === undefined) throw new UnderstudyError('INTERNAL', 'a statement gave no row');
+    return first;
+  }
+
+  /** Runs a statement; the rows it found (for an UPDATE: also those it did not change). */
+  async run(
+    sql: string,
+    values: readonly (string | number | bigint | null)[] = [],
+  ): Promise<{ readonly rows: number; readonly insertId: string }> {
+    const [done] = await this.driver.query<ResultSetHeader>(fill(sql, values));
+    return { rows: done.affectedRows, insertId: String(done.insertId) };
+  }
+
+  async end(): Promise<void> {
+    if (this.#gone.signal.aborted) return;
+    try {
+      await this.driver.end();
+    } catch (error) {
+      if (!isConnectionLoss(error)) throw error;
+    }
+  }
+
+  /** Without a word to the server. */
+  destroy(): void {
+    this.#gone.abort();
+    this.driver.destroy();
+  }
+}
+
+/** Puts literals in place of `?`. Written for NO_BACKSLASH_ESCAPES, which the driver's own is not. */
+function fill(sql: string, values: readonly (string | number | bigint | null)[]): string {
+  if (values.length === 0) return sql;
+  let next = 0;
+  const filled = sql.replaceAll('?', () => {
+    const value = values[next++];
+    if (value === undefined) throw new UnderstudyError('INTERNAL', 'a statement lacks a value');
+    if (value === null) return 'NULL';
+    return typeof value === 'string' ? `'${value.replaceAll(`'`, `''`)}'` : String(value);
+  });
+  if (next !== values.length) throw new UnderstudyError('INTERNAL', 'a statement has more values');
+  return filled;
+}
+
+/**
+ * Runs `fn` in a READ COMMITTED transaction (or as `level` says): committed when this resolves,
+ * rolled back when it rejects. If the connection is lost at the commit, the outcome is unknown,
+ * and the error says SHADOW_UNREACHABLE.
+ */
+export async function transaction<T>(
+  client: Client,
+  fn: () => Promise<T>,
+  level: 'READ COMMITTED' | 'REPEATABLE READ' = 'READ COMMITTED',
+): Promise<T> {
+  await client.run(`SET TRANSACTION ISOLATION LEVEL ${level}`);
+  await client.run(
+    level === 'READ COMMITTED'
+      ? 'START TRANSACTION'
+      : 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY',
+  );
+  let result: T;
+  try {
+    result = await fn();
+  } catch (error) {
+    await rollback(client, error);
+    throw error;
+  }
+  await client.run('COMMIT');
+  return result;
+}
+
+/** Rolls back after `reason`. If not even that works, both failures are told. */
+async function rollback(client: Client, reason: unknown): Promise<void> {
+  try {
+    await client.run('ROLLBACK');
+  } catch (error) {
+    if (isConnectionLoss(reason)) throw reason;
+    throw new UnderstudyError(
+      'SHADOW_UNREACHABLE',
+      'the connection was lost in a transaction',
+      {},
+      new AggregateError([reason, error]),
+    );
+  }
+}

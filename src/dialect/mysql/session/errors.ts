@@ -1,0 +1,156 @@
+/**
+ * From the driver's errors to ours. Only facts decide: the server's error number, a socket's error
+ * code, or the state of the connection; never a message's text.
+ */
+import { UnderstudyError, type ErrorContext } from '../../../errors/understudy-error.ts';
+import type { ErrorCode } from '../../../errors/codes.ts';
+
+/** The error numbers that the program branches on. */
+export const ERRNO = {
+  unknownDatabase: 1049,
+  databaseExists: 1007,
+  unknownColumn: 1054,
+  duplicateEntry: 1062,
+  noSuchTable: 1146,
+  unknownVariable: 1193,
+  lockWaitTimeout: 1205,
+  deadlock: 1213,
+  truncated: 1265,
+  binlogCreateRoutineNeedSuper: 1419,
+  noSuchThread: 1094,
+} as const;
+
+/** Sessions the server ended or refused: a later connection may work. */
+const GONE = new Set([
+  1040, 1053, 1077, 1078, 1079, 1080, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1317,
+  1927, 2002, 2003, 2006, 2013, 3169, 4031,
+]);
+
+/** A login or a right that is missing. */
+const REFUSED = new Set([1044, 1045, 1095, 1142, 1143, 1227, 1370, 1410, 1698, 1821, 3118]);
+
+/** The message names objects and settings, never the content of a row. */
+const TELLABLE = new Set([
+  ...REFUSED,
+  ...GONE,
+  ...[1005, 1007, 1008, 1022, 1025, 1046, 1049, 1050, 1051, 1054, 1059, 1060, 1061, 1063, 1064],
+  ...[1067, 1068, 1070, 1071, 1072, 1073, 1074, 1075, 1089, 1091, 1099, 1101, 1109, 1112, 1113],
+  ...[1115, 1118, 1146, 1153, 1163, 1164, 1166, 1167, 1168, 1170, 1171, 1193, 1205, 1213, 1214],
+  ...[1215, 1231, 1235, 1238, 1239, 1253, 1264, 1265, 1273, 1286, 1290, 1293, 1298, 1305, 1364],
+  ...[1365, 1406, 1419, 1436, 1478, 1503, 1506, 1507, 1680, 1690, 1701, 1709, 1713, 1792, 1793],
+  ...[1800, 1819, 1820, 1822, 1825, 1901, 1902, 3105, 3106, 3140, 3141, 3143, 3149, 3643, 3819],
+  ...[4025, 4078, 4161, 6125],
+]);
+
+const SOCKET_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOENT',
+  'EACCES',
+  'PROTOCOL_CONNECTION_LOST',
+  'HANDSHAKE_SSL_ERROR',
+]);
+
+/** What the server said. */
+export interface ServerError extends Error {
+  readonly errno: number;
+  readonly code: string;
+  readonly sqlMessage: string;
+}
+
+function isServerError(error: unknown): error is ServerError {
+  return (
+    error instanceof Error &&
+    'errno' in error &&
+    typeof error.errno === 'number' &&
+    'sqlMessage' in error &&
+    typeof error.sqlMessage === 'string'
+  );
+}
+
+/** The server's error at the bottom of `error`, looking through our own wrapping. */
+export function serverError(error: unknown): ServerError | null {
+  for (let e = error, depth = 0; e instanceof Error && depth < 10; e = e.cause, depth += 1) {
+    if (isServerError(e)) return e;
+  }
+  return null;
+}
+
+/** True if the server refused with one of these numbers, directly or as the cause. */
+export function hasErrno(error: unknown, ...numbers: readonly number[]): boolean {
+  const errno = serverError(error)?.errno;
+  return errno !== undefined && numbers.includes(errno);
+}
+
+/** True if the connection is gone, or could not be made, and another one may work. */
+export function isConnectionLoss(error: unknown): boolean {
+  const errno = serverError(error)?.errno;
+  if (errno !== undefined) return GONE.has(errno);
+  return hasSocketCode(error);
+}
+
+function hasSocketCode(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && typeof error.code === 'string' && SOCKET_CODES.has(error.code))
+    return true;
+  return error instanceof AggregateError && error.errors.some((inner) => hasSocketCode(inner));
+}
+
+/**
+ * What may be told of a server's error: its number and name, and the message where that never
+ * quotes a value.
+ */
+export function tellable(error: unknown): string {
+  const known = serverError(error);
+  if (known === null) {
+    return error instanceof Error && 'code' in error && typeof error.code === 'string'
+      ? error.code
+      : error instanceof Error
+        ? error.message
+        : 'unknown error';
+  }
+  const name = `${String(known.errno)} ${known.code}`;
+  return TELLABLE.has(known.errno) ? `${name} ${known.sqlMessage}` : name;
+}
+
+/** A login or right that is missing, by the server's word. */
+export function isRefusal(error: unknown): boolean {
+  const errno = serverError(error)?.errno;
+  return errno !== undefined && REFUSED.has(errno);
+}
+
+/**
+ * The error to throw for a failure while `doing` something: ours as it is; SHADOW_UNREACHABLE for
+ * lost connections; DATABASE_PERMISSION for refused logins and missing rights; else `otherwise`.
+ */
+export function toUnderstudyError(
+  error: unknown,
+  options: {
+    /** Completes `could not …`, e.g. `read the fence`. */
+    readonly doing: string;
+    /** host:port/database, without credentials. */
+    readonly address: string;
+    readonly context?: ErrorContext;
+    readonly otherwise: ErrorCode;
+    /** The connection is known to be gone, whatever the error says. */
+    readonly lost?: boolean;
+  },
+): UnderstudyError {
+  if (error instanceof UnderstudyError) return error;
+  const context = { detail: tellable(error), ...options.context };
+  const message = `could not ${options.doing} at ${options.address}`;
+  if (options.lost === true || isConnectionLoss(error)) {
+    return new UnderstudyError('SHADOW_UNREACHABLE', message, context, error);
+  }
+  if (isRefusal(error)) return new UnderstudyError('DATABASE_PERMISSION', message, context, error);
+  return new UnderstudyError(options.otherwise, message, context, error);
+}

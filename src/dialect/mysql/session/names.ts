@@ -1,0 +1,46 @@
+/**
+ * Names of what understudy keeps on a MySQL or MariaDB server, and how names and texts are
+ * written in SQL.
+ */
+import { createHash } from 'node:crypto';
+
+/** Beside each shadow database: our tables, out of the candidate's sight. */
+export function companionName(database: string): string {
+  return `${database}__understudy`;
+}
+
+/** Quoted. */
+export function quote(...parts: readonly string[]): string {
+  return parts.map((part) => `\`${part.replaceAll('`', '``')}\``).join('.');
+}
+
+/** A text as a literal. For sessions with NO_BACKSLASH_ESCAPES, as all of ours are. */
+export function literal(text: string): string {
+  return `'${text.replaceAll(`'`, `''`)}'`;
+}
+
+/** Names of user-level locks have at most 64 characters, and ignore case. */
+function lockName(purpose: string, of: string): string {
+  const hash = createHash('sha256').update(of).digest('hex').slice(0, 24);
+  return `understudy:${purpose}:${hash}`;
+}
+
+/** Held while a database is made or dropped by name. */
+export function workLock(database: string): string {
+  return lockName('work', database);
+}
+
+/** Held while the audit log is written. */
+export const AUDIT_LOCK = 'understudy:audit';
+
+/** What a session of a fence's holder does; each holds a lock that names its generation. */
+export type HolderRole = 'acts' | 'signs';
+
+export function presenceLock(database: string, generation: bigint, role: HolderRole): string {
+  return `${lockName('at', database)}:${String(generation)}:${role === 'acts' ? 'a' : 's'}`;
+}
+
+/** The isolation guard's random lock: a name that nobody else has. */
+export function probeLock(probe: bigint): string {
+  return `understudy:probe:${String(probe)}`;
+}

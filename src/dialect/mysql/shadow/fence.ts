@@ -1,0 +1,211 @@
+/**
+ * Who may write to a shadow database. A holder has a generation; every act asserts it under a
+ * share lock on the fence's row, in the transaction that writes. So after a take-over commits,
+ * no act of a lower generation can commit any more:
+ *
+ * - an act that asserted before makes the take-over wait, or is ended by it;
+ * - an act that asserts later reads the new generation and is FENCED.
+ *
+ * Each session of a holder keeps a user-level lock named by database, generation and role. The
+ * server drops it with the session, however that ends; so a killed process is known to be gone at
+ * once, and a stopped one (its sessions live, but give no sign of life) can be found and ended.
+ */
+import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
+import { fenced, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
+import { sleep } from '../../../util/wait.ts';
+import { transaction, type Client } from '../session/client.ts';
+import { ERRNO, hasErrno } from '../session/errors.ts';
+import { assertNotNewer, databaseVersion } from '../session/migrations.ts';
+import { companionName, presenceLock, quote, type HolderRole } from '../session/names.ts';
+import { lockHolder, takeLock } from '../session/server-locks.ts';
+import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
+
+/** How long a take-over waits for the sessions it ended, and for the fence's row. */
+const TAKE_OVER_WAIT_MS = 2_000;
+const POLL_MS = 10;
+/** The account may not end that session. */
+const KILL_DENIED = 1095;
+
+const NOW_US = 'CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)';
+
+/** For the session that gives signs of life and takes over. */
+export async function prepareSigns(client: Client): Promise<void> {
+  const seconds = String(TAKE_OVER_WAIT_MS / 1000);
+  await client.run(`SET SESSION innodb_lock_wait_timeout = ${seconds}`);
+}
+
+/** Makes the rows that the others look at. For a database just made. */
+export async function startFence(client: Client, database: string): Promise<void> {
+  const companion = companionName(database);
+  await client.run(`INSERT INTO ${quote(companion, 'fence')} (generation) VALUES (0)`);
+  await client.run(
+    `INSERT INTO ${quote(companion, 'sign_of_life')} (generation, at_us) VALUES (0, ${NOW_US})`,
+  );
+}
+
+/** The fence as it stands, without a lock. `leaseMs`: see fenceState of the port. */
+export async function readFence(
+  client: Client,
+  database: string,
+  leaseMs: number,
+): Promise<FenceState> {
+  return toFenceState(await readRow(client, database, ''), leaseMs);
+}
+
+async function readRow(client: Client, database: string, lock: string): Promise<FenceRow> {
+  const companion = companionName(database);
+  const row = await client.row<{
+    readonly generation: string | number;
+    readonly holder: string | null;
+    readonly note: string | null;
+    readonly silentUs: string | number;
+  }>(
+    `SELECT f.generation, f.holder, s.note, ${NOW_US} - s.at_us AS silentUs
+      FROM ${quote(companion, 'fence')} f JOIN ${quote(companion, 'sign_of_life')} s ON s.one = f.one
+      ${lock}`,
+  );
+  const generation = BigInt(row.generation);
+  const present = (await sessionsOf(client, database, generation)).length > 0;
+  const { holder, note } = row;
+  return { generation, holder, note, present, silentMs: Number(row.silentUs) / 1000 };
+}
+
+const ROLES: readonly HolderRole[] = ['acts', 'signs'];
+
+/** The sessions that hold a generation's locks, by id. */
+async function sessionsOf(
+  client: Client,
+  database: string,
+  generation: bigint,
+): Promise<readonly string[]> {
+  const ids: string[] = [];
+  for (const role of ROLES) {
+    const id = await lockHolder(client, presenceLock(database, generation, role));
+    if (id !== null) ids.push(id);
+  }
+  return ids;
+}
+
+/**
+ * Takes the fence if it is free: see the port. The sessions of a silent holder are ended first,
+ * for a transaction of a stopped process may hold locks for ever. Null if somebody else holds it
+ * or was faster.
+ */
+export async function takeFence(
+  client: Client,
+  options: { readonly holder: string; readonly leaseMs: number; readonly database: string },
+): Promise<Fence | null> {
+  const { holder, leaseMs, database } = options;
+  const version = (await databaseVersion(client, companionName(database))) ?? 0;
+  assertNotNewer(SHADOW_MIGRATIONS, database, version);
+  const seen = await readFence(client, database, leaseMs);
+  if (!seen.free) return null;
+  if (seen.holder !== null) await endSessions(client, database, seen.generation);
+  const generation = seen.generation + 1n;
+  try {
+    return await transaction(client, () =>
+      raiseGeneration(client, { database, generation, holder, leaseMs }),
+    );
+  } catch (error) {
+    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) return null;
+    throw error;
+  }
+}
+
+/** In a transaction: the fence's row locked, looked at again, and raised. */
+async function raiseGeneration(
+  client: Client,
+  options: {
+    readonly database: string;
+    readonly generation: bigint;
+    readonly holder: string;
+    readonly leaseMs: number;
+  },
+): Promise<Fence | null> {
+  const { database, generation, holder, leaseMs } = options;
+  const companion = companionName(database);
+  const now = toFenceState(await readRow(client, database, 'FOR UPDATE'), leaseMs);
+  if (!now.free || now.generation !== generation - 1n) return null;
+  // Before the commit: else the new holder would look gone for a moment. If the transaction
+  // fails, the lock names a generation that nobody reaches but through this same step.
+  if (!(await showPresence(client, database, generation, 'signs'))) return null;
+  await client.run(`UPDATE ${quote(companion, 'fence')} SET generation = ?, holder = ?`, [
+    generation,
+    holder,
+  ]);
+  await client.run(
+    `UPDATE ${quote(companion, 'sign_of_life')} SET generation = ?, at_us = ${NOW_US}, note = NULL`,
+    [generation],
+  );
+  return { generation, holder };
+}
+
+/** Ends the sessions of a generation, as far as the account may, and waits for their end. */
+async function endSessions(client: Client, database: string, generation: bigint): Promise<void> {
+  const deadline = performance.now() + TAKE_OVER_WAIT_MS;
+  const own = String((await client.row<{ id: string }>('SELECT CONNECTION_ID() AS id')).id);
+  for (;;) {
+    const ids = (await sessionsOf(client, database, generation)).filter((id) => id !== own);
+    if (ids.length === 0 || performance.now() > deadline) return;
+    for (const id of ids) {
+      try {
+        await client.run(`KILL CONNECTION ${id}`);
+      } catch (error) {
+        if (!hasErrno(error, ERRNO.noSuchThread, KILL_DENIED)) throw error;
+      }
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/**
+ * Marks this session as one of the generation's, until it ends or shows another. False if another
+ * session holds that place for longer than `waitMs`.
+ */
+export async function showPresence(
+  client: Client,
+  database: string,
+  generation: bigint,
+  role: HolderRole,
+  waitMs = 0,
+): Promise<boolean> {
+  await client.rows('SELECT RELEASE_ALL_LOCKS() AS done');
+  return takeLock(client, presenceLock(database, generation, role), waitMs);
+}
+
+/**
+ * In the act's transaction: the fence is still ours, and stays so until it ends.
+ * FENCED if a newer generation exists.
+ */
+export async function assertFence(client: Client, fence: Fence, database: string): Promise<void> {
+  const found = await client.rows(
+    `SELECT generation FROM ${quote(companionName(database), 'fence')}
+      WHERE one = 1 AND generation = ? LOCK IN SHARE MODE`,
+    [fence.generation],
+  );
+  if (found.length !== 1) throw fenced(fence, database);
+}
+
+/** A sign of life. Does not wait for acts that run. FENCED if a newer generation exists. */
+export async function renewFence(
+  client: Client,
+  fence: Fence,
+  options: { readonly note: HolderNote; readonly database: string },
+): Promise<void> {
+  const { note, database } = options;
+  const { rows } = await client.run(
+    `UPDATE ${quote(companionName(database), 'sign_of_life')} SET at_us = ${NOW_US}, note = ?
+      WHERE one = 1 AND generation = ?`,
+    [JSON.stringify(note), fence.generation],
+  );
+  if (rows !== 1) throw fenced(fence, database);
+}
+
+/** Nobody holds it from now on, unless somebody else already does. */
+export async function releaseFence(client: Client, fence: Fence, database: string): Promise<void> {
+  await client.run(
+    `UPDATE ${quote(companionName(database), 'fence')} SET holder = NULL
+      WHERE one = 1 AND generation = ?`,
+    [fence.generation],
+  );
+}

@@ -1,0 +1,82 @@
+import type { Migration } from '../session/migrations.ts';
+
+const TABLE = 'ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin';
+/** So that a second row cannot come to be. */
+const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
+
+/**
+ * What we keep in the companion of every shadow database. Tables with one row are keyed by `one`.
+ *
+ * - `marker`: that the database is ours, and which one. `state` is `creating` until its schema is
+ *   whole. `source_database` is the name of the followed database in production: events name
+ *   their tables by it.
+ * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
+ *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile.
+ * - `position`, `progress`: how far production's log is applied, see StoredProgress.
+ * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
+ */
+export const SHADOW_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    what: 'marker, fence, position and progress',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.marker (
+        ${ONE},
+        id CHAR(36) NOT NULL,
+        kind VARCHAR(8) NOT NULL CHECK (kind IN ('trunk', 'rollout')),
+        name VARCHAR(64) NOT NULL,
+        \`database\` VARCHAR(64) NOT NULL,
+        source_database VARCHAR(64) NOT NULL,
+        topic_prefix VARCHAR(255) NOT NULL,
+        state VARCHAR(8) NOT NULL CHECK (state IN ('creating', 'ready')),
+        created_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.fence (
+        ${ONE},
+        generation BIGINT NOT NULL,
+        holder VARCHAR(255)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.sign_of_life (
+        ${ONE},
+        generation BIGINT NOT NULL,
+        at_us BIGINT NOT NULL,
+        note TEXT
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.position (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        next_offset BIGINT NOT NULL,
+        PRIMARY KEY (topic, \`partition\`)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.progress (
+        ${ONE},
+        source TEXT,
+        event_time_ms BIGINT,
+        unmarked BIGINT NOT NULL DEFAULT 0
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.parked (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        \`key\` LONGTEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.dead_letter (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        at_offset BIGINT NOT NULL,
+        reason TEXT NOT NULL,
+        at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+        UNIQUE (topic, \`partition\`, at_offset)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.unknown_table (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        events BIGINT NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
+    ],
+  },
+];
