@@ -50,7 +50,7 @@ export default defineConfig({
         test: {
           name: 'db',
           include: ['test/integration/**/*.db.test.ts'],
-          globalSetup: ['test/support/global-postgres.ts'],
+          globalSetup: ['test/support/global-stack.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,

@@ -7,8 +7,11 @@ const TRANSIENT: ReadonlyMap<number, string> = new Map([
   [ERRNO.deadlock, 'the batch and another session waited for each other'],
 ]);
 
-/** `… for column 'c3' at row 2`: the place, which is all that is taken of the message. */
-const PLACE = /column '((?:[^']|'')+)' at row (\d+)$/;
+/**
+ * `… for column 'c3' at row 2`, or on MariaDB `… for column \`db\`.\`table\`.\`c3\` at row 2`: the
+ * place, which is all that is taken of the message.
+ */
+const PLACE = /column (?:'((?:[^']|'')+)'|(?:`[^`]*`\.)*`([^`]+)`) at row (\d+)$/;
 
 /** What a place in a staging statement stands for. */
 export interface StagePlaces {
@@ -32,8 +35,8 @@ export function applyFailure(error: unknown, table: string, places?: StagePlaces
     return new UnderstudyError('APPLY_BLOCKED', transient, { table, detail: tellable(error) });
   }
   const place = PLACE.exec(known.sqlMessage);
-  const named = place?.[1];
-  const row = place?.[2];
+  const named = place?.[1] ?? place?.[2];
+  const row = place?.[3];
   const key = row === undefined ? undefined : places?.key(Number(row));
   const column = named === undefined ? undefined : (places?.column(named) ?? named);
   return new UnderstudyError('APPLY_FAILED', 'the shadow refused a change', {
