@@ -54,7 +54,7 @@ const source = z
     connector: z
       .enum(['postgresql', 'mysql', 'mariadb'])
       .default('postgresql')
-      .describe('kind of production; the shadow follows PostgreSQL only, so far'),
+      .describe('kind of production; the shadow server is of the same kind'),
     topicPrefix: z.string().min(1).describe('topic.prefix of the Debezium connector'),
     form: z
       .enum(['debezium', 'flat', 'cloudevents'])
@@ -135,7 +135,21 @@ const source = z
     message: 'exactly one of source.kafka and source.recording must be given',
   });
 
-export const configSchema = z.strictObject({
+/** Which connectors a database's URL scheme, or the embedded server, goes with. */
+const CONNECTORS_BY_SCHEME: Readonly<Record<string, readonly string[]>> = {
+  'postgres:': ['postgresql'],
+  'postgresql:': ['postgresql'],
+  'mysql:': ['mysql', 'mariadb'],
+  'mariadb:': ['mysql', 'mariadb'],
+};
+
+/** True where a URL's scheme is unknown: whoever opens it says so better. */
+function goesWith(connector: string, url: Secret): boolean {
+  const scheme = URL.parse(url.reveal())?.protocol ?? '';
+  return CONNECTORS_BY_SCHEME[scheme]?.includes(connector) ?? true;
+}
+
+const fields = z.strictObject({
   source,
   production: z
     .strictObject({ url: secret.describe('an account that may SELECT; nothing is written there') })
@@ -213,6 +227,21 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 });
+
+export const configSchema = fields
+  .refine(
+    ({ source: { connector }, shadow }) =>
+      shadow === 'embedded' ? connector === 'postgresql' : goesWith(connector, shadow.url),
+    {
+      path: ['shadow'],
+      message: 'expected a server of source.connector’s kind; the embedded one is a PostgreSQL',
+    },
+  )
+  .refine(
+    ({ source: { connector }, production }) =>
+      production === undefined || goesWith(connector, production.url),
+    { path: ['production', 'url'], message: 'expected a database of source.connector’s kind' },
+  );
 
 /** The configuration with all defaults filled in. Paths are absolute. */
 export type Config = z.output<typeof configSchema> & {

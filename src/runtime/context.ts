@@ -10,11 +10,13 @@ import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
   Dialect,
+  EngineName,
   ProductionDatabase,
   ShadowServer,
 } from '../dialect/dialect.ts';
 import { dialectFor } from '../dialect/registry.ts';
 import { ensureEmbeddedServer } from '../dialect/embedded.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { assertIsolated, type IsolationEvidence } from '../guard/isolation.ts';
 import type { ChangeSource } from '../source/change-source.ts';
@@ -65,7 +67,8 @@ export class RuntimeContext implements AsyncDisposable {
 
   /**
    * Connects to the shadow server.
-   * Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, SCHEMA_TOO_NEW.
+   * Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, SCHEMA_TOO_NEW, CONFIG_INVALID if it is of
+   * another engine than production.
    */
   static async open(
     config: Config,
@@ -78,6 +81,7 @@ export class RuntimeContext implements AsyncDisposable {
       const server = await dialect.connectShadow(shadow.url, {
         leaseMs: config.apply.leaseSeconds * 1000,
       });
+      await assertEngine(server, config.source.connector);
       return new RuntimeContext({
         config,
         logger,
@@ -158,6 +162,17 @@ export class RuntimeContext implements AsyncDisposable {
     await control?.[Symbol.asyncDispose]();
     await this.#close();
   }
+}
+
+/** Events of one engine are written into servers of the same engine. Closes the server if not. */
+async function assertEngine(server: ShadowServer, connector: EngineName): Promise<void> {
+  if (server.engine === connector) return;
+  await server[Symbol.asyncDispose]();
+  throw new UnderstudyError(
+    'CONFIG_INVALID',
+    `the shadow server at ${server.address} is ${server.engine}, but source.connector is ${connector}`,
+    { detail: 'correct source.connector, or point shadow.url at a server of that kind' },
+  );
 }
 
 async function shadowAddress(
