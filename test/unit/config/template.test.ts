@@ -37,18 +37,19 @@ describe.each(CONNECTORS)('the template for %s', (connector) => {
 
   it('keeps what was answered, whatever is in it', () => {
     const odd = `we"ird: #{x} 'y' \\`;
+    const scheme = connector === 'postgresql' ? 'postgres' : connector;
     const text = configTemplate({
       ...ANSWERS,
       connector,
       topicPrefix: odd,
-      production: 'postgres://u:${WORD}@h/d',
-      shadow: `postgres://u:p"#w@h/d`,
+      production: `${scheme}://u:\${WORD}@h/d`,
+      shadow: `${scheme}://u:p"#w@h/d`,
     });
     const config = parseConfig(text, { file: 'understudy.yaml', env: { WORD: 'w' } });
     expect(config.source.topicPrefix).toBe(odd);
-    expect(config.production?.url.reveal()).toBe('postgres://u:w@h/d');
+    expect(config.production?.url.reveal()).toBe(`${scheme}://u:w@h/d`);
     expect(config.shadow !== 'embedded' && config.shadow.url.reveal()).toBe(
-      'postgres://u:p"#w@h/d',
+      `${scheme}://u:p"#w@h/d`,
     );
     expect(config.trunk.schema).toBe('production');
   });

@@ -1,5 +1,12 @@
 /** Brings net changes into the staging table of their table. */
-import { imageValue, UNAVAILABLE, type KnownValue, type RowShape } from '../../../change/value.ts';
+import {
+  imageValue,
+  UNAVAILABLE,
+  UNSURE,
+  type ColumnValue,
+  type KnownValue,
+  type RowShape,
+} from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
@@ -167,8 +174,14 @@ class RowRenderer {
     });
   }
 
-  #field(value: KnownValue, column: ApplyColumn, key: NetChange['key'], seq: number): string {
-    const text = this.#literal(value, column, key);
+  #field(
+    value: Exclude<ColumnValue, typeof UNAVAILABLE>,
+    column: ApplyColumn,
+    key: NetChange['key'],
+    seq: number,
+  ): string {
+    // No value of this engine is ever left out, so that a NULL in doubt is a NULL.
+    const text = this.#literal(value === UNSURE ? null : value, column, key);
     if (text !== NO_LABEL) return text;
     const seqs = this.withoutLabel.get(column) ?? [];
     seqs.push(seq);
