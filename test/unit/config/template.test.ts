@@ -21,7 +21,8 @@ const ANSWERS: TemplateAnswers = {
 
 describe.each(CONNECTORS)('the template for %s', (connector) => {
   it('loads as it is', () => {
-    const text = configTemplate({ ...ANSWERS, connector });
+    const own = connector === 'postgresql';
+    const text = configTemplate({ ...ANSWERS, connector, shadow: own ? 'embedded' : 'mysql://s/' });
     expect(parseConfig(text, { file: 'understudy.yaml', env: {} })).toMatchObject({
       source: {
         connector,
@@ -29,10 +30,24 @@ describe.each(CONNECTORS)('the template for %s', (connector) => {
         kafka: { brokers: ['a:9092', 'b:9092'] },
         connect: { url: 'http://localhost:8083', name: 'prod' },
       },
-      shadow: 'embedded',
+      shadow: own ? 'embedded' : { restoredBackup: false },
       trunk: { name: 'shop', schema: 'events' },
       consistency: 'transaction',
     });
+  });
+
+  it('refuses a shadow or a production of another kind', () => {
+    const other = connector === 'postgresql' ? 'mysql://s/' : 'postgres://s/';
+    const own = connector === 'postgresql' ? 'postgres://s/' : `${connector}://s/`;
+    for (const answers of [
+      { shadow: other, production: null },
+      { shadow: own, production: other },
+    ]) {
+      const text = configTemplate({ ...ANSWERS, connector, ...answers });
+      expect(() => parseConfig(text, { file: 'understudy.yaml', env: {} })).toThrow(
+        /source.connector’s kind|is not valid/,
+      );
+    }
   });
 
   it('keeps what was answered, whatever is in it', () => {

@@ -4,6 +4,7 @@
  */
 import type { KnownValue } from '../../../change/value.ts';
 import type { ColumnType } from '../../../schema/table-schema.ts';
+import { unreachable } from '../../../util/assert.ts';
 import { literal } from '../session/names.ts';
 
 /** A value that the column's type cannot hold exactly. Says why; holds no value. */
@@ -39,8 +40,35 @@ export function renderLiteral(value: KnownValue, type: ColumnType): string | typ
       return instantLiteral(value, type);
     case 'enum':
       return value === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(value);
-    default:
+    case 'boolean':
+    case 'int16':
+    case 'int32':
+    case 'int64':
+    case 'float64':
+    case 'money':
+    case 'text':
+    case 'char':
+    case 'bytes':
+    case 'date':
+    case 'timetz':
+    case 'interval':
+    case 'uuid':
+    case 'json':
+    case 'jsonb':
+    case 'xml':
+    case 'set':
+    case 'year':
+    case 'geometry':
+    case 'vector':
+    case 'composite':
+    case 'range':
+    case 'hstore':
+    case 'point':
+    case 'array':
+    case 'other':
       return literal(value);
+    default:
+      return unreachable(type.kind);
   }
 }
 
