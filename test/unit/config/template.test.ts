@@ -21,7 +21,8 @@ const ANSWERS: TemplateAnswers = {
 
 describe.each(CONNECTORS)('the template for %s', (connector) => {
   it('loads as it is', () => {
-    const text = configTemplate({ ...ANSWERS, connector });
+    const own = connector === 'postgresql';
+    const text = configTemplate({ ...ANSWERS, connector, shadow: own ? 'embedded' : 'mysql://s/' });
     expect(parseConfig(text, { file: 'understudy.yaml', env: {} })).toMatchObject({
       source: {
         connector,
@@ -29,26 +30,41 @@ describe.each(CONNECTORS)('the template for %s', (connector) => {
         kafka: { brokers: ['a:9092', 'b:9092'] },
         connect: { url: 'http://localhost:8083', name: 'prod' },
       },
-      shadow: 'embedded',
+      shadow: own ? 'embedded' : { restoredBackup: false },
       trunk: { name: 'shop', schema: 'events' },
       consistency: 'transaction',
     });
   });
 
+  it('refuses a shadow or a production of another kind', () => {
+    const other = connector === 'postgresql' ? 'mysql://s/' : 'postgres://s/';
+    const own = connector === 'postgresql' ? 'postgres://s/' : `${connector}://s/`;
+    for (const answers of [
+      { shadow: other, production: null },
+      { shadow: own, production: other },
+    ]) {
+      const text = configTemplate({ ...ANSWERS, connector, ...answers });
+      expect(() => parseConfig(text, { file: 'understudy.yaml', env: {} })).toThrow(
+        /source.connector’s kind|is not valid/,
+      );
+    }
+  });
+
   it('keeps what was answered, whatever is in it', () => {
     const odd = `we"ird: #{x} 'y' \\`;
+    const scheme = connector === 'postgresql' ? 'postgres' : connector;
     const text = configTemplate({
       ...ANSWERS,
       connector,
       topicPrefix: odd,
-      production: 'postgres://u:${WORD}@h/d',
-      shadow: `postgres://u:p"#w@h/d`,
+      production: `${scheme}://u:\${WORD}@h/d`,
+      shadow: `${scheme}://u:p"#w@h/d`,
     });
     const config = parseConfig(text, { file: 'understudy.yaml', env: { WORD: 'w' } });
     expect(config.source.topicPrefix).toBe(odd);
-    expect(config.production?.url.reveal()).toBe('postgres://u:w@h/d');
+    expect(config.production?.url.reveal()).toBe(`${scheme}://u:w@h/d`);
     expect(config.shadow !== 'embedded' && config.shadow.url.reveal()).toBe(
-      'postgres://u:p"#w@h/d',
+      `${scheme}://u:p"#w@h/d`,
     );
     expect(config.trunk.schema).toBe('production');
   });

@@ -6,6 +6,8 @@ import { ServerAddress } from '../../../src/dialect/postgres/session/session.ts'
 it('finds a dialect by the scheme of the URL, and repeats no URL in its errors', () => {
   expect(dialectFor('postgres://u:hunter2@h/d').engine).toBe('postgresql');
   expect(dialectFor('postgresql://h/d').engine).toBe('postgresql');
+  expect(dialectFor('mysql://h/d').engine).toBe('mysql');
+  expect(dialectFor('mariadb://h/d').engine).toBe('mariadb');
   for (const [url, code] of [
     ['oracle://u:hunter2@h/d', 'UNSUPPORTED'],
     ['hunter2', 'CONFIG_INVALID'],

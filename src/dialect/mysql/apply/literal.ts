@@ -3,7 +3,8 @@
  * the server would round or cut with no more than a note is refused here.
  */
 import type { KnownValue } from '../../../change/value.ts';
-import type { ColumnType, TypeKind } from '../../../schema/table-schema.ts';
+import type { ColumnType } from '../../../schema/table-schema.ts';
+import { unreachable } from '../../../util/assert.ts';
 import { literal } from '../session/names.ts';
 
 /** A value that the column's type cannot hold exactly. Says why; holds no value. */
@@ -17,35 +18,58 @@ export class Misfit extends Error {
 /** What a literal cannot say: the value of an enum that stands for no label (index 0). */
 export const NO_LABEL: unique symbol = Symbol('no label');
 
-/** Kinds whose literal is not just their text. */
-const RENDERED: Partial<
-  Record<TypeKind, (text: string, type: ColumnType) => string | typeof NO_LABEL>
-> = {
-  bits: bitsLiteral,
-  numeric: (text, type) => {
-    assertFraction(text, type.scale ?? 0);
-    return literal(text);
-  },
-  float32: floatLiteral,
-  time: clockLiteral,
-  timestamp: clockLiteral,
-  timestamptz: instantLiteral,
-  enum: (text, type) =>
-    text === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(text),
-};
-
-function clockLiteral(text: string, type: ColumnType): string {
-  assertFraction(text, type.precision ?? 0);
-  return literal(text);
-}
-
 /** The literal, or NO_LABEL. Throws Misfit. */
 export function renderLiteral(value: KnownValue, type: ColumnType): string | typeof NO_LABEL {
   if (value === null) return 'NULL';
   if (value instanceof Uint8Array) return bytesLiteral(value);
   if (typeof value === 'boolean') return booleanLiteral(value, type);
   if (typeof value !== 'string') throw new Misfit('no type of this engine is an array');
-  return (RENDERED[type.kind] ?? literal)(value, type);
+  switch (type.kind) {
+    case 'bits':
+      return bitsLiteral(value);
+    case 'numeric':
+      assertFraction(value, type.scale ?? 0);
+      return literal(value);
+    case 'float32':
+      return floatLiteral(value);
+    case 'time':
+    case 'timestamp':
+      assertFraction(value, type.precision ?? 0);
+      return literal(value);
+    case 'timestamptz':
+      return instantLiteral(value, type);
+    case 'enum':
+      return value === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(value);
+    case 'boolean':
+    case 'int16':
+    case 'int32':
+    case 'int64':
+    case 'float64':
+    case 'money':
+    case 'text':
+    case 'char':
+    case 'bytes':
+    case 'date':
+    case 'timetz':
+    case 'interval':
+    case 'uuid':
+    case 'json':
+    case 'jsonb':
+    case 'xml':
+    case 'set':
+    case 'year':
+    case 'geometry':
+    case 'vector':
+    case 'composite':
+    case 'range':
+    case 'hstore':
+    case 'point':
+    case 'array':
+    case 'other':
+      return literal(value);
+    default:
+      return unreachable(type.kind);
+  }
 }
 
 /** A value as people read it; the engine's input text. Null stays null. */

@@ -3,6 +3,7 @@ import {
   imageValue,
   UNAVAILABLE,
   UNSURE,
+  type ColumnValue,
   type KnownValue,
   type RowShape,
 } from '../../../change/value.ts';
@@ -158,12 +159,6 @@ class RowRenderer {
         return key[at] ?? 'NULL';
       }
       const value = imageValue(change.image, column.schema.name);
-      if (value === UNSURE) {
-        throw new UnderstudyError('INTERNAL', 'a value of a binlog is always sent', {
-          table: this.#table.label,
-          column: column.schema.name,
-        });
-      }
       mask.push(value !== UNAVAILABLE);
       return value === UNAVAILABLE ? 'NULL' : this.#field(value, column, change.key, seq);
     });
@@ -179,8 +174,14 @@ class RowRenderer {
     });
   }
 
-  #field(value: KnownValue, column: ApplyColumn, key: NetChange['key'], seq: number): string {
-    const text = this.#literal(value, column, key);
+  #field(
+    value: Exclude<ColumnValue, typeof UNAVAILABLE>,
+    column: ApplyColumn,
+    key: NetChange['key'],
+    seq: number,
+  ): string {
+    // No value of this engine is ever left out, so that a NULL in doubt is a NULL.
+    const text = this.#literal(value === UNSURE ? null : value, column, key);
     if (text !== NO_LABEL) return text;
     const seqs = this.withoutLabel.get(column) ?? [];
     seqs.push(seq);

@@ -101,7 +101,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
  * The labels of `enum('a','it''s')`. The servers write them with doubled quotes and escaped by
  * backslashes, whatever the session's sql_mode.
  */
-export function parseLabels(sql: string): readonly string[] {
+function parseLabels(sql: string): readonly string[] {
   return Array.from(sql.matchAll(/'((?:[^'\\]|''|\\.)*)'/gs), ([, label = '']) =>
     label.replaceAll(/''|\\(.)/gs, (pair, escaped?: string) =>
       pair === `''` ? `'` : (ESCAPES[escaped ?? ''] ?? escaped ?? ''),

@@ -82,7 +82,7 @@ export function rewriteView(view: ViewFacts, source: string): string {
 const PIECE = /`(?:[^`]|``)*`\.?|'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*"|[^`'"]+/gs;
 
 /** `` `shop`.`orders`.`id` `` becomes `` `orders`.`id` ``; texts stay as they are. */
-export function withoutDatabase(sql: string, database: string): string {
+function withoutDatabase(sql: string, database: string): string {
   const prefix = `${quote(database)}.`;
   const pieces = sql.match(PIECE) ?? [];
   return pieces
