@@ -5,6 +5,8 @@ import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.
 import type { ApplyTable } from './apply-table.ts';
 import { applyFailure } from './apply-error.ts';
 import { JOURNAL, relation } from '../session/names.ts';
+import { PARKED } from './parked-sql.ts';
+import { forgetRows, UNKNOWN_VALUE } from './unknown-sql.ts';
 
 /**
  * Empties tables of a trunk, as production did in one or several statements. TRUNCATE refuses a
@@ -87,6 +89,19 @@ export async function truncateCaptured(
     return { rows: deleted.rowCount ?? 0, owned: emptied.rowCount ?? 0 };
   } catch (error) {
     throw applyFailure(error, tableName(truncated.id));
+  }
+}
+
+/** Forgets what the ledgers say of the rows of a table, or of one partition of it. */
+export async function truncateLedgers(
+  client: ClientBase,
+  table: ApplyTable,
+  truncated: TableSchema,
+): Promise<void> {
+  const whole = tableName(truncated.id) === table.label;
+  const within = whole ? 'true' : await partitionCondition(client, truncated);
+  for (const ledger of [UNKNOWN_VALUE, PARKED]) {
+    await client.query(forgetRows(table, ledger, within));
   }
 }
 

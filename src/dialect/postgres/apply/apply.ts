@@ -8,7 +8,7 @@ import type { ApplyOutcome } from '../../dialect.ts';
 import { applyFailure } from './apply-error.ts';
 import { applyRows, type StepContext, type StepOutcome } from './apply-rows.ts';
 import { describeTable, resolveTable, type ApplyTable } from './apply-table.ts';
-import { truncateCaptured, truncateTrunk } from './apply-truncate.ts';
+import { truncateCaptured, truncateLedgers, truncateTrunk } from './apply-truncate.ts';
 import { clearStage } from './apply-sql.ts';
 import type { SparedAccount } from './applier-rights.ts';
 import { assertSpared } from '../shadow/fallback-schema.ts';
@@ -233,6 +233,9 @@ async function truncate(
     const named = catalogue.get(tableName(id));
     const keyed = named !== undefined && named.key.length > 0;
     const table = keyed ? tableOf(session, id) : null;
+    if (named !== undefined && table !== null && session.ledgers.tables.has(table.label)) {
+      await truncateLedgers(client, table, named);
+    }
     if (named === undefined || table === null || captured?.has(table.label) !== true) {
       uncaptured.push(id);
       continue;
