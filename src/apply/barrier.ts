@@ -9,6 +9,7 @@
 import type { ChangeEvent } from '../change/record.ts';
 import type { OffsetMap } from '../change/position.ts';
 import type { Release } from '../order/assembler.ts';
+import type { BatchStep } from '../order/change-batch.ts';
 
 export interface BarrierPlan {
   /** Whether the pinned snapshot contains the change. */
@@ -17,6 +18,11 @@ export interface BarrierPlan {
   readonly ends: OffsetMap;
   /** First offsets of partitions that were never read. */
   readonly starts: OffsetMap;
+  /**
+   * Asked at the barrier: changes to write there, before the base is opened and the waiting ones
+   * are applied. Given how many changes are missing, see BarrierOutcome.
+   */
+  readonly supply?: (missing: number) => Promise<readonly BatchStep[]>;
 }
 
 export interface BarrierOutcome<Base> {
@@ -75,11 +81,16 @@ export class Barrier {
     return { releases: now, holdPosition };
   }
 
+  /** How many of the changes that could not be applied yet belong before the barrier. */
+  missing(held: readonly ChangeEvent[]): number {
+    return held.filter((change) => this.plan.visible(change)).length;
+  }
+
   reach(base: unknown, held: readonly ChangeEvent[]): void {
     this.#outcome.resolve({
       base,
       deferredTransactions: this.#deferredTransactions,
-      missing: held.filter((change) => this.plan.visible(change)).length,
+      missing: this.missing(held),
     });
   }
 

@@ -11,11 +11,12 @@
  */
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
-import type { Fence, ShadowDatabase, TableReader } from '../dialect/dialect.ts';
+import type { BaseReader, Fence, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Release, TransactionAssembler } from '../order/assembler.ts';
 import type { BatchBuilder } from '../order/batch-builder.ts';
+import type { BatchStep } from '../order/change-batch.ts';
 import type { ChangeSource, SourceState } from '../source/change-source.ts';
 import { Mutex } from '../util/mutex.ts';
 import { Wakeup } from '../util/signal.ts';
@@ -250,10 +251,10 @@ export class Follower {
 
   /**
    * Lets a frozen follower go on to a barrier: changes for which `plan.visible` holds are applied,
-   * the others wait; when the log was read to `plan.ends`, the base snapshot is opened, and only
-   * then the waiting changes are applied, in log order.
+   * the others wait; when the log was read to `plan.ends`, what `plan.supply` gives is written, the
+   * base snapshot is opened, and only then the waiting changes are applied, in log order.
    */
-  runToBarrier(plan: BarrierPlan): Promise<BarrierOutcome<TableReader>> {
+  runToBarrier(plan: BarrierPlan): Promise<BarrierOutcome<BaseReader>> {
     if (this.#barrier !== null) {
       throw new UnderstudyError('INTERNAL', 'a barrier is already armed');
     }
@@ -261,7 +262,7 @@ export class Follower {
     if (this.#state.kind === 'stopped') barrier.fail(this.#end);
     else this.#barrier = barrier;
     this.resume();
-    return barrier.reached as Promise<BarrierOutcome<TableReader>>;
+    return barrier.reached as Promise<BarrierOutcome<BaseReader>>;
   }
 
   /** True when everything before `ends` was read and nothing complete is left to apply. */
@@ -402,6 +403,7 @@ export class Follower {
     if (barrier === null) return;
     const held = [...this.#parts.assembler.heldChanges()];
     try {
+      await this.#write((await barrier.plan.supply?.(barrier.missing(held))) ?? []);
       const base = await this.#parts.database.openBaseSnapshot();
       barrier.reach(base, held);
     } catch (error) {
@@ -415,6 +417,14 @@ export class Follower {
       await commit(this.#position.offsets);
     }
     this.#changed();
+  }
+
+  /** Writes changes that come from no event; the position stays. */
+  async #write(steps: readonly BatchStep[]): Promise<void> {
+    if (steps.length === 0) return;
+    const counts = { txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 };
+    const batch = { steps, position: this.#position, ...counts };
+    await this.#withRetry(() => this.#parts.database.apply(this.#parts.fence, batch));
   }
 
   /** Retries what can pass by itself: a candidate's lock, a server that restarts. */

@@ -54,9 +54,30 @@ export interface StoredProgress {
   readonly unprovenEvicted: number | null;
   /** Changes applied so far that carried no source transaction: the guarantee is per key. */
   readonly unmarked: number;
+  /** Rows of production that cannot be made here: see TableGaps. */
   readonly parked: number;
   readonly deadLetters: number;
+  /** Values that are here, but perhaps not production's: see TableGaps. */
   readonly unknown: number;
+}
+
+/** What a shadow does not know of one of production's tables. Keys are text, in key order. */
+export interface TableGaps {
+  readonly table: TableId;
+  /** Columns whose value may be another, because the connector did not say which it is. */
+  readonly unknown: readonly {
+    readonly key: readonly string[];
+    readonly columns: readonly string[];
+  }[];
+  /** Rows that production has and the shadow cannot make, because events left columns out. */
+  readonly parked: readonly (readonly string[])[];
+}
+
+/** How many values of a column are unknown; without column, how many rows are parked. */
+export interface GapCount {
+  readonly table: TableId;
+  readonly column: string | null;
+  readonly entries: number;
 }
 
 export interface DatabaseMarker {
@@ -135,6 +156,9 @@ export interface ShadowDatabase extends AsyncDisposable {
   releaseFence(fence: Fence): Promise<void>;
 
   progress(): Promise<StoredProgress>;
+  /** The oldest gaps, at most `limit` rows. A known value for a gap, when applied, closes it. */
+  gaps(limit: number): Promise<readonly TableGaps[]>;
+  gapCounts(): Promise<readonly GapCount[]>;
 
   /**
    * One transaction { fence asserted, rows and base images written race-proof, position saved },
@@ -158,7 +182,7 @@ export interface ShadowDatabase extends AsyncDisposable {
   resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
 
   /** One consistent snapshot of production's image as applied, for drift checks. */
-  openBaseSnapshot(): Promise<TableReader>;
+  openBaseSnapshot(): Promise<BaseReader>;
 }
 
 /** The server that holds the control database, the trunk and the rollouts. */
@@ -279,6 +303,12 @@ export interface TableReader extends AsyncDisposable {
   rowHashes(table: ComparedTable, ranges: readonly LeafRange[]): Promise<readonly RowHash[]>;
   /** For some keys: column values as text, to name the columns that differ. */
   rows(table: ComparedTable, keys: readonly (readonly string[])[]): Promise<readonly RowText[]>;
+}
+
+/** A reader of production's image in a shadow. */
+export interface BaseReader extends TableReader {
+  /** All gaps, as of the same snapshot. */
+  gaps(): Promise<readonly TableGaps[]>;
 }
 
 /** What one snapshot of production sees. Pure: made from the snapshot's text. */

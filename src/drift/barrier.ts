@@ -46,3 +46,19 @@ export async function findBarrier(options: {
     await sleep(timing.everyMs, signal);
   }
 }
+
+/** One sentence for people on a barrier that was not reached in time. */
+export function describeTimeout(
+  committed: bigint | null,
+  of: {
+    readonly offsets: CommittedOffsets;
+    readonly marker: bigint;
+    readonly timing: BarrierTiming;
+  },
+): string {
+  const at = committed === null ? 'nothing yet' : `position ${committed}`;
+  return (
+    `${of.offsets.description} had committed ${at}, not ${of.marker}, after ` +
+    `${of.timing.timeoutMs / 1000} s; see offset.flush.interval.ms of the worker`
+  );
+}

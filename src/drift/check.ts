@@ -18,12 +18,17 @@ import {
 } from '../report/drift-report.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
-import { sleep } from '../util/wait.ts';
-import { findBarrier, type BarrierPoint, type BarrierTiming } from './barrier.ts';
+import { describeTimeout, findBarrier, type BarrierPoint, type BarrierTiming } from './barrier.ts';
 import { compareTables, type CompareOptions, type Comparison } from './compare.ts';
 import { DeferralFilter } from './deferral.ts';
-import { isPast, type FollowerControl, type ReachedBarrier } from './follower-control.ts';
+import {
+  isPast,
+  untilAborted,
+  type FollowerControl,
+  type ReachedBarrier,
+} from './follower-control.ts';
 import { manifestEnds, manifestReference, type Manifest } from './manifest.ts';
+import { waitUntilProven } from './proven.ts';
 import { readerReference, type Reference } from './reference.ts';
 import { judge } from './verdict.ts';
 
@@ -126,18 +131,15 @@ async function checkLive(
   }
   await follower.freeze();
   options.onPhase?.('proving');
-  const waiting = await waitUntilProven(parts, options);
-  if (waiting !== null) return waiting;
+  const unproven = await waitUntilProven(parts, options);
+  if (unproven !== null) return inconclusive('unproven-transactions', unproven);
   options.onPhase?.('pinning');
   await using pinned = await production.pin();
   options.onPhase?.('waiting');
   const { marker } = pinned;
   const barrier = await findBarrier({ offsets, source, marker, timing, signal });
   if (barrier.kind === 'timeout') {
-    const at = barrier.committed === null ? 'nothing yet' : `position ${barrier.committed}`;
-    const message =
-      `${offsets.description} had committed ${at}, not ${marker}, after ` +
-      `${timing.timeoutMs / 1000} s; see offset.flush.interval.ms of the worker`;
+    const message = describeTimeout(barrier.committed, { offsets, marker, timing });
     return inconclusive('barrier-timeout', message);
   }
   // Awaited here: the pinned snapshot is closed when this function returns.
@@ -164,33 +166,6 @@ function pinReport(
     snapshot: view.snapshot,
     position: { marker: marker.toString(), endOffsets },
   };
-}
-
-/**
- * Waits until a snapshot of production sees every transaction that we have applied. Behind a slow
- * synchronous standby a transaction is in the log, and applied here, before any snapshot sees it.
- */
-async function waitUntilProven(parts: LiveParts, options: CheckOptions): Promise<Findings | null> {
-  const { follower, production } = parts;
-  const { unproven, unprovenEvicted } = await follower.progress();
-  const deadline = performance.now() + options.timing.timeoutMs;
-  for (;;) {
-    const view = await production.view();
-    const pending = unproven.filter((txId) => !view.visible(txId));
-    const complete = unprovenEvicted === null || view.complete(unprovenEvicted);
-    if (pending.length === 0 && complete) {
-      if (unproven.length > 0) await follower.prove(unproven);
-      return null;
-    }
-    if (performance.now() >= deadline) {
-      const message =
-        pending.length > 0
-          ? `production still hides ${pending.length} transactions that were applied`
-          : 'a transaction older than some we applied is still open in production';
-      return inconclusive('unproven-transactions', message);
-    }
-    await sleep(options.timing.everyMs, options.signal);
-  }
 }
 
 async function checkManifest(
@@ -259,30 +234,4 @@ function incomplete(reached: ReachedBarrier): readonly Reason[] {
   if (reached.missing === 0) return [];
   const message = `${reached.missing} changes before the point wait for the rest of their transaction`;
   return [{ code: 'incomplete-transaction', message, table: null }];
-}
-
-/** Gives up waiting on abort; a base that is opened later is closed at once. */
-async function untilAborted(
-  running: Promise<ReachedBarrier>,
-  signal: AbortSignal,
-): Promise<ReachedBarrier> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    aborted.reject(signal.reason as Error);
-  };
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([running, aborted.promise]);
-  } catch (error) {
-    if (signal.aborted) {
-      running.then(
-        ({ base }) => base[Symbol.asyncDispose](),
-        () => undefined,
-      );
-    }
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

@@ -3,10 +3,11 @@
  * cannot be compared is said so, with its reason; nothing is skipped in silence.
  */
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { ComparedTable, TableReader } from '../dialect/dialect.ts';
+import type { BaseReader, ComparedTable, TableGaps } from '../dialect/dialect.ts';
 import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
 import type { Reason, ReasonCode, RowDifference, TableResult } from '../report/drift-report.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
+import { TableCauses, type LossyColumn } from './causes.ts';
 import { compareTable, type CompareLimits, type TableComparison } from './compare-table.ts';
 import { columnNames, wholeTables, type Reference } from './reference.ts';
 import { severity } from './verdict.ts';
@@ -29,6 +30,8 @@ export interface CompareOptions {
   readonly strictSchema: boolean;
   readonly showValues: boolean;
   readonly limits: CompareLimits;
+  /** Columns that the connector's settings do not carry exactly; default none. */
+  readonly lossy?: readonly LossyColumn[];
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: CompareProgress) => void;
 }
@@ -48,7 +51,7 @@ export interface Comparison {
 
 export async function compareTables(
   reference: Reference,
-  base: TableReader,
+  base: BaseReader,
   options: CompareOptions,
 ): Promise<Comparison> {
   const [theirs, ours] = [await reference.selfTest(), await base.selfTest()];
@@ -62,6 +65,7 @@ export async function compareTables(
       .filter((table) => options.include(table.id))
       .map((table) => [tableName(table.id), table]),
   );
+  const gaps = await base.gaps();
   const names = reference.tables.filter((name) => options.include(reference.id(name))).sort();
   const tables: TableResult[] = [];
   const differences: RowDifference[] = [];
@@ -72,7 +76,7 @@ export async function compareTables(
       options.onProgress?.({ table: name, tablesDone: i, tables: names.length, rows });
     };
     report(0);
-    const compared = await compareOne({ name, reference, base, baseTables, options, report });
+    const compared = await compareOne({ name, reference, base, gaps, baseTables, options, report });
     tables.push(compared.result);
     differences.push(...compared.differences);
   }
@@ -89,7 +93,8 @@ export async function compareTables(
 interface OneTable {
   readonly name: string;
   readonly reference: Reference;
-  readonly base: TableReader;
+  readonly base: BaseReader;
+  readonly gaps: readonly TableGaps[];
   readonly baseTables: ReadonlyMap<string, TableSchema>;
   readonly options: CompareOptions;
   readonly report: (rows: number) => void;
@@ -143,7 +148,11 @@ async function compareExisting(one: OneTable, ours: TableSchema): Promise<Compar
     onRows: one.report,
   });
   const schemaReason = columnReason(name, theirColumns, [...ourColumns], options.strictSchema);
-  return { result: toResult(name, comparison, schemaReason), differences: comparison.differences };
+  const causes = new TableCauses({ name, key: ours.key }, one.gaps, options.lossy ?? []);
+  return {
+    result: toResult(name, comparison, schemaReason ?? causes.doubt()),
+    differences: comparison.differences.map((difference) => causes.name(difference)),
+  };
 }
 
 /** Columns, or key columns, that the two sides hash in different ways. */
@@ -176,14 +185,14 @@ function columnReason(
 function toResult(
   table: string,
   comparison: TableComparison,
-  schemaReason: Reason | null,
+  otherReason: Reason | null,
 ): TableResult {
   const { rows, leaves, missing, extra, changed, complete } = comparison;
   const reason: Reason | null =
     comparison.differingLeaves === 0
-      ? schemaReason
+      ? otherReason
       : { code: 'rows-differ', message: countText(comparison), table };
-  const state = reason === null ? 'equal' : 'drift';
+  const state = reason === null ? 'equal' : severity(reason.code);
   return { table, rows, leaves, state, missing, extra, changed, complete, reason };
 }
 

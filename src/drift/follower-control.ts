@@ -1,6 +1,7 @@
 import type { ChangeEvent } from '../change/record.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
-import type { TableReader } from '../dialect/dialect.ts';
+import type { BaseReader } from '../dialect/dialect.ts';
+import type { BatchStep } from '../order/change-batch.ts';
 import type { BarrierPoint } from './barrier.ts';
 
 /** What a check needs to know of the follower's past. Read while it is frozen. */
@@ -19,11 +20,16 @@ export interface BarrierRun extends BarrierPoint {
    * asked more than once about a change.
    */
   readonly visible: (change: ChangeEvent) => boolean;
+  /**
+   * Asked at the barrier, before the base is opened: changes that are written as part of it. Given
+   * how many visible changes are missing, see ReachedBarrier.
+   */
+  readonly supply?: (missing: number) => Promise<readonly BatchStep[]>;
 }
 
 export interface ReachedBarrier {
   /** Production's image as it stood at the barrier: a snapshot, which the follower leaves alone. */
-  readonly base: TableReader;
+  readonly base: BaseReader;
   readonly deferredTransactions: number;
   /** Visible changes that could not be applied, because their transaction is not complete. */
   readonly missing: number;
@@ -53,4 +59,30 @@ export interface FollowerControl {
  */
 export function isPast(position: OffsetMap, ends: OffsetMap): boolean {
   return [...position].some(([partition, offset]) => offset > (ends.get(partition) ?? 0n));
+}
+
+/** Gives up waiting on abort; a base that is opened later is closed at once. */
+export async function untilAborted(
+  running: Promise<ReachedBarrier>,
+  signal: AbortSignal,
+): Promise<ReachedBarrier> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    aborted.reject(signal.reason as Error);
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([running, aborted.promise]);
+  } catch (error) {
+    if (signal.aborted) {
+      running.then(
+        ({ base }) => base[Symbol.asyncDispose](),
+        () => undefined,
+      );
+    }
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }

@@ -14,6 +14,8 @@ export function severity(code: ReasonCode): Exclude<Verdict, 'equal'> {
     case 'key-differs':
     case 'table-rewritten':
     case 'table-unreadable':
+    case 'values-unknown':
+    case 'rows-parked':
     case 'no-committed-offsets':
     case 'barrier-timeout':
     case 'unproven-transactions':

@@ -23,6 +23,8 @@ export type ReasonCode =
   | 'key-differs'
   | 'table-rewritten'
   | 'table-unreadable'
+  | 'values-unknown'
+  | 'rows-parked'
   // inconclusive: the whole check
   | 'no-committed-offsets'
   | 'barrier-timeout'
@@ -45,8 +47,18 @@ export interface Reason {
 
 export type DifferenceKind = 'missing' | 'extra' | 'changed';
 
+/**
+ * Why a difference is there, where that is known:
+ * - `unknown-value`: the connector did not say what the value is
+ * - `lossy-setting`: a setting of the connector loses a part of such values
+ */
+export type DifferenceCause = 'unknown-value' | 'lossy-setting';
+
 export interface ColumnDifference {
   readonly name: string;
+  readonly cause?: DifferenceCause;
+  /** What prevents such differences, where there is a cause. */
+  readonly cure?: string;
   /** Exact text; absent unless values were asked for. */
   readonly production?: string | null;
   readonly shadow?: string | null;
@@ -57,6 +69,8 @@ export interface RowDifference {
   readonly table: string;
   readonly key: Readonly<Record<string, string>>;
   readonly kind: DifferenceKind;
+  /** `missing`: events left columns out, and there was no row to keep them from. */
+  readonly cause?: 'parked-row';
   /** For `changed` the columns that differ. */
   readonly columns: readonly ColumnDifference[];
 }
@@ -66,7 +80,8 @@ export interface TableResult {
   /** Rows of production; of the shadow where production's were not counted. Null if unknown. */
   readonly rows: number | null;
   readonly leaves: number;
-  readonly state: 'equal' | 'drift' | 'not-compared';
+  /** `inconclusive`: no row differs, but some are not known. */
+  readonly state: 'equal' | 'drift' | 'inconclusive' | 'not-compared';
   readonly missing: number;
   readonly extra: number;
   readonly changed: number;

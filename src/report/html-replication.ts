@@ -44,7 +44,7 @@ export function otherSide(report: DriftReport): string {
 
 /** What needs attention first; otherwise as compared. */
 function sortedTables(tables: readonly TableResult[]): readonly TableResult[] {
-  const order = { drift: 0, 'not-compared': 1, equal: 2 } as const;
+  const order = { drift: 0, 'not-compared': 1, inconclusive: 1, equal: 2 } as const;
   return [...tables].sort((a, b) => order[a.state] - order[b.state]);
 }
 
@@ -71,6 +71,8 @@ function stateWord(state: TableResult['state']): string {
       return 'equal';
     case 'drift':
       return 'drift';
+    case 'inconclusive':
+      return 'inconclusive';
     case 'not-compared':
       return 'not compared';
     default:
@@ -104,7 +106,7 @@ function differencesCard(all: readonly RowDifference[]): Html {
                   <th scope="row"><code>${row.table}</code></th>
                   <td class="key"><code>${keyText(row.key)}</code></td>
                   <td><span class="badge ${row.kind}">${row.kind}</span></td>
-                  <td>${row.columns.map(columnChange)}</td>
+                  <td>${row.columns.map(columnChange)}${causeChip(row.cause)}</td>
                 </tr>`,
             )}
           </tbody>
@@ -116,7 +118,12 @@ function differencesCard(all: readonly RowDifference[]): Html {
 }
 
 function columnChange(column: ColumnDifference): Html {
-  return valueChange(column.name, column.production, column.shadow);
+  const cause = causeChip(column.cause);
+  return html`${valueChange(column.name, column.production, column.shadow)}${cause}`;
+}
+
+function causeChip(cause: string | undefined): Html {
+  return cause === undefined ? NONE : html`<span class="reason">${cause}</span> `;
 }
 
 /** One column with its two values, or its name alone where values were not asked for. */

@@ -132,7 +132,7 @@ function tables(all: readonly TableResult[], paint: Paint, max: number): string[
 }
 
 function stateOrder(table: TableResult): number {
-  return table.state === 'drift' ? 0 : table.state === 'not-compared' ? 1 : 2;
+  return { drift: 0, 'not-compared': 1, inconclusive: 1, equal: 2 }[table.state];
 }
 
 function stateText(table: TableResult, paint: Paint): string {
@@ -141,6 +141,8 @@ function stateText(table: TableResult, paint: Paint): string {
       return paint('green', 'equal');
     case 'drift':
       return `${paint('red', 'drift')}  ${table.reason?.message ?? ''}`.trimEnd();
+    case 'inconclusive':
+      return `${paint('yellow', 'inconclusive')}  ${table.reason?.message ?? ''}`.trimEnd();
     case 'not-compared':
       return `${paint('yellow', 'not compared')}  ${table.reason?.message ?? ''}`.trimEnd();
     default:
@@ -152,7 +154,8 @@ function differences(all: readonly RowDifference[], paint: Paint, max: number): 
   if (all.length === 0) return [];
   const lines = all.slice(0, max).map((row) => {
     const columns = row.kind === 'changed' ? `  ${row.columns.map(columnText).join(', ')}` : '';
-    return `  ${row.kind.padEnd(7)}  ${row.table}  ${keyText(row.key)}${columns}`;
+    const cause = row.cause === undefined ? '' : `  ${paint('dim', `[${row.cause}]`)}`;
+    return `  ${row.kind.padEnd(7)}  ${row.table}  ${keyText(row.key)}${columns}${cause}`;
   });
   return [
     paint('bold', 'Rows that differ from production'),
@@ -162,8 +165,10 @@ function differences(all: readonly RowDifference[], paint: Paint, max: number): 
 }
 
 function columnText(column: RowDifference['columns'][number]): string {
-  if (column.production === undefined && column.shadow === undefined) return column.name;
-  return `${column.name}: ${valueText(column.production)} -> ${valueText(column.shadow)}`;
+  const cause = column.cause === undefined ? '' : ` [${column.cause}]`;
+  const name = `${column.name}${cause}`;
+  if (column.production === undefined && column.shadow === undefined) return name;
+  return `${name}: ${valueText(column.production)} -> ${valueText(column.shadow)}`;
 }
 
 function valueText(value: string | null | undefined): string {

@@ -1,6 +1,5 @@
 /** Drift checks on a database that this process holds. */
 import { z } from 'zod';
-import type { Follower } from '../apply/follower.ts';
 import { tableName } from '../change/table-id.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import {
@@ -11,12 +10,12 @@ import {
 } from '../drift/check.ts';
 import { DEFAULT_TIMING } from '../drift/barrier.ts';
 import { DEFAULT_LIMITS, type CompareProgress } from '../drift/compare.ts';
-import type { FollowerControl } from '../drift/follower-control.ts';
 import { parseManifest } from '../drift/manifest.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { buildDivergence, type Divergence } from '../report/divergence.ts';
 import type { DriftReport } from '../report/drift-report.ts';
 import { dialectFor } from '../dialect/registry.ts';
+import { controlOf } from './control.ts';
 import { openCommittedOffsets } from './sources.ts';
 import type { Stage } from './stage.ts';
 
@@ -113,21 +112,6 @@ async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Prom
 /** The dialect of the source, whose snapshots a manifest holds. */
 function sourceDialect(stage: Stage): ReturnType<typeof dialectFor> {
   return dialectFor(`${stage.context.config.source.connector}://`);
-}
-
-function controlOf(stage: Stage, follower: Follower): FollowerControl {
-  return {
-    freeze: () => follower.freeze(),
-    progress: async () => {
-      const { position, unproven, unprovenEvicted } = await stage.database.progress();
-      return { position, unproven, unprovenEvicted };
-    },
-    prove: (txIds) => stage.database.proveVisible(stage.holder.fence, txIds),
-    runToBarrier: (run) => follower.runToBarrier(run),
-    resume: () => {
-      follower.resume();
-    },
-  };
 }
 
 /** What the candidate did; null for the trunk. */

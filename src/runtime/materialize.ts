@@ -4,6 +4,7 @@ import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
+import { fillGaps } from './gaps.ts';
 import { Stage } from './stage.ts';
 import { ensureTrunk, type TrunkReport } from './trunk.ts';
 
@@ -23,6 +24,8 @@ export interface MaterializeSummary {
   };
   readonly position: Readonly<Record<string, string>>;
   readonly parked: number;
+  /** Values that may not be production's. */
+  readonly unknown: number;
   readonly deadLetters: number;
   /** Source transactions whose end is not in the log yet. */
   readonly waiting: number;
@@ -45,12 +48,16 @@ export async function materialize(
   const totals = { events: 0, rows: 0, transactions: 0 };
   let waiting = 0;
   let degraded = 0;
+  let parked = 0;
+  let unknown = 0;
   const add = (part: Caught): void => {
     totals.events += part.events;
     totals.rows += part.rows;
     totals.transactions += part.transactions;
     waiting += part.waiting;
     degraded += part.degraded;
+    parked += part.parked;
+    unknown += part.unknown;
   };
   const first = await catchUp(context, trunk.database, options);
   add(first);
@@ -63,7 +70,8 @@ export async function materialize(
   return {
     applied: totals,
     position: first.position,
-    parked: first.parked,
+    parked,
+    unknown,
     deadLetters: first.deadLetters,
     waiting,
     degraded,
@@ -79,6 +87,7 @@ interface Caught {
   readonly degraded: number;
   readonly position: Readonly<Record<string, string>>;
   readonly parked: number;
+  readonly unknown: number;
   readonly deadLetters: number;
 }
 
@@ -126,6 +135,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
     clearInterval(ticking);
   }
   report();
+  if (follower.state.kind !== 'stopped') await fillGaps(stage, options.signal);
   const held = follower.held();
   const progress = await stage.database.progress();
   return {
@@ -133,6 +143,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
     waiting: held.transactions,
     position: describeOffsets(progress.position.offsets),
     parked: progress.parked,
+    unknown: progress.unknown,
     deadLetters: progress.deadLetters,
   };
 }
@@ -169,6 +180,7 @@ async function waitForHolder(
     degraded: 0,
     position: describeOffsets(reached.position.offsets),
     parked: reached.parked,
+    unknown: reached.unknown,
     deadLetters: reached.deadLetters,
   };
 }

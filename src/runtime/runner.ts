@@ -6,6 +6,7 @@ import type { ControlStore, DatabaseKind, RequestRow, ShadowDatabase } from '../
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
+import { GapFiller } from './gaps.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
@@ -144,19 +145,23 @@ async function hold(
   options.signal.addEventListener('abort', onStop, { once: true });
   stage.holder.lost.addEventListener('abort', onStop, { once: true });
   if (options.signal.aborted) onStop();
+  const filler = new GapFiller(stage);
   try {
     while (!wake.signal.aborted) {
       const request = await nextRequest(control, stage);
       if (request !== null) {
+        await filler.pause();
         await answer(control, stage, request);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
       } else {
+        if (!ended) filler.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
     }
     await watching;
   } finally {
     options.signal.removeEventListener('abort', onStop);
+    await filler.pause();
   }
   stage.holder.throwIfLost();
   // A batch that waited for a candidate's lock was not applied; the next holder begins with it.

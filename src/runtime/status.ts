@@ -1,4 +1,5 @@
 /** `understudy status`: what every database of ours has reached, and by which guarantee. */
+import { tableName } from '../change/table-id.ts';
 import type { OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
@@ -31,6 +32,14 @@ export interface DatabaseStatus {
   readonly parked: number;
   readonly deadLetters: number;
   readonly unknown: number;
+  /** What is unknown, by table and column; without column, rows that are parked. */
+  readonly gaps: readonly {
+    readonly table: string;
+    readonly column: string | null;
+    readonly entries: number;
+  }[];
+  /** How the gaps can be closed; null if there are none. */
+  readonly gapsCure: string | null;
 }
 
 export interface StatusReport {
@@ -88,7 +97,11 @@ async function statusOf(
   database: ShadowDatabase,
   log: Log,
 ): Promise<DatabaseStatus> {
-  const [fence, progress] = await Promise.all([database.fenceState(), database.progress()]);
+  const [fence, progress, gaps] = await Promise.all([
+    database.fenceState(),
+    database.progress(),
+    database.gapCounts(),
+  ]);
   const { offsets, source, eventTimeMs } = progress.position;
   const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
   const missing = behind === null ? null : behind.total - behind.done;
@@ -110,7 +123,19 @@ async function statusOf(
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     unknown: progress.unknown,
+    gaps: gaps.map(({ table, column, entries }) => ({ table: tableName(table), column, entries })),
+    gapsCure: gaps.length === 0 ? null : gapsCure(context),
   };
+}
+
+function gapsCure(context: RuntimeContext): string {
+  const { production, source } = context.config;
+  const read =
+    production !== undefined && (source.connect !== undefined || source.offsetsTopic !== undefined)
+      ? 'they are read from production while `understudy run` follows, or at the end of `materialize`'
+      : 'configure production.url and source.connect to have them read from production, or send a ' +
+        'Debezium incremental-snapshot signal for the table';
+  return `${read}; ALTER TABLE … REPLICA IDENTITY FULL in production prevents new ones`;
 }
 
 function describeDegradation(

@@ -1,14 +1,17 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { currentView, pinSnapshot } from '../../src/dialect/postgres/production/pin.ts';
 import { parseSnapshot } from '../../src/dialect/postgres/production/snapshot.ts';
 import { driftCheck, driftCheckManifest, type CheckOptions } from '../../src/drift/check.ts';
+import { readGaps } from '../../src/dialect/postgres/shadow/gaps.ts';
 import { parseManifest } from '../../src/drift/manifest.ts';
+import { reread, type RereadOutcome } from '../../src/drift/reread.ts';
 import { driftSnapshot } from '../../src/drift/snapshot.ts';
 import type { DriftReport } from '../../src/report/drift-report.ts';
 import { connect } from '../support/comparison.ts';
+import { createLedgers } from '../support/ledgers.ts';
 import { SlotFollower } from '../support/slot-follower.ts';
 import { testDatabase } from '../support/test-database.ts';
 
@@ -210,5 +213,107 @@ test('an applied transaction that production never shows is not waited for in va
   expect(report).toMatchObject({
     verdict: 'inconclusive',
     reasons: [{ code: 'unproven-transactions' }],
+  });
+});
+
+describe('what the shadow does not know', () => {
+  beforeAll(() => createLedgers(shadow.client));
+
+  /** As the connector's silence leaves it: a value that is not production's, and a row missing. */
+  async function plant(id: number, parked: number): Promise<void> {
+    await shadow.client.query(`UPDATE t SET value = -1 WHERE id = ${id};
+      DELETE FROM t WHERE id = ${parked};
+      INSERT INTO understudy.unknown_value (table_schema, table_name, key, column_name)
+        VALUES ('public', 't', '{${id}}', 'value') ON CONFLICT DO NOTHING;
+      INSERT INTO understudy.parked (table_schema, table_name, key, reason)
+        VALUES ('public', 't', '{${parked}}', 'test') ON CONFLICT DO NOTHING`);
+  }
+
+  const read = (): Promise<RereadOutcome> =>
+    reread(
+      {
+        ...{ follower, source: follower, production: live, offsets: follower },
+        gaps: (limit) => readGaps(shadow.client, limit),
+        catalogue: () => readCatalogue(shadow.client),
+      },
+      options,
+    );
+
+  test('is named as the cause of differences, and never passes as equal', async () => {
+    await production.client.query(`DELETE FROM t;
+      INSERT INTO t SELECT g, g FROM generate_series(1, 40) g`);
+    expect((await check()).verdict).toBe('equal');
+    await plant(3, 4);
+    const report = await check();
+    expect(report.verdict).toBe('drift');
+    expect(report.differences).toMatchObject([
+      { key: { id: '3' }, columns: [{ name: 'value', cause: 'unknown-value' }] },
+      { key: { id: '4' }, kind: 'missing', cause: 'parked-row' },
+    ]);
+    // The values are right by accident: nobody knows.
+    await shadow.client.query(`UPDATE t SET value = 3 WHERE id = 3; INSERT INTO t VALUES (4, 4)`);
+    expect(await check()).toMatchObject({
+      verdict: 'inconclusive',
+      reasons: [{ code: 'rows-parked', table: 'public.t' }],
+      tables: [{ state: 'inconclusive' }],
+    });
+    await shadow.client.query('DELETE FROM understudy.parked');
+    expect(await check()).toMatchObject({
+      verdict: 'inconclusive',
+      reasons: [{ code: 'values-unknown', table: 'public.t' }],
+    });
+    await shadow.client.query('DELETE FROM understudy.unknown_value');
+    expect((await check()).verdict).toBe('equal');
+  });
+
+  test('is not taken for what a lossy setting does', async () => {
+    await shadow.client.query('UPDATE t SET value = -1 WHERE id = 5');
+    const lossy = [{ table: 'public.t', column: 'value', setting: 'mode', cure: 'precise' }];
+    expect(await check({ lossy })).toMatchObject({
+      verdict: 'drift',
+      differences: [
+        { columns: [{ name: 'value', cause: 'lossy-setting', cure: 'mode: precise' }] },
+      ],
+    });
+    await shadow.client.query('UPDATE t SET value = 5 WHERE id = 5');
+  });
+
+  test('is read from production exactly, while production is written', async () => {
+    const stop = new AbortController();
+    const writers = Promise.all([1, 2, 3, 4].map((seed) => write(stop.signal, seed)));
+    let rows = 0;
+    for (let i = 0; i < 12; i += 1) {
+      await follower.freeze();
+      await plant(i + 1, i + 20);
+      follower.resume();
+      const outcome = await read();
+      expect(outcome.reason).toBeNull();
+      rows += outcome.rows;
+      // An entry of a row that production deleted meanwhile has none to be read.
+      await shadow.client.query(`DELETE FROM understudy.unknown_value u
+        WHERE NOT EXISTS (SELECT FROM t WHERE t.id::text = u.key[1])`);
+      expect(await readGaps(shadow.client, null)).toEqual([]);
+      expect(await check()).toMatchObject({ verdict: 'equal', differences: [] });
+    }
+    stop.abort();
+    await writers;
+    expect(rows).toBeGreaterThan(12);
+  });
+
+  test('stays as it is where the connector does not reach the point', async () => {
+    await production.client.query('INSERT INTO t VALUES (7, 7) ON CONFLICT DO NOTHING');
+    await plant(7, 8);
+    const stuck = { description: 'stuck', committed: () => Promise.resolve(1n) };
+    const outcome = await reread(
+      {
+        ...{ follower, source: follower, production: live, offsets: stuck },
+        gaps: (limit) => readGaps(shadow.client, limit),
+        catalogue: () => readCatalogue(shadow.client),
+      },
+      { ...options, timing: { everyMs: 5, timeoutMs: 30 } },
+    );
+    expect(outcome).toMatchObject({ rows: 0 });
+    expect(outcome.reason).toContain('stuck had committed position 1');
+    expect(await readGaps(shadow.client, null)).toHaveLength(1);
   });
 });

@@ -2,7 +2,8 @@ import pg from 'pg';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { quotedTable } from '../../src/dialect/postgres/compare/comparison-sql.ts';
 import { openTableReader } from '../../src/dialect/postgres/compare/table-reader.ts';
-import type { TableReader } from '../../src/dialect/dialect.ts';
+import { readGaps } from '../../src/dialect/postgres/shadow/gaps.ts';
+import type { BaseReader, TableGaps } from '../../src/dialect/dialect.ts';
 import { compareTables, type CompareOptions, type Comparison } from '../../src/drift/compare.ts';
 import { readerReference } from '../../src/drift/reference.ts';
 
@@ -20,12 +21,20 @@ export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-/** A table reader over a snapshot of now. */
-export async function readNow(url: string): Promise<TableReader> {
+/** A table reader over a snapshot of now, with the gaps of a database that has our tables. */
+export async function readNow(url: string): Promise<BaseReader> {
+  let gaps: readonly TableGaps[] = [];
   return openTableReader({
     client: await connect(url),
     relation: quotedTable,
-    tables: readCatalogue,
+    tables: async (client) => {
+      const ours = await client.query<{ there: boolean }>(
+        `SELECT to_regclass('understudy.unknown_value') IS NOT NULL AS there`,
+      );
+      if (ours.rows[0]?.there === true) gaps = await readGaps(client, null);
+      return readCatalogue(client);
+    },
+    gaps: () => gaps,
   });
 }
 

@@ -5,12 +5,7 @@
 import { partitionKey, type LogOffset, type OffsetMap } from '../../src/change/position.ts';
 import type { DecodedRecord, LogRecord } from '../../src/change/record.ts';
 import { START } from '../../src/change/position.ts';
-import type {
-  ApplyOutcome,
-  Fence,
-  ShadowDatabase,
-  TableReader,
-} from '../../src/dialect/dialect.ts';
+import type { ApplyOutcome, Fence, ShadowDatabase, BaseReader } from '../../src/dialect/dialect.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { ChangeBatch } from '../../src/order/change-batch.ts';
 import type {
@@ -153,7 +148,7 @@ export class MemoryShadow implements Pick<ShadowDatabase, 'name' | 'apply' | 'op
     return { rows, owned: 0, repairs: 0 };
   }
 
-  openBaseSnapshot(): Promise<TableReader> {
+  openBaseSnapshot(): Promise<BaseReader> {
     this.acts.push({ kind: 'base' });
     return Promise.resolve(READER);
   }
@@ -163,7 +158,8 @@ const unused = (): never => {
   throw new Error('nothing is compared here');
 };
 
-const READER: TableReader = {
+const READER: BaseReader = {
+  gaps: unused,
   tables: unused,
   selfTest: unused,
   forms: unused,

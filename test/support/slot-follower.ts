@@ -9,8 +9,16 @@ import type {
   FollowerControl,
   ReachedBarrier,
 } from '../../src/drift/follower-control.ts';
+import {
+  applierSessionSql,
+  applyBatch,
+  openApplySession,
+} from '../../src/dialect/postgres/apply/apply.ts';
+import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import type { BatchStep } from '../../src/order/change-batch.ts';
 import { sampleChange } from './change-samples.ts';
 import { connect, readNow } from './comparison.ts';
+import { batchOf } from './overlay-applier.ts';
 
 const PARTITION = 'log/0';
 const KEY = new RowShape(['id']);
@@ -141,11 +149,24 @@ export class SlotFollower implements FollowerControl {
     const end = Number(barrier?.run.ends.get(PARTITION) ?? 0n);
     if (barrier === null || this.#applied < end) return;
     this.#barrier = null;
+    await this.#write((await barrier.run.supply?.(0)) ?? []);
     const base = await readNow(this.#shadowUrl);
     const transactions = new Set(this.#deferred.map(txIdOf)).size;
     barrier.reached({ base, deferredTransactions: transactions, missing: 0 });
     for (const change of this.#deferred) await this.#apply(change);
     this.#deferred = [];
+  }
+
+  /** What a barrier supplies, by the product's own applier. */
+  async #write(steps: readonly BatchStep[]): Promise<void> {
+    if (steps.length === 0) return;
+    const client = await connect(this.#shadowUrl);
+    await client.query(applierSessionSql);
+    const session = await openApplySession(client, await readCatalogue(client));
+    await client.query('BEGIN');
+    await applyBatch(session, batchOf(...steps));
+    await client.query('COMMIT');
+    await client.end();
   }
 
   async #apply(change: ChangeEvent): Promise<void> {

@@ -62,6 +62,9 @@ function describe(summary: MaterializeSummary, ms: number): string {
     lines.push(`${summary.degraded} source transactions were applied in parts.`);
   }
   if (summary.parked > 0) lines.push(`${summary.parked} keys are parked.`);
+  if (summary.unknown > 0) {
+    lines.push(`${summary.unknown} values are unknown; see \`understudy status\`.`);
+  }
   if (summary.deadLetters > 0) lines.push(`${summary.deadLetters} events are dead letters.`);
   for (const item of summary.notCarried) lines.push(`Not carried over: ${item.what}: ${item.why}`);
   return `${lines.join('\n')}\n`;

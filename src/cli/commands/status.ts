@@ -21,11 +21,23 @@ export function addStatusCommand(program: Command, register: Register): void {
     else terminal.out(renderTable(HEAD, report.databases.map(row)));
     for (const database of report.databases) {
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
+      terminal.out(describeGaps(database));
     }
     for (const limit of report.limits) terminal.out(`source: ${limit}\n`);
     if (report.logError !== null) terminal.err(`understudy: ${report.logError}\n`);
     return exit;
   });
+}
+
+/** What is unknown, a line for each column, and how to know it again. */
+function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
+  const lines = gaps.map(({ table, column, entries }) =>
+    column === null
+      ? `${name}: ${entries} rows of ${table} are parked: events left columns out, and there was no row`
+      : `${name}: ${entries} values of ${table}.${column} are unknown: the connector sends NULL for unchanged ones`,
+  );
+  if (gapsCure !== null) lines.push(`${name}: ${gapsCure}`);
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 const HEAD = [
@@ -37,6 +49,7 @@ const HEAD = [
   'OLDEST TX',
   'GUARANTEE',
   'PARKED',
+  'UNKNOWN',
   'DEAD',
 ];
 
@@ -51,6 +64,7 @@ function row(status: DatabaseStatus): readonly (string | number | null)[] {
     oldestTransactionMs === null ? null : humanDuration(oldestTransactionMs),
     status.guarantee,
     status.parked,
+    status.unknown,
     status.deadLetters,
   ];
 }

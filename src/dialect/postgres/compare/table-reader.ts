@@ -3,7 +3,7 @@ import { tableName, type TableId } from '../../../change/table-id.ts';
 import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { ComparedTable, Leaf, LeafHash, LeafRange } from '../../dialect.ts';
-import type { RowHash, RowText, TableReader } from '../../dialect.ts';
+import type { BaseReader, RowHash, RowText, TableGaps } from '../../dialect.ts';
 import {
   bucketRangesSql,
   cutLeavesSql,
@@ -30,12 +30,14 @@ export interface PgTableReaderParts {
   /** The relation to read for a table, quoted and qualified: itself, or a rollout's view. */
   readonly relation: (table: TableId) => string;
   readonly tables: () => Promise<SchemaCatalogue>;
+  /** Of a shadow; production has none. */
+  readonly gaps?: () => readonly TableGaps[];
   /** Ends the transaction and the session. */
   readonly close: () => Promise<void>;
 }
 
 /** Reads tables in one PostgreSQL snapshot. */
-export class PgTableReader implements TableReader {
+export class PgTableReader implements BaseReader {
   readonly #parts: PgTableReaderParts;
   readonly #prepared = new Map<string, PreparedTable>();
   #savepoint = false;
@@ -46,6 +48,10 @@ export class PgTableReader implements TableReader {
 
   tables(): Promise<SchemaCatalogue> {
     return this.#parts.tables();
+  }
+
+  gaps(): Promise<readonly TableGaps[]> {
+    return Promise.resolve(this.#parts.gaps?.() ?? []);
   }
 
   async selfTest(): Promise<string> {
@@ -241,8 +247,10 @@ export async function openTableReader(parts: {
   readonly client: pg.Client;
   readonly relation: (table: TableId) => string;
   readonly tables: (client: pg.Client) => Promise<SchemaCatalogue>;
+  /** Asked after `tables`. */
+  readonly gaps?: () => readonly TableGaps[];
 }): Promise<PgTableReader> {
-  const { client, relation } = parts;
+  const { client, relation, gaps } = parts;
   try {
     client.on('error', () => undefined);
     await prepareComparison(client);
@@ -253,6 +261,7 @@ export async function openTableReader(parts: {
       client,
       relation,
       tables: () => Promise.resolve(tables),
+      ...(gaps !== undefined && { gaps }),
       close: () => client.end(),
     });
   } catch (error) {

@@ -15,9 +15,11 @@ import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { sleep } from '../../../util/wait.ts';
 import type {
   ApplyOutcome,
+  BaseReader,
   DatabaseMarker,
   Fence,
   FenceState,
+  GapCount,
   HolderNote,
   InstalledOverlay,
   OverlayCount,
@@ -25,7 +27,7 @@ import type {
   RowSelection,
   ShadowDatabase,
   StoredProgress,
-  TableReader,
+  TableGaps,
 } from '../../dialect.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
@@ -44,6 +46,7 @@ import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
 import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { countGaps, readGaps } from './gaps.ts';
 import { forgetProven, readProgress, saveProgress } from './progress.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
 import { openTableReader } from '../compare/table-reader.ts';
@@ -96,6 +99,14 @@ export class PgShadowDatabase implements ShadowDatabase {
 
   progress(): Promise<StoredProgress> {
     return this.#read('read the progress', (client) => readProgress(client));
+  }
+
+  gaps(limit: number): Promise<readonly TableGaps[]> {
+    return this.#read('read what is unknown', (client) => readGaps(client, limit));
+  }
+
+  gapCounts(): Promise<readonly GapCount[]> {
+    return this.#read('count what is unknown', (client) => countGaps(client));
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
@@ -162,8 +173,9 @@ export class PgShadowDatabase implements ShadowDatabase {
     );
   }
 
-  async openBaseSnapshot(): Promise<TableReader> {
+  async openBaseSnapshot(): Promise<BaseReader> {
     let captured: ReadonlySet<string> = new Set();
+    let gaps: readonly TableGaps[] = [];
     const client = await openSession(this.#address, this.name, 'snapshot');
     return openTableReader({
       client,
@@ -171,8 +183,10 @@ export class PgShadowDatabase implements ShadowDatabase {
         captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
       tables: async (snapshot) => {
         captured = new Set((await readCaptured(snapshot))?.keys());
+        gaps = await readGaps(snapshot, null);
         return readCatalogue(snapshot);
       },
+      gaps: () => gaps,
     });
   }
 
