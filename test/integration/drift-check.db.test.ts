@@ -282,21 +282,24 @@ describe('what the shadow does not know', () => {
     const stop = new AbortController();
     const writers = Promise.all([1, 2, 3, 4].map((seed) => write(stop.signal, seed)));
     let rows = 0;
-    for (let i = 0; i < 12; i += 1) {
-      await follower.freeze();
-      await plant(i + 1, i + 20);
-      follower.resume();
-      const outcome = await read();
-      expect(outcome.reason).toBeNull();
-      rows += outcome.rows;
-      // An entry of a row that production deleted meanwhile has none to be read.
-      await shadow.client.query(`DELETE FROM understudy.unknown_value u
+    try {
+      for (let i = 0; i < 12; i += 1) {
+        await follower.freeze();
+        await plant(i + 1, i + 20);
+        follower.resume();
+        const outcome = await read();
+        expect(outcome.reason).toBeNull();
+        rows += outcome.rows;
+        // An entry of a row that production deleted meanwhile has none to be read.
+        await shadow.client.query(`DELETE FROM understudy.unknown_value u
         WHERE NOT EXISTS (SELECT FROM t WHERE t.id::text = u.key[1])`);
-      expect(await readGaps(shadow.client, null)).toEqual([]);
-      expect(await check()).toMatchObject({ verdict: 'equal', differences: [] });
+        expect(await readGaps(shadow.client, null)).toEqual([]);
+        expect(await check()).toMatchObject({ verdict: 'equal', differences: [] });
+      }
+    } finally {
+      stop.abort();
+      await writers;
     }
-    stop.abort();
-    await writers;
     expect(rows).toBeGreaterThan(12);
   });
 
