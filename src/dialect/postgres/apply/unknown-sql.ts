@@ -54,6 +54,7 @@ function doubtable(table: ApplyTable): readonly ApplyColumn[] {
 export function judgeDoubts(table: ApplyTable, kind: 'm' | 's', judges: boolean): string {
   const stage = stageRelation(table);
   const columns = doubtable(table);
+  if (columns.length === 0) return promoteKnown(table);
   const side = kind === 'm' ? 'from' : 'staged';
   const from = ['s', side] as const;
   const anyKey = table.key[0]?.name ?? '';
