@@ -139,7 +139,7 @@ export const CODES = {
   KEY_MISSING: {
     exit: 6,
     retry: 'never',
-    cure: 'Give the table a primary key, or exclude it with tables.exclude.',
+    cure: 'Give the table a primary key or REPLICA IDENTITY FULL, or exclude it with tables.exclude.',
   },
   ROW_INCOMPLETE: {
     exit: 6,

@@ -26,8 +26,19 @@ export type NetChange =
     }
   | { readonly kind: 'delete'; readonly key: readonly KnownValue[] };
 
+/**
+ * One change of a table without key, whose rows are a multiset: one more row of this image, or one
+ * less. The image has every column that the connector sends.
+ */
+export interface BagChange {
+  readonly kind: 'add' | 'remove';
+  readonly image: RowImage;
+}
+
 export type BatchStep =
   | { readonly kind: 'rows'; readonly table: TableId; readonly changes: readonly NetChange[] }
+  /** In production's order: a row may be added and removed again. */
+  | { readonly kind: 'bag'; readonly table: TableId; readonly changes: readonly BagChange[] }
   | { readonly kind: 'truncate'; readonly table: TableId };
 
 /**

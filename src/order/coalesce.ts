@@ -2,6 +2,7 @@ import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { BagRows } from './bag-rows.ts';
 import type { BatchStep } from './change-batch.ts';
 import { NetRows, whereOf } from './net-rows.ts';
 
@@ -17,6 +18,7 @@ import { NetRows, whereOf } from './net-rows.ts';
  * - A truncate ends the step of all tables.
  * - An update that lacks a writable column keeps it: not complete. A create that lacks one
  *   (the connector leaves the column out) is complete: the shadow's default stands.
+ * - Rows of a table without key are added and removed whole, one by one (see BagRows).
  * - Keys are compared by their text here. Where the server's equality is coarser (collations,
  *   `citext`, numbers), two changes of one step can meet the same row; the writer resolves it.
  *
@@ -27,10 +29,11 @@ export function coalesce(
   catalogue: SchemaCatalogue,
 ): readonly BatchStep[] {
   const steps: BatchStep[] = [];
-  let tables = new Map<string, { readonly table: TableId; readonly rows: NetRows }>();
+  let tables = new Map<string, { readonly table: TableId; readonly rows: NetRows | BagRows }>();
   const flush = (): void => {
     for (const { table, rows } of tables.values()) {
-      steps.push({ kind: 'rows', table, changes: rows.changes() });
+      if (rows instanceof BagRows) steps.push({ kind: 'bag', table, changes: rows.changes() });
+      else steps.push({ kind: 'rows', table, changes: rows.changes() });
     }
     tables = new Map();
   };
@@ -49,7 +52,8 @@ export function coalesce(
     }
     let target = tables.get(name);
     if (target === undefined) {
-      target = { table: schema.id, rows: new NetRows(schema, change) };
+      const rows = schema.key.length === 0 ? new BagRows() : new NetRows(schema);
+      target = { table: schema.id, rows };
       tables.set(name, target);
     }
     target.rows.add(change);

@@ -38,15 +38,10 @@ export class NetRows {
   readonly #checked = new Set<RowShape>();
   readonly #unions = new Map<RowShape, Map<RowShape, RowShape>>();
 
-  /** KEY_MISSING if the table has no key. */
-  constructor(table: TableSchema, first: ChangeEvent) {
+  /** Of a table with a key. */
+  constructor(table: TableSchema) {
     this.#table = table;
     this.#writable = writableColumns(table).map((column) => column.name);
-    if (table.key.length === 0) {
-      throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be addressed', {
-        ...whereOf(first),
-      });
-    }
   }
 
   /** Takes one more change, in production's order. Not for truncates. */

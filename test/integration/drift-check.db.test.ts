@@ -36,7 +36,7 @@ afterAll(async () => {
 });
 
 /** Conflicting writes, some of them slow to commit, until told to stop. */
-async function write(stop: AbortSignal, seed: number): Promise<void> {
+async function write(stop: AbortSignal, seed: number, pauseMs = 0): Promise<void> {
   const client = await connect(production.url);
   if (seed % 2 === 0) await client.query('SET synchronous_commit = off');
   for (let i = 0; !stop.aborted; i += 1) {
@@ -48,6 +48,7 @@ async function write(stop: AbortSignal, seed: number): Promise<void> {
         : `INSERT INTO t VALUES (${id}, ${i}) ON CONFLICT (id) DO UPDATE SET value = t.value + 1`,
     );
     if (i % 4 === 0) await sleep(4);
+    if (pauseMs > 0) await sleep(pauseMs);
     await client.query(i % 9 === 8 ? 'ROLLBACK' : 'COMMIT');
   }
   await client.end();
@@ -280,24 +281,27 @@ describe('what the shadow does not know', () => {
 
   test('is read from production exactly, while production is written', async () => {
     const stop = new AbortController();
-    const writers = Promise.all([1, 2, 3, 4].map((seed) => write(stop.signal, seed)));
+    const writers = Promise.all([1, 2, 3].map((seed) => write(stop.signal, seed, 5)));
     let rows = 0;
-    for (let i = 0; i < 12; i += 1) {
-      await follower.freeze();
-      await plant(i + 1, i + 20);
-      follower.resume();
-      const outcome = await read();
-      expect(outcome.reason).toBeNull();
-      rows += outcome.rows;
-      // An entry of a row that production deleted meanwhile has none to be read.
-      await shadow.client.query(`DELETE FROM understudy.unknown_value u
+    try {
+      for (let i = 0; i < 6; i += 1) {
+        await follower.freeze();
+        await plant(i + 1, i + 20);
+        follower.resume();
+        const outcome = await read();
+        expect(outcome.reason).toBeNull();
+        rows += outcome.rows;
+        // An entry of a row that production deleted meanwhile has none to be read.
+        await shadow.client.query(`DELETE FROM understudy.unknown_value u
         WHERE NOT EXISTS (SELECT FROM t WHERE t.id::text = u.key[1])`);
-      expect(await readGaps(shadow.client, null)).toEqual([]);
-      expect(await check()).toMatchObject({ verdict: 'equal', differences: [] });
+        expect(await readGaps(shadow.client, null)).toEqual([]);
+        expect(await check()).toMatchObject({ verdict: 'equal', differences: [] });
+      }
+    } finally {
+      stop.abort();
+      await writers;
     }
-    stop.abort();
-    await writers;
-    expect(rows).toBeGreaterThan(12);
+    expect(rows).toBeGreaterThan(6);
   });
 
   test('stays as it is where the connector does not reach the point', async () => {

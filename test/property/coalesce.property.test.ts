@@ -96,6 +96,7 @@ function apply(table: Table, steps: readonly BatchStep[]): Table {
       rows = new Map();
       continue;
     }
+    if (step.kind === 'bag') throw new Error('the table has a key');
     const before = new Map(rows);
     for (const change of step.changes) rows.delete(String(change.key[0]));
     for (const change of step.changes) {

@@ -15,6 +15,7 @@ export function changeEvent(options: {
   readonly partition?: number;
   readonly offset?: number;
   readonly key?: RowImage | null;
+  readonly before?: RowImage | null;
   readonly after?: RowImage | null;
   readonly oldKey?: RowImage | null;
   readonly newKey?: RowImage | null;
@@ -33,7 +34,7 @@ export function changeEvent(options: {
       offset: BigInt(options.offset ?? 0),
     },
     key: options.key ?? null,
-    before: null,
+    before: options.before ?? null,
     after: options.after ?? null,
     oldKey: options.oldKey ?? null,
     newKey: options.newKey ?? null,

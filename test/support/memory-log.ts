@@ -142,7 +142,7 @@ export class MemoryShadow implements Pick<ShadowDatabase, 'name' | 'apply' | 'op
     this.acts.push({ kind: 'apply', batch });
     this.position = batch.position;
     const rows = batch.steps.reduce(
-      (sum, step) => sum + (step.kind === 'rows' ? step.changes.length : 0),
+      (sum, step) => sum + (step.kind === 'truncate' ? 0 : step.changes.length),
       0,
     );
     return { rows, owned: 0, repairs: 0 };

@@ -41,7 +41,11 @@ export class SlotFollower implements FollowerControl {
   #unproven: number[] = [];
   #frozen = false;
   #stopped = false;
-  #barrier: { run: BarrierRun; reached: (value: ReachedBarrier) => void } | null = null;
+  #barrier: {
+    run: BarrierRun;
+    reached: (value: ReachedBarrier) => void;
+    failed: (error: unknown) => void;
+  } | null = null;
   #deferred: ChangeEvent[] = [];
   #busy: Promise<void> = Promise.resolve();
   #loop: Promise<void> = Promise.resolve();
@@ -108,8 +112,8 @@ export class SlotFollower implements FollowerControl {
   }
 
   runToBarrier(run: BarrierRun): Promise<ReachedBarrier> {
-    return new Promise((reached) => {
-      this.#barrier = { run, reached };
+    return new Promise((reached, failed) => {
+      this.#barrier = { run, reached, failed };
       this.resume();
     });
   }
@@ -149,7 +153,12 @@ export class SlotFollower implements FollowerControl {
     const end = Number(barrier?.run.ends.get(PARTITION) ?? 0n);
     if (barrier === null || this.#applied < end) return;
     this.#barrier = null;
-    await this.#write((await barrier.run.supply?.(0)) ?? []);
+    try {
+      await this.#write((await barrier.run.supply?.(0)) ?? []);
+    } catch (error) {
+      barrier.failed(error);
+      return;
+    }
     const base = await readNow(this.#shadowUrl);
     const transactions = new Set(this.#deferred.map(txIdOf)).size;
     barrier.reached({ base, deferredTransactions: transactions, missing: 0 });

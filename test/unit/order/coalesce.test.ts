@@ -50,7 +50,8 @@ test('composite keys do not run into each other', () => {
 });
 
 test.each([
-  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'create', after: KEY })],
+  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'update', after: KEY })],
+  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'delete' })],
   ['KEY_MISSING', changeEvent({ op: 'delete' })],
   ['TABLE_UNKNOWN', changeEvent({ table: 'none', op: 'truncate' })],
   ['COLUMN_UNKNOWN', changeEvent({ op: 'update', key: KEY, after: image({ id: '1', z: 'z' }) })],

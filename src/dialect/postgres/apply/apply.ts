@@ -1,10 +1,11 @@
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import type { BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
+import type { BagChange, BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
+import { applyBag } from './apply-bag.ts';
 import { applyFailure } from './apply-error.ts';
 import { applyRows, type StepContext, type StepOutcome } from './apply-rows.ts';
 import { describeTable, resolveTable, type ApplyTable } from './apply-table.ts';
@@ -101,7 +102,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
   const groups = groupSteps(session, batch.steps);
   const written = new Map<string, ApplyTable>();
   for (const group of groups) {
-    if (group.kind === 'rows') written.set(group.table.label, group.table);
+    if (group.kind !== 'truncates') written.set(group.table.label, group.table);
   }
   try {
     await ensureStages(session.client, [...written.values()]);
@@ -113,6 +114,13 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
           used.add(group.table.label);
           add(await applyRows(context(session, batch), group.table, group.changes));
           break;
+        case 'bag': {
+          if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
+          used.add(group.table.label);
+          const passOver = session.captured !== null;
+          add(await applyBag(session, group.table, group.changes, { passOver }));
+          break;
+        }
         case 'truncates':
           add(await truncate(session, group.tables, written));
           break;
@@ -155,8 +163,24 @@ function tableOf(session: ApplySession, id: TableId): ApplyTable {
   return table;
 }
 
+/** A table without key; one that has got a key meanwhile is written by whole rows all the same. */
+function bagOf(session: ApplySession, id: TableId): ApplyTable {
+  const label = tableName(id);
+  const name = `bag ${label}`;
+  const known = session.described.get(name);
+  if (known !== undefined) return known;
+  const schema = session.catalogue.get(label);
+  if (schema === undefined) {
+    throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', { table: label });
+  }
+  const table = describeTable({ ...schema, key: [] }, session.comparisons, null);
+  session.described.set(name, table);
+  return table;
+}
+
 type StepGroup =
   | { readonly kind: 'rows'; readonly table: ApplyTable; readonly changes: readonly NetChange[] }
+  | { readonly kind: 'bag'; readonly table: ApplyTable; readonly changes: readonly BagChange[] }
   | { readonly kind: 'truncates'; readonly tables: readonly TableId[] };
 
 /**
@@ -183,6 +207,13 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
         stretch.set(table.label, { table, changes: all });
         break;
       }
+      case 'bag':
+        // Rows of different tables commute, and of one table there is one such step.
+        if (step.changes.length > 0) {
+          const table = bagOf(session, step.table);
+          groups.push({ kind: 'bag', table, changes: step.changes });
+        }
+        break;
       case 'truncate': {
         endStretch();
         const last = groups.at(-1);

@@ -34,7 +34,7 @@ export const UNKNOWN_VALUE = `${OWN_SCHEMA}.unknown_value`;
  * 24 bytes, so nothing of 20 bytes and a length word of at most 4. A stored value's size counts its
  * length word (mostly 1), except where it is out of line already: the bound keeps both safe.
  */
-export const NEVER_OUT_OF_LINE = 20;
+const NEVER_OUT_OF_LINE = 20;
 
 /** True if the value could not be out of line in any table. */
 export function isShort(value: string): string {
@@ -54,6 +54,7 @@ function doubtable(table: ApplyTable): readonly ApplyColumn[] {
 export function judgeDoubts(table: ApplyTable, kind: 'm' | 's', judges: boolean): string {
   const stage = stageRelation(table);
   const columns = doubtable(table);
+  if (columns.length === 0) return promoteKnown(table);
   const side = kind === 'm' ? 'from' : 'staged';
   const from = ['s', side] as const;
   const anyKey = table.key[0]?.name ?? '';
