@@ -1,15 +1,49 @@
 /**
  * Everything that can be checked before it hurts, each finding with its cure. A part that cannot
- * be reached is a finding, not an exception: the other parts are still looked at.
+ * be reached is a finding, not an exception: the other parts are still looked at. The connector
+ * need not be there yet: its settings may come from a file, and production is looked at without.
  */
+import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
-import type { Diagnosis, ProductionDatabase, ShadowServer } from '../dialect/dialect.ts';
+import {
+  inspectSettings,
+  type ConnectorFacts,
+  type ConnectorSettings,
+} from '../decode/connectors/settings.ts';
+import type { ValueSource } from '../decode/column.ts';
+import type {
+  Diagnosis,
+  ProductionDatabase,
+  ShadowServer,
+  StreamFacts,
+} from '../dialect/dialect.ts';
 import { CODES } from '../errors/codes.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { IsolationEvidence } from '../guard/isolation.ts';
-import type { ChangeSource } from '../source/change-source.ts';
-import { parsePartitionKey } from '../change/position.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { ChangeSource, TopicSettingsReader } from '../source/change-source.ts';
+import { diagnoseCapture } from './capture.ts';
 import { diagnoseConnector } from './connector-settings.ts';
+import { diagnoseLosses, lossyColumns } from './losses.ts';
+import { diagnoseNeighbours } from './neighbours.ts';
+import { diagnoseSample, takeSample } from './sample.ts';
+import { diagnoseTopics, isChangeTopic, type TopicFacts } from './topics.ts';
+
+/** What the doctor may ask of Kafka Connect, or of a file that holds a connector's settings. */
+export interface ConnectorParts {
+  readonly name: string;
+  config(): Promise<ConnectorSettings>;
+  /** Null where the settings come from a file. */
+  readonly running: {
+    state(): Promise<{
+      readonly connector: string;
+      readonly tasks: readonly { readonly id: number; readonly state: string }[];
+    }>;
+    all(): Promise<ReadonlyMap<string, ConnectorSettings>>;
+    /** Milliseconds between two commits of its offset, as seen; null if that cannot be seen. */
+    flushIntervalMs(): Promise<number | null>;
+  } | null;
+}
 
 /** What the doctor may ask. Each part is opened by itself, so that one failure stays one finding. */
 export interface DoctorParts {
@@ -17,17 +51,22 @@ export interface DoctorParts {
   readonly isolation: () => Promise<IsolationEvidence>;
   readonly production: (() => Promise<ProductionDatabase>) | null;
   readonly source: () => Promise<ChangeSource>;
-  readonly connector: {
-    readonly name: string;
-    config(): Promise<ReadonlyMap<string, string>>;
-    state(): Promise<{
-      readonly connector: string;
-      readonly tasks: readonly { readonly id: number; readonly state: string }[];
-    }>;
-  } | null;
-  readonly topicPrefix: string;
-  readonly consistency: 'transaction' | 'key';
-  readonly tables: readonly TableId[];
+  readonly topics: TopicSettingsReader | null;
+  readonly connector: ConnectorParts | null;
+  /** The trunk's tables and position; null if there is none yet. */
+  readonly trunk: () => Promise<{
+    readonly catalogue: SchemaCatalogue;
+    readonly applied: NonNullable<TopicFacts['applied']>;
+  } | null>;
+  /** What the configuration declares. */
+  readonly declared: ValueSource & {
+    readonly topicPrefix: string;
+    readonly consistency: 'transaction' | 'key';
+    readonly registry: boolean;
+    /** Where it contradicts the connector's own settings: one sentence each. */
+    readonly contradictions: (facts: ConnectorFacts) => readonly string[];
+  };
+  readonly includes: (table: TableId) => boolean;
 }
 
 export interface DoctorReport {
@@ -36,23 +75,62 @@ export interface DoctorReport {
   readonly healthy: boolean;
 }
 
+/** The connector's settings, as far as they could be read. */
+interface Known {
+  readonly settings: ConnectorSettings;
+  readonly facts: ConnectorFacts;
+  readonly started: boolean;
+}
+
+/** A flush interval above which a drift check waits noticeably, and a crash repeats much. */
+const LONG_FLUSH_MS = 30_000;
+
 export async function examine(parts: DoctorParts): Promise<DoctorReport> {
-  const findings: Diagnosis[] = [
-    ...(await guarded('shadow', async () => {
-      const server = await parts.shadow();
-      return [ok('shadow.server', `shadow server ${server.address}: version ${server.version}`)];
-    })),
-    ...(await guarded('shadow.isolation', async () => describeIsolation(await parts.isolation()))),
-    ...(await guarded('production', () => examineProduction(parts))),
-    ...(await guarded('log', () => examineLog(parts))),
-    ...(await guarded('connector', () => examineConnector(parts))),
-  ];
-  return { findings, healthy: findings.every((finding) => finding.level === 'ok') };
+  const found: Diagnosis[] = [];
+  const look = async (id: string, check: () => Promise<readonly Diagnosis[]>): Promise<void> => {
+    found.push(...(await guarded(id, check)));
+  };
+  let known: Known | null = null;
+  let catalogue: SchemaCatalogue | null = null;
+  let applied: TopicFacts['applied'] = null;
+  const settings = await guarded('connector', async () => {
+    known = await readSettings(parts.connector);
+    return [];
+  });
+  await look('shadow', async () => {
+    const server = await parts.shadow();
+    const trunk = await parts.trunk();
+    catalogue = trunk?.catalogue ?? null;
+    applied = trunk?.applied ?? null;
+    return [ok('shadow.server', `shadow server ${server.address}: version ${server.version}`)];
+  });
+  await look('shadow.isolation', async () => describeIsolation(await parts.isolation()));
+  await look('production', async () => {
+    if (parts.production === null) return [PRODUCTION_MISSING];
+    const production = await parts.production();
+    catalogue = await production.catalogue();
+    return examineProduction(production, catalogue, known, parts);
+  });
+  if (catalogue !== null) {
+    const source = { ...parts.declared, modes: modesOf(parts, known) };
+    found.push(...diagnoseLosses(lossyColumns(source, catalogue, parts.includes)));
+  }
+  await look('log', () => examineLog(parts, known, applied));
+  found.push(...settings);
+  await look('connector', () => examineConnector(parts, known, catalogue !== null));
+  return { findings: found, healthy: found.every((finding) => finding.level === 'ok') };
 }
 
 function ok(id: string, message: string): Diagnosis {
   return { id, level: 'ok', message, cure: null };
 }
+
+const PRODUCTION_MISSING: Diagnosis = {
+  id: 'production.not-configured',
+  level: 'warning',
+  message: 'production.url is not set: no schema from production and no drift check',
+  cure: 'set production.url to an account that may SELECT',
+};
 
 async function guarded(
   id: string,
@@ -74,6 +152,16 @@ async function guarded(
   }
 }
 
+async function readSettings(connector: ConnectorParts | null): Promise<Known | null> {
+  if (connector === null) return null;
+  const settings = await connector.config();
+  return { settings, facts: inspectSettings(settings), started: connector.running !== null };
+}
+
+function modesOf(parts: DoctorParts, known: Known | null): ValueSource['modes'] {
+  return { ...parts.declared.modes, ...known?.facts.modes };
+}
+
 function describeIsolation(evidence: IsolationEvidence): readonly Diagnosis[] {
   switch (evidence) {
     case 'production':
@@ -92,73 +180,194 @@ function describeIsolation(evidence: IsolationEvidence): readonly Diagnosis[] {
   }
 }
 
-async function examineProduction(parts: DoctorParts): Promise<readonly Diagnosis[]> {
-  if (parts.production === null) {
-    return [
-      {
-        id: 'production.not-configured',
-        level: 'warning',
-        message: 'production.url is not set: no schema from production and no drift check',
-        cure: 'set production.url to an account that may SELECT',
-      },
-    ];
-  }
-  const production = await parts.production();
-  return production.diagnose(parts.tables, null);
+async function examineProduction(
+  production: ProductionDatabase,
+  catalogue: SchemaCatalogue,
+  known: Known | null,
+  parts: DoctorParts,
+): Promise<readonly Diagnosis[]> {
+  const tables = [...catalogue.values()]
+    .filter(({ id, partitionOf }) => parts.includes(id) && partitionOf === undefined)
+    .map(({ id }) => id);
+  const stream: StreamFacts | null =
+    known === null ? null : { ...known.facts, started: known.started };
+  const found = await production.diagnose(tables, stream);
+  return [
+    ...found.filter(({ id }) => id !== 'table.ready'),
+    ...(known === null ? [] : diagnoseCapture(known.settings, tables)),
+    ...describeReady(found, tables),
+  ];
 }
 
-async function examineLog(parts: DoctorParts): Promise<readonly Diagnosis[]> {
+/** One line for all tables without a finding. */
+function describeReady(
+  found: readonly Diagnosis[],
+  tables: readonly TableId[],
+): readonly Diagnosis[] {
+  const ready = found.filter(({ id }) => id === 'table.ready').length;
+  return tables.length === 0
+    ? []
+    : [ok('table.ready', `${ready} of ${tables.length} tables are ready`)];
+}
+
+async function examineLog(
+  parts: DoctorParts,
+  known: Known | null,
+  applied: TopicFacts['applied'],
+): Promise<readonly Diagnosis[]> {
+  const { topicPrefix, connector, registry, consistency } = parts.declared;
   await using source = await parts.source();
-  const ends = await source.ends();
+  const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
   const findings: Diagnosis[] = [
     ok('log.reachable', `${source.description}: ${ends.size} partitions`),
   ];
-  if (parts.consistency === 'transaction') findings.push(...examineTransactionTopic(parts, ends));
+  if (consistency === 'transaction') findings.push(...examineTransactionTopic(parts, known, ends));
+  if (parts.topics !== null) {
+    const historyTopic = known?.settings.get('schema.history.internal.kafka.topic') ?? null;
+    const { topics, denied } = await parts.topics.read(
+      (topic) => isChangeTopic(topic, topicPrefix) || topic === historyTopic,
+    );
+    if (denied !== null) findings.push(settingsDenied(denied));
+    const facts = { settings: topics, starts, topicPrefix, historyTopic, applied };
+    findings.push(...diagnoseTopics(facts));
+  }
+  const sample = await takeSample(source, starts, ends);
+  // Only a connector that reads a slot reads one database.
+  const database = known?.settings.get('database.dbname') ?? null;
+  findings.push(...diagnoseSample(sample, { topicPrefix, connector, database, registry }));
   return findings;
+}
+
+function settingsDenied(detail: string): Diagnosis {
+  return {
+    id: 'log.settings-denied',
+    level: 'warning',
+    message: `compaction and retention of the topics cannot be looked up: ${detail}`,
+    cure: 'grant DescribeConfigs on the topics',
+  };
 }
 
 /** END records have an order only within one partition. */
 function examineTransactionTopic(
   parts: DoctorParts,
-  ends: ReadonlyMap<string, bigint>,
+  known: Known | null,
+  ends: OffsetMap,
 ): readonly Diagnosis[] {
-  const name = `${parts.topicPrefix}.transaction`;
+  const name = `${parts.declared.topicPrefix}.transaction`;
   const partitions = [...ends.keys()].filter((key) => parsePartitionKey(key).topic === name).length;
   if (partitions === 1) return [ok('log.transaction-topic', `${name} has one partition`)];
-  // It comes with the first transaction after the snapshot; the connector's settings tell whether.
-  if (partitions === 0 && parts.connector !== null) return [];
+  const cure = 'make the topic anew with one partition (topic.creation.* in the connector)';
+  if (partitions > 1) {
+    const message = `${name} has ${partitions} partitions; the order of transactions is lost`;
+    return [{ id: 'log.transaction-topic-partitions', level: 'error', message, cure }];
+  }
+  if (known === null) {
+    return [
+      {
+        id: 'log.transaction-topic-missing',
+        level: 'warning',
+        message: `there is no topic ${name}: source transactions cannot be kept whole`,
+        cure: 'set provide.transaction.metadata=true in the connector, or consistency: key',
+      },
+    ];
+  }
+  // It comes with the first transaction after the snapshot, as the connector makes it.
+  const sends = known.settings.get('provide.transaction.metadata') === 'true';
+  const made = partitionsMade(known.settings, name);
+  if (!sends || made === '1') return [];
+  const message = `${name} will be made with ${made ?? 'the broker’s default of'} partitions: with more than one the order of transactions is lost`;
+  return [{ id: 'log.transaction-topic-to-come', level: 'warning', message, cure }];
+}
+
+/** Partitions with which the connector makes a topic; null for what the broker makes of it. */
+function partitionsMade(settings: ConnectorSettings, topic: string): string | null {
+  const groups = (settings.get('topic.creation.groups') ?? '').split(',').map((one) => one.trim());
+  const group = groups.find((one) =>
+    (settings.get(`topic.creation.${one}.include`) ?? '')
+      .split(',')
+      .some((pattern) => pattern !== '' && matches(pattern.trim(), topic)),
+  );
+  const made = settings.get(`topic.creation.${group ?? 'default'}.partitions`);
+  return made === undefined || made === '-1' ? null : made;
+}
+
+function matches(pattern: string, text: string): boolean {
+  try {
+    return new RegExp(`^(?:${pattern})$`).test(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  }
+}
+
+async function examineConnector(
+  parts: DoctorParts,
+  known: Known | null,
+  byColumn: boolean,
+): Promise<readonly Diagnosis[]> {
+  const { connector, declared } = parts;
+  if (connector === null || known === null) return [];
+  const contradictions = declared.contradictions(known.facts).map((message) => ({
+    id: 'connector.contradiction',
+    level: 'error' as const,
+    message,
+    cure: 'correct the one that is wrong: nothing is read until both agree',
+  }));
+  const settings = diagnoseConnector(connector.name, known.settings, { byColumn });
+  if (known.facts.value === 'avro' && !declared.registry) contradictions.push(REGISTRY_MISSING);
+  const { running } = connector;
+  if (running === null) return [...contradictions, ...settings];
+  const [state, all, flushMs] = await Promise.all([
+    running.state(),
+    running.all(),
+    running.flushIntervalMs(),
+  ]);
   return [
-    partitions === 0
-      ? {
-          id: 'log.transaction-topic-missing',
-          level: 'warning',
-          message: `there is no topic ${name}: source transactions cannot be kept whole`,
-          cure: 'set provide.transaction.metadata=true in the connector, or consistency: key',
-        }
-      : {
-          id: 'log.transaction-topic-partitions',
-          level: 'error',
-          message: `${name} has ${partitions} partitions; the order of transactions is lost`,
-          cure: 'make the topic anew with one partition (topic.creation.* in the connector)',
-        },
+    describeState(connector.name, state),
+    ...contradictions,
+    ...settings,
+    ...diagnoseNeighbours(connector.name, all),
+    ...diagnoseFlush(connector.name, known.settings, flushMs),
   ];
 }
 
-async function examineConnector(parts: DoctorParts): Promise<readonly Diagnosis[]> {
-  const { connector } = parts;
-  if (connector === null) return [];
-  const [state, config] = await Promise.all([connector.state(), connector.config()]);
+const REGISTRY_MISSING = {
+  id: 'connector.registry-missing',
+  level: 'error' as const,
+  message: 'the connector writes Avro, and no schema registry is configured to read it',
+  cure: 'set source.schemaRegistry',
+};
+
+function describeState(
+  name: string,
+  state: { readonly connector: string; readonly tasks: readonly { readonly state: string }[] },
+): Diagnosis {
   const failed = state.tasks.filter((task) => task.state !== 'RUNNING');
   const running = state.connector === 'RUNNING' && failed.length === 0 && state.tasks.length > 0;
+  if (running) return ok('connector.state', `connector ${name} is running`);
+  return {
+    id: 'connector.not-running',
+    level: 'error',
+    message: `connector ${name} is ${state.connector}, ${failed.length} of ${state.tasks.length} tasks are not running`,
+    cure: 'look at its trace in Kafka Connect and restart it',
+  };
+}
+
+/** The worker's offset.flush.interval.ms cannot be asked: only seen. */
+function diagnoseFlush(
+  name: string,
+  settings: ConnectorSettings,
+  flushMs: number | null,
+): readonly Diagnosis[] {
+  const exactlyOnce = settings.get('exactly.once.support')?.toLowerCase() === 'required';
+  if (flushMs === null || flushMs <= LONG_FLUSH_MS || exactlyOnce) return [];
+  const seconds = Math.round(flushMs / 1000);
   return [
-    running
-      ? ok('connector.state', `connector ${connector.name} is running`)
-      : {
-          id: 'connector.not-running',
-          level: 'error',
-          message: `connector ${connector.name} is ${state.connector}, ${failed.length} of ${state.tasks.length} tasks are not running`,
-          cure: 'look at its trace in Kafka Connect and restart it',
-        },
-    ...diagnoseConnector(connector.name, config, { byColumn: false }),
+    {
+      id: 'connector.offset-flush',
+      level: 'warning',
+      message: `connector ${name}: its offset is committed every ${seconds} s (seen in the offsets topic): a drift check waits as long, and a crash of the worker sends the changes since then again`,
+      cure: 'set offset.flush.interval.ms=5000 in the worker, or exactly.once.support=required',
+    },
   ];
 }

@@ -1,22 +1,37 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
 import type { Config } from '../config/schema.ts';
 import { followedTables } from '../config/table-filter.ts';
 import { dialectFor } from '../dialect/registry.ts';
-import { examine, type DoctorReport } from '../doctor/doctor.ts';
+import { examine, type ConnectorParts, type DoctorReport } from '../doctor/doctor.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
+import { contradictions } from '../source/connect/settle.ts';
 import { RuntimeContext } from './context.ts';
-import { openConfiguredSource } from './sources.ts';
+import { openConfiguredSource, openTopicSettings, readFlushInterval } from './sources.ts';
+
+export interface DoctorOptions {
+  /** A file with the settings of a connector that is not registered yet, or null. */
+  readonly connectorFile: string | null;
+}
 
 /**
  * Opens every part by itself, so that one that is away hides nothing of the others, and closes
  * everything it opened.
  */
-export async function runDoctor(config: Config, logger: Logger): Promise<DoctorReport> {
+export async function runDoctor(
+  config: Config,
+  logger: Logger,
+  options: DoctorOptions,
+): Promise<DoctorReport> {
   const includes = followedTables(config);
-  const { connect } = config.source;
+  const { source } = config;
   const url = config.production?.url.reveal();
+  const connector = await openConnector(config, logger, options);
   const opening = RuntimeContext.open(config, logger);
   const production = url === undefined ? null : dialectFor(url).connectProduction(url, includes);
+  const topics = openTopicSettings(config, logger);
   // Each is awaited, and its failure reported, inside the examination.
   opening.catch(() => undefined);
   production?.catch(() => undefined);
@@ -26,16 +41,84 @@ export async function runDoctor(config: Config, logger: Logger): Promise<DoctorR
       isolation: async () => (await opening).assertIsolated(),
       production: production === null ? null : () => production,
       source: () => openConfiguredSource(config, includes, logger),
-      connector:
-        connect === undefined
-          ? null
-          : Object.assign(new ConnectClient(connect), { name: connect.name }),
-      topicPrefix: config.source.topicPrefix,
-      consistency: config.consistency,
-      tables: [],
+      topics,
+      connector,
+      trunk: async () => readTrunk(await opening),
+      declared: {
+        connector: source.connector,
+        topicPrefix: source.topicPrefix,
+        modes: source.modes,
+        consistency: config.consistency,
+        registry: source.schemaRegistry !== undefined,
+        contradictions: (facts) => contradictions(source, facts),
+      },
+      includes,
     });
   } finally {
+    await topics?.[Symbol.asyncDispose]();
     await (await production?.catch(() => null))?.[Symbol.asyncDispose]();
     await (await opening.catch(() => null))?.[Symbol.asyncDispose]();
   }
+}
+
+type Trunk = Awaited<ReturnType<Parameters<typeof examine>[0]['trunk']>>;
+
+async function readTrunk(context: RuntimeContext): Promise<Trunk> {
+  const database = await context.server.open(context.config.trunk.name);
+  if (database === null) return null;
+  try {
+    const [catalogue, { position }] = await Promise.all([
+      database.catalogue(),
+      database.progress(),
+    ]);
+    const { offsets, eventTimeMs } = position;
+    const eventAgeMs = eventTimeMs === null ? null : Math.max(0, Date.now() - eventTimeMs);
+    return { catalogue, applied: { offsets, eventAgeMs } };
+  } finally {
+    await database[Symbol.asyncDispose]();
+  }
+}
+
+/** As Kafka Connect takes it: settings, or name and settings. */
+const fileShape = z.union([
+  z.object({ name: z.string(), config: z.record(z.string(), z.string()) }),
+  z.record(z.string(), z.string()).transform((config) => ({ name: config['name'] ?? '', config })),
+]);
+
+async function openConnector(
+  config: Config,
+  logger: Logger,
+  { connectorFile }: DoctorOptions,
+): Promise<ConnectorParts | null> {
+  if (connectorFile !== null) {
+    const { name, config: settings } = await readConnectorFile(connectorFile);
+    const map = new Map(Object.entries(settings));
+    return { name: name || connectorFile, config: () => Promise.resolve(map), running: null };
+  }
+  const { connect } = config.source;
+  if (connect === undefined) return null;
+  const client = new ConnectClient(connect);
+  return {
+    name: connect.name,
+    config: () => client.config(),
+    running: {
+      state: () => client.state(),
+      all: () => client.all(),
+      flushIntervalMs: () => readFlushInterval(config, logger),
+    },
+  };
+}
+
+async function readConnectorFile(file: string): Promise<z.output<typeof fileShape>> {
+  let content: unknown;
+  try {
+    content = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw new UnderstudyError('USAGE', `cannot read ${file} as JSON`, {}, error);
+  }
+  const parsed = fileShape.safeParse(content);
+  if (parsed.success) return parsed.data;
+  throw new UnderstudyError('USAGE', `${file} holds no connector configuration`, {
+    detail: 'expected what POST /connectors takes: name and config, all values as text',
+  });
 }

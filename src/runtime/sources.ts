@@ -2,13 +2,14 @@ import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { ChangeSource } from '../source/change-source.ts';
+import type { ChangeSource, TopicSettingsReader } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { kafkaClientOptions } from '../source/kafka/client-options.ts';
 import { openKafkaSource } from '../source/kafka/kafka-source.ts';
 import { KafkaCluster } from '../source/kafka/cluster.ts';
 import { OffsetsTopic } from '../source/kafka/offsets-topic.ts';
+import { KafkaTopicSettings } from '../source/kafka/topic-settings.ts';
 import { openRecording } from '../source/recording/recording-source.ts';
 
 /** The event log that the configuration names: Kafka's topics or a recording. */
@@ -66,6 +67,24 @@ export function mayHoldIncluded(
   if (parts.length !== 2 || schema === undefined || name === undefined) return true;
   if (schema.includes('_') || name.includes('_')) return true;
   return includes({ schema, name });
+}
+
+/** The interval at which the connector's offset is committed; null where no topic tells. */
+export async function readFlushInterval(config: Config, logger: Logger): Promise<number | null> {
+  const { kafka, offsetsTopic: topic, topicPrefix: server } = config.source;
+  if (kafka === undefined || topic === undefined) return null;
+  const cluster = await KafkaCluster.connect(kafkaClientOptions(kafka), logger);
+  try {
+    return await new OffsetsTopic({ cluster, topic, server, connector: null }).flushIntervalMs();
+  } finally {
+    await cluster.close();
+  }
+}
+
+/** Null for a recording. */
+export function openTopicSettings(config: Config, logger: Logger): TopicSettingsReader | null {
+  const { kafka } = config.source;
+  return kafka === undefined ? null : new KafkaTopicSettings(kafkaClientOptions(kafka), logger);
 }
 
 /** Where the connector's committed offset is read: Connect's REST address, else its topic. */

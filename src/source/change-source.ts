@@ -60,6 +60,28 @@ export interface ChangeSource extends AsyncDisposable {
   open(from: OffsetMap, options: StreamOptions): Promise<ChangeStream>;
 }
 
+/** How long the log keeps what, by topic. A recording keeps everything and has no such settings. */
+export interface TopicSettings {
+  readonly topic: string;
+  readonly compacted: boolean;
+  /** Null for no limit. */
+  readonly retentionMs: number | null;
+  readonly retentionBytes: number | null;
+  /** A replica that lacks records may become the leader, and they are gone. */
+  readonly uncleanElection: boolean;
+}
+
+export interface TopicSettingsReader extends AsyncDisposable {
+  /**
+   * Of those of the topics that exist; none if the account may not describe them (`denied`).
+   * Errors: KAFKA_UNREACHABLE.
+   */
+  read(isWanted: (topic: string) => boolean): Promise<{
+    readonly topics: readonly TopicSettings[];
+    readonly denied: string | null;
+  }>;
+}
+
 export interface StreamOptions {
   /** Outstanding bytes above which fetching pauses. */
   readonly budgetBytes: number;

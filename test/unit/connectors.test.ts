@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { diagnoseConnector } from '../../src/doctor/connector-settings.ts';
 import { publishedConnector } from '../support/connectors.ts';
 
 /** What every stream needs so that its rows can be taken over exactly. */
@@ -7,7 +8,6 @@ const EVERYWHERE = {
   'skipped.operations': 'none',
   'tombstones.on.delete': 'true',
   'event.converting.failure.handling.mode': 'fail',
-  'decimal.handling.mode': 'precise',
   'key.converter.schemas.enable': 'true',
   'value.converter.schemas.enable': 'true',
   'value.converter.replace.null.with.default': 'false',
@@ -16,6 +16,7 @@ const EVERYWHERE = {
 };
 
 const BINLOG = {
+  'decimal.handling.mode': 'precise',
   'enable.time.adjuster': 'false',
   'bigint.unsigned.handling.mode': 'precise',
   'time.precision.mode': 'adaptive_time_microseconds',
@@ -30,6 +31,7 @@ const REQUIRED = {
     'plugin.name': 'pgoutput',
     'publication.autocreate.mode': 'filtered',
     'time.precision.mode': 'adaptive',
+    'decimal.handling.mode': 'string',
     'interval.handling.mode': 'string',
     'include.unknown.datatypes': 'true',
   },
@@ -48,6 +50,12 @@ const FORBIDDEN = [
 describe.each(['postgres', 'mysql', 'mariadb'] as const)('connectors/%s.json', (name) => {
   it('sets what an exact shadow needs', async () => {
     expect(await publishedConnector(name)).toMatchObject({ ...EVERYWHERE, ...REQUIRED[name] });
+  });
+
+  it('holds no trap that doctor knows', async () => {
+    const settings = new Map(Object.entries(await publishedConnector(name)));
+    const findings = diagnoseConnector('prod', settings, { byColumn: false });
+    expect(findings.map(({ id, level }) => `${level} ${id}`)).toEqual(['ok connector.settings']);
   });
 
   it('sends heartbeats, so that a quiet database does not look like a broken one', async () => {

@@ -5,8 +5,10 @@ import {
   configTemplate,
   CONNECTORS,
   connectorTemplate,
+  FORMATS,
   INIT_EXAMPLE,
   type ConnectorName,
+  type RecordFormat,
 } from '../../config/template.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import type { Register } from '../register.ts';
@@ -21,6 +23,8 @@ interface Options extends GlobalOptions {
   readonly production?: string;
   readonly shadow: string;
   readonly trunk: string;
+  readonly format: RecordFormat;
+  readonly registryUrl: string;
   readonly force: boolean;
 }
 
@@ -40,26 +44,34 @@ export function addInitCommand(program: Command, register: Register): void {
     .option('--production <url>', 'address of production (read only)')
     .option('--shadow <url>', 'address of the shadow server, or `embedded`', 'embedded')
     .option('--trunk <name>', 'name of the trunk database', 'shop')
+    .addOption(
+      new Option('--format <format>', 'encoding of the records')
+        .choices(FORMATS)
+        .default(FORMATS[0]),
+    )
+    .option('--registry-url <url>', 'schema registry, for Avro', 'http://localhost:8081')
     .option('--force', 'overwrite what is there', false)
     .addHelpText('after', `\nExample:\n${INIT_EXAMPLE}`);
   register<Options>(command, async (session, options) => {
     const directory = path.dirname(path.resolve(options.config));
     const connectorFile = path.join(directory, 'connector.json');
-    const config = configTemplate({
+    const answers = {
       ...options,
       brokers: options.brokers.split(',').map((broker) => broker.trim()),
       production: options.production ?? null,
-    });
-    await write(options.config, config, options.force);
-    await write(connectorFile, await connectorTemplate(options), options.force);
+    };
+    await write(options.config, configTemplate(answers), options.force);
+    await write(connectorFile, await connectorTemplate(answers), options.force);
     if (options.json) printJson(session, { config: options.config, connector: connectorFile });
     else {
       session.terminal.out(
         `Wrote ${options.config} and ${path.relative('.', connectorFile)}.\n` +
-          'Fill in the connector’s database settings and register it with Kafka Connect:\n' +
+          'Fill in the connector’s database settings, and look for traps before it starts:\n' +
+          '  understudy doctor --connector-file connector.json\n' +
+          'Then register it with Kafka Connect:\n' +
           `  curl -X POST -H 'Content-Type: application/json' --data @connector.json ` +
           `${options.connectUrl}/connectors\n` +
-          'Then look for traps: understudy doctor\n',
+          'And look at all of it once more: understudy doctor\n',
       );
     }
     return 0;

@@ -23,6 +23,9 @@ export function addStatusCommand(program: Command, register: Register): void {
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
     }
+    for (const { table, column, setting, cure } of report.lossy) {
+      terminal.out(`${table}.${column} is not sent exactly (${setting}): ${cure}\n`);
+    }
     for (const limit of report.limits) terminal.out(`source: ${limit}\n`);
     if (report.logError !== null) terminal.err(`understudy: ${report.logError}\n`);
     return exit;

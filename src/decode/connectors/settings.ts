@@ -35,6 +35,8 @@ export interface ConnectorFacts {
   /** include.unknown.datatypes. */
   readonly unknownDatatypes: boolean;
   readonly slot: string | null;
+  /** signal.data.collection. */
+  readonly signalTable: string | null;
   readonly publication: { readonly name: string; readonly madeByConnector: boolean } | null;
 }
 
@@ -139,6 +141,7 @@ export function inspectSettings(settings: ConnectorSettings): ConnectorFacts {
     transforms,
     unknownDatatypes: settings.get('include.unknown.datatypes') === 'true',
     slot: log === 'slot' ? (settings.get('slot.name') ?? 'debezium') : null,
+    signalTable: settings.get('signal.data.collection') ?? null,
     publication: log === 'slot' ? publicationOf(settings) : null,
   };
 }

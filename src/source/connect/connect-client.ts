@@ -15,6 +15,8 @@ const offsetsShape = z.object({
   offsets: z.array(z.object({ partition: z.unknown(), offset: z.unknown() })),
 });
 
+const allShape = z.record(z.string(), z.object({ info: z.object({ config: configShape }) }));
+
 export interface ConnectorState {
   /** RUNNING, PAUSED, FAILED … as Connect says it. */
   readonly connector: string;
@@ -33,6 +35,7 @@ export interface ConnectTarget {
 /** Every question may reject with CONNECT_UNREACHABLE; state and settings with CONNECTOR_MISSING. */
 export class ConnectClient implements CommittedOffsets {
   readonly description: string;
+  readonly #root: string;
   readonly #base: string;
   readonly #headers: Readonly<Record<string, string>>;
 
@@ -47,6 +50,7 @@ export class ConnectClient implements CommittedOffsets {
     url.username = '';
     url.password = '';
     const root = url.href.replace(/\/+$/, '');
+    this.#root = root;
     this.#base = `${root}/connectors/${encodeURIComponent(options.name)}`;
     this.description = `connector ${options.name} at ${root}`;
   }
@@ -70,9 +74,14 @@ export class ConnectClient implements CommittedOffsets {
 
   /** The connector's settings. They may hold secrets: never to be shown whole. */
   async config(signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
-    const config = await this.#get('/config', configShape, signal);
+    return settingsOf(await this.#get('/config', configShape, signal));
+  }
+
+  /** All connectors of the worker with their settings, this one too. */
+  async all(signal?: AbortSignal): Promise<ReadonlyMap<string, ReadonlyMap<string, string>>> {
+    const found = await this.#ask(`${this.#root}/connectors?expand=info`, allShape, signal);
     return new Map(
-      Object.entries(config).filter((entry): entry is [string, string] => entry[1] !== null),
+      Object.entries(found).map(([name, { info }]) => [name, settingsOf(info.config)]),
     );
   }
 
@@ -88,12 +97,17 @@ export class ConnectClient implements CommittedOffsets {
     };
   }
 
-  async #get<T>(path: string, shape: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+  #get<T>(path: string, shape: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#ask(this.#base + path, shape, signal);
+  }
+
+  async #ask<T>(url: string, shape: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+    const path = url.slice(this.#root.length);
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
     let response: Response;
     let body: unknown;
     try {
-      response = await fetch(this.#base + path, {
+      response = await fetch(url, {
         headers: this.#headers,
         signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
       });
@@ -103,7 +117,7 @@ export class ConnectClient implements CommittedOffsets {
       throw this.#failed(timeout.aborted ? 'no answer in time' : 'no connection', error);
     }
     // Offsets are unknown to old workers, whatever the connector.
-    if (response.status === 404 && path !== '/offsets') {
+    if (response.status === 404 && !path.endsWith('/offsets')) {
       const message = `there is no ${this.description}`;
       throw new UnderstudyError('CONNECTOR_MISSING', message, { detail: 'Kafka Connect says 404' });
     }
@@ -117,4 +131,10 @@ export class ConnectClient implements CommittedOffsets {
     const message = `${this.description} could not be asked`;
     return new UnderstudyError('CONNECT_UNREACHABLE', message, { detail }, cause);
   }
+}
+
+function settingsOf(config: z.output<typeof configShape>): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(config).filter((entry): entry is [string, string] => entry[1] !== null),
+  );
 }

@@ -7,7 +7,8 @@ import { settingOf, type ConnectorFacts } from '../../decode/connectors/settings
 import type { ConnectorModes } from '../../decode/modes.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 
-type Declared = Pick<SourceConfig, 'connector' | 'topicPrefix' | 'modes'>;
+type Declared = Pick<SourceConfig, 'connector' | 'topicPrefix' | 'form' | 'modes'> &
+  Partial<Pick<SourceConfig, 'signalTable'>>;
 
 /**
  * The modes to decode by: the connector's, and declared ones only where its own could not be read.
@@ -36,6 +37,19 @@ export function contradictions(declared: Declared, facts: ConnectorFacts): reado
   }
   if (facts.topicPrefix !== null && facts.topicPrefix !== declared.topicPrefix) {
     differ('source.topicPrefix', declared.topicPrefix, 'topic.prefix', facts.topicPrefix);
+  }
+  if (facts.form !== declared.form) {
+    found.push(
+      `source.form is '${declared.form}', but the connector’s records are '${facts.form}'`,
+    );
+  }
+  const { signalTable } = declared;
+  if (
+    signalTable !== undefined &&
+    facts.signalTable !== null &&
+    signalTable !== facts.signalTable
+  ) {
+    differ('source.signalTable', signalTable, 'signal.data.collection', facts.signalTable);
   }
   for (const mode of Object.keys(declared.modes) as (keyof ConnectorModes)[]) {
     const our = declared.modes[mode];

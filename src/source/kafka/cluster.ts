@@ -57,6 +57,12 @@ interface WireBroker {
     }[];
   }>;
   offsetCommit(request: object): Promise<unknown>;
+  describeConfigs(request: object): Promise<{
+    resources: readonly {
+      resourceName: string;
+      configEntries: readonly { configName: string; configValue: string | null }[];
+    }[];
+  }>;
   describeGroups(request: { groupIds: string[] }): Promise<{
     groups: readonly { state: string; members: readonly { clientId: string }[] }[];
   }>;
@@ -82,6 +88,8 @@ interface WireCluster {
   };
 }
 
+/** DescribeConfigs' number for topics. */
+const TOPIC_RESOURCE = 2;
 /** Fetch's number in the Kafka protocol. */
 const FETCH_API = 1;
 const READ_UNCOMMITTED = 0;
@@ -265,6 +273,26 @@ export class KafkaCluster {
     const coordinator = await this.#cluster.findGroupCoordinator({ groupId });
     const { groups } = await coordinator.describeGroups({ groupIds: [groupId] });
     return groups.flatMap(({ members }) => members.map(({ clientId }) => clientId));
+  }
+
+  /** Settings of topics that exist, by topic and name; any broker knows them. */
+  async settings(
+    places: readonly TopicPartition[],
+    names: readonly string[],
+  ): Promise<ReadonlyMap<string, ReadonlyMap<string, string>>> {
+    const [first] = places;
+    if (first === undefined) return new Map();
+    const broker = await this.#cluster.findBroker({ nodeId: first.leader });
+    const topics = [...new Set(places.map(({ topic }) => topic))];
+    const { resources } = await broker.describeConfigs({
+      resources: topics.map((name) => ({ type: TOPIC_RESOURCE, name, configNames: names })),
+    });
+    return new Map(
+      resources.map(({ resourceName, configEntries }) => [
+        resourceName,
+        new Map(configEntries.map((entry) => [entry.configName, entry.configValue ?? ''])),
+      ]),
+    );
   }
 
   /** Our error for a failed call, with the brokers it was about. */

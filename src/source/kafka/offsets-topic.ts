@@ -5,6 +5,8 @@ import { positionOf, type CommittedOffsets } from '../committed-offsets.ts';
 import type { KafkaCluster } from './cluster.ts';
 import { Tail } from './tail.ts';
 
+/** Commits by which the interval between them is measured. */
+const TIMES = 12;
 const FETCH = { maxWaitMs: 100, maxBytes: 4 * 1024 * 1024 };
 
 /** Key of a source offset (Connect's JSON converter without schemas): connector, partition. */
@@ -24,6 +26,8 @@ export class OffsetsTopic implements CommittedOffsets {
   readonly #tails = new Map<number, Tail>();
   /** As of the newest record read. */
   #found: bigint | null = null;
+  /** When our newest commits were written, oldest first. */
+  #times: readonly number[] = [];
 
   /**
    * `cluster` stays the caller's. `server` is the connector's topic.prefix; `connector` its name,
@@ -50,6 +54,19 @@ export class OffsetsTopic implements CommittedOffsets {
       throw this.#cluster.unreachable(error);
     }
     return this.#found;
+  }
+
+  /**
+   * Milliseconds between two commits, as the newest of them show (their median); null before the
+   * third. The worker commits only when there is something new, as heartbeats are.
+   */
+  async flushIntervalMs(): Promise<number | null> {
+    await this.committed();
+    const gaps = this.#times
+      .slice(1)
+      .map((time, i) => time - (this.#times[i] ?? time))
+      .toSorted((a, b) => a - b);
+    return gaps.length < 2 ? null : (gaps[Math.floor(gaps.length / 2)] ?? null);
   }
 
   async #readOn(signal: AbortSignal | undefined): Promise<void> {
@@ -85,7 +102,9 @@ export class OffsetsTopic implements CommittedOffsets {
     const chunk = fetched === undefined ? null : await tail.read(fetched);
     if (chunk === null) return false;
     for (const record of chunk.records) {
-      if (this.#isOurs(record.key)) this.#found = positionOf(readJson(record.value));
+      if (!this.#isOurs(record.key)) continue;
+      this.#found = positionOf(readJson(record.value));
+      this.#times = [...this.#times, record.timestampMs].slice(-TIMES);
     }
     tail.pass(chunk);
     return true;

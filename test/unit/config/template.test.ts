@@ -4,9 +4,12 @@ import {
   configTemplate,
   CONNECTORS,
   connectorTemplate,
+  FORMATS,
   type TemplateAnswers,
 } from '../../../src/config/template.ts';
+import { inspectSettings } from '../../../src/decode/connectors/settings.ts';
 import { diagnoseConnector } from '../../../src/doctor/connector-settings.ts';
+import { contradictions } from '../../../src/source/connect/settle.ts';
 
 const ANSWERS: TemplateAnswers = {
   connector: 'postgresql',
@@ -17,6 +20,8 @@ const ANSWERS: TemplateAnswers = {
   production: null,
   shadow: 'embedded',
   trunk: 'shop',
+  format: 'json',
+  registryUrl: 'http://registry:8081',
 };
 
 describe.each(CONNECTORS)('the template for %s', (connector) => {
@@ -69,12 +74,50 @@ describe.each(CONNECTORS)('the template for %s', (connector) => {
     expect(config.trunk.schema).toBe('production');
   });
 
-  it('comes with a connector configuration in which doctor finds no trap', async () => {
-    const text = await connectorTemplate({ connector, topicPrefix: 'mine', connectorName: 'one' });
-    const { name, config } = JSON.parse(text) as { name: string; config: Record<string, string> };
+  it.each(FORMATS)('comes with a connector in which doctor finds no trap: %s', async (format) => {
+    const answers = { ...ANSWERS, connector, topicPrefix: 'mine', connectorName: 'one', format };
+    const { name, config } = parse(await connectorTemplate(answers));
     expect(name).toBe('one');
     expect(config['topic.prefix']).toBe('mine');
-    const findings = diagnoseConnector(name, new Map(Object.entries(config)), { byColumn: false });
-    expect(findings).toMatchObject([{ level: 'ok' }]);
+    const settings = new Map(Object.entries(config));
+    expect(diagnoseConnector(name, settings, { byColumn: false })).toMatchObject([{ level: 'ok' }]);
+    const facts = inspectSettings(settings);
+    expect(facts).toMatchObject({ connector, form: 'debezium', key: format, value: format });
+    const loaded = parseConfig(configTemplate(answers), { file: 'understudy.yaml', env: {} });
+    expect(contradictions(loaded.source, facts)).toEqual([]);
+    expect(loaded.source.schemaRegistry?.url.reveal()).toBe(
+      format === 'avro' ? 'http://registry:8081' : undefined,
+    );
+  });
+
+  it('takes address, account and database from production’s, and never the password', async () => {
+    const production = 'postgres://reader:${WORD}@db.example:7001/sh%6Fp';
+    const text = await connectorTemplate({
+      ...ANSWERS,
+      connector,
+      topicPrefix: 'Big.one',
+      production,
+    });
+    expect(text).not.toContain('WORD}@');
+    const { config } = parse(text);
+    expect(config).toMatchObject({
+      'database.hostname': 'db.example',
+      'database.port': '7001',
+      'database.user': 'reader',
+      'database.password': '${env:PRODUCTION_PASSWORD}',
+    });
+    expect(config).toMatchObject(
+      connector === 'postgresql'
+        ? { 'database.dbname': 'shop', 'slot.name': 'debezium_big_one' }
+        : {
+            'database.include.list': 'shop',
+            'schema.history.internal.kafka.topic': 'Big.one.schema-history',
+            'schema.history.internal.kafka.bootstrap.servers': 'a:9092,b:9092',
+          },
+    );
   });
 });
+
+function parse(text: string): { name: string; config: Record<string, string> } {
+  return JSON.parse(text) as { name: string; config: Record<string, string> };
+}

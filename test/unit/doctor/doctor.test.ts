@@ -1,7 +1,9 @@
 import { expect, it } from 'vitest';
-import { examine, type DoctorParts } from '../../../src/doctor/doctor.ts';
+import { examine, type ConnectorParts, type DoctorParts } from '../../../src/doctor/doctor.ts';
 import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
+import type { ValueSource } from '../../../src/decode/column.ts';
 import { publishedConnector } from '../../support/connectors.ts';
+import type { ConnectorState } from '../../../src/source/connect/connect-client.ts';
 import { MemoryLog } from '../../support/memory-log.ts';
 
 const settings = new Map(Object.entries(await publishedConnector('postgres')));
@@ -20,6 +22,32 @@ function logOf(...partitions: readonly (readonly [string, number])[]): DoctorPar
 
 const ORDERS = ['p.public.orders', 0] as const;
 
+const DECLARED: DoctorParts['declared'] = {
+  connector: 'postgresql' satisfies ValueSource['connector'],
+  modes: {},
+  topicPrefix: 'p',
+  consistency: 'transaction',
+  registry: false,
+  contradictions: () => [],
+};
+
+/** A connector with these settings, in this state. */
+function connectorOf(
+  config: ReadonlyMap<string, string> = settings,
+  state: ConnectorState = { connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] },
+  flushMs: number | null = null,
+): ConnectorParts {
+  return {
+    name: 'prod',
+    config: () => Promise.resolve(config),
+    running: {
+      state: () => Promise.resolve(state),
+      all: () => Promise.resolve(new Map([['prod', config]])),
+      flushIntervalMs: () => Promise.resolve(flushMs),
+    },
+  };
+}
+
 function parts(changes: Partial<DoctorParts>): DoctorParts {
   return {
     shadow: refuse('SHADOW_UNREACHABLE'),
@@ -27,9 +55,10 @@ function parts(changes: Partial<DoctorParts>): DoctorParts {
     production: null,
     source: logOf(ORDERS, ['p.transaction', 0]),
     connector: null,
-    topicPrefix: 'p',
-    consistency: 'transaction',
-    tables: [],
+    topics: null,
+    trunk: () => Promise.resolve(null),
+    declared: DECLARED,
+    includes: () => true,
     ...changes,
   };
 }
@@ -45,12 +74,7 @@ it('makes a finding of every part that is away, and looks at the others all the 
       isolation: refuse('SHADOW_UNREACHABLE'),
       production: refuse('PRODUCTION_UNREACHABLE'),
       source: refuse('KAFKA_UNREACHABLE'),
-      connector: {
-        name: 'prod',
-        config: () => Promise.resolve(settings),
-        state: () =>
-          Promise.resolve({ connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] }),
-      },
+      connector: connectorOf(),
     }),
   );
   expect(report.findings.map(({ id, level }) => `${level} ${id}`)).toEqual([
@@ -78,16 +102,15 @@ it.each([
   ],
 ])('looks for the transaction topic: %s', async (_, source, finding) => {
   expect(await findings({ source })).toContain(finding);
-  const perKey = await findings({ source, consistency: 'key' });
+  const perKey = await findings({
+    source,
+    declared: { ...DECLARED, consistency: 'key' },
+  });
   expect(perKey.join()).not.toContain('transaction-topic');
 });
 
 it('does not miss the transaction topic where the connector’s settings can be asked', async () => {
-  const connector = {
-    name: 'prod',
-    config: () => Promise.resolve(new Map()),
-    state: () => Promise.resolve({ connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] }),
-  };
+  const connector = connectorOf(new Map());
   const found = (await findings({ source: logOf(ORDERS), connector })).join();
   expect(found).not.toContain('transaction-topic');
   expect(found).toContain('connector.transaction-metadata');
@@ -110,11 +133,7 @@ it.each([
   const state = { connector, tasks: tasks.map((task, id) => ({ id, state: task })) };
   expect(
     await findings({
-      connector: {
-        name: 'prod',
-        config: () => Promise.resolve(settings),
-        state: () => Promise.resolve(state),
-      },
+      connector: connectorOf(settings, state),
     }),
   ).toContain(finding);
 });

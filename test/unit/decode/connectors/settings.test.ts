@@ -114,6 +114,7 @@ describe('encoding and form of the records', () => {
       'transforms.unwrap.type': 'io.debezium.transforms.ExtractNewRecordState',
     });
     expect(facts.form).toBe('flat');
+    expect(facts.modes.deletes).toBe('tombstone');
     expect(facts.transforms).toEqual([
       { name: 'route', type: 'ByLogicalTableRouter' },
       { name: 'unwrap', type: 'ExtractNewRecordState' },

@@ -10,7 +10,12 @@ const SETTINGS = {
 };
 const inspected = (changes: Readonly<Record<string, string>> = {}) =>
   inspectSettings(new Map(Object.entries({ ...SETTINGS, ...changes })));
-const DECLARED = { connector: 'postgresql', topicPrefix: 'prod', modes: {} } as const;
+const DECLARED = {
+  connector: 'postgresql',
+  topicPrefix: 'prod',
+  form: 'debezium',
+  modes: {},
+} as const;
 
 function catchError(act: () => unknown): UnderstudyError {
   try {
@@ -58,6 +63,7 @@ describe('the modes to decode by', () => {
       { ...DECLARED, topicPrefix: 'other' } as const,
       ['source.topicPrefix', 'other', 'topic.prefix', 'prod'],
     ],
+    [{ ...DECLARED, form: 'flat' } as const, ['source.form', 'flat', 'debezium']],
     [
       { ...DECLARED, connector: 'mysql' } as const,
       ['source.connector', 'mysql', 'connector.class', 'postgresql'],

@@ -1,0 +1,190 @@
+/**
+ * The first and the last record of every partition, and what they tell of who wrote them. Read
+ * without decoding: the extended headers, which Debezium adds by default whatever the encoding,
+ * and the source block where the record is JSON.
+ */
+import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
+import { recordBytes, type LogRecord } from '../change/record.ts';
+import type { Diagnosis } from '../dialect/dialect.ts';
+import type { ChangeSource } from '../source/change-source.ts';
+
+const LIMIT_MS = 20_000;
+/** Behind the last record there may be control records, which no reader sees. */
+const TAIL = 16n;
+
+export interface Sample {
+  readonly first: ReadonlyMap<string, LogRecord>;
+  readonly last: ReadonlyMap<string, LogRecord>;
+}
+
+/** Reads some records at both ends of every partition. What does not come in time is left out. */
+export async function takeSample(
+  source: ChangeSource,
+  starts: OffsetMap,
+  ends: OffsetMap,
+): Promise<Sample> {
+  const filled = new Map([...ends].filter(([key, end]) => end > (starts.get(key) ?? 0n)));
+  const tails = new Map(
+    [...filled].map(([key, end]) => {
+      const start = starts.get(key) ?? 0n;
+      return [key, end - TAIL > start ? end - TAIL : start];
+    }),
+  );
+  const first = await readFrom(source, starts, filled, (known) => known !== undefined);
+  const last = await readFrom(source, tails, filled, () => false);
+  return { first, last };
+}
+
+/** The record of each partition that `settled` accepts, else the last before its end. */
+async function readFrom(
+  source: ChangeSource,
+  from: OffsetMap,
+  ends: OffsetMap,
+  settled: (known: LogRecord | undefined) => boolean,
+): Promise<ReadonlyMap<string, LogRecord>> {
+  const found = new Map<string, LogRecord>();
+  const open = new Set(ends.keys());
+  if (open.size === 0) return found;
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  // A partition that is not named would be read from its start.
+  const all = new Map([...ends, ...from]);
+  await using stream = await source.open(all, {
+    budgetBytes: 64 * 1024 * 1024,
+    group: 'understudy.doctor',
+    signal,
+  });
+  const late = (): void => {
+    void stream[Symbol.asyncDispose]();
+  };
+  signal.addEventListener('abort', late, { once: true });
+  try {
+    for await (const { topic, partition, records, next } of stream.chunks) {
+      const key = `${topic}/${partition}`;
+      for (const record of records) {
+        if (!settled(found.get(key))) found.set(key, record);
+        stream.released(recordBytes(record));
+      }
+      if (settled(found.get(key)) || next >= (ends.get(key) ?? 0n)) open.delete(key);
+      if (open.size === 0) break;
+    }
+  } finally {
+    signal.removeEventListener('abort', late);
+  }
+  return found;
+}
+
+/** Who wrote a record, as far as it says. */
+interface Writer {
+  /** topic.prefix. */
+  readonly name: string | null;
+  readonly connector: string | null;
+  readonly database: string | null;
+  readonly snapshot: boolean | null;
+  /** Position of the last commit before it, where the source has one. */
+  readonly commit: bigint | null;
+}
+
+export interface Expected {
+  readonly topicPrefix: string;
+  readonly connector: string;
+  /** One connector reads one database; null where it reads several. */
+  readonly database: string | null;
+  readonly registry: boolean;
+}
+
+/** What the ends of the topics show: records of others, of another database, of two histories. */
+export function diagnoseSample(sample: Sample, expected: Expected): readonly Diagnosis[] {
+  const found = new Map<string, Diagnosis>();
+  const add = (id: string, level: Diagnosis['level'], message: string, cure: string): void => {
+    if (!found.has(id)) found.set(id, { id: `log.${id}`, level, message, cure });
+  };
+  const anew = 'give the connector a topic.prefix that was never used, and snapshot anew';
+  for (const [key, last] of sample.last) {
+    const { topic } = parsePartitionKey(key);
+    const first = sample.first.get(key) ?? last;
+    for (const record of [first, last]) {
+      if (record.value?.[0] === 0 && !expected.registry) {
+        const message = `${topic} holds records of a schema registry, and none is configured`;
+        add('encoding', 'error', message, 'set source.schemaRegistry');
+      }
+      const { name, connector, database } = writerOf(record);
+      if (name !== null && name !== expected.topicPrefix) {
+        const message = `${topic} holds records of a connector with topic.prefix ${name}: rows of two sources are mixed`;
+        add('foreign-records', 'error', message, anew);
+      } else if (connector !== null && connector !== expected.connector) {
+        const message = `${topic} holds records of a ${connector} connector: the topic was used before`;
+        add('foreign-records', 'error', message, anew);
+      } else if (
+        database !== null &&
+        expected.database !== null &&
+        database !== expected.database
+      ) {
+        const message = `${topic} holds records of database ${database}: the topic was used before`;
+        add('foreign-records', 'error', message, anew);
+      }
+    }
+    const [before, after] = [writerOf(first), writerOf(last)];
+    if (before.snapshot === false && after.snapshot === true) {
+      const message = `${topic} holds a snapshot behind changes: rows deleted between two runs of the connector stay in the shadow`;
+      add('snapshot-after-changes', 'warning', message, anew);
+    }
+    if (before.commit !== null && after.commit !== null && after.commit < before.commit) {
+      const message = `${topic} goes back in production’s log: production was replaced or restored, and the topic used again`;
+      add('history-restarted', 'error', message, anew);
+    }
+  }
+  return [...found.values()];
+}
+
+function writerOf(record: LogRecord): Writer {
+  const header = (name: string): string | null => {
+    const value = record.headers.find(([key]) => key === `__debezium.context.${name}`)?.[1];
+    if (value === undefined) return null;
+    const text = value.toString('utf8');
+    return text.startsWith('"') ? text.slice(1, -1) : text;
+  };
+  const source = sourceOf(record);
+  const text = (field: string): string | null => {
+    const value = source?.[field];
+    return typeof value === 'string' ? value : null;
+  };
+  const snapshot = source === null ? null : isSnapshot(text('snapshot'));
+  return {
+    name: header('connectorLogicalName') ?? text('name'),
+    connector: header('connectorName') ?? text('connector'),
+    database: text('db'),
+    snapshot,
+    commit: snapshot === false ? lastCommit(text('sequence')) : null,
+  };
+}
+
+/** An incremental snapshot comes in the middle of the stream by design. Null: `false`. */
+function isSnapshot(text: string | null): boolean {
+  return text !== null && text !== 'false' && text !== 'incremental';
+}
+
+function lastCommit(sequence: string | null): bigint | null {
+  const digits = /^\["(\d+)"/.exec(sequence ?? '')?.[1];
+  return digits === undefined ? null : BigInt(digits);
+}
+
+interface Json {
+  readonly payload?: Json;
+  readonly source?: Readonly<Record<string, unknown>>;
+  readonly op?: unknown;
+}
+
+/** The source block of a row's change in JSON; null for everything else. */
+function sourceOf({ value }: LogRecord): Readonly<Record<string, unknown>> | null {
+  if (value?.[0] !== 0x7b) return null;
+  let parsed: Json;
+  try {
+    parsed = JSON.parse(value.toString('utf8')) as Json;
+  } catch (error) {
+    // Whether the record is broken, the decoder says.
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+  const change = parsed.payload ?? parsed;
+  return typeof change.op === 'string' && change.op !== 'm' ? (change.source ?? null) : null;
+}

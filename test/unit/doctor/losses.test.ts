@@ -1,0 +1,56 @@
+import { expect, it } from 'vitest';
+import type { ConnectorModes } from '../../../src/decode/modes.ts';
+import { diagnoseLosses, lossyColumns } from '../../../src/doctor/losses.ts';
+import type { ColumnType, SchemaCatalogue } from '../../../src/schema/table-schema.ts';
+
+const column = (name: string, type: ColumnType) => ({
+  ...{ name, type, nullable: true, toastable: false },
+  generated: 'no' as const,
+  identity: 'no' as const,
+});
+const id = { schema: 'public', name: 't' };
+const CATALOGUE: SchemaCatalogue = new Map([
+  [
+    'public.t',
+    {
+      ...{ id, key: ['id'], uniques: [], foreignKeys: [], partitioned: false },
+      columns: [
+        column('id', { sql: 'integer', kind: 'int32' }),
+        column('price', { sql: 'numeric(10,2)', kind: 'numeric', precision: 10, scale: 2 }),
+        column('at', { sql: 'timestamp(6) without time zone', kind: 'timestamp', precision: 6 }),
+        column('span', { sql: 'interval', kind: 'interval' }),
+      ],
+    },
+  ],
+]);
+
+function cured(modes: ConnectorModes): readonly (readonly [string, string])[] {
+  return lossyColumns({ connector: 'postgresql', modes }, CATALOGUE, () => true).flatMap(
+    ({ column: name, setting }) => (setting === null ? [] : [[name, setting] as const]),
+  );
+}
+
+it('names the columns that suffer from a mode, with the setting', () => {
+  const lossy = cured({ time: 'connect', decimal: 'double', interval: 'numeric' });
+  expect(lossy).toContainEqual(['at', 'time.precision.mode=connect']);
+  expect(lossy).toContainEqual(['price', 'decimal.handling.mode=double']);
+  expect(lossy).toContainEqual(['span', 'interval.handling.mode=numeric']);
+});
+
+it('names none under the modes that init writes', () => {
+  expect(cured({ time: 'adaptive', decimal: 'string', interval: 'string' })).toEqual([]);
+});
+
+it('passes over tables that are not followed, and modes that are not known', () => {
+  const source = { connector: 'postgresql', modes: { time: 'connect' } } as const;
+  expect(lossyColumns(source, CATALOGUE, () => false)).toEqual([]);
+  expect(cured({})).toEqual([]);
+});
+
+it('makes one finding of a loss and its columns', () => {
+  const source = { connector: 'postgresql', modes: { decimal: 'double' } } as const;
+  const found = diagnoseLosses(lossyColumns(source, CATALOGUE, () => true));
+  const double = found.find(({ level }) => level === 'warning');
+  expect(double?.message).toContain('public.t.price');
+  expect(double?.cure).not.toBe('');
+});
