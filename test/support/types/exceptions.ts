@@ -3,6 +3,7 @@
  * fails, and so does a declared one that is not there any more.
  */
 import type { LossId } from '../../../src/decode/losses/losses.ts';
+import type { CliResult } from '../understudy.ts';
 import { formOf, valueOf, type Form } from './type-table.ts';
 import type { Run } from './runs.ts';
 
@@ -37,6 +38,13 @@ export interface Refusal<R extends Run> {
   /** The error's code, or `parked` for keys that are set aside. */
   readonly code: string;
   readonly when: (run: R) => boolean;
+}
+
+/** What a run that ended early, or set keys aside, says of why: `parked`, or its error. */
+export function refusalIn({ status, stdout, stderr }: CliResult): string {
+  if (status === 2 && (JSON.parse(stdout) as { parked: number }).parked > 0) return 'parked';
+  if (status === 6) return stderr;
+  throw new Error(`a refusal was expected, not exit status ${String(status)}: ${stderr}`);
 }
 
 /** Forms whose last event is one of the snapshot's. */

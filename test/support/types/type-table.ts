@@ -46,7 +46,7 @@ export const FORMS = [
 export type Form = (typeof FORMS)[number];
 
 /** The form's first id. */
-export function base(form: Form): number {
+function base(form: Form): number {
   return FORMS.indexOf(form) * 100;
 }
 
