@@ -26,6 +26,8 @@ export async function canonicalState(
     /** Reads a table's rows from elsewhere, e.g. from a view of production's image. */
     readonly relation?: (schema: string, name: string) => string;
     readonly only?: readonly string[];
+    /** Reads something else of the same moment. */
+    readonly within?: (client: pg.Client) => Promise<void>;
   } = {},
 ): Promise<CanonicalState> {
   const client = new pg.Client({ connectionString: url });
@@ -47,6 +49,7 @@ export async function canonicalState(
       );
       state[key] = rows.map((row) => row.row);
     }
+    await options.within?.(client);
     return state;
   } finally {
     await client.end();
