@@ -377,7 +377,9 @@ export class Follower {
     const builder = this.#parts.builder(this.#position);
     for (const release of releases) builder.add(release);
     const built = builder.build();
-    const batch = holdPosition ? { ...built, position: this.#position } : built;
+    const batch = holdPosition
+      ? { ...built, position: this.#position, ahead: true as const }
+      : built;
     if (batch.steps.length === 0 && samePosition(batch.position, this.#position)) return;
     const outcome = await this.#withRetry(() =>
       this.#parts.database.apply(this.#parts.fence, batch),

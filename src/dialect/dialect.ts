@@ -139,7 +139,9 @@ export interface ShadowDatabase extends AsyncDisposable {
   /**
    * One transaction { fence asserted, rows and base images written race-proof, position saved },
    * committed when the promise resolves and not at all when it rejects. Idempotent: applying the
-   * same batch again changes nothing.
+   * same batch again changes nothing, which an engine tells by the position, under a lock that
+   * waits for a commit whose answer was lost; rows alone do not tell it. Not so for a batch that is
+   * written ahead of the position.
    * Errors: FENCED, APPLY_BLOCKED (a lock of the candidate: retry), SHADOW_UNREACHABLE (retry),
    * ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
    */

@@ -37,6 +37,11 @@ export type BatchStep =
 export interface ChangeBatch {
   readonly steps: readonly BatchStep[];
   readonly position: Position;
+  /**
+   * It is written ahead of the position, which stays where it is (an armed barrier). Any other
+   * batch whose position holds already has been written before.
+   */
+  readonly ahead?: true;
   /** Source transaction ids (PostgreSQL: 32-bit xid) in the batch, for the ring of pin proofs. */
   readonly txIds: readonly number[];
   /** Changes of the stream that carried no source transaction: the guarantee for them is per key. */

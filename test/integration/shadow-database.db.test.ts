@@ -107,15 +107,17 @@ test('a position is never saved without its rows, nor rows without their positio
     code: 'APPLY_FAILED',
   });
 
-  // The session is ended between the rows and the position.
-  await blocker.query('BEGIN; LOCK TABLE understudy.progress IN ACCESS EXCLUSIVE MODE');
+  // The session is ended between the position, which is saved first, and the rows.
+  const look = await session(postgresUrl());
+  await blocker.query('BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE');
   const applying = database.apply(fence, batch('d', 30n)).catch((error: unknown) => error);
   await expect
-    .poll(async () =>
-      ask(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-        AND application_name = 'understudy:${database.name}:apply'`),
-    )
-    .toHaveLength(1);
+    .poll(async () => {
+      const waiting = await look.query(`SELECT FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND application_name = 'understudy:${database.name}:apply'`);
+      return waiting.rowCount;
+    })
+    .toBe(1);
   await terminate(database.name, 'apply');
   expect(await applying).toMatchObject({ code: 'SHADOW_UNREACHABLE', retry: 'reconnect' });
   await blocker.query('ROLLBACK');

@@ -25,6 +25,7 @@ export async function canonicalState(
   options: {
     /** Reads a table's rows from elsewhere, e.g. from a view of production's image. */
     readonly relation?: (schema: string, name: string) => string;
+    /** `schema.table`, unquoted. They are not truncated meanwhile, which a snapshot would show. */
     readonly only?: readonly string[];
     /** Reads something else of the same moment. */
     readonly within?: (client: pg.Client) => Promise<void>;
@@ -35,6 +36,10 @@ export async function canonicalState(
   try {
     await client.query(SETTINGS);
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    if (options.only !== undefined) {
+      const names = options.only.map((n) => n.split('.').map(pg.escapeIdentifier).join('.'));
+      await client.query(`LOCK TABLE ${names.join(', ')} IN ACCESS SHARE MODE`);
+    }
     const tables = await client.query<{ schema: string; name: string; columns: string }>(TABLES);
     const state: Record<string, readonly string[]> = {};
     for (const { schema, name, columns } of tables.rows) {

@@ -100,8 +100,11 @@ export class CrashApplier {
     const stop = AbortSignal.any([this.#killed.signal, holder.lost, this.#options.signal]);
     stop.addEventListener('abort', () => follower.stop());
     if (stop.aborted) follower.stop();
-    await follower.run();
-    holder.throwIfLost();
+    try {
+      await follower.run();
+    } finally {
+      holder.throwIfLost();
+    }
     return stop.aborted ? 'lost' : 'caught-up';
   }
 

@@ -22,8 +22,8 @@ export interface CrashServer extends AsyncDisposable {
   endSessions(database: string): Promise<void>;
   /** The model's tables and the position, of one moment; of production's image in a rollout. */
   observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation>;
-  /** What the model's tables look like when the server itself holds these rows. */
-  rebuild(database: string, rows: ModelState): Promise<CanonicalState>;
+  /** What the model's tables look like when the server itself holds these rows. One at a time. */
+  rebuild(rows: ModelState): Promise<CanonicalState>;
   /** Whether some committed transaction wrote rows and moved no position, or moved it back. */
   witnessed(database: string): Promise<readonly string[]>;
   /** A candidate's session on a rollout. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import type { ShadowDatabase } from '../../../src/dialect/dialect.ts';
 import { postgres } from '../../../src/dialect/postgres/index.ts';
@@ -89,6 +90,8 @@ export function onPostgres(url: string): CrashServer {
 class PostgresServer implements CrashServer {
   readonly url: string;
   readonly #stop: () => Promise<void>;
+  readonly #modelName = `model_${randomBytes(4).toString('hex')}`;
+  #model: Promise<string> | null = null;
 
   constructor(url: string, stop: () => Promise<void>) {
     this.url = url;
@@ -103,13 +106,10 @@ class PostgresServer implements CrashServer {
     const plan = { statements, notCarried: [], tables };
     await server.createTrunk({ name: database, topicPrefix: 'p', plan });
     await withClient(databaseUrl(this.url, database), (client) => client.query(WITNESS));
-    const model = await createDatabase(this.url, modelOf(database));
-    await withClient(model, (client) => client.query(TABLES.join(';')));
   }
 
   async drop(database: string): Promise<void> {
     await dropDatabase(this.url, database);
-    await dropDatabase(this.url, modelOf(database));
   }
 
   async endSessions(database: string): Promise<void> {
@@ -137,8 +137,8 @@ class PostgresServer implements CrashServer {
     return { state, offsets };
   }
 
-  async rebuild(database: string, rows: ModelState): Promise<CanonicalState> {
-    const url = databaseUrl(this.url, modelOf(database));
+  async rebuild(rows: ModelState): Promise<CanonicalState> {
+    const url = await (this.#model ??= this.#makeModel());
     await withClient(url, async (client) => {
       await client.query(`BEGIN; TRUNCATE ${NAMES.join(', ')}`);
       for (const { name } of MODEL_TABLES) {
@@ -182,13 +182,16 @@ class PostgresServer implements CrashServer {
     return openNaive(url, database, fault);
   }
 
+  async #makeModel(): Promise<string> {
+    const url = await createDatabase(this.url, this.#modelName);
+    await withClient(url, (client) => client.query(TABLES.join(';')));
+    return url;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#model !== null) await dropDatabase(this.url, this.#modelName);
     await this.#stop();
   }
-}
-
-function modelOf(database: string): string {
-  return `${database}_model`;
 }
 
 async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>): Promise<T> {

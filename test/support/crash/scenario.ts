@@ -39,7 +39,7 @@ export async function playCrash(options: CrashScenario): Promise<void> {
     const rollout = random.chance(0.3);
     if (rollout) await makeRollout(server.url, trunk, database);
     const target = rollout ? database : trunk;
-    await new Scenario(options, { trunk, target, rollout }).play();
+    await new Scenario(options, { target, rollout }).play();
   } finally {
     await server.drop(database);
     await server.drop(trunk);
@@ -64,7 +64,7 @@ interface Stale {
 
 class Scenario {
   readonly #options: CrashScenario;
-  readonly #where: { readonly trunk: string; readonly target: string; readonly rollout: boolean };
+  readonly #where: { readonly target: string; readonly rollout: boolean };
   readonly #history: History;
   readonly #stale: Stale[] = [];
   readonly #over = new AbortController();
@@ -76,7 +76,7 @@ class Scenario {
 
   constructor(
     options: CrashScenario,
-    where: { readonly trunk: string; readonly target: string; readonly rollout: boolean },
+    where: { readonly target: string; readonly rollout: boolean },
   ) {
     this.#options = options;
     this.#where = where;
@@ -222,11 +222,11 @@ class Scenario {
   /** At any moment the shadow is production at exactly the position that it says. */
   #observe(): Promise<OffsetMap> {
     const { server } = this.#options;
-    const { trunk, target, rollout } = this.#where;
+    const { target, rollout } = this.#where;
     return this.#looking.run(async () => {
       const seen = await server.observe(target, rollout ? 'rollout' : 'trunk');
       const model = this.#history.stateAt(seen.offsets);
-      assert.deepEqual(seen.state, await server.rebuild(trunk, model));
+      assert.deepEqual(seen.state, await server.rebuild(model));
       this.#observations += 1;
       return seen.offsets;
     });

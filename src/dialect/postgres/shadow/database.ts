@@ -4,7 +4,7 @@
  *
  * An act is one transaction that asserts the fence first. It has happened when its promise
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
- * at the commit nobody knows, and the caller reads `progress` again.
+ * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
 import type pg from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
@@ -51,6 +51,9 @@ import { openTableReader } from '../compare/table-reader.ts';
 /** How often a batch is tried that a candidate's locks or moved rows refused. */
 const ACT_TRIES = 4;
 const ACT_PAUSE_MS = 20;
+
+/** Of a batch that had been applied already. */
+const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
 
 interface CachedSession {
   readonly session: ApplySession;
@@ -136,9 +139,11 @@ export class PgShadowDatabase implements ShadowDatabase {
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
-      const outcome = await applyBatch(await this.#applySession(client, fence), batch);
-      await saveProgress(client, batch);
-      return outcome;
+      // First, since it waits for a commit of the same batch whose answer was lost. Written again,
+      // rows that are to keep columns of rows that moved would take them from others.
+      const moved = await saveProgress(client, batch);
+      if (!moved && batch.ahead !== true) return NOTHING_NEW;
+      return applyBatch(await this.#applySession(client, fence), batch);
     });
   }
 

@@ -19,7 +19,10 @@ import { transaction } from '../session/session.ts';
 
 /** First half of the advisory locks' name; the second is the generation, cut to 31 bits. */
 const PRESENCE = 0x756e_6465;
-/** How long a take-over waits for the sessions it ended, and for the fence's row. */
+/**
+ * How long a take-over waits for the sessions it ended, and for the fence's row; and how long one
+ * that does not go on keeps that row.
+ */
 const TAKE_OVER_WAIT_MS = 2_000;
 
 interface FenceRow {
@@ -97,7 +100,9 @@ async function raiseGeneration(
   options: { readonly generation: bigint; readonly holder: string; readonly leaseMs: number },
 ): Promise<Fence | null> {
   const { generation, holder, leaseMs } = options;
-  await client.query(`SET LOCAL lock_timeout = ${String(TAKE_OVER_WAIT_MS)}`);
+  // A process stopped in here has no presence yet by which it could be found: the server ends it.
+  await client.query(`SET LOCAL lock_timeout = ${String(TAKE_OVER_WAIT_MS)};
+    SET LOCAL idle_in_transaction_session_timeout = ${String(TAKE_OVER_WAIT_MS)}`);
   const now = toState(await readRow(client, `${STATE} FOR UPDATE OF f, s`), leaseMs);
   if (!now.free || now.generation !== generation - 1n) return null;
   // Before the commit: else the new holder would look gone for a moment. If the transaction

@@ -67,10 +67,11 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
 }
 
 /**
- * Saves what holds after the batch. Saving the same again changes nothing.
+ * Saves what holds after the batch; false if its position held already. Saving the same again
+ * changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
  */
-export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<void> {
+export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const moved = await saveOffsets(client, batch.position);
   await client.query(
     'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
@@ -81,6 +82,7 @@ export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): P
     ],
   );
   if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
+  return moved;
 }
 
 /** False if all of it was saved before. */

@@ -1,0 +1,59 @@
+/**
+ * Negative controls: the crash torture must catch cycles that are wrong by a hair, or its green
+ * means nothing. Each must be caught within fifty seeds.
+ */
+import { expect, test } from 'vitest';
+import type { CrashFault } from '../support/crash/engine.ts';
+import { onPostgres, postgresEngine } from '../support/crash/postgres-engine.ts';
+import { playCrash } from '../support/crash/scenario.ts';
+import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
+import { postgresUrl } from '../support/test-database.ts';
+
+const SEEDS = 50;
+const SEED_MS = 60_000;
+
+const base = baseSeed(process.env['UNDERSTUDY_SEED']);
+
+function suite(fault: CrashFault, serverUrl: string): TortureSuite {
+  const name = `crash_${fault.replaceAll('-', '_')}`;
+  return {
+    ...{ name, promise: 'none: it must fail', deadlineMs: SEED_MS },
+    open: () => {
+      const server = onPostgres(serverUrl);
+      return Promise.resolve({
+        run: (seed, { random, signal, note }) =>
+          playCrash({
+            ...{ engine: postgresEngine, server, database: `${name}_${seed}`, fault },
+            ...{ random, signal, note },
+          }),
+        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      });
+    },
+  };
+}
+
+const FAULTS: readonly CrashFault[] = [
+  'position-after-rows',
+  'position-before-rows',
+  'no-fence',
+  'rows-again',
+];
+
+for (const fault of FAULTS) {
+  test(
+    `a cycle with "${fault}" is caught (from seed ${base})`,
+    async () => {
+      for (const seed of seedsFrom(base, SEEDS)) {
+        const { failed } = await runTorture(suite(fault, postgresUrl()), [seed]);
+        const failure = failed[0];
+        if (failure === undefined) continue;
+        // Caught by the judge, not by an accident of the test itself.
+        expect(failure.error).toHaveProperty('code', 'ERR_ASSERTION');
+        console.log(`${fault}: caught at seed ${seed} (from ${base}): ${String(failure.error)}`);
+        return;
+      }
+      expect.unreachable(`${fault} survived ${SEEDS} seeds from ${base}`);
+    },
+    SEEDS * SEED_MS,
+  );
+}
