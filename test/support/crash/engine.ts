@@ -20,8 +20,11 @@ export interface CrashServer extends AsyncDisposable {
   drop(database: string): Promise<void>;
   /** Ends all sessions of appliers in a database. */
   endSessions(database: string): Promise<void>;
-  /** The model's tables and the position, of one moment; of production's image in a rollout. */
-  observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation>;
+  /**
+   * The model's tables and the position, of one moment; of production's image in a rollout. Null
+   * if an applier keeps readers out, as one does that is stopped in the midst of a truncate.
+   */
+  observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation | null>;
   /** What the model's tables look like when the server itself holds these rows. One at a time. */
   rebuild(rows: ModelState): Promise<CanonicalState>;
   /** Whether some committed transaction wrote rows and moved no position, or moved it back. */

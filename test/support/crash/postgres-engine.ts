@@ -12,6 +12,7 @@ import type {
   NaiveDatabase,
   Observation,
 } from './engine.ts';
+import { isCollision } from '../overlay-scenario.ts';
 import type { ModelState } from './history.ts';
 import { openNaive } from './naive-cycles.ts';
 import { MODEL_TABLES } from './production.ts';
@@ -64,9 +65,6 @@ const WRONGS = `
   UNION ALL
   SELECT 'the position of ' || m.partition || ' went from ' || m.before || ' to ' || m.after
     FROM witness.moved m WHERE m.after <= m.before`;
-
-/** What sessions may do to each other when they write the same rows. */
-const COLLISIONS = new Set(['40001', '40P01', '23505', '55P03']);
 
 export const postgresEngine: CrashEngine = {
   engine: 'postgresql',
@@ -122,11 +120,13 @@ class PostgresServer implements CrashServer {
     );
   }
 
-  async observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation> {
+  async observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation | null> {
     let offsets: Observation['offsets'] = new Map();
     const position = `SELECT topic || '/' || partition AS partition, next_offset::text AS next
       FROM understudy.position`;
-    const state = await canonicalState(databaseUrl(this.url, database), {
+    const url = new URL(databaseUrl(this.url, database));
+    url.searchParams.set('options', '-c lock_timeout=300ms');
+    const reading = canonicalState(url.href, {
       only: NAMES,
       ...(kind === 'rollout' && { relation: productionView }),
       within: async (client) => {
@@ -134,7 +134,12 @@ class PostgresServer implements CrashServer {
         offsets = new Map(rows.map((row) => [row.partition, BigInt(row.next)]));
       },
     });
-    return { state, offsets };
+    try {
+      return { state: await reading, offsets };
+    } catch (error) {
+      if (isCollision(error)) return null;
+      throw error;
+    }
   }
 
   async rebuild(rows: ModelState): Promise<CanonicalState> {
@@ -170,7 +175,7 @@ class PostgresServer implements CrashServer {
           await client.query(sql);
           return true;
         } catch (error) {
-          if (error instanceof pg.DatabaseError && COLLISIONS.has(error.code ?? '')) return false;
+          if (isCollision(error)) return false;
           throw error;
         }
       },
