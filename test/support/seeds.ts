@@ -33,6 +33,8 @@ export interface TortureSuite {
   readonly promise: string;
   /** Milliseconds one seed may take; a seed that takes longer has failed. */
   readonly deadlineMs: number;
+  /** Seeds that `npm test` plays; 10 if not given. */
+  readonly seedsInTests?: number;
   /** Starts or finds what the suite needs. Called outside vitest too: it depends on no globalSetup. */
   open(): Promise<TortureStage>;
 }

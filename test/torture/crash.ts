@@ -13,7 +13,7 @@ export default {
   name: 'crash',
   promise:
     'wherever an applier breaks, the shadow is production at its position, and nothing is applied twice',
-  deadlineMs: 60_000,
+  deadlineMs: 120_000,
   async open(): Promise<TortureStage> {
     const engine = postgresEngine;
     const server = await engine.start();
