@@ -2,7 +2,6 @@
 import { tableName } from '../change/table-id.ts';
 import type { OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
-import { tableName } from '../change/table-id.ts';
 import { lossyColumns } from '../doctor/losses.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';

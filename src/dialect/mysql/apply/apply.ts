@@ -102,6 +102,10 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
         stretch.set(table.label, { table, changes: [...before, ...step.changes] });
         break;
       }
+      case 'bag':
+        throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be told apart', {
+          table: tableName(step.table),
+        });
       case 'truncate':
         endStretch();
         groups.push({ kind: 'truncate', table: step.table });
