@@ -222,14 +222,8 @@ describe('partial images', () => {
 
   it('of a row that is not there are parked, and the others written', async () => {
     await tables(TOASTED);
-    await apply(
-      rows(
-        'doc',
-        put(['id'], { id: '5', n: '1' }),
-        put(['id'], { id: '6', n: '1' }, ['4']),
-        put(['id'], { id: '7', n: '7', body: 'whole' }),
-      ),
-    );
+    const [five, six] = [put(['id'], { id: '5', n: '1' }), put(['id'], { id: '6', n: '1' }, ['4'])];
+    await apply(rows('doc', five, six, put(['id'], { id: '7', n: '7', body: 'whole' })));
     expect(await content('SELECT * FROM doc')).toEqual([[7, 7, 'whole']]);
     expect(await content('SELECT key, image FROM understudy.parked ORDER BY key')).toEqual([
       [['5'], { n: '1' }],
