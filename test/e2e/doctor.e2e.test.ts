@@ -80,11 +80,11 @@ afterAll(async () => {
 });
 
 /** Connector and topics come up in their own time. */
-async function healthy(): Promise<void> {
+async function untilHealthy(): Promise<string> {
   let last = '';
   for (const deadline = Date.now() + 60_000; Date.now() < deadline;) {
     const result = await workplace.run(['doctor']);
-    if (result.status === 0) return;
+    if (result.status === 0) return result.stdout;
     last = result.stdout + result.stderr;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
@@ -93,7 +93,7 @@ async function healthy(): Promise<void> {
 
 it('finds nothing in a stream as we publish it', async () => {
   await workplace.configure(configFor(GOOD));
-  await healthy();
+  expect(await untilHealthy()).toMatch(/Nothing stands in the way\.\n$/);
 });
 
 it('names every trap of a bad connector, with the columns that suffer', async () => {
@@ -139,4 +139,18 @@ it('is of use before there is a connector', async () => {
   const planned = await findings(['--connector-file', file], 1);
   expect(planned).toContain('error connector.truncates-skipped');
   expect(planned).not.toContain('ok connector.state');
+});
+
+it('agrees with materialize on a configuration that contradicts the connector', async () => {
+  const config = configFor(GOOD) as { source: object };
+  await workplace.configure({
+    ...config,
+    source: { ...config.source, modes: { time: 'connect' } },
+  });
+  expect(await findings([], 1)).toContain('error connector.contradiction');
+  const refused = await workplace.run(['materialize', '--until-caught-up']);
+  expect(refused.status).toBe(3);
+  expect(refused.stderr).toContain(
+    "source.modes.time is 'connect', but the connector’s time.precision.mode is 'adaptive'",
+  );
 });

@@ -1,6 +1,6 @@
 /** Which events are sent, and what of production's transactions and history they keep. */
 import { listOf } from '../../decode/connectors/settings.ts';
-import { MARKER_PREFIX } from '../../dialect/marker-prefix.ts';
+import { MARKER_PREFIX } from '../../change/marker-prefix.ts';
 import { settingsLike, word, type ConnectorRule, type ConnectorView } from './rule.ts';
 
 const skipped = (view: ConnectorView): readonly string[] =>

@@ -13,7 +13,7 @@ import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-e
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { PinnedSnapshot, SnapshotView } from '../../dialect.ts';
 import { prepareComparison, serverVersion, sqlStateOf } from '../compare/comparison-session.ts';
-import { MARKER_PREFIX } from '../../marker-prefix.ts';
+import { MARKER_PREFIX } from '../../../change/marker-prefix.ts';
 import { quotedTable } from '../compare/comparison-sql.ts';
 import { parseSnapshot } from './snapshot.ts';
 import { PgTableReader } from '../compare/table-reader.ts';
