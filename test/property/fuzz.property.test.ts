@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../../src/change/record.ts';
 import { imageValue, UNAVAILABLE, type RowImage } from '../../src/change/value.ts';
 import type { Decoder } from '../../src/decode/decoder.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
+import { isUnderstudyError, type UnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../../src/schema/table-schema.ts';
 import {
   captureDecoder,
@@ -204,16 +204,17 @@ function attempt(seeds: Seeds, decoder: Decoder, record: LogRecord): 'decoded' |
     return 'decoded';
   } catch (error) {
     if (!isUnderstudyError(error)) throw error;
-    expect(error.context).toMatchObject({
-      topic: record.topic,
-      partition: record.partition,
-      offset: record.offset,
-    });
-    expect(error.message.length).toBeLessThan(400);
+    expectPlaced(error, record);
     return 'refused';
   } finally {
     expect(performance.now() - started).toBeLessThan(LIMIT_MS);
   }
+}
+
+function expectPlaced(error: UnderstudyError, record: LogRecord): void {
+  const { topic, partition, offset } = record;
+  expect(error.context).toMatchObject({ topic, partition, offset });
+  expect(error.message.length).toBeLessThan(400);
 }
 
 describe.each(SEEDS)('$name', (seeds) => {

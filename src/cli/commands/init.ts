@@ -42,7 +42,11 @@ export function addInitCommand(program: Command, register: Register): void {
     .option('--connect-url <url>', 'Kafka Connect’s REST address', 'http://localhost:8083')
     .option('--connector-name <name>', 'the connector’s name in Kafka Connect', 'prod')
     .option('--production <url>', 'address of production (read only)')
-    .option('--shadow <url>', 'address of the shadow server, or `embedded`', 'embedded')
+    .option(
+      '--shadow <url>',
+      'address of the shadow server, of production’s kind; `embedded` is a PostgreSQL',
+      'embedded',
+    )
     .option('--trunk <name>', 'name of the trunk database', 'shop')
     .addOption(
       new Option('--format <format>', 'encoding of the records')
@@ -60,6 +64,11 @@ export function addInitCommand(program: Command, register: Register): void {
       brokers: options.brokers.split(',').map((broker) => broker.trim()),
       production: options.production ?? null,
     };
+    if (options.shadow === 'embedded' && options.connector !== CONNECTORS[0]) {
+      throw new UnderstudyError('USAGE', 'the embedded shadow server is of another kind', {
+        detail: `--shadow ${options.connector}://… names one of production’s kind`,
+      });
+    }
     await write(options.config, configTemplate(answers), options.force);
     await write(connectorFile, await connectorTemplate(answers), options.force);
     if (options.json) printJson(session, { config: options.config, connector: connectorFile });

@@ -75,7 +75,9 @@ describe.each(CONNECTORS)('the template for %s', (connector) => {
   });
 
   it.each(FORMATS)('comes with a connector in which doctor finds no trap: %s', async (format) => {
-    const answers = { ...ANSWERS, connector, topicPrefix: 'mine', connectorName: 'one', format };
+    const shadow = connector === 'postgresql' ? 'embedded' : `${connector}://s/`;
+    const names = { topicPrefix: 'mine', connectorName: 'one' };
+    const answers = { ...ANSWERS, ...names, connector, shadow, format };
     const { name, config } = parse(await connectorTemplate(answers));
     expect(name).toBe('one');
     expect(config['topic.prefix']).toBe('mine');
