@@ -19,7 +19,7 @@ import {
 import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
 import { sleep } from '../util/wait.ts';
-import { findBarrier, type BarrierPoint, type BarrierTiming } from './barrier.ts';
+import { findBarrier, type BarrierPoint, type BarrierTiming } from '../source/barrier.ts';
 import { compareTables, type CompareOptions, type Comparison } from './compare.ts';
 import { DeferralFilter } from './deferral.ts';
 import { isPast, type FollowerControl, type ReachedBarrier } from './follower-control.ts';

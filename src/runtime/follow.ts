@@ -2,12 +2,13 @@ import { Follower } from '../apply/follower.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { createDecoder } from '../decode/decoder.ts';
-import type { HolderNote } from '../dialect/dialect.ts';
+import type { HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeSource } from '../source/change-source.ts';
+import { readHandOver } from './bootstrap.ts';
 import type { Holder } from './holder.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 
@@ -18,6 +19,7 @@ export async function createFollower(parts: {
   readonly source: ChangeSource;
   readonly includes: (table: TableId) => boolean;
   readonly logger: Logger;
+  readonly snapshotView: (snapshot: string) => SnapshotView;
   /** How long a blocked or unreachable shadow is retried before giving up. */
   readonly giveUpAfterMs: number;
 }): Promise<Follower> {
@@ -26,6 +28,9 @@ export async function createFollower(parts: {
     holder.database.catalogue(),
     holder.database.progress(),
   ]);
+  const { snapshotView } = parts;
+  const { offsets } = progress.position;
+  const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const registry = openRegistry(config, parts.logger);
   const decoder = createDecoder({
     connector: config.source.connector,
@@ -46,9 +51,13 @@ export async function createFollower(parts: {
       fence: holder.fence,
       source: parts.source,
       ...(registry !== null && { prepare: fetching(decoder, registry.schemas) }),
-      decode: (record) => decoder.decode(record),
+      decode: (record) => {
+        const decoded = decoder.decode(record);
+        return handOver === null ? decoded : handOver.screen(decoded);
+      },
       mask: (event) => identityMasker.mask(event),
       assembler,
+      ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       builder: (position) => new BatchBuilder({ catalogue, position }),
       limits: {
         batchEvents: config.apply.batchEvents,

@@ -6,6 +6,7 @@ import type { ControlStore, DatabaseKind, RequestRow, ShadowDatabase } from '../
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
+import { bootstrapOf, bootstrapTrunk } from './bootstrap.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
@@ -16,8 +17,10 @@ export interface RunnerOptions {
   readonly database: string;
   readonly kind: DatabaseKind;
   readonly signal: AbortSignal;
-  readonly onState: (state: 'standing-by' | 'following' | 'ended') => void;
+  readonly onState: (state: RunState) => void;
 }
+
+export type RunState = 'standing-by' | 'bootstrapping' | 'following' | 'ended';
 
 /**
  * Runs until the signal aborts, the log ends (a recording), or the database is gone. Throws
@@ -52,6 +55,8 @@ async function holdAndClose(
   options: RunnerOptions,
 ): Promise<'again' | 'ended'> {
   try {
+    if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
+    await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
     return await hold(control, stage, options);
   } finally {

@@ -1,7 +1,9 @@
 /** `understudy status`: what every database of ours has reached, and by which guarantee. */
 import type { OffsetMap } from '../change/position.ts';
-import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import type { BootstrapState } from '../dialect/copying.ts';
+import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
+import { bootstrapOf } from './bootstrap.ts';
 import type { RuntimeContext } from './context.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 
@@ -27,9 +29,23 @@ export interface DatabaseStatus {
   readonly guarantee: 'transaction' | 'key';
   /** Why the guarantee is weaker than configured; null if it is not. */
   readonly degraded: string | null;
+  /** How the copy stands that it is filled with; null if it is not, or that lies behind. */
+  readonly bootstrap: BootstrapStatus | null;
   readonly parked: number;
   readonly deadLetters: number;
   readonly unknown: number;
+}
+
+export interface BootstrapStatus {
+  /** `handing-over`: all rows are in; the log is not yet read to where the copy ended. */
+  readonly phase: 'copying' | 'handing-over';
+  readonly startedAt: string;
+  readonly tables: number;
+  readonly tablesDone: number;
+  readonly rows: number;
+  /** On production's disk, about. */
+  readonly bytes: number;
+  readonly bytesDone: number;
 }
 
 export interface StatusReport {
@@ -80,7 +96,11 @@ async function statusOf(
   database: ShadowDatabase,
   log: Log,
 ): Promise<DatabaseStatus> {
-  const [fence, progress] = await Promise.all([database.fenceState(), database.progress()]);
+  const [fence, progress, bootstrap] = await Promise.all([
+    database.fenceState(),
+    database.progress(),
+    bootstrapOf(database),
+  ]);
   const { offsets, source, eventTimeMs } = progress.position;
   const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
   const missing = behind === null ? null : behind.total - behind.done;
@@ -89,7 +109,7 @@ async function statusOf(
     name,
     database: database.name,
     kind: database.marker.kind,
-    state: fence.free ? 'stopped' : (fence.note?.state ?? 'holding'),
+    state: describeState(fence, bootstrap),
     holder: fence.free ? null : fence.holder,
     position: { offsets: describeOffsets(offsets), source: describeSource(source) },
     lag: {
@@ -99,9 +119,30 @@ async function statusOf(
     },
     guarantee: progress.unmarked === 0 ? context.config.consistency : 'key',
     degraded: describeDegradation(context, progress.unmarked === 0, degraded),
+    bootstrap: bootstrap === null ? null : describeBootstrap(bootstrap),
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     unknown: progress.unknown,
+  };
+}
+
+function describeState(fence: FenceState, bootstrap: BootstrapState | null): string {
+  if (fence.free) return bootstrap === null ? 'stopped' : 'stopped bootstrapping';
+  const said = fence.note?.state ?? 'holding';
+  return bootstrap !== null && said === 'following' ? 'bootstrapping: handing-over' : said;
+}
+
+function describeBootstrap(state: BootstrapState): BootstrapStatus {
+  const sum = (of: (table: BootstrapState['tables'][number]) => number): number =>
+    state.tables.reduce((total, table) => total + of(table), 0);
+  return {
+    phase: state.ends === null ? 'copying' : 'handing-over',
+    startedAt: state.startedAt.toISOString(),
+    tables: state.tables.length,
+    tablesDone: state.tables.filter((table) => table.done).length,
+    rows: sum((table) => table.rows),
+    bytes: sum((table) => table.bytes),
+    bytesDone: sum((table) => table.bytesDone),
   };
 }
 

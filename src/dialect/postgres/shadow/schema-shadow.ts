@@ -11,6 +11,8 @@ import type { Migration } from '../session/migration.ts';
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
+ * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table` and `bootstrap_end`: how the copy
+ *   stands that a trunk is filled with, see BootstrapState. Without a row there is none.
  * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -86,5 +88,39 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     version: 2,
     what: 'the account that triggers spare',
     sql: 'ALTER TABLE understudy.marker ADD COLUMN spared_account text',
+  },
+  {
+    version: 3,
+    what: 'the copy that a trunk is filled with',
+    sql: `
+      CREATE TABLE understudy.bootstrap (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        mark text,
+        copied boolean NOT NULL DEFAULT false
+      );
+      CREATE TABLE understudy.bootstrap_snapshot (
+        id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        snapshot text NOT NULL,
+        marker bigint NOT NULL
+      );
+      CREATE TABLE understudy.bootstrap_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        snapshot int NOT NULL REFERENCES understudy.bootstrap_snapshot,
+        done boolean NOT NULL DEFAULT false,
+        ranges int NOT NULL,
+        ranges_done int NOT NULL DEFAULT 0,
+        rows bigint NOT NULL DEFAULT 0,
+        bytes bigint NOT NULL,
+        bytes_done bigint NOT NULL DEFAULT 0,
+        PRIMARY KEY (table_schema, table_name)
+      ) WITH (fillfactor = 50);
+      CREATE TABLE understudy.bootstrap_end (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        end_offset bigint NOT NULL,
+        PRIMARY KEY (topic, partition)
+      );`,
   },
 ];
