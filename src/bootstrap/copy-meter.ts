@@ -55,6 +55,7 @@ export class CopyMeter {
       bytesDone: sum((table) => table.bytesDone),
     };
     this.#passing = 0;
+    this.#samples = [];
     this.#report(true);
   }
 

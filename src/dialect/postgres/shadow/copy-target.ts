@@ -29,6 +29,7 @@ import { prepareComparison } from '../compare/comparison-session.ts';
 import { toUnderstudyError } from '../session/errors.ts';
 import { relation } from '../session/names.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
+import { putIndexesBack, setIndexesAside } from './copy-indexes.ts';
 import { assertFence, showPresence } from './fence.ts';
 
 /** Nobody else works in the trunk, but vacuum and what a crash left may still end. */
@@ -85,10 +86,9 @@ export class PgCopyTarget implements CopyTarget, AsyncDisposable {
     tables: readonly TableToCopy[],
   ): Promise<void> {
     return this.#act(fence, 'start to copy tables', async (client) => {
-      await emptyTables(
-        client,
-        tables.map(({ table }) => table),
-      );
+      const ids = tables.map(({ table }) => table);
+      await emptyTables(client, ids);
+      for (const id of ids) await setIndexesAside(client, id);
       const { rows } = await client.query<{ id: number }>(
         `INSERT INTO understudy.bootstrap_snapshot (snapshot, marker) VALUES ($1, $2) RETURNING id`,
         [snapshot.snapshot, snapshot.marker],
@@ -141,13 +141,14 @@ export class PgCopyTarget implements CopyTarget, AsyncDisposable {
   }
 
   async finishTable(fence: Fence, table: TableId): Promise<void> {
-    await this.#act(fence, 'finish a table', (client) =>
-      client.query(
+    await this.#act(fence, 'finish a table', async (client) => {
+      await putIndexesBack(client, table);
+      await client.query(
         `UPDATE understudy.bootstrap_table SET done = true
           WHERE table_schema = $1 AND table_name = $2 AND ranges_done = ranges`,
         [table.schema, table.name],
-      ),
-    );
+      );
+    });
     // So that the first batches find their rows by plans made for what is there.
     await this.#act(fence, 'analyse a table', (client) =>
       client.query(`ANALYZE ${relation(table)}`),

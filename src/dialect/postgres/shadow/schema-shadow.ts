@@ -11,8 +11,8 @@ import type { Migration } from '../session/migration.ts';
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
- * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table` and `bootstrap_end`: how the copy
- *   stands that a trunk is filled with, see BootstrapState. Without a row there is none.
+ * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table`, `bootstrap_index` and
+ *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a row there is none.
  * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -116,6 +116,13 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         bytes_done bigint NOT NULL DEFAULT 0,
         PRIMARY KEY (table_schema, table_name)
       ) WITH (fillfactor = 50);
+      CREATE TABLE understudy.bootstrap_index (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        name text NOT NULL,
+        sql text NOT NULL,
+        PRIMARY KEY (table_schema, table_name, name)
+      );
       CREATE TABLE understudy.bootstrap_end (
         topic text NOT NULL,
         partition int NOT NULL,
