@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { RequestKind } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
-import { assertBootstrapped } from './bootstrap.ts';
+import { assertBootstrapped } from './bootstrap-state.ts';
 import { driftCheckAct } from './drift-act.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { Stage } from './stage.ts';

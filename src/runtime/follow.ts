@@ -8,7 +8,7 @@ import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeSource } from '../source/change-source.ts';
-import { readHandOver } from './bootstrap.ts';
+import { readHandOver } from './bootstrap-state.ts';
 import type { Holder } from './holder.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 

@@ -5,7 +5,7 @@ import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
-import { bootstrapTrunk } from './bootstrap.ts';
+import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { Stage } from './stage.ts';
 import { ensureTrunk, type TrunkReport } from './trunk.ts';
 

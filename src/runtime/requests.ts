@@ -8,7 +8,7 @@ import { CODES, type ErrorCode } from '../errors/codes.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { backoffMs, pollUntil, sleep } from '../util/wait.ts';
 import { ACTS } from './acts.ts';
-import { assertBootstrapped, bootstrapOf } from './bootstrap.ts';
+import { assertBootstrapped, bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { Stage } from './stage.ts';
 

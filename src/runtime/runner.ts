@@ -6,7 +6,8 @@ import type { ControlStore, DatabaseKind, RequestRow, ShadowDatabase } from '../
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
-import { bootstrapOf, bootstrapTrunk } from './bootstrap.ts';
+import { bootstrapOf } from './bootstrap-state.ts';
+import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 

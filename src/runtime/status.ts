@@ -3,7 +3,7 @@ import type { OffsetMap } from '../change/position.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
-import { bootstrapOf } from './bootstrap.ts';
+import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 

@@ -3,7 +3,7 @@ import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { planFromFile } from '../schema/plan-from-file.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
-import { copySource } from './bootstrap.ts';
+import { copySource } from './bootstrap-trunk.ts';
 import type { RuntimeContext } from './context.ts';
 import { collectEventSchemas } from './event-schemas.ts';
 
