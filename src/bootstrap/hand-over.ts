@@ -15,6 +15,7 @@ import type { BootstrapState } from '../dialect/copying.ts';
 import type { SnapshotView } from '../dialect/dialect.ts';
 import type { Release } from '../order/assembler.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { unreachable } from '../util/assert.ts';
 
 /** A snapshot that tables were copied from, and the position behind all that it sees. */
 interface Source {
@@ -55,8 +56,15 @@ export class HandOver {
       case 'begin':
       case 'end':
         return this.#boundarySeen(record) ? passedOver(record) : record;
-      default:
+      case 'tombstone':
+      case 'heartbeat':
+      case 'message':
+      case 'schema-change':
+      case 'ignored':
+      case 'gap':
         return record;
+      default:
+        return unreachable(record);
     }
   }
 

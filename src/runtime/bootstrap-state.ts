@@ -34,7 +34,7 @@ export async function readHandOver(
 /** How a database's copy stands; null if it is not being filled, or has passed the hand-over. */
 export async function bootstrapOf(database: ShadowDatabase): Promise<BootstrapState | null> {
   const state = (await copyTargetOf(database)?.state()) ?? null;
-  if (state?.ends == null) return state;
+  if (state === null || state.ends === null) return state;
   const { position } = await database.progress();
   return isHandedOver(state.ends, position.offsets) ? null : state;
 }

@@ -94,9 +94,10 @@ async function makeTrunk(productionUrl: string): Promise<string> {
 async function hold(name: string): Promise<Trunk & AsyncDisposable> {
   const server = await connectShadow(postgresUrl());
   const database = await server.open(name);
-  const fence = await database?.takeFence('test');
-  const target = database == null ? null : copyTargetOf(database);
-  if (database == null || fence == null || target === null) throw new Error('not taken');
+  if (database === null) throw new Error('there is no trunk');
+  const fence = await database.takeFence('test');
+  const target = copyTargetOf(database);
+  if (fence === null || target === null) throw new Error('not taken');
   return {
     ...{ url: databaseUrl(postgresUrl(), name), database, target, fence },
     async [Symbol.asyncDispose]() {
@@ -131,7 +132,8 @@ async function fill(
     { ...OPTIONS, ...changed },
   );
   const state = await trunk.target.state();
-  if (state?.ends == null) throw new Error('not handed over');
+  if (state === null) throw new Error('it was not to be filled');
+  expect(state.ends).not.toBeNull();
   return state;
 }
 
@@ -147,8 +149,8 @@ async function followToEnd(
     database.progress(),
     target.state(),
   ]);
-  if (state?.ends == null) throw new Error('not handed over');
-  const { ends, tables } = state;
+  const { ends, tables } = state ?? { ends: null, tables: [] };
+  if (ends === null) throw new Error('not handed over');
   const handOver = new HandOver({ ends, tables, catalogue, snapshotView: parseSnapshot });
   const follower = new Follower(
     {
@@ -322,8 +324,10 @@ async function withStandby(): Promise<
       await names('nobody');
       const writer = await connect(at.url);
       await expect
-        .poll(async () => (await writer.query('SHOW synchronous_standby_names')).rows)
-        .toEqual([{ synchronous_standby_names: 'nobody' }]);
+        .poll(
+          async () => (await writer.query('SHOW synchronous_standby_names')).rows.at(0) as unknown,
+        )
+        .toEqual({ synchronous_standby_names: 'nobody' });
       const committed = writer.query('UPDATE a SET v = 4711 WHERE id = 1');
       await expect.poll(() => at.log.recordsOf('public.a')).toBe(1);
       const { rows } = await at.production.query('SELECT v FROM a WHERE id = 1');
