@@ -13,6 +13,7 @@ import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/
 import { tableName } from '../change/table-id.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { SnapshotView } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Release } from '../order/assembler.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { unreachable } from '../util/assert.ts';
@@ -118,9 +119,15 @@ export class HandOver {
 /** By its position too: of ids alone, those of two billion transactions later look the same. */
 function sees(source: Source, change: ChangeEvent): boolean {
   const txId = 'txId' in change.source ? change.source.txId : null;
+  if (txId === null) {
+    const what = 'the record does not say its transaction: the copy may have it, or not';
+    throw new UnderstudyError('UNSUPPORTED', what, {
+      ...{ ...change.at, table: tableName(change.table) },
+      detail: 'a trunk that is filled from production needs the field source.txId',
+    });
+  }
   const lsn = positionOf(change);
-  if (txId === null || (lsn !== null && lsn >= source.marker)) return false;
-  return source.view.visible(txId);
+  return (lsn === null || lsn < source.marker) && source.view.visible(txId);
 }
 
 function positionOf(change: ChangeEvent): bigint | null {

@@ -31,13 +31,19 @@ export interface ChangeEvent {
   readonly op: Op;
   readonly table: TableId;
   readonly at: LogOffset;
-  /** The message key's image (the primary key). Null for truncates and keyless tables. */
+  /**
+   * The image of the key columns that the shadow's catalogue names, whatever the message key was.
+   * Null for truncates and keyless tables.
+   */
   readonly key: RowImage | null;
   /** The old row. Null unless the connector sends it (REPLICA IDENTITY FULL, binlogs). */
   readonly before: RowImage | null;
   /** The new row. Null for deletes and truncates. */
   readonly after: RowImage | null;
-  /** For the create half of a key change: the row's old key. */
+  /**
+   * For the create half of a key change: the row's old key. On an update: the row left that key in
+   * this very event, and no delete of it comes.
+   */
   readonly oldKey: RowImage | null;
   /** For the delete half of a key change: the row's new key. */
   readonly newKey: RowImage | null;

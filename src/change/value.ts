@@ -3,6 +3,14 @@ export const UNAVAILABLE: unique symbol = Symbol('unavailable');
 export type Unavailable = typeof UNAVAILABLE;
 
 /**
+ * NULL, or not sent: Debezium sends NULL for unchanged TOAST values of some types. Which of the two
+ * is for the target to judge: where its own value could never have been stored out of line, the
+ * NULL is real.
+ */
+export const UNSURE: unique symbol = Symbol('unsure');
+export type Unsure = typeof UNSURE;
+
+/**
  * One column's value, decoded: exact, and free of the encoding it came in.
  * - string: the value in its database's own text form (numbers, dates, JSON, enums, text …)
  * - boolean: a boolean
@@ -11,7 +19,7 @@ export type Unavailable = typeof UNAVAILABLE;
  * - null: SQL NULL
  */
 export type KnownValue = string | boolean | Uint8Array | null | readonly KnownValue[];
-export type ColumnValue = KnownValue | Unavailable;
+export type ColumnValue = KnownValue | Unavailable | Unsure;
 
 /** The columns of an image, shared by all rows of one record schema. */
 export class RowShape {

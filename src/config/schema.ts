@@ -56,6 +56,13 @@ const source = z
       .default('postgresql')
       .describe('kind of production; the shadow follows PostgreSQL only, so far'),
     topicPrefix: z.string().min(1).describe('topic.prefix of the Debezium connector'),
+    form: z
+      .enum(['debezium', 'flat', 'cloudevents'])
+      .default('debezium')
+      .describe('of the changes: as Debezium makes them, ExtractNewRecordState, or CloudEvents'),
+    signalTable: tablePattern
+      .optional()
+      .describe('its signal.data.collection, `schema.table`: the connector’s, not followed'),
     kafka: kafka.optional(),
     recording: z.string().min(1).optional().describe('a file made by `understudy record`'),
     pace: z
@@ -68,7 +75,9 @@ const source = z
         name: z.string().min(1).describe('the connector’s name in Kafka Connect'),
       })
       .optional()
-      .describe('drift checks need it or the offsets topic; doctor reads the connector’s settings'),
+      .describe(
+        'drift checks need it or the offsets topic; modes and doctor come from the connector’s settings',
+      ),
     offsetsTopic: z
       .string()
       .min(1)
@@ -98,6 +107,10 @@ const source = z
           .enum(['precise', 'double', 'string'])
           .optional()
           .describe('its decimal.handling.mode'),
+        bigintUnsigned: z
+          .enum(['long', 'precise'])
+          .optional()
+          .describe('its bigint.unsigned.handling.mode (MySQL, MariaDB)'),
         binary: z
           .enum(['bytes', 'base64', 'base64-url-safe', 'hex'])
           .optional()
@@ -108,9 +121,15 @@ const source = z
           .enum(['none', 'avro', 'avro_unicode'])
           .optional()
           .describe('its field.name.adjustment.mode, where it is not none'),
+        deletes: z
+          .enum(['drop', 'tombstone', 'rewrite', 'rewrite-with-tombstone', 'delete-to-tombstone'])
+          .optional()
+          .describe('of form flat: its transform’s delete.tombstone.handling.mode'),
       })
       .default({})
-      .describe('how the connector writes values; needed for JSON without schemas'),
+      .describe(
+        'how the connector writes values; needed for JSON without schemas where source.connect is not set',
+      ),
   })
   .refine((value) => (value.kafka === undefined) !== (value.recording === undefined), {
     message: 'exactly one of source.kafka and source.recording must be given',

@@ -23,6 +23,16 @@ export function tableFilter(config: {
   };
 }
 
+/** Which tables are followed: those that take part, but for the connector's own signal table. */
+export function followedTables(config: {
+  readonly tables: { readonly include: readonly string[]; readonly exclude: readonly string[] };
+  readonly source: { readonly signalTable?: string | undefined };
+}): (table: TableId) => boolean {
+  const { tables, source } = config;
+  const own = source.signalTable === undefined ? [] : [source.signalTable];
+  return tableFilter({ include: tables.include, exclude: [...tables.exclude, ...own] });
+}
+
 function patternToRegExp(pattern: string): RegExp {
   const source = pattern
     .split('*')

@@ -11,6 +11,9 @@ import { Problem } from './problem.ts';
 
 type Payload = Readonly<Record<string, unknown>>;
 
+/** Where Debezium's names of schemas that stand for no table begin. */
+const COMMON = 'io.debezium.connector.common.';
+
 /** A boundary or another record without rows; null if it is none that Debezium makes. */
 export function controlRecord(options: {
   readonly opened: Opened;
@@ -22,21 +25,47 @@ export function controlRecord(options: {
   const { payload } = opened;
   if (!isObject(payload)) return null;
   const name = opened.schema?.name ?? null;
-  const is = (suffix: string, byTopic: boolean, ...fields: readonly string[]): boolean =>
-    (name === null ? byTopic : name.endsWith(suffix)) && fields.every((field) => field in payload);
-  if (is('TransactionMetadataValue', at.topic === `${topicPrefix}.transaction`, 'status', 'id')) {
+  const is = (known: boolean, byTopic: boolean, ...fields: readonly string[]): boolean =>
+    (name === null ? byTopic : known) && fields.every((field) => field in payload);
+  const boundaries = name === `${COMMON}TransactionMetadataValue`;
+  if (is(boundaries, at.topic === `${topicPrefix}.transaction`, 'status', 'id')) {
+    // Another connector whose prefix begins with ours (`prod`, `prod.eu`) has such a topic too.
+    if (isBelow(at.topic, topicPrefix)) return { kind: 'ignored', at, eventTimeMs: null };
     return boundary(payload, at, connector);
   }
-  if (is('.Heartbeat', at.topic.endsWith(`.${topicPrefix}`), 'ts_ms')) {
+  const heartbeat = at.topic.endsWith(`.${topicPrefix}`) && Object.keys(payload).length === 1;
+  if (is(name === `${COMMON}Heartbeat`, heartbeat, 'ts_ms')) {
     return { kind: 'heartbeat', at, eventTimeMs: milliseconds(payload['ts_ms']) };
   }
-  if (is('SchemaChangeValue', at.topic === topicPrefix, 'tableChanges', 'databaseName')) {
+  const schemaChange = name?.endsWith('.SchemaChangeValue') === true;
+  if (is(schemaChange, at.topic === topicPrefix, 'tableChanges', 'databaseName')) {
     return { kind: 'schema-change', at, eventTimeMs: milliseconds(payload['ts_ms']) };
   }
-  if (isNotification(payload) || isSignal(payload)) {
-    return { kind: 'ignored', at, eventTimeMs: null };
+  const message = name?.endsWith('.MessageValue') === true;
+  if (is(message, at.topic === `${topicPrefix}.message`, 'op', 'message', 'source')) {
+    return { kind: 'message', at, eventTimeMs: milliseconds(payload['ts_ms']) };
   }
   return null;
+}
+
+/**
+ * A notification, or a signal sent over Kafka; null if it is neither. Their topics have any name,
+ * so without a schema their fields tell; ask only where no row of a table can stand.
+ */
+export function sideRecord(opened: Opened, at: LogOffset): OtherRecord | null {
+  const { payload } = opened;
+  if (!isObject(payload)) return null;
+  const name = opened.schema?.name ?? null;
+  const known =
+    name === null
+      ? isNotification(payload) || isSignal(payload)
+      : name === `${COMMON}Notification` && isNotification(payload);
+  return known ? { kind: 'ignored', at, eventTimeMs: null } : null;
+}
+
+/** `prod.eu.transaction` seen from `prod`: the names of our own control topics have no dot. */
+function isBelow(topic: string, prefix: string): boolean {
+  return topic.startsWith(`${prefix}.`) && topic.includes('.', prefix.length + 1);
 }
 
 function isNotification(payload: Payload): boolean {

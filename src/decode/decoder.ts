@@ -12,30 +12,41 @@ import {
   type ChangeEvent,
   type DecodedRecord,
   type LogRecord,
-  type Op,
-  type TransactionMark,
 } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { unreachable } from '../util/assert.ts';
 import type { Connector } from './connectors/connector.ts';
 import { connectorNamed } from './connectors/connectors.ts';
-import { controlRecord, milliseconds } from './control-records.ts';
-import { schemaField, type ConnectSchema } from './envelope/connect-schema.ts';
-import { asObject, integer, isObject, NeedExact, type Exactness } from './envelope/exact-number.ts';
+import { NeedExact, type Exactness } from './envelope/exact-number.ts';
 import type { Opened } from './envelope/json.ts';
 import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
 import type { SchemaRef } from './envelope/schema-store.ts';
+import { CloudEventsForm } from './forms/cloudevents-form.ts';
+import { DebeziumForm } from './forms/debezium-form.ts';
+import { FlatForm } from './forms/flat-form.ts';
+import {
+  headerNamed,
+  placeOf,
+  type FormContext,
+  type FormReader,
+  type RecordForm,
+  type SentChange,
+} from './forms/form.ts';
 import type { ConnectorModes } from './modes.ts';
 import { Problem, unreadable } from './problem.ts';
-import { TableCodecs, type RowReading } from './row-codec.ts';
+import type { RowReading } from './row-codec.ts';
+import { sameKey, TableReader } from './table-reader.ts';
 
 export interface DecoderOptions {
   readonly connector: SourcePosition['connector'];
   /** The connector's topic.prefix. */
   readonly topicPrefix: string;
   readonly modes: ConnectorModes;
+  /** In which form the changes are. Default: Debezium's own. */
+  readonly form?: RecordForm;
   /** The shadow's tables as they are now; cheap to ask. */
   readonly catalogue: () => SchemaCatalogue;
   /** Changes of other tables are `ignored` before their rows are read. Default: all tables. */
@@ -47,7 +58,8 @@ export interface DecoderOptions {
 export interface Decoder {
   /**
    * What a record says. Errors: RECORD_CORRUPT, RECORD_UNKNOWN, TABLE_UNKNOWN, COLUMN_UNKNOWN,
-   * TYPE_UNKNOWN, VALUE_UNREADABLE, UNSUPPORTED, SCHEMA_UNKNOWN, all with the record's place.
+   * TYPE_UNKNOWN, VALUE_UNREADABLE, UNSUPPORTED, SCHEMA_UNKNOWN, KEY_MISSING, all with the record's
+   * place.
    */
   decode(record: LogRecord): DecodedRecord;
   /**
@@ -66,31 +78,41 @@ export function createDecoder(options: DecoderOptions): Decoder {
   return new RecordDecoder(options);
 }
 
-const OPS: ReadonlyMap<unknown, Op> = new Map([
-  ['c', 'create'],
-  ['u', 'update'],
-  ['d', 'delete'],
-  ['r', 'read'],
-  ['t', 'truncate'],
-]);
-
-/** An envelope whose table is known. */
+/** A change whose table is known. */
 interface Change {
   readonly record: LogRecord;
-  readonly value: Opened;
-  readonly envelope: Readonly<Record<string, unknown>>;
-  readonly source: Readonly<Record<string, unknown>>;
-  readonly op: Op;
-  readonly codecs: TableCodecs;
+  readonly sent: SentChange;
+  readonly reader: TableReader;
+  readonly exactness: Exactness;
 }
+
+/** The keys of an event. */
+interface Keys {
+  readonly key: RowImage | null;
+  readonly oldKey: RowImage | null;
+  readonly newKey: RowImage | null;
+  /** The row had another key before: what it lacks, an old row under that key may have. */
+  readonly moved: boolean;
+  /** The old row that was sent is known to be real in its key only. */
+  readonly onlyKeyIsReal: boolean;
+}
+
+const NO_KEYS: Keys = {
+  key: null,
+  oldKey: null,
+  newKey: null,
+  moved: false,
+  onlyKeyIsReal: false,
+};
 
 class RecordDecoder implements Decoder {
   readonly doubtfulNulls = new Map<string, number>();
   readonly #options: DecoderOptions;
   readonly #connector: Connector;
   readonly #opener: RecordOpener;
+  readonly #form: FormReader;
   #catalogue: SchemaCatalogue | null = null;
-  #codecs = new Map<string, TableCodecs>();
+  #readers = new Map<string, TableReader>();
   /** Table of the record at hand, for errors. */
   #table: string | null = null;
 
@@ -98,6 +120,11 @@ class RecordDecoder implements Decoder {
     this.#options = options;
     this.#connector = connectorNamed(options.connector);
     this.#opener = new RecordOpener(options.registry ?? null);
+    this.#form = formReader(options, {
+      connector: this.#connector,
+      topicPrefix: options.topicPrefix,
+      opener: this.#opener,
+    });
   }
 
   decode(record: LogRecord): DecodedRecord {
@@ -114,7 +141,7 @@ class RecordDecoder implements Decoder {
 
   missing(record: LogRecord): readonly SchemaRef[] {
     this.#table = null;
-    return this.#locating(record, () => this.#opener.missing(record));
+    return this.#locating(record, () => this.#form.missing(record));
   }
 
   #locating<T>(record: LogRecord, act: () => T): T {
@@ -124,6 +151,14 @@ class RecordDecoder implements Decoder {
       if (error instanceof Problem) throw this.#located(error, record);
       // A number that even the exact reading does not tell: no encoder writes one.
       if (error instanceof NeedExact) throw this.#located(unreadable('a number too large'), record);
+      // The stack is used up by values within values; a real record has a handful of levels.
+      if (error instanceof RangeError) {
+        const problem = new Problem(
+          'RECORD_CORRUPT',
+          'the record is nested too deep, or too large',
+        );
+        throw this.#located(problem, record);
+      }
       throw error;
     }
   }
@@ -139,195 +174,149 @@ class RecordDecoder implements Decoder {
   }
 
   #decode(record: LogRecord, exactness: Exactness): DecodedRecord {
-    const at = { topic: record.topic, partition: record.partition, offset: record.offset };
-    if (record.value === null) return { kind: 'tombstone', at, eventTimeMs: null };
-    const value = this.#opener.open(record, 'value', record.value, exactness);
-    const envelope = value.payload;
-    if (!isObject(envelope) || !('op' in envelope) || !isObject(envelope['source'])) {
-      const { topicPrefix } = this.#options;
-      const control = controlRecord({
-        opened: value,
-        at,
-        topicPrefix,
-        connector: this.#connector,
-      });
-      if (control !== null) return control;
-      throw new Problem('RECORD_UNKNOWN', 'not a record of Debezium, or one that was flattened');
+    const sent = this.#form.read(record, exactness);
+    if (sent.kind !== 'sent') return sent;
+    this.#table = tableName(sent.table);
+    if (this.#options.include?.(sent.table) === false) {
+      return { kind: 'ignored', at: placeOf(record), eventTimeMs: sent.eventTimeMs };
     }
-    const source = envelope['source'];
-    this.#checkOrigin(source);
-    const eventTimeMs = milliseconds(source['ts_ms']);
-    if (envelope['op'] === 'm') return { kind: 'message', at, eventTimeMs };
-    const op = OPS.get(envelope['op']);
-    if (op === undefined) throw new Problem('RECORD_UNKNOWN', 'the operation is not known');
-    const table = this.#connector.table(source);
-    this.#table = tableName(table);
-    if (this.#options.include?.(table) === false) return { kind: 'ignored', at, eventTimeMs };
-    const codecs = this.#codecsOf(table);
-    return this.#change({ record, value, envelope, source, op, codecs });
+    return this.#change({ record, sent, reader: this.#readerOf(sent.table), exactness });
   }
 
-  /** Events of another connector on our topics would be applied to the wrong tables. */
-  #checkOrigin(source: Readonly<Record<string, unknown>>): void {
-    const { connector, topicPrefix } = this.#options;
-    if (source['connector'] !== connector) {
-      throw new Problem('RECORD_UNKNOWN', `the record was not made by the ${connector} connector`);
-    }
-    if (source['name'] !== topicPrefix) {
-      throw new Problem('RECORD_UNKNOWN', `the record's connector is not ${topicPrefix}`);
-    }
-  }
-
-  #codecsOf(table: TableId): TableCodecs {
+  #readerOf(table: TableId): TableReader {
     const catalogue = this.#options.catalogue();
     if (catalogue !== this.#catalogue) {
       this.#catalogue = catalogue;
-      this.#codecs = new Map();
+      this.#readers = new Map();
     }
     const name = tableName(table);
-    const known = this.#codecs.get(name);
+    const known = this.#readers.get(name);
     if (known !== undefined) return known;
     const schema = catalogue.get(name);
     if (schema === undefined) {
       throw new Problem('TABLE_UNKNOWN', 'the record is of a table that the shadow lacks');
     }
-    const codecs = new TableCodecs(schema, this.#options.modes);
-    this.#codecs.set(name, codecs);
-    return codecs;
+    const reader = new TableReader(schema, this.#options);
+    this.#readers.set(name, reader);
+    return reader;
   }
 
   #change(change: Change): ChangeEvent {
-    const { record, envelope, source, op, codecs } = change;
-    const keyRecord = this.#openKey(record, change.value.exactness);
+    const { record, sent, reader } = change;
+    const { op } = sent;
     const whole = this.#reading(change, false);
-    const key = keyRecord === null ? null : this.#keyImage(keyRecord, codecs, whole);
-    const oldKey = this.#headerKey(change, keyRecord, '__debezium.oldkey', whole);
-    const newKey = this.#headerKey(change, keyRecord, '__debezium.newkey', whole);
-    const before = this.#before(change, key, whole);
+    const keys = op === 'truncate' ? NO_KEYS : this.#keys(change, whole);
+    const before =
+      sent.before === null || keys.onlyKeyIsReal ? null : reader.row(sent.before, whole);
     // Without the old row an update, or the new half of a key change, may lack large values.
-    const partial = (op === 'update' && before === null) || (op === 'create' && oldKey !== null);
+    const partial = (op === 'update' && before === null) || (op === 'create' && keys.moved);
     const after =
-      op === 'delete' || op === 'truncate'
+      sent.after === null || op === 'delete' || op === 'truncate'
         ? null
-        : this.#image(change, 'after', partial ? this.#reading(change, true) : whole);
+        : reader.row(sent.after, partial ? this.#reading(change, true) : whole);
     if (after === null && op !== 'delete' && op !== 'truncate') {
       throw new Problem('RECORD_CORRUPT', 'the event has no new row');
+    }
+    if (op === 'delete' && keys.key === null && before === null) {
+      throw new Problem('KEY_MISSING', 'a delete says neither a key nor the old row');
     }
     return {
       kind: 'change',
       op,
-      table: codecs.table.id,
-      at: { topic: record.topic, partition: record.partition, offset: record.offset },
-      key,
+      table: reader.table.id,
+      at: placeOf(record),
+      key: keys.key,
       before,
       after,
-      oldKey,
-      newKey,
-      source: this.#connector.position(source),
-      snapshot: snapshotOf(source['snapshot']),
-      eventTimeMs: milliseconds(source['ts_ms']),
-      transaction: this.#transaction(envelope['transaction']),
+      oldKey: keys.oldKey,
+      newKey: keys.newKey,
+      source: sent.position,
+      snapshot: sent.snapshot,
+      eventTimeMs: sent.eventTimeMs,
+      transaction: sent.transaction,
       bytes: recordBytes(record),
     };
   }
 
-  #reading(change: Change, partial: boolean): RowReading {
+  #reading({ reader, exactness }: Change, partial: boolean): RowReading {
     return {
-      exactness: change.value.exactness,
+      exactness,
       partial,
       onDoubtfulNull: (column) => {
-        const name = `${tableName(change.codecs.table.id)}.${column}`;
+        const name = `${tableName(reader.table.id)}.${column}`;
         this.doubtfulNulls.set(name, (this.doubtfulNulls.get(name) ?? 0) + 1);
       },
     };
   }
 
-  #openKey(record: LogRecord, exactness: Exactness): Opened | null {
+  /** The keys of rows, by the catalogue's key. A table without one has none. */
+  #keys(change: Change, reading: RowReading): Keys {
+    const { sent, reader, record } = change;
+    if (reader.table.key.length === 0) return NO_KEYS;
+    const message = this.#openKey(change);
+    const sentKey = message && reader.key(message.schema, message.payload, reading);
+    const onlyKeyIsReal = sent.op === 'delete' && !this.#connector.deletedRowIsReal;
+    const row = sent.op === 'delete' ? sent.before : sent.after;
+    const key = sentKey ?? (row && reader.key(row.schema, row.row, reading));
+    if (key === null) {
+      throw new Problem('KEY_MISSING', 'neither the message key nor the row has the whole key');
+    }
+    if (sentKey === null && sent.op === 'update' && sent.before !== null) {
+      // Of a message key without the table's key the connector does not see that it changed.
+      const old = reader.key(sent.before.schema, sent.before.row, reading);
+      if (old !== null && !sameKey(reader.table, old, key)) {
+        const unsure = !this.#connector.deletedRowIsReal;
+        return { key, oldKey: old, newKey: null, moved: true, onlyKeyIsReal: unsure };
+      }
+    }
+    const oldKey = this.#headerKey(change, message, '__debezium.oldkey', reading);
+    return {
+      key,
+      oldKey: sent.op === 'update' && !sent.moves ? null : oldKey,
+      newKey: this.#headerKey(change, message, '__debezium.newkey', reading),
+      moved: headerNamed(record.headers, '__debezium.oldkey') !== null,
+      onlyKeyIsReal,
+    };
+  }
+
+  #openKey({ record, exactness }: Change): Opened | null {
     if (record.key === null) return null;
     const opened = this.#opener.open(record, 'key', record.key, exactness);
     return opened.payload === null ? null : opened;
   }
 
-  #keyImage(key: Opened, codecs: TableCodecs, reading: RowReading): RowImage {
-    return codecFor(codecs, key.schema, key.payload).read(key.payload, reading);
-  }
-
-  /** The other key of a key change: JSON text in a header, of the types of the record's key. */
+  /**
+   * The other key of a key change: JSON text in a header, of the types of the record's key. Null
+   * if it has not the table's key: then the halves are a delete and an insert of their own.
+   */
   #headerKey(
-    change: Change,
+    { record, reader }: Change,
     key: Opened | null,
     name: string,
     reading: RowReading,
   ): RowImage | null {
-    if (key === null || change.record.headers.length === 0) return null;
-    const bytes = headerNamed(change.record.headers, name);
+    if (key === null || record.headers.length === 0) return null;
+    const bytes = headerNamed(record.headers, name);
     if (bytes === null) return null;
-    const topic = `${change.record.topic}#${name}`;
-    const opened = this.#opener.openJson(topic, bytes, reading.exactness);
-    return codecFor(change.codecs, key.schema, opened.payload).read(opened.payload, reading);
-  }
-
-  /**
-   * The old row where it is real. Some connectors fill what they do not know of a deleted row
-   * with zeros; then only the key is believed, which without a message key is in the old row.
-   */
-  #before(change: Change, key: RowImage | null, reading: RowReading): RowImage | null {
-    const unsure = change.op === 'delete' && !this.#connector.deletedRowIsReal;
-    return unsure && key !== null ? null : this.#image(change, 'before', reading);
-  }
-
-  #image(change: Change, side: 'before' | 'after', reading: RowReading): RowImage | null {
-    const row = change.envelope[side];
-    if (row === null || row === undefined) return null;
-    const field = schemaField(change.value.schema, side);
-    return codecFor(change.codecs, field ?? null, row).read(row, reading);
-  }
-
-  #transaction(block: unknown): TransactionMark | null {
-    if (block === null || block === undefined) return null;
-    const { id, total_order: totalOrder } = asObject(block, 'the transaction block');
-    if (typeof id !== 'string') {
-      throw new Problem('RECORD_CORRUPT', 'the transaction block has no id');
-    }
-    return { id: this.#connector.transactionId(id), totalOrder: integer(totalOrder) };
+    const opened = this.#opener.openJson(`${record.topic}#${name}`, bytes, reading.exactness);
+    return reader.key(key.schema, opened.payload, reading);
   }
 }
 
-/** The first header of that name. A plain loop: this runs twice for every change. */
-function headerNamed(headers: LogRecord['headers'], name: string): Buffer | null {
-  for (let i = 0; i < headers.length; i += 1) {
-    const header = headers[i];
-    if (header !== undefined && header[0] === name) return header[1];
-  }
-  return null;
-}
-
-function codecFor(
-  codecs: TableCodecs,
-  schema: ConnectSchema | null,
-  row: unknown,
-): ReturnType<TableCodecs['forRow']> {
-  return schema?.fields === undefined ? codecs.forRow(row) : codecs.forFields(schema.fields);
-}
-
-/** `source.snapshot` is a text; null where replace.null.with.default is off, and means no. */
-function snapshotOf(value: unknown): ChangeEvent['snapshot'] {
-  switch (value) {
-    case null:
-    case undefined:
-    case false:
-    case 'false':
-      return 'no';
-    case 'incremental':
-      return 'incremental';
-    case true:
-    case 'true':
-    case 'first':
-    case 'first_in_data_collection':
-    case 'last_in_data_collection':
-    case 'last':
-      return 'initial';
+function formReader(options: DecoderOptions, context: FormContext): FormReader {
+  const form = options.form ?? 'debezium';
+  switch (form) {
+    case 'debezium':
+      return new DebeziumForm(context);
+    case 'flat':
+      return new FlatForm(context, {
+        catalogue: options.catalogue,
+        include: options.include ?? (() => true),
+        deletes: options.modes.deletes ?? 'tombstone',
+      });
+    case 'cloudevents':
+      return new CloudEventsForm(context);
     default:
-      throw new Problem('RECORD_UNKNOWN', 'the kind of snapshot is not known');
+      return unreachable(form);
   }
 }

@@ -1,3 +1,4 @@
+import type { FlatDeletes } from './forms/form.ts';
 import type { NameMode } from './names.ts';
 import type { BinaryMode } from './types/binary.ts';
 
@@ -18,9 +19,13 @@ export type TimeMode =
 export interface ConnectorModes {
   readonly time?: TimeMode | undefined;
   readonly decimal?: 'precise' | 'double' | 'string' | undefined;
+  /** bigint.unsigned.handling.mode. */
+  readonly bigintUnsigned?: 'long' | 'precise' | undefined;
   readonly binary?: BinaryMode | undefined;
   readonly hstore?: 'json' | 'map' | undefined;
   readonly interval?: 'numeric' | 'string' | undefined;
   /** field.name.adjustment.mode; `none` where not declared, which is the connector's default. */
   readonly names?: NameMode | undefined;
+  /** Of form `flat`: its transform's delete.tombstone.handling.mode; `tombstone` is its default. */
+  readonly deletes?: FlatDeletes | undefined;
 }

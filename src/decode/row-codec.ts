@@ -1,13 +1,11 @@
-import { RowShape, UNAVAILABLE, type ColumnValue, type RowImage } from '../change/value.ts';
+import { RowShape, UNAVAILABLE, UNSURE, type ColumnValue, type RowImage } from '../change/value.ts';
 import type { ColumnSchema, TableSchema } from '../schema/table-schema.ts';
-import { expectedSchema } from './catalogue-schema.ts';
-import { columnDecoder, type ValueDecoder } from './column.ts';
+import { columnReading, expectedSchema, type ValueSource } from './column.ts';
 import type { ConnectField } from './envelope/connect-schema.ts';
 import { asObject, type Exactness } from './envelope/exact-number.ts';
-import type { ConnectorModes } from './modes.ts';
 import { columnNames } from './names.ts';
-import { Problem } from './problem.ts';
-import { availabilityOf, type Availability } from './unavailable.ts';
+import { Problem, unreadable } from './problem.ts';
+import type { Availability, ValueDecoder } from './types/type-table.ts';
 
 interface CompiledColumn {
   readonly name: string;
@@ -16,12 +14,14 @@ interface CompiledColumn {
   readonly decode: ValueDecoder;
   /** Null for columns that are always sent. */
   readonly availability: Availability | null;
+  /** Why a NULL cannot be believed; null for nearly all columns. */
+  readonly lostNull: string | null;
 }
 
 /** How one row is to be read. */
 export interface RowReading {
   readonly exactness: Exactness;
-  /** Columns may be missing although their field is there (see unavailable.ts). */
+  /** Columns may be missing although their field is there (see types/placeholders.ts). */
   readonly partial: boolean;
   /** Told of every NULL that may stand for a value that was not sent. */
   readonly onDoubtfulNull: (column: string) => void;
@@ -53,8 +53,9 @@ export class RowCodec {
         if (value === null) {
           if (availability?.nullIsDoubtful === true) {
             reading.onDoubtfulNull(column.name);
-            values.push(UNAVAILABLE);
+            values.push(UNSURE);
           } else {
+            if (column.lostNull !== null) throw unreadable(column.lostNull);
             values.push(null);
           }
         } else if (value === undefined) {
@@ -79,17 +80,17 @@ export class RowCodec {
  */
 export class TableCodecs {
   readonly table: TableSchema;
-  readonly #modes: ConnectorModes;
+  readonly #source: ValueSource;
   readonly #columns: ReadonlyMap<string, ColumnSchema>;
   readonly #nameOf: (sent: string) => string;
   readonly #byFields = new WeakMap<readonly ConnectField[], RowCodec>();
   readonly #bySignature = new Map<string, RowCodec>();
 
-  constructor(table: TableSchema, modes: ConnectorModes) {
+  constructor(table: TableSchema, source: ValueSource) {
     this.table = table;
-    this.#modes = modes;
+    this.#source = source;
     this.#columns = new Map(table.columns.map((column) => [column.name, column]));
-    this.#nameOf = columnNames([...this.#columns.keys()], modes.names ?? 'none');
+    this.#nameOf = columnNames([...this.#columns.keys()], source.modes.names ?? 'none');
   }
 
   /** For rows whose record carries a schema. COLUMN_UNKNOWN for a field that is no column. */
@@ -110,10 +111,7 @@ export class TableCodecs {
       names.map((name) => {
         const column = this.#column(name);
         try {
-          return this.#compile(
-            { ...expectedSchema(column.type, this.#modes), field: name },
-            column,
-          );
+          return this.#compile({ ...expectedSchema(this.#source, column), field: name }, column);
         } catch (error) {
           if (error instanceof Problem) error.column ??= name;
           throw error;
@@ -139,11 +137,13 @@ export class TableCodecs {
 
   #compile(field: ConnectField, column: ColumnSchema): CompiledColumn {
     const mayBeMissing = column.toastable && !this.table.key.includes(column.name);
+    const { decode, availability, lostNull } = columnReading(this.#source, field, column);
     return {
       name: column.name,
       sent: field.field,
-      decode: columnDecoder(field, column.type, this.#modes),
-      availability: mayBeMissing ? availabilityOf(field, column.type, this.#modes) : null,
+      decode,
+      availability: mayBeMissing ? availability : null,
+      lostNull,
     };
   }
 }

@@ -159,6 +159,6 @@ async function examineConnector(parts: DoctorParts): Promise<readonly Diagnosis[
           message: `connector ${connector.name} is ${state.connector}, ${failed.length} of ${state.tasks.length} tasks are not running`,
           cure: 'look at its trace in Kafka Connect and restart it',
         },
-    ...diagnoseConnector(connector.name, config),
+    ...diagnoseConnector(connector.name, config, { byColumn: false }),
   ];
 }

@@ -61,6 +61,11 @@ export const CODES = {
     retry: 'backoff',
     cure: 'Check source.connect.url and source.connect.name.',
   },
+  CONNECTOR_MISSING: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'Register the connector with Kafka Connect, or correct source.connect.name.',
+  },
   DATABASE_PERMISSION: {
     exit: 4,
     retry: 'never',

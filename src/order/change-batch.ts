@@ -8,7 +8,9 @@ import type { KnownValue, RowImage } from '../change/value.ts';
  *
  * - `upsert`: the row has this image afterwards. If `complete`, every writable column is known
  *   and the row may be inserted. Otherwise columns that are UNAVAILABLE or absent keep the value
- *   they have in the row with key `from` (before the batch), which must exist.
+ *   they have in the row with key `from` (before the batch), which must exist. Columns that are
+ *   UNSURE are NULL or keep it likewise: the writer judges by the value that is there. For the
+ *   columns in `doubted` it judges by the value of the image itself: that one, or NULL.
  * - `delete`: no row has this key afterwards.
  */
 export type NetChange =
@@ -19,6 +21,8 @@ export type NetChange =
       readonly complete: boolean;
       /** Where kept columns come from: the row's key before the batch. Equal to `key` mostly. */
       readonly from: readonly KnownValue[];
+      /** Columns whose value came in the stretch, and after it a NULL that may be no value. */
+      readonly doubted?: ReadonlySet<string>;
     }
   | { readonly kind: 'delete'; readonly key: readonly KnownValue[] };
 

@@ -7,6 +7,7 @@ import { tableName } from '../change/table-id.ts';
 import {
   RowShape,
   UNAVAILABLE,
+  UNSURE,
   type ColumnValue,
   type KnownValue,
   type RowImage,
@@ -23,6 +24,8 @@ interface Row {
   readonly image: RowImage | null;
   readonly complete: boolean;
   readonly from: Key;
+  /** See NetChange. Null if there are none, as nearly always. */
+  readonly doubted: ReadonlySet<string> | null;
 }
 
 export class NetRows {
@@ -53,12 +56,9 @@ export class NetRows {
       case 'read':
         this.#create(event);
         return;
-      case 'update': {
-        const key = this.#keyIn(event, event.after, event.key);
-        const row = this.#rowAt(key) ?? untouched(key);
-        this.#put(key, this.#merge(row, this.#imageOf(event)));
+      case 'update':
+        this.#update(event);
         return;
-      }
       case 'delete':
         this.#delete(event);
         return;
@@ -71,7 +71,8 @@ export class NetRows {
     return Array.from(this.#rows.values(), ({ key, row }): NetChange => {
       const image = row?.image ?? null;
       if (row === null || image === null) return { kind: 'delete', key };
-      return { kind: 'upsert', key, image, complete: row.complete, from: row.from };
+      const { complete, from, doubted } = row;
+      return { kind: 'upsert', key, image, complete, from, ...(doubted !== null && { doubted }) };
     });
   }
 
@@ -79,7 +80,7 @@ export class NetRows {
     const key = this.#keyIn(event, event.after, event.key);
     const image = this.#imageOf(event);
     if (event.oldKey === null) {
-      this.#put(key, { image, complete: !hasUnavailable(image), from: key });
+      this.#put(key, { image, complete: !hasGaps(image), from: key, doubted: null });
       return;
     }
     // The new half of a key change: the row that had the old key goes on under the new one.
@@ -90,10 +91,27 @@ export class NetRows {
     this.#put(key, this.#merge(row, image));
   }
 
+  #update(event: ChangeEvent): void {
+    const key = this.#keyIn(event, event.after, event.key);
+    const image = this.#imageOf(event);
+    if (event.oldKey === null) {
+      this.#put(key, this.#merge(this.#rowAt(key) ?? untouched(key), image));
+      return;
+    }
+    // Both halves of a key change in one event.
+    const oldKey = this.#keyIn(event, event.oldKey, null);
+    const row = this.#rowAt(oldKey) ?? untouched(oldKey);
+    this.#put(oldKey, null);
+    this.#put(key, this.#merge(row, image));
+  }
+
   #delete(event: ChangeEvent): void {
     const key = this.#keyIn(event, event.key, event.before);
-    if (event.newKey !== null) {
-      this.#moving.set(keyText(key), this.#rowAt(key) ?? untouched(key));
+    const text = keyText(key);
+    // The second of two deletes (a tombstone that stands for one) has no row to take along.
+    const again = this.#moving.has(text) && this.#rows.get(text)?.row === null;
+    if (event.newKey !== null && !again) {
+      this.#moving.set(text, this.#rowAt(key) ?? untouched(key));
     }
     this.#put(key, null);
   }
@@ -110,19 +128,33 @@ export class NetRows {
     else known.row = row;
   }
 
-  /** The row with a newer image over it; what the image lacks stays. */
+  /**
+   * The row with a newer image over it; what the image lacks stays. A NULL that may be no value
+   * (UNSURE) is one over a NULL; over a value of the stretch it leaves the value in doubt, which
+   * the database can judge: it alone knows how the value is stored.
+   */
   #merge(row: Row, image: RowImage): Row {
     const older = row.image;
     const known = this.#writable.every((column) => image.shape.index.has(column));
-    if (known && !hasUnavailable(image)) return { image, complete: true, from: row.from };
-    if (older === null) return { image, complete: false, from: row.from };
+    if (known && !hasGaps(image)) return { image, complete: true, from: row.from, doubted: null };
+    if (older === null) return { image, complete: false, from: row.from, doubted: null };
     const shape = this.#union(image.shape, older.shape);
-    const values = shape.columns.map((column) => newest(column, image, older));
+    const doubted = new Set<string>();
+    const values = shape.columns.map((column) => {
+      const newer = valueIn(image, column);
+      if (newer !== UNAVAILABLE && newer !== UNSURE) return newer;
+      const value = valueIn(older, column);
+      if (newer === UNSURE && value === UNAVAILABLE) return UNSURE;
+      const isValue = value !== UNAVAILABLE && value !== UNSURE && value !== null;
+      if (isValue && (newer === UNSURE || row.doubted?.has(column) === true)) doubted.add(column);
+      return value;
+    });
     const merged: RowImage = { shape, values };
     return {
       image: merged,
-      complete: row.complete && !hasUnavailable(merged),
+      complete: row.complete && !hasGaps(merged),
       from: row.from,
+      doubted: doubted.size === 0 ? null : doubted,
     };
   }
 
@@ -164,7 +196,7 @@ export class NetRows {
       for (const image of [first, second]) {
         const i = image?.shape.index.get(column);
         const value = i === undefined ? undefined : image?.values[i];
-        if (value !== undefined && value !== UNAVAILABLE && value !== null) return value;
+        if (value !== undefined && typeof value !== 'symbol' && value !== null) return value;
       }
       throw new UnderstudyError('KEY_MISSING', 'the event does not have the whole key', {
         ...whereOf(event),
@@ -176,12 +208,7 @@ export class NetRows {
 
 /** A row of before the stretch that nothing is known of. */
 function untouched(key: Key): Row {
-  return { image: null, complete: false, from: key };
-}
-
-function newest(column: string, newer: RowImage, older: RowImage): ColumnValue {
-  const value = valueIn(newer, column);
-  return value === UNAVAILABLE ? valueIn(older, column) : value;
+  return { image: null, complete: false, from: key, doubted: null };
 }
 
 function valueIn(image: RowImage, column: string): ColumnValue {
@@ -189,8 +216,9 @@ function valueIn(image: RowImage, column: string): ColumnValue {
   return i === undefined ? UNAVAILABLE : (image.values[i] ?? null);
 }
 
-function hasUnavailable(image: RowImage): boolean {
-  return image.values.includes(UNAVAILABLE);
+/** Some column was not sent, or may not have been. */
+function hasGaps(image: RowImage): boolean {
+  return image.values.some((value) => typeof value === 'symbol');
 }
 
 /** Where an event stands, for errors. */

@@ -32,12 +32,12 @@ export type ApplyDecision =
   | { readonly kind: 'write'; readonly next: 'none' }
   /** Leave the visible row as it is and move the base image. */
   | { readonly kind: 'move-base'; readonly next: Exclude<OwnedState, 'none'> }
-  /** A patch of a row that production does not have: refuse, ROW_INCOMPLETE. */
-  | { readonly kind: 'refuse' };
+  /** A patch of a row that is not known here: park the key, and leave everything as it is. */
+  | { readonly kind: 'park'; readonly next: 'inserted' | 'void' };
 
 /**
  * Decides over one change. For an unowned row a patch is decided as a write; whether there is a
- * row to patch is for the writer to find out.
+ * row to patch is for the writer to find out; if there is none, the key is parked as well.
  */
 export function decide(change: UpstreamChange, state: OwnedState): ApplyDecision {
   switch (state) {
@@ -48,7 +48,7 @@ export function decide(change: UpstreamChange, state: OwnedState): ApplyDecision
         case 'upsert':
           return { kind: 'move-base', next: 'updated' };
         case 'patch':
-          return { kind: 'refuse' };
+          return { kind: 'park', next: 'inserted' };
         case 'delete':
           return { kind: 'move-base', next: 'inserted' };
         default:
@@ -63,7 +63,7 @@ export function decide(change: UpstreamChange, state: OwnedState): ApplyDecision
         case 'upsert':
           return { kind: 'move-base', next: 'deleted' };
         case 'patch':
-          return { kind: 'refuse' };
+          return { kind: 'park', next: 'void' };
         case 'delete':
           return { kind: 'move-base', next: 'void' };
         default:

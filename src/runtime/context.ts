@@ -5,7 +5,7 @@
 import os from 'node:os';
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/schema.ts';
-import { tableFilter } from '../config/table-filter.ts';
+import { followedTables } from '../config/table-filter.ts';
 import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
@@ -58,7 +58,7 @@ export class RuntimeContext implements AsyncDisposable {
     this.#close = parts.close;
     this.#openSource = parts.openSource;
     this.holder = `${os.hostname()}/${process.pid}/${randomBytes(4).toString('hex')}`;
-    this.includes = tableFilter(parts.config.tables);
+    this.includes = followedTables(parts.config);
     const connect = parts.config.source.connect;
     this.connect = connect === undefined ? null : new ConnectClient(connect);
   }

@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.ts';
-import { tableFilter } from '../config/table-filter.ts';
+import { followedTables } from '../config/table-filter.ts';
 import { dialectFor } from '../dialect/registry.ts';
 import { examine, type DoctorReport } from '../doctor/doctor.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -12,7 +12,7 @@ import { openConfiguredSource } from './sources.ts';
  * everything it opened.
  */
 export async function runDoctor(config: Config, logger: Logger): Promise<DoctorReport> {
-  const includes = tableFilter(config.tables);
+  const includes = followedTables(config);
   const { connect } = config.source;
   const url = config.production?.url.reveal();
   const opening = RuntimeContext.open(config, logger);

@@ -36,6 +36,7 @@ export async function createFollower(parts: {
     connector: config.source.connector,
     topicPrefix: config.source.topicPrefix,
     modes: config.source.modes,
+    form: config.source.form,
     catalogue: () => catalogue,
     include: parts.includes,
     registry: registry === null ? null : { wire: registry.wire, schemas: registry.schemas },

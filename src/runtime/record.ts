@@ -1,6 +1,6 @@
 import { packageVersion } from '../config/version.ts';
 import type { Config } from '../config/schema.ts';
-import { tableFilter } from '../config/table-filter.ts';
+import { followedTables } from '../config/table-filter.ts';
 import type { Logger } from '../observability/logger.ts';
 import { record, type RecordOptions } from '../source/recording/record.ts';
 import { createRecording } from '../source/recording/recording-writer.ts';
@@ -18,7 +18,7 @@ export async function recordLog(
   file: string,
   options: RecordOptions,
 ): Promise<RecordedFile> {
-  await using source = await openConfiguredSource(config, tableFilter(config.tables), logger);
+  await using source = await openConfiguredSource(config, followedTables(config), logger);
   await using writer = await createRecording(file, {
     madeAt: new Date().toISOString(),
     from: source.description,

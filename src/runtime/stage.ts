@@ -10,6 +10,7 @@ import type { ChangeSource } from '../source/change-source.ts';
 import type { RuntimeContext } from './context.ts';
 import { createFollower } from './follow.ts';
 import { Holder } from './holder.ts';
+import { inspectSource } from './inspected-source.ts';
 
 interface Running {
   readonly follower: Follower;
@@ -84,9 +85,11 @@ export class Stage {
   }
 
   async #start(frozen: boolean): Promise<Running> {
+    const { config, connect, logger } = this.context;
+    const inspected = await inspectSource(config, connect, logger);
     const source = await this.context.openSource();
     const follower = await createFollower({
-      config: this.context.config,
+      config: inspected,
       holder: this.holder,
       source,
       includes: this.context.includes,

@@ -1,5 +1,6 @@
 /** `understudy status`: what every database of ours has reached, and by which guarantee. */
 import type { OffsetMap } from '../change/position.ts';
+import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
@@ -50,6 +51,8 @@ export interface BootstrapStatus {
 
 export interface StatusReport {
   readonly databases: readonly DatabaseStatus[];
+  /** What the form of the records leaves out of production's changes, one sentence each. */
+  readonly limits: readonly string[];
   /** Null if the event log answered. */
   readonly logError: string | null;
 }
@@ -74,7 +77,12 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
       await opened[Symbol.asyncDispose]();
     }
   }
-  return { databases, logError: 'error' in log ? log.error : null };
+  const { form, modes } = context.config.source;
+  return {
+    databases,
+    limits: formLimits(form, modes.deletes ?? null).map(({ text }) => text),
+    logError: 'error' in log ? log.error : null,
+  };
 }
 
 type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };

@@ -87,7 +87,7 @@ it('is copied under traffic, goes on after SIGKILL, and equals production', asyn
   await refused();
   // The copy will come as far as this table, and not beyond.
   const trunk = await session(databaseUrl(shadow.url, 'shop'));
-  await trunk.query('BEGIN; LOCK TABLE orders IN SHARE MODE');
+  await trunk.query('BEGIN; LOCK TABLE inventory IN SHARE MODE');
   await open.query('COMMIT');
   await open.end();
   await expect

@@ -218,8 +218,16 @@ describe('parts that cannot be reached', () => {
     expect(noKafka).toMatchObject({ code: 'KAFKA_UNREACHABLE' });
     expect(noKafka.message).toContain(nowhere);
 
+    const nobody = { topicPrefix: 'nobody' };
+    await workplace.configure(configFor({ source: nobody, trunk: { name: 'nobody' } }));
+    const otherPrefix = await fails(MATERIALIZE, 3);
+    expect(otherPrefix).toMatchObject({ code: 'CONFIG_INVALID' });
+    expect(otherPrefix.detail).toContain(
+      `'nobody', but the connector’s topic.prefix is '${PREFIX}'`,
+    );
+
     await workplace.configure(
-      configFor({ source: { topicPrefix: 'nobody' }, trunk: { name: 'nobody' } }),
+      configFor({ source: { ...nobody, connect: undefined }, trunk: { name: 'nobody' } }),
     );
     const noTopics = await fails(MATERIALIZE, 4);
     expect(noTopics, JSON.stringify(noTopics)).toMatchObject({ code: 'KAFKA_TOPICS_MISSING' });

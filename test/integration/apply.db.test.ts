@@ -14,6 +14,7 @@ import {
 import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { batchOf } from '../support/overlay-applier.ts';
+import { createLedgers } from '../support/ledgers.ts';
 import { testDatabase } from '../support/test-database.ts';
 
 let url: string;
@@ -36,6 +37,7 @@ afterAll(() => Promise.all([applier.end(), user.end()]));
 async function tables(ddl: string, overlay = false): Promise<void> {
   await user.query(`DROP SCHEMA IF EXISTS understudy, shop, shop__production, shop__difference CASCADE;
     CREATE SCHEMA shop; SET search_path = shop; ${ddl}`);
+  await createLedgers(user);
   if (!overlay) return;
   await user.query('BEGIN');
   await installOverlay(user);
@@ -218,15 +220,21 @@ describe('partial images', () => {
     ]);
   });
 
-  it('of a row that is not there are refused with table and key', async () => {
+  it('of a row that is not there are parked, and the others written', async () => {
     await tables(TOASTED);
-    await expect(apply(rows('doc', put(['id'], { id: '5', n: '1' })))).rejects.toMatchObject({
-      code: 'ROW_INCOMPLETE',
-      context: { table: 'shop.doc', key: 'id=5' },
-    });
-    await expect(apply(rows('doc', put(['id'], { id: '5', n: '1' }, ['4'])))).rejects.toMatchObject(
-      { code: 'ROW_INCOMPLETE', context: { key: 'id=5' } },
+    await apply(
+      rows(
+        'doc',
+        put(['id'], { id: '5', n: '1' }),
+        put(['id'], { id: '6', n: '1' }, ['4']),
+        put(['id'], { id: '7', n: '7', body: 'whole' }),
+      ),
     );
+    expect(await content('SELECT * FROM doc')).toEqual([[7, 7, 'whole']]);
+    expect(await content('SELECT key, image FROM understudy.parked ORDER BY key')).toEqual([
+      [['5'], { n: '1' }],
+      [['6'], { n: '1' }],
+    ]);
   });
 
   it('work for tables of more than 64 columns', async () => {

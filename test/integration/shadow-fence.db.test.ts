@@ -32,7 +32,7 @@ function open(trunk: { readonly name: string; readonly url: string }, leaseMs = 
   const marker = { id: '', kind: 'trunk', name: trunk.name, topicPrefix: 'prod' } as const;
   const database = new PgShadowDatabase({
     ...{ address: new ServerAddress(trunk.url), name: trunk.name, leaseMs },
-    marker: { ...marker, schemaVersion: 2 },
+    marker: { ...marker, schemaVersion: 3 },
   });
   onTestFinished(() => database[Symbol.asyncDispose]());
   return database;

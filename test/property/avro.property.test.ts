@@ -185,7 +185,9 @@ function decode(bytes: Buffer): unknown {
     ...{ key: null, value: bytes, headers: [] },
   };
   const { schema, payload, exactness } = opener.open(record, 'value', bytes, 'exact');
-  const codec = new TableCodecs(TABLE, {}).forFields(schema?.fields ?? []);
+  const codec = new TableCodecs(TABLE, { connector: 'postgresql', modes: {} }).forFields(
+    schema?.fields ?? [],
+  );
   const reading = { exactness, partial: false, onDoubtfulNull: () => undefined };
   return codec.read(payload, reading).values;
 }

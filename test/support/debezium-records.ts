@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { LogRecord } from '../../src/change/record.ts';
 import { createDecoder, type Decoder } from '../../src/decode/decoder.ts';
 import type { DecoderRegistry } from '../../src/decode/envelope/opener.ts';
+import type { RecordForm } from '../../src/decode/forms/form.ts';
 import type { ConnectorModes } from '../../src/decode/modes.ts';
 import type { SchemaCatalogue, TableSchema } from '../../src/schema/table-schema.ts';
 
@@ -104,11 +105,13 @@ export function captureDecoder(
   catalogue: SchemaCatalogue,
   modes: ConnectorModes = DEFAULT_MODES,
   registry: DecoderRegistry | null = null,
+  form: RecordForm = 'debezium',
 ): Decoder {
   return createDecoder({
     connector: 'postgresql',
     topicPrefix,
     modes,
+    form,
     catalogue: () => catalogue,
     registry,
   });

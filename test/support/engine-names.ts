@@ -13,6 +13,8 @@ const ENGINE = /postgres|mysql|mariadb/i;
 const ALLOWED = [
   'src/dialect/',
   'src/decode/connectors/',
+  'src/decode/types/',
+  'src/decode/losses/',
   'src/config/',
   'src/source/kafka/',
   'src/demo/',

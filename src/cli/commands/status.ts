@@ -22,6 +22,7 @@ export function addStatusCommand(program: Command, register: Register): void {
     for (const database of report.databases) {
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
     }
+    for (const limit of report.limits) terminal.out(`source: ${limit}\n`);
     if (report.logError !== null) terminal.err(`understudy: ${report.logError}\n`);
     return exit;
   });

@@ -19,6 +19,7 @@ export function binlogConnector(
 ): Connector<BinlogPosition> {
   return {
     name,
+    schemaField: 'db',
     table: (source) => ({
       schema: requiredText(source, 'db'),
       name: requiredText(source, 'table'),

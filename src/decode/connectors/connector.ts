@@ -8,6 +8,8 @@ export type PositionOrder = 'before' | 'equal' | 'after' | 'incomparable';
 
 export interface Connector<Position extends SourcePosition = SourcePosition> {
   readonly name: SourcePosition['connector'];
+  /** The field of a source block that holds the schema of a TableId. */
+  readonly schemaField: 'schema' | 'db';
   /** The table of a source block. Throws RECORD_CORRUPT where it names none. */
   table(source: SourceBlock): TableId;
   /** The position of a source block. Throws NeedExact. */

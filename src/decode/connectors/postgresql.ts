@@ -15,6 +15,7 @@ const MESSAGES = 'io.debezium.connector.postgresql.LogicalDecodingMessageMonitor
  */
 export const postgresql: Connector<PostgresqlPosition> = {
   name: 'postgresql',
+  schemaField: 'schema',
   table: (source) => ({
     schema: requiredText(source, 'schema'),
     name: requiredText(source, 'table'),

@@ -45,30 +45,45 @@ export class RecordOpener {
     return this.#reader(frame.ref).open(frame.body, exactness);
   }
 
-  /** Opens text that is JSON whatever the record is. */
+  get hasRegistry(): boolean {
+    return this.#registry !== null;
+  }
+
+  /** Opens text that is JSON whatever the record is. `topic` names a place of its own in caches. */
   openJson(topic: string, bytes: Buffer, exactness: Exactness): Opened {
     return this.#json.key.open(topic, bytes, exactness);
   }
 
+  /** Opens bytes inside a record that carry a frame of their own. Throws as `open` does. */
+  openFramed(bytes: Buffer, exactness: Exactness): Opened {
+    const frame = frameOf(NO_HEADERS, 'value', bytes, this.#registry?.wire ?? null);
+    if (frame === null) throw new Problem('RECORD_CORRUPT', 'the data in Avro names no schema');
+    return this.#reader(frame.ref).open(frame.body, exactness);
+  }
+
+  /** The schema that must be fetched before `openFramed`. Throws as it does. */
+  missingOf(bytes: Buffer): readonly SchemaRef[] {
+    const frame = frameOf(NO_HEADERS, 'value', bytes, this.#registry?.wire ?? null);
+    return frame === null || this.#has(frame.ref) ? [] : [frame.ref];
+  }
+
   /** The schemas that must be fetched before the record can be opened. Throws as `open` does. */
   missing(record: LogRecord): readonly SchemaRef[] {
-    const registry = this.#registry;
-    if (registry === null || record.value === null) return [];
-    const value = this.#missing(record, 'value', record.value, registry);
-    const key = record.key === null ? null : this.#missing(record, 'key', record.key, registry);
+    if (this.#registry === null) return [];
+    const value = record.value === null ? null : this.#missing(record, 'value', record.value);
+    const key = record.key === null ? null : this.#missing(record, 'key', record.key);
     if (value === null) return key === null ? [] : [key];
     return key === null ? [value] : [value, key];
   }
 
-  #missing(
-    record: LogRecord,
-    side: RecordSide,
-    bytes: Buffer,
-    { schemas }: DecoderRegistry,
-  ): SchemaRef | null {
+  #missing(record: LogRecord, side: RecordSide, bytes: Buffer): SchemaRef | null {
     const ref = this.#frame(record, side, bytes)?.ref;
-    if (ref === undefined || this.#readers.has(schemaRefName(ref))) return null;
-    return schemas.schema(ref) === undefined ? ref : null;
+    return ref === undefined || this.#has(ref) ? null : ref;
+  }
+
+  #has(ref: SchemaRef): boolean {
+    if (this.#readers.has(schemaRefName(ref))) return true;
+    return this.#registry?.schemas.schema(ref) !== undefined;
   }
 
   #frame(record: LogRecord, side: RecordSide, bytes: Buffer): Frame | null {

@@ -57,3 +57,10 @@ export function plainDecimal(text: string): string {
   const [, sign = '', whole = '', fraction = '', exponent = '0'] = match;
   return scaled(`${sign}${BigInt(whole + fraction)}`, fraction.length - Number(exponent));
 }
+
+/** The same number with at least `scale` digits after its point, as a column of that scale has it. */
+export function padScale(text: string, scale: number | undefined): string {
+  if (scale === undefined || scale <= 0 || !/^-?\d/.test(text)) return text;
+  const [whole = text, digits = ''] = text.split('.');
+  return `${whole}.${digits.padEnd(scale, '0')}`;
+}

@@ -8,9 +8,18 @@
  */
 import { integer } from '../envelope/exact-number.ts';
 import { unreadable } from '../problem.ts';
-
-const MICROS_PER_DAY = 86_400_000_000n;
-const MICROS_PER_SECOND = 1_000_000n;
+import {
+  civil,
+  clockText,
+  DATE_FORM,
+  floorDivide,
+  isoClock,
+  MICROS_PER_DAY,
+  pad,
+  TIMESTAMP_FORM,
+  wholeMicros,
+  type TimeUnit,
+} from './calendar.ts';
 
 /** 4714-11-24 BC and 5874897-12-31, in days of the epoch. */
 const FIRST_DATE = -2_440_588;
@@ -45,9 +54,6 @@ const ISO_SENTINELS: ReadonlyMap<string, string> = new Map([
 const MICRO_INFINITY = 9_223_372_036_825_200_000n;
 const MICRO_MINUS_INFINITY = -9_223_372_036_832_400_000n;
 
-/** Units of a number of time, per second. */
-export type TimeUnit = 'ms' | 'us' | 'ns';
-
 /** Days since the epoch. */
 export function dateText(value: unknown): string {
   const days = Number(integer(value));
@@ -60,11 +66,9 @@ export function dateText(value: unknown): string {
     : `${pad(1 - year, 4)}-${pad(month, 2)}-${pad(day, 2)} BC`;
 }
 
-/** Time since midnight, or a signed duration where the engine's TIME is one. */
+/** Time since midnight. */
 export function timeText(value: unknown, unit: TimeUnit): string {
-  const [micros, nanos] = toMicros(integer(value), unit);
-  if (nanos !== 0n) throw unreadable('time finer than a microsecond');
-  return clockText(micros);
+  return clockText(wholeMicros(integer(value), unit));
 }
 
 /** A zone-less timestamp since the epoch. */
@@ -78,8 +82,7 @@ export function timestampText(value: unknown, unit: TimeUnit): string {
     if (sent === MICRO_INFINITY / scale) return 'infinity';
     if (sent === MICRO_MINUS_INFINITY / scale) return '-infinity';
   }
-  const [micros, nanos] = toMicros(sent, unit);
-  if (nanos !== 0n) throw unreadable('timestamp finer than a microsecond');
+  const micros = wholeMicros(sent, unit);
   // In microseconds, the ends of int64 are what the connector makes of values beyond them.
   const clamped = micros === MAX_INT64 || micros === MIN_INT64;
   if (clamped || micros < FIRST_MICROS || micros >= END_MICROS) {
@@ -111,12 +114,6 @@ export function intervalText(text: string): string {
   return text;
 }
 
-const ISO_DATE = String.raw`([+-]?\d{4,9})-(\d\d)-(\d\d)`;
-const ISO_TIME = String.raw`(\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?`;
-const DATE_FORM = new RegExp(`^${ISO_DATE}Z$`);
-const TIME_FORM = new RegExp(`^${ISO_TIME}Z$`);
-const TIMESTAMP_FORM = new RegExp(`^${ISO_DATE}T${ISO_TIME}Z$`);
-
 /** `io.debezium.time.IsoDate`, such as `2017-09-15Z`. */
 export function isoDateText(text: string): string {
   const sentinel = ISO_SENTINELS.get(text);
@@ -127,13 +124,6 @@ export function isoDateText(text: string): string {
   return date + era;
 }
 
-/** `io.debezium.time.IsoTime` (`10:15:30.123Z`); `zone` is what follows the time. */
-export function isoTimeText(text: string, zone: '' | '+00'): string {
-  const match = TIME_FORM.exec(text);
-  if (match === null) throw unreadable('expected a time in ISO 8601');
-  return withSeconds(match[1] ?? '') + fraction(match[2]) + zone;
-}
-
 /** `IsoTimestamp` (zone-less in spite of its Z) and `ZonedTimestamp` (in UTC). */
 export function isoTimestampText(text: string, zone: '' | '+00'): string {
   if (text === 'infinity' || text === '-infinity') return text;
@@ -142,71 +132,11 @@ export function isoTimestampText(text: string, zone: '' | '+00'): string {
   const match = TIMESTAMP_FORM.exec(text);
   if (match === null) throw unreadable('expected a timestamp in ISO 8601');
   const [date, era] = isoDate(match);
-  return `${date} ${withSeconds(match[4] ?? '')}${fraction(match[5])}${zone}${era}`;
+  return `${date} ${isoClock(match[4], match[5])}${zone}${era}`;
 }
 
 function isoDate(match: RegExpExecArray): [date: string, era: '' | ' BC'] {
   const year = Number(match[1]);
   const date = `${pad(year > 0 ? year : 1 - year, 4)}-${match[2] ?? ''}-${match[3] ?? ''}`;
   return [date, year > 0 ? '' : ' BC'];
-}
-
-function withSeconds(clock: string): string {
-  return clock.length === 5 ? `${clock}:00` : clock;
-}
-
-function fraction(digits: string | undefined): string {
-  const significant = digits?.replace(/0+$/, '') ?? '';
-  return significant === '' ? '' : `.${significant}`;
-}
-
-function toMicros(value: bigint, unit: TimeUnit): [micros: bigint, nanos: bigint] {
-  switch (unit) {
-    case 'ms':
-      return [value * 1000n, 0n];
-    case 'us':
-      return [value, 0n];
-    case 'ns':
-      return [value / 1000n, value % 1000n];
-  }
-}
-
-function clockText(micros: bigint): string {
-  const negative = micros < 0n;
-  const size = negative ? -micros : micros;
-  const seconds = size / MICROS_PER_SECOND;
-  const rest = Number(size % MICROS_PER_SECOND);
-  const hours = seconds / 3600n;
-  const inHour = Number(seconds % 3600n);
-  const clock = `${String(hours).padStart(2, '0')}:${pad(Math.floor(inHour / 60), 2)}:${pad(inHour % 60, 2)}`;
-  return (negative ? '-' : '') + clock + (rest === 0 ? '' : fraction(pad(rest, 6)));
-}
-
-function floorDivide(value: bigint, by: bigint): bigint {
-  const quotient = value / by;
-  return value % by < 0n ? quotient - 1n : quotient;
-}
-
-function pad(value: number, width: number): string {
-  return String(value).padStart(width, '0');
-}
-
-/** Proleptic Gregorian date of a day of the epoch (Howard Hinnant's civil_from_days). */
-function civil(days: number): [year: number, month: number, day: number] {
-  const shifted = days + 719_468;
-  const era = Math.floor(shifted / 146_097);
-  const dayOfEra = shifted - era * 146_097;
-  const yearOfEra = Math.floor(
-    (dayOfEra -
-      Math.floor(dayOfEra / 1460) +
-      Math.floor(dayOfEra / 36_524) -
-      Math.floor(dayOfEra / 146_096)) /
-      365,
-  );
-  const dayOfYear =
-    dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100));
-  const shiftedMonth = Math.floor((5 * dayOfYear + 2) / 153);
-  const day = dayOfYear - Math.floor((153 * shiftedMonth + 2) / 5) + 1;
-  const month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9;
-  return [yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day];
 }

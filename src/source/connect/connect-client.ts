@@ -30,6 +30,7 @@ export interface ConnectTarget {
   readonly slot: string | null;
 }
 
+/** Every question may reject with CONNECT_UNREACHABLE; state and settings with CONNECTOR_MISSING. */
 export class ConnectClient implements CommittedOffsets {
   readonly description: string;
   readonly #base: string;
@@ -100,6 +101,11 @@ export class ConnectClient implements CommittedOffsets {
     } catch (error) {
       if (signal?.aborted === true) throw signal.reason;
       throw this.#failed(timeout.aborted ? 'no answer in time' : 'no connection', error);
+    }
+    // Offsets are unknown to old workers, whatever the connector.
+    if (response.status === 404 && path !== '/offsets') {
+      const message = `there is no ${this.description}`;
+      throw new UnderstudyError('CONNECTOR_MISSING', message, { detail: 'Kafka Connect says 404' });
     }
     if (!response.ok) throw this.#failed(`${path} was answered with ${response.status}`);
     const parsed = shape.safeParse(body);

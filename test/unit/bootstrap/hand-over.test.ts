@@ -119,6 +119,12 @@ test('a table that was not copied loses nothing', () => {
   ).toHaveLength(1);
 });
 
+test('a change that does not say its transaction is no guess', () => {
+  const event = change(99);
+  const blank = { ...event, source: { ...event.source, txId: null } as never };
+  expect(() => one.screen(blank)).toThrow(/does not say its transaction/);
+});
+
 test('the hand-over lies behind when every partition has passed its end', () => {
   const ends = new Map([
     ['a/0', 3n],

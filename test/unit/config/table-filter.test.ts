@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { tableFilter } from '../../../src/config/table-filter.ts';
+import { followedTables, tableFilter } from '../../../src/config/table-filter.ts';
 
 function decisions(
   patterns: { readonly include?: readonly string[]; readonly exclude?: readonly string[] },
@@ -33,4 +33,13 @@ it('does not mix up tables whose names join to the same text', () => {
   // Asked again, from memory.
   expect(filter({ schema: 'a', name: 'b.c' })).toBe(true);
   expect(filter({ schema: 'x', name: 'b.c' })).toBe(false);
+});
+
+it('leaves out the table of the connector’s signals', () => {
+  const tables = { include: ['*.*'], exclude: ['public.b'] };
+  const followed = followedTables({ tables, source: { signalTable: 'public.signal' } });
+  const of = (name: string): boolean => followed({ schema: 'public', name });
+  expect(['a', 'b', 'signal'].map(of)).toEqual([true, false, false]);
+  const all = followedTables({ tables, source: {} });
+  expect(all({ schema: 'public', name: 'signal' })).toBe(true);
 });

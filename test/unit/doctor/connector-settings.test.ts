@@ -1,73 +1,210 @@
-import { expect, it } from 'vitest';
-import { diagnoseConnector } from '../../../src/doctor/connector-settings.ts';
-import { publishedConnector } from '../../support/connectors.ts';
+import { describe, expect, it } from 'vitest';
+import { CONNECTOR_RULES, diagnoseConnector } from '../../../src/doctor/connector-settings.ts';
+import { MODE_RULES } from '../../../src/doctor/connector/values.ts';
+import { publishedConnector, type ConnectorName } from '../../support/connectors.ts';
 
-const fit = await publishedConnector('postgres');
+type Changes = Readonly<Record<string, string | null>>;
 
-function findings(changes: Readonly<Record<string, string | null>>): readonly string[] {
-  const settings = Object.entries({ ...fit, ...changes }).filter(
+const FIT = {
+  postgres: await publishedConnector('postgres'),
+  mysql: await publishedConnector('mysql'),
+  mariadb: await publishedConnector('mariadb'),
+};
+
+function findings(
+  changes: Changes,
+  { of = 'postgres', byColumn = false }: { of?: ConnectorName; byColumn?: boolean } = {},
+): readonly string[] {
+  const settings = Object.entries({ ...FIT[of], ...changes }).filter(
     (entry): entry is [string, string] => entry[1] !== null,
   );
-  return diagnoseConnector('prod', new Map(settings)).map(({ id, level }) => `${level} ${id}`);
+  return diagnoseConnector('prod', new Map(settings), { byColumn }).map(
+    ({ id, level }) => `${level} ${id}`,
+  );
 }
 
-it('finds no trap in the settings that we publish', () => {
-  expect(findings({})).toEqual(['ok connector.settings']);
-});
+const AVRO = {
+  'key.converter': 'io.confluent.connect.avro.AvroConverter',
+  'value.converter': 'io.confluent.connect.avro.AvroConverter',
+  'value.converter.ignore.default.for.nullables': 'true',
+  'field.name.adjustment.mode': 'avro_unicode',
+};
+const APICURIO = 'io.apicurio.registry.utils.converter.AvroConverter';
+const JSON_CONVERTER = 'org.apache.kafka.connect.json.JsonConverter';
+const NO_SCHEMAS = {
+  'key.converter.schemas.enable': 'false',
+  'value.converter.schemas.enable': 'false',
+};
+const FLAT = {
+  transforms: 'unwrap',
+  'transforms.unwrap.type': 'io.debezium.transforms.ExtractNewRecordState',
+  'transforms.unwrap.replace.null.with.default': 'false',
+};
+const CLOUD_EVENTS = 'io.debezium.converters.CloudEventsConverter';
+const HISTORY = 'schema.history.internal';
 
-it.each([
-  ['provide.transaction.metadata', 'false', 'warning connector.transaction-metadata'],
-  ['provide.transaction.metadata', null, 'warning connector.transaction-metadata'],
-  ['skipped.operations', null, 'error connector.truncates-skipped'],
-  ['skipped.operations', 't', 'error connector.truncates-skipped'],
-  ['skipped.operations', 'u , d', 'error connector.operations-skipped'],
-  ['value.converter.replace.null.with.default', null, 'error connector.null-becomes-default'],
-  ['value.converter.schemas.enable', 'false', 'warning connector.json-without-schema'],
+/** Each trap by itself: what of a fit configuration is changed, and all that is then found. */
+const PLANTED: readonly (readonly [finding: string, changes: Changes, of?: ConnectorName])[] = [
+  ['warning connector.transaction-metadata', { 'provide.transaction.metadata': 'false' }],
+  ['warning connector.transaction-metadata', { 'provide.transaction.metadata': null }],
+  ['error connector.truncates-skipped', { 'skipped.operations': null }],
+  ['error connector.truncates-skipped', { 'skipped.operations': 't' }],
+  ['error connector.operations-skipped', { 'skipped.operations': 'u , d' }],
+  ['warning connector.no-tombstones', { 'tombstones.on.delete': 'false' }],
+  ['warning connector.messages-excluded', { 'message.prefix.include.list': 'audit,app.*' }],
+  ['warning connector.messages-excluded', { 'message.prefix.exclude.list': 'under.*' }],
+  ['warning connector.no-heartbeat', { 'heartbeat.interval.ms': '0' }],
+  ['warning connector.no-heartbeat', { 'heartbeat.interval.ms': null }],
+  ['warning connector.schema-changes-hidden', { 'include.schema.changes': 'false' }, 'mysql'],
+  ['warning connector.key-columns', { 'message.key.columns': 'public.t:a' }],
+  ['error connector.columns-left-out', { 'column.exclude.list': 'public.t.secret' }],
+  ['error connector.columns-altered', { 'column.mask.with.12.chars': 'public.t.secret' }],
+  ['error connector.columns-altered', { 'column.truncate.to.20.chars': 'public.t.text' }],
+  ['error connector.slot-dropped', { 'slot.drop.on.stop': 'true' }],
+  ['warning connector.plugin', { 'plugin.name': null }],
+  ['error connector.no-snapshot', { 'snapshot.mode': 'no_data' }],
+  ['error connector.no-snapshot', { 'snapshot.mode': 'schema_only' }, 'mysql'],
+  ['error connector.snapshot-only', { 'snapshot.mode': 'initial_only' }],
+  ['warning connector.snapshot-repeated', { 'snapshot.mode': 'always' }],
+  ['error connector.snapshot-partial', { 'snapshot.select.statement.overrides': 'public.t' }],
+  ['error connector.snapshot-isolation', { 'snapshot.isolation.mode': 'read_committed' }],
+  ['warning connector.snapshot-unlocked', { 'snapshot.locking.mode': 'none' }, 'mariadb'],
+  ['warning connector.snapshot-parallel', { 'snapshot.max.threads': '4' }],
+  ['error connector.history-missing', { [`${HISTORY}.kafka.topic`]: null }, 'mysql'],
   [
-    'event.converting.failure.handling.mode',
-    'skip',
-    'warning connector.conversion-failures-hidden',
+    'error connector.history-in-memory',
+    { [HISTORY]: 'io.debezium.relational.history.MemorySchemaHistory' },
+    'mysql',
   ],
-  ['event.converting.failure.handling.mode', null, 'warning connector.conversion-failures-hidden'],
-  ['errors.tolerance', 'all', 'error connector.errors-tolerated'],
-  ['time.precision.mode', 'connect', 'warning connector.lossy-time'],
-  ['decimal.handling.mode', 'double', 'warning connector.lossy-decimal'],
-  ['interval.handling.mode', null, 'warning connector.lossy-interval'],
-  ['heartbeat.interval.ms', '0', 'warning connector.no-heartbeat'],
-  ['heartbeat.interval.ms', null, 'warning connector.no-heartbeat'],
-])('finds %s=%s', (key, value, finding) => {
-  expect(findings({ [key]: value })).toEqual([finding]);
-});
+  [
+    'error connector.history-incomplete',
+    { [`${HISTORY}.skip.unparseable.ddl`]: 'true' },
+    'mariadb',
+  ],
+  ['error connector.null-becomes-default', { 'value.converter.replace.null.with.default': null }],
+  [
+    'error connector.null-becomes-default-in-avro',
+    { ...AVRO, 'value.converter.ignore.default.for.nullables': null },
+  ],
+  [
+    'error connector.null-becomes-default-in-avro',
+    { ...AVRO, 'key.converter': APICURIO, 'value.converter': APICURIO },
+  ],
+  [
+    'warning connector.conversion-failures-hidden',
+    { 'event.converting.failure.handling.mode': 'skip' },
+  ],
+  [
+    'warning connector.conversion-failures-hidden',
+    { 'event.converting.failure.handling.mode': null },
+  ],
+  ['error connector.events-skipped', { 'event.processing.failure.handling.mode': 'warn' }],
+  ['error connector.events-skipped', { 'inconsistent.schema.handling.mode': 'skip' }, 'mysql'],
+  ['error connector.mode-unknown', { 'time.precision.mode': 'structured' }],
+  ['warning connector.time-adjuster', { 'enable.time.adjuster': null }, 'mysql'],
+  ['error connector.placeholder', { 'unavailable.value.placeholder': 'hex:00' }],
+  ['warning connector.custom-converters', { converters: 'bool' }, 'mysql'],
+  ['warning connector.unknown-types-omitted', { 'include.unknown.datatypes': null }],
+  ['warning connector.lossy-time', { 'time.precision.mode': 'connect' }],
+  ['warning connector.lossy-decimal', { 'decimal.handling.mode': 'double' }],
+  ['warning connector.lossy-interval', { 'interval.handling.mode': null }],
+  ['error connector.errors-tolerated', { 'errors.tolerance': 'all' }],
+  ['warning connector.dead-letter-queue', { 'errors.deadletterqueue.topic.name': 'dlq' }],
+  ['error connector.acks', { 'producer.override.acks': '1' }],
+  [
+    'error connector.reordering',
+    { 'producer.override.max.in.flight.requests.per.connection': '5' },
+  ],
+  [
+    'error connector.encoding',
+    { 'value.converter': 'org.apache.kafka.connect.storage.StringConverter' },
+  ],
+  ['warning connector.encoding-unset', { 'key.converter': null }],
+  ['warning connector.encodings-differ', { ...AVRO, 'key.converter': JSON_CONVERTER }],
+  ['warning connector.json-without-schema', NO_SCHEMAS],
+  ['warning connector.names-not-adjusted', { ...AVRO, 'field.name.adjustment.mode': null }],
+  ['warning connector.names-collide', { ...AVRO, 'field.name.adjustment.mode': 'avro' }],
+  ['warning connector.flat-form', FLAT],
+  ['warning connector.cloudevents-form', { 'value.converter': CLOUD_EVENTS }],
+  [
+    'warning connector.transforms',
+    { transforms: 'f', 'transforms.f.type': 'io.debezium.transforms.Filter' },
+  ],
+  ['error connector.topic-names', { 'topic.delimiter': '_' }],
+  ['error connector.topic-names', { 'topic.transaction': 'tx' }],
+  [
+    'error connector.topics-compacted',
+    { 'topic.creation.default.cleanup.policy': 'compact,delete' },
+  ],
+];
 
-it('asks a converter that is not JSON nothing about JSON', () => {
-  expect(
-    findings({
-      'value.converter': 'io.example.AvroConverter',
-      'value.converter.ignore.default.for.nullables': 'true',
-      'value.converter.schemas.enable': 'false',
-      'value.converter.replace.null.with.default': null,
-    }),
-  ).toEqual(['ok connector.settings']);
-});
+const TRAPS = PLANTED.map(([finding, changes, of]) => ({ finding, changes, of: of ?? 'postgres' }));
 
-it.each([
-  ['io.confluent.connect.avro.AvroConverter', null],
-  ['io.confluent.connect.avro.AvroConverter', 'false'],
-  ['io.apicurio.registry.utils.converter.AvroConverter', 'true'],
-])('finds that %s makes defaults of NULLs where ignoring them is %s', (converter, ignore) => {
-  expect(
-    findings({
-      'value.converter': converter,
-      'value.converter.ignore.default.for.nullables': ignore,
-    }),
-  ).toEqual(['error connector.null-becomes-default-in-avro']);
-});
+describe('a connector’s settings', () => {
+  it.each(['postgres', 'mysql', 'mariadb'] as const)('hold no trap as published: %s', (of) => {
+    expect(findings({}, { of })).toEqual(['ok connector.settings']);
+    expect(findings(AVRO, { of })).toEqual(['ok connector.settings']);
+  });
 
-it('names the connector and a cure, and no setting’s value', () => {
-  const found = diagnoseConnector('prod', new Map([['database.password', 'hunter2']]));
-  for (const { message, cure } of found) {
-    expect(message).toContain('connector prod: ');
-    expect(cure).toMatch(/^set /);
-  }
-  expect(JSON.stringify(found)).not.toContain('hunter2');
+  it.each(TRAPS)('are found to hold $finding by $changes', ({ finding, changes, of }) => {
+    expect(findings(changes, { of })).toEqual([finding]);
+  });
+
+  it.each([
+    ['error connector.flat-deletes-dropped', 'delete.tombstone.handling.mode', 'drop'],
+    ['error connector.flat-null-becomes-default', 'replace.null.with.default', 'true'],
+  ])('are found to hold %s of a flat form', (finding, setting, value) => {
+    const flat = { ...FLAT, [`transforms.unwrap.${setting}`]: value };
+    expect(findings(flat)).toEqual(['warning connector.flat-form', finding]);
+  });
+
+  it('have a test for every trap there is a rule for', () => {
+    const planted = new Set(TRAPS.map(({ finding }) => finding.replace(/^\w+ connector\./, '')));
+    planted.add('flat-deletes-dropped').add('flat-null-becomes-default');
+    const rules = [...CONNECTOR_RULES, ...MODE_RULES].map(({ id }) => id);
+    expect([...planted].toSorted()).toEqual(rules.toSorted());
+  });
+
+  it('leave modes to the columns where these are known', () => {
+    const lossy = {
+      'decimal.handling.mode': 'double',
+      'interval.handling.mode': null,
+      'time.precision.mode': 'connect',
+      'include.unknown.datatypes': null,
+    };
+    expect(findings(lossy, { byColumn: true })).toEqual(['ok connector.settings']);
+  });
+
+  it.each([
+    ['producer.override.acks', '-1'],
+    ['producer.override.acks', 'all'],
+    ['errors.tolerance', 'none'],
+    ['message.prefix.include.list', 'app,understudy'],
+    ['topic.creation.default.cleanup.policy', 'delete'],
+  ])('may say %s=%s', (setting, value) => {
+    expect(findings({ [setting]: value })).toEqual(['ok connector.settings']);
+  });
+
+  it('may have several requests in flight if these are idempotent', () => {
+    const producer = {
+      'producer.override.max.in.flight.requests.per.connection': '5',
+      'producer.override.enable.idempotence': 'true',
+    };
+    expect(findings(producer)).toEqual(['ok connector.settings']);
+  });
+
+  it('are named with connector and cure, and never by a value', () => {
+    const secret = [
+      ['database.password', 'hunter2'],
+      ['column.mask.hash.v2.SHA-256.with.salt.hunter2', 'public.t.a'],
+    ] as const;
+    const found = diagnoseConnector('prod', new Map(secret.slice(0, 1)), { byColumn: false });
+    expect(found.length).toBeGreaterThan(3);
+    for (const { message, cure } of found) {
+      expect(message).toContain('connector prod: ');
+      expect(cure).toMatch(/^(set|take) /);
+    }
+    const masked = diagnoseConnector('prod', new Map(secret), { byColumn: false });
+    expect(JSON.stringify(masked)).not.toContain('hunter2');
+  });
 });

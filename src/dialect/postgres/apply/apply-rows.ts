@@ -1,4 +1,4 @@
-import type { ClientBase, QueryResult, QueryResultRow } from 'pg';
+import type { ClientBase } from 'pg';
 import { tableName } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
@@ -8,13 +8,18 @@ import { applyFailure, uniqueViolation, type UniqueViolation } from './apply-err
 import * as sql from './apply-sql.ts';
 import type { ApplyTable } from './apply-table.ts';
 import type { Comparisons } from '../catalogue/key-facts.ts';
-import { stageChanges, type StagedCounts, type StagedOp } from './stage.ts';
+import { StepLedgers, type Ledgers } from './ledgers.ts';
+import { queryAll } from './query-all.ts';
+import { stageChanges, type Staged, type StagedCounts, type StagedOp } from './stage.ts';
 
 /** What a step needs to know besides its table. */
 export interface StepContext {
   readonly client: ClientBase;
   readonly catalogue: SchemaCatalogue;
   readonly comparisons: Comparisons;
+  readonly ledgers: Ledgers;
+  /** Where the batch stands in production's log, as text. */
+  readonly source: string | null;
 }
 
 export interface StepOutcome {
@@ -46,6 +51,10 @@ const SAVEPOINT = 'understudy_rows';
  *
  * Unique constraints are met optimistically too: only a violation makes the step delete all its
  * rows before it inserts them again, and only a row of the candidate can then still be in the way.
+ *
+ * What production's row is here, for values that were not sent or may not have been, is asked
+ * before anything is written (see ledgers.ts). A row that is not here is found only afterwards, by
+ * the patch that met none: then the attempt is undone, the key parked, and the rest written anew.
  */
 export async function applyRows(
   context: StepContext,
@@ -55,7 +64,7 @@ export async function applyRows(
   const { client } = context;
   const staged = await stageChanges(client, table, changes);
   try {
-    return await new RowsStep(context, table).run(staged);
+    return await new RowsStep(context, table, staged.doubts).run(staged);
   } catch (error) {
     throw applyFailure(error, table.label);
   }
@@ -70,16 +79,18 @@ class RowsStep {
   readonly #context: StepContext;
   readonly #client: ClientBase;
   readonly #table: ApplyTable;
+  readonly #ledgers: StepLedgers;
 
-  constructor(context: StepContext, table: ApplyTable) {
+  constructor(context: StepContext, table: ApplyTable, doubts: number) {
     this.#context = context;
     this.#client = context.client;
     this.#table = table;
+    this.#ledgers = new StepLedgers(context, table, doubts);
   }
 
-  async run(staged: StagedCounts): Promise<StepOutcome> {
+  async run(staged: Staged): Promise<StepOutcome> {
     const table = this.#table;
-    let counts = await this.#prepare(staged);
+    let counts = await this.#prepare(staged.counts);
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
       const attempt = await this.#attempt(counts, {
@@ -88,10 +99,17 @@ class RowsStep {
       });
       switch (attempt.kind) {
         case 'written': {
-          if (counts.s > 0) await this.#expectNone(sql.findUnpatched(table));
+          const unpatched = counts.s > 0 ? await this.#findUnpatched() : [];
+          if (unpatched.length > 0) {
+            await this.#undo();
+            await this.#ledgers.park(unpatched);
+            counts = await this.#count();
+            break;
+          }
           await this.#checkUnchecked();
           await this.#moveBase(attempt.owned);
           await this.#client.query(`RELEASE SAVEPOINT ${SAVEPOINT}`);
+          await this.#ledgers.save();
           const total = counts.f + counts.s + counts.d;
           return { rows: total - attempt.owned, owned: attempt.owned, repairs };
         }
@@ -120,7 +138,15 @@ class RowsStep {
       await this.#client.query(sql.dedupeStage(table));
       counts = await this.#count();
     }
+    if (this.#ledgers.concerned) {
+      await this.#ledgers.beforeMoves(counts);
+      counts = await this.#count();
+    }
     if (counts.m > 0) counts = await this.#fill('m', counts);
+    if (this.#ledgers.concerned) {
+      await this.#ledgers.afterMoves();
+      counts = await this.#count();
+    }
     const wholeRows = table.fixed.length > 0 || table.unchecked.length > 0;
     return wholeRows ? this.#fill('s', counts) : counts;
   }
@@ -189,21 +215,15 @@ class RowsStep {
     if (owned === 0) return;
     const moved = await this.#client.query(sql.moveBaseImages(this.#table));
     if (moved.rowCount === owned) return;
-    await this.#expectNone(sql.findUnpatchedBase(this.#table));
     throw new UnderstudyError('INTERNAL', 'an owned row lost its base image', {
       table: this.#table.label,
     });
   }
 
-  /** ROW_INCOMPLETE if the query finds a row that misses what a partial image needs. */
-  async #expectNone(query: string): Promise<void> {
-    const key = await this.#findKey(query);
-    if (key === null) return;
-    throw new UnderstudyError(
-      'ROW_INCOMPLETE',
-      'an event lacks columns that only the row it changes could supply, and there is no such row',
-      { table: this.#table.label, key },
-    );
+  /** Numbers of staged patches whose rows production has and the shadow has not. */
+  async #findUnpatched(): Promise<readonly number[]> {
+    const found = await this.#client.query<{ seq: number }>(sql.findUnpatched(this.#table));
+    return found.rows.map((row) => row.seq);
   }
 
   /** The key, for messages, of the row a query finds by k1, k2, …; null if it finds none. */
@@ -281,14 +301,4 @@ class RowsStep {
       },
     );
   }
-}
-
-/** Runs statements in one message and returns the result of each. */
-async function queryAll(
-  client: ClientBase,
-  statements: readonly string[],
-): Promise<readonly QueryResult<QueryResultRow>[]> {
-  const results: unknown = await client.query(statements.join(';\n'));
-  // The driver answers a message of several statements with a list, which its types do not say.
-  return (Array.isArray(results) ? results : [results]) as QueryResult<QueryResultRow>[];
 }

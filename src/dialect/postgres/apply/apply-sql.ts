@@ -75,8 +75,8 @@ export function fillStage(table: ApplyTable, op: 'm' | 's'): string {
     }`,
   ];
   // 'g' holds the completed rows apart until the incomplete ones are gone.
-  return `INSERT INTO ${stage} (${table.columns.map((c) => c.staged).join(', ')}, seq, op, own)
-      SELECT ${values.join(', ')}, s.seq, 'g', s.own
+  return `INSERT INTO ${stage} (${table.columns.map((c) => c.staged).join(', ')}, seq, op, doubt, own)
+      SELECT ${values.join(', ')}, s.seq, 'g', s.doubt, s.own
       FROM ${stage} s ${joins.join(' ')} WHERE s.op = '${op}' AND ${present};
     UPDATE ${stage} SET op = 'k' WHERE op = '${op}'
       AND seq NOT IN (SELECT g.seq FROM ${stage} g WHERE g.op = 'g');
@@ -166,18 +166,16 @@ export function lockRows(table: ApplyTable): string {
     ORDER BY ${key} FOR NO KEY UPDATE OF t) locked`;
 }
 
-/** A row with the key's columns as text (k1, …) for each patch that met no row. */
+/** The numbers (seq) of patches that met no row of production: not even as a base image. */
 export function findUnpatched(table: ApplyTable): string {
-  return `SELECT ${keyText(table)} FROM ${stageRelation(table)} s WHERE s.op = 's' AND NOT s.own
-    AND NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, STAGED)})
-    ORDER BY s.seq LIMIT 1`;
-}
-
-/** As findUnpatched, for owned rows that production does not have. */
-export function findUnpatchedBase(table: ApplyTable): string {
-  return `SELECT ${keyText(table)} FROM ${stageRelation(table)} s
-    JOIN ${journalOf(table)} j ON ${keysEqual(table, JOURNALED, STAGED)}
-    WHERE s.op = 's' AND s.own AND NOT j.${JOURNAL.present} ORDER BY s.seq LIMIT 1`;
+  const row = `SELECT FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, STAGED)}`;
+  const base =
+    table.journal === null
+      ? ''
+      : `WHEN s.own THEN NOT EXISTS (SELECT FROM ${table.journal} j
+          WHERE ${keysEqual(table, JOURNALED, STAGED)} AND j.${JOURNAL.present})`;
+  return `SELECT s.seq FROM ${stageRelation(table)} s
+    WHERE s.op = 's' AND CASE ${base} WHEN true THEN NOT EXISTS (${row}) END`;
 }
 
 /**

@@ -14,6 +14,8 @@ import type { SparedAccount } from './applier-rights.ts';
 import { assertSpared } from '../shadow/fallback-schema.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/journal.ts';
+import { sourceText } from '../shadow/source-text.ts';
+import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages } from './stage.ts';
 
 /**
@@ -25,6 +27,7 @@ import { ensureStages } from './stage.ts';
  * - no hash or merge join: a batch of keys must not read the whole table.
  * - an empty search_path: names are qualified, and a candidate's operators are never found.
  * - row_security off: a policy that would hide rows from us is an error.
+ * - one text form for every value: keys of the ledgers are kept as text.
  */
 export function applierSession(may: {
   readonly replica: boolean;
@@ -36,6 +39,8 @@ export function applierSession(may: {
     `SET lock_timeout = '50ms'`,
     'SET enable_hashjoin = off; SET enable_mergejoin = off',
     `SET search_path = ''; SET row_security = off`,
+    `SET DateStyle = 'ISO, YMD'; SET IntervalStyle = postgres; SET TimeZone = 'UTC'`,
+    `SET extra_float_digits = 1; SET bytea_output = hex; SET lc_monetary = 'C'`,
   ].join('; ');
 }
 
@@ -53,6 +58,7 @@ export interface ApplySession {
   /** Journals of captured tables; null on a trunk. */
   readonly captured: CapturedTables | null;
   readonly described: Map<string, ApplyTable>;
+  readonly ledgers: Ledgers;
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;
 }
@@ -74,6 +80,7 @@ export async function openApplySession(
     comparisons: await readComparisons(client),
     captured: await readCaptured(client),
     described: new Map(),
+    ledgers: await readLedgers(client),
   };
 }
 
@@ -104,7 +111,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         case 'rows':
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
-          add(await applyRows(context(session), group.table, group.changes));
+          add(await applyRows(context(session, batch), group.table, group.changes));
           break;
         case 'truncates':
           add(await truncate(session, group.tables, written));
@@ -129,9 +136,11 @@ export async function checkDeferred(session: ApplySession): Promise<void> {
   if (session.spared !== null) await session.client.query('SET CONSTRAINTS ALL IMMEDIATE');
 }
 
-function context(session: ApplySession): StepContext {
-  const { client, catalogue, comparisons } = session;
-  return { client, catalogue, comparisons };
+function context(session: ApplySession, batch: ChangeBatch): StepContext {
+  const { client, catalogue, comparisons, ledgers } = session;
+  const { source } = batch.position;
+  const text = source === null ? null : sourceText(source);
+  return { client, catalogue, comparisons, ledgers, source: text };
 }
 
 /** The prepared table that changes of `id` go to. */

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ClientBase } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { imageValue, UNAVAILABLE, type RowShape } from '../../../change/value.ts';
+import { imageValue, UNSURE, type RowShape } from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import type { ColumnType } from '../../../schema/table-schema.ts';
@@ -17,11 +17,20 @@ import { copyField, renderText } from '../session/types.ts';
  * - `f`: the full image; insert it or overwrite what is there
  * - `s`: some columns, by the mask; the row is there and keeps the others
  * - `m`: some columns under a new key; the others come from the row with the old key (`f1`, …)
- * - `d`: no such row
+ * - `d`: no such row; with a mask: production has one, but it is parked (see parked-sql.ts)
+ *
+ * `mask` says which columns are known (null: all), `doubt` which of them, or of the kept ones, may
+ * be NULL as well (null: none; see unknown-sql.ts).
  */
 export type StagedOp = 'f' | 's' | 'm' | 'd';
 
 export type StagedCounts = Readonly<Record<StagedOp, number>>;
+
+export interface Staged {
+  readonly counts: StagedCounts;
+  /** Rows with a column in doubt. */
+  readonly doubts: number;
+}
 
 /**
  * Name of a table's staging table: a temporary table of the session. It holds the shape, so that
@@ -67,8 +76,8 @@ export async function ensureStages(
   }
 }
 
-/** seq, op, mask, own. */
-const STAGE_EXTRAS = 4;
+/** seq, op, mask, doubt, own. */
+const STAGE_EXTRAS = 5;
 
 /**
  * Types and collations are the table's own, so that keys compare as in the table; a domain is
@@ -85,7 +94,7 @@ function createStage(table: ApplyTable): string {
   });
   return `CREATE TEMPORARY TABLE ${stageName(table)} ON COMMIT DELETE ROWS AS
     SELECT ${[...columns, ...from].join(', ')}, 0::int4 AS seq, 'f'::"char" AS op,
-      NULL::varbit AS mask, false AS own
+      NULL::varbit AS mask, NULL::varbit AS doubt, false AS own
     FROM ${table.rows} t WITH NO DATA`;
 }
 
@@ -100,17 +109,20 @@ export async function stageChanges(
   client: ClientBase,
   table: ApplyTable,
   changes: readonly NetChange[],
-): Promise<StagedCounts> {
+): Promise<Staged> {
   const counts: Record<StagedOp, number> = { f: 0, s: 0, m: 0, d: 0 };
+  const line = new StageLine(table);
   const targets = [
     ...table.columns.map((column) => column.staged),
     ...table.key.map((column) => column.from),
   ];
   const copy = client.query(
-    copyFrom(`COPY ${stageRelation(table)} (${targets.join(', ')}, seq, op, mask, own) FROM STDIN`),
+    copyFrom(
+      `COPY ${stageRelation(table)} (${targets.join(', ')}, seq, op, mask, doubt, own) FROM STDIN`,
+    ),
   );
   try {
-    await pipeline(Readable.from(copyChunks(table, changes, counts), { objectMode: true }), copy);
+    await pipeline(Readable.from(copyChunks(line, changes, counts), { objectMode: true }), copy);
   } catch (error) {
     if (error instanceof UnderstudyError) throw error;
     throw applyFailure(error, table.label, {
@@ -121,15 +133,14 @@ export async function stageChanges(
       column: (staged) => table.columns.find((column) => column.staged === staged)?.schema.name,
     });
   }
-  return counts;
+  return { counts, doubts: line.doubts };
 }
 
 function* copyChunks(
-  table: ApplyTable,
+  line: StageLine,
   changes: readonly NetChange[],
   counts: Record<StagedOp, number>,
 ): Generator<string> {
-  const line = new StageLine(table);
   let chunk = '';
   for (const [seq, change] of changes.entries()) {
     const { op, text } = line.render(change, seq);
@@ -143,12 +154,17 @@ function* copyChunks(
   if (chunk !== '') yield chunk;
 }
 
+/** Neither mask nor doubt. */
+const NO_BITS = '\\N\t\\N';
+
 /** Renders changes of one table as lines of COPY text. */
 class StageLine {
   readonly #table: ApplyTable;
   readonly #keyPosition: readonly number[];
   readonly #noFrom: string;
   readonly #checked = new WeakSet<RowShape>();
+  /** Rows rendered so far that have a column in doubt. */
+  doubts = 0;
 
   constructor(table: ApplyTable) {
     this.#table = table;
@@ -163,24 +179,33 @@ class StageLine {
     switch (change.kind) {
       case 'delete': {
         const fields = this.#keyPosition.map((at) => (at < 0 ? '\\N' : (key[at] ?? '\\N')));
-        return this.#line('d', fields, this.#noFrom, seq, '\\N');
+        return this.#line('d', fields, this.#noFrom, seq);
       }
       case 'upsert': {
         this.#checkColumns(change.image.shape);
         let mask = '';
+        let doubt = '';
         const fields = this.#table.columns.map((column, i) => {
           const at = this.#keyPosition[i] ?? -1;
           const value = at < 0 ? imageValue(change.image, column.schema.name) : null;
-          mask += value === UNAVAILABLE ? '0' : '1';
+          const known = typeof value !== 'symbol';
+          mask += known ? '1' : '0';
+          const doubted = value === UNSURE || change.doubted?.has(column.schema.name) === true;
+          doubt += doubted ? '1' : '0';
           if (at >= 0) return key[at] ?? '\\N';
-          return value === UNAVAILABLE ? '\\N' : field(value, column.schema.type);
+          return known ? field(value, column.schema.type) : '\\N';
         });
-        if (!mask.includes('0')) return this.#line('f', fields, this.#noFrom, seq, '\\N');
+        const doubtful = doubt.includes('1');
+        if (doubtful) this.doubts += 1;
+        const bits = doubtful ? `${mask}\t${doubt}` : `${mask}\t\\N`;
+        if (!mask.includes('0')) {
+          return this.#line('f', fields, this.#noFrom, seq, doubtful ? bits : NO_BITS);
+        }
         const from = this.#keyFields(change.from);
         if (from.every((text, i) => text === key[i])) {
-          return this.#line('s', fields, this.#noFrom, seq, mask);
+          return this.#line('s', fields, this.#noFrom, seq, bits);
         }
-        return this.#line('m', fields, from.map((text) => `\t${text}`).join(''), seq, mask);
+        return this.#line('m', fields, from.map((text) => `\t${text}`).join(''), seq, bits);
       }
       default:
         return unreachable(change);
@@ -196,9 +221,9 @@ class StageLine {
     fields: readonly string[],
     from: string,
     seq: number,
-    mask: string,
+    bits: string = NO_BITS,
   ): { readonly op: StagedOp; readonly text: string } {
-    return { op, text: `${fields.join('\t')}${from}\t${seq}\t${op}\t${mask}\tf\n` };
+    return { op, text: `${fields.join('\t')}${from}\t${seq}\t${op}\t${bits}\tf\n` };
   }
 
   /** An image may lack columns, but must not bring one the table has not. */

@@ -14,12 +14,10 @@ import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyMark } from '../../copying.ts';
 import type { PinnedSnapshot, SnapshotView } from '../../dialect.ts';
 import { prepareComparison, serverVersion, sqlStateOf } from '../compare/comparison-session.ts';
+import { MARKER_PREFIX } from '../../marker-prefix.ts';
 import { quotedTable } from '../compare/comparison-sql.ts';
 import { parseSnapshot } from './snapshot.ts';
 import { PgTableReader } from '../compare/table-reader.ts';
-
-/** Prefix of our WAL messages; Debezium sends them on `<prefix>.message`. */
-const MARKER_PREFIX = 'understudy';
 
 /**
  * Minors from which a transaction that waits for a synchronous standby still counts as running

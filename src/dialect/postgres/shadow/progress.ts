@@ -13,6 +13,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { StoredProgress } from '../../dialect.ts';
 import { newerTxId } from '../production/transaction-id.ts';
+import { sourceText } from './source-text.ts';
 
 /** How many source transactions are kept for proofs; older ones are remembered by their newest. */
 export const UNPROVEN_LIMIT = 10_000;
@@ -31,7 +32,7 @@ const PROGRESS = `SELECT source, event_time_ms AS "eventTimeMs", unproven_evicte
     unmarked,
     (SELECT count(*) FROM understudy.parked) AS parked,
     (SELECT count(*) FROM understudy.dead_letter) AS "deadLetters",
-    (SELECT count(*) FROM understudy.unknown_table) AS unknown
+    (SELECT count(*) FROM understudy.unknown_value) AS unknown
   FROM understudy.progress`;
 
 /** All of it as of one moment. The client must be in a REPEATABLE READ transaction. */
@@ -156,13 +157,6 @@ export async function forgetProven(client: pg.ClientBase, txIds: readonly number
   await client.query('UPDATE understudy.progress SET unproven_count = unproven_count - $1', [
     rowCount,
   ]);
-}
-
-/** JSON with 64-bit numbers as text, for they exceed what JSON readers keep exactly. */
-function sourceText(source: SourcePosition): string {
-  return JSON.stringify(source, (_key, value: unknown) =>
-    typeof value === 'bigint' ? value.toString() : value,
-  );
 }
 
 /** The stored form of a source position: bigint fields are text. */

@@ -12,8 +12,11 @@ import type { Migration } from '../session/migration.ts';
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
  * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table`, `bootstrap_index` and
- *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a row there is none.
- * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
+ *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a
+ *   row there is none.
+ * - `parked`, `unknown_value`: rows and values of production that are not known here, see
+ *   parked-sql.ts and unknown-sql.ts.
+ * - `dead_letter`: what could not be written, by place in the log. (`unknown_table` is not used.)
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -91,6 +94,23 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 3,
+    what: 'unknown values and what is known of parked keys',
+    sql: `
+      CREATE TABLE understudy.unknown_value (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        key text[] NOT NULL,
+        column_name text NOT NULL,
+        source json,
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        PRIMARY KEY (table_schema, table_name, key, column_name)
+      );
+      ALTER TABLE understudy.parked
+        ADD COLUMN image jsonb NOT NULL DEFAULT '{}',
+        ADD COLUMN source json;`,
+  },
+  {
+    version: 4,
     what: 'the copy that a trunk is filled with',
     sql: `
       CREATE TABLE understudy.bootstrap (

@@ -1,5 +1,5 @@
-/** Values that Debezium sends as an object: hstore and point. */
-import { floatText, isObject } from '../envelope/exact-number.ts';
+/** hstore, which Debezium sends as an object or as the JSON of one. */
+import { isObject } from '../envelope/exact-number.ts';
 import { unreadable } from '../problem.ts';
 
 /** hstore.handling.mode=json: JSON text of an object, to the engine's own input text. */
@@ -27,10 +27,4 @@ export function hstoreFromMap(map: unknown): string {
 
 function quote(text: string): string {
   return `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
-}
-
-/** `io.debezium.data.geometry.Point`: x and y; wkb and srid say the same again. */
-export function pointText(value: unknown): string {
-  if (!isObject(value)) throw unreadable('expected a point');
-  return `(${floatText(value['x'])},${floatText(value['y'])})`;
 }

@@ -1,0 +1,77 @@
+/** Which table a row topic is of, where the record itself does not say. */
+import { tableName, type TableId } from '../../change/table-id.ts';
+import type { SchemaCatalogue } from '../../schema/table-schema.ts';
+import { Problem } from '../problem.ts';
+
+/**
+ * The tables of one catalogue by the topics that a connector gives them: `<prefix>.<schema>.<table>`
+ * with every character that a topic cannot have as `_`.
+ */
+export class TopicTables {
+  readonly #byTopic = new Map<string, TableId[]>();
+  readonly #byName = new Map<string, TableId[]>();
+  readonly #columns = new Map<TableId, ReadonlySet<string>>();
+  readonly #named: SchemaCatalogue;
+
+  constructor(catalogue: SchemaCatalogue, topicPrefix: string) {
+    this.#named = catalogue;
+    for (const { id, columns } of catalogue.values()) {
+      this.#columns.set(id, new Set(columns.map((column) => column.name)));
+      add(this.#byTopic, topicName(`${topicPrefix}.${id.schema}.${id.name}`), id);
+      add(this.#byName, id.name, id);
+    }
+  }
+
+  /** The names of the table's columns. Empty for a table that the catalogue lacks. */
+  columnsOf(table: TableId): ReadonlySet<string> {
+    const id = this.#named.get(tableName(table))?.id;
+    return (id === undefined ? undefined : this.#columns.get(id)) ?? NONE;
+  }
+
+  /** Is it a column of a table that this topic may be of? */
+  isColumn(topic: string, name: string): boolean {
+    const tables = this.#byTopic.get(topic) ?? [];
+    return tables.some((table) => this.#columns.get(table)?.has(name) === true);
+  }
+
+  /** The topic's table; null if it is of none. Throws a Problem, TABLE_UNKNOWN, if of several. */
+  ofTopic(topic: string): TableId | null {
+    const [table = null, another] = this.#byTopic.get(topic) ?? [];
+    if (another === undefined) return table;
+    throw ambiguous('the topic');
+  }
+
+  /**
+   * The table of that name, of which the topic decides where schemas share it; null if there is
+   * none. Throws a Problem, TABLE_UNKNOWN, if several may be meant.
+   */
+  ofName(name: string, topic: string): TableId | null {
+    const named = this.#byName.get(name) ?? [];
+    const onTopic = this.#byTopic.get(topic) ?? [];
+    const both = named.filter((table) => onTopic.includes(table));
+    const [table = null, another] = both.length > 0 ? both : named;
+    if (another === undefined) return table;
+    throw ambiguous(`the name ${tableName({ schema: '*', name })}`);
+  }
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+function add(map: Map<string, TableId[]>, key: string, table: TableId): void {
+  const known = map.get(key);
+  if (known === undefined) map.set(key, [table]);
+  else known.push(table);
+}
+
+/** As Debezium makes a topic's name valid. */
+function topicName(text: string): string {
+  return text.replaceAll(/[^A-Za-z0-9._-]/gu, (char) => '_'.repeat(char.length));
+}
+
+function ambiguous(what: string): Problem {
+  return new Problem(
+    'TABLE_UNKNOWN',
+    `${what} fits several tables; let the transform tell them apart (add.fields=table and ` +
+      'source.schema, or source.db)',
+  );
+}

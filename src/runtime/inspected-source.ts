@@ -1,0 +1,39 @@
+import type { Config } from '../config/schema.ts';
+import { inspectSettings, type ConnectorFacts } from '../decode/connectors/settings.ts';
+import { isUnderstudyError } from '../errors/understudy-error.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { ConnectClient } from '../source/connect/connect-client.ts';
+import { settleModes } from '../source/connect/settle.ts';
+
+/**
+ * The configuration with the modes that the running connector's own configuration tells. Asked
+ * anew at every start of a follower: a connector may be changed while we run. A recording is read
+ * by what is declared, for the connector may have been another when it was made.
+ *
+ * Where Kafka Connect cannot be asked, the declared modes hold; what is needed and not declared is
+ * an error when it is met. CONFIG_INVALID if connector and configuration contradict each other.
+ */
+export async function inspectSource(
+  config: Config,
+  connect: Pick<ConnectClient, 'config'> | null,
+  logger: Logger,
+): Promise<Config> {
+  if (connect === null || config.source.recording !== undefined) return config;
+  const facts = await ask(connect, logger);
+  if (facts === null) return config;
+  return { ...config, source: { ...config.source, modes: settleModes(config.source, facts) } };
+}
+
+/** Null if Kafka Connect cannot be asked, or has no such connector. */
+async function ask(
+  connect: Pick<ConnectClient, 'config'>,
+  logger: Logger,
+): Promise<ConnectorFacts | null> {
+  try {
+    return inspectSettings(await connect.config());
+  } catch (error) {
+    if (!isUnderstudyError(error, 'CONNECT_UNREACHABLE', 'CONNECTOR_MISSING')) throw error;
+    logger.warn('the connector’s modes cannot be looked up: only source.modes holds', { error });
+    return null;
+  }
+}
