@@ -182,6 +182,20 @@ async function expectEqual(at: Setting, trunk: Trunk): Promise<void> {
   expect(tables.map((table) => [table.table, table.state])).toEqual(
     ['a', 'b', 'nothing', 'part', 'plain'].map((name) => [`public.${name}`, 'equal']),
   );
+  // Also those that were set aside for the copy.
+  expect(await indexesOf(trunk.url)).toEqual(await indexesOf(at.url));
+}
+
+async function indexesOf(url: string): Promise<readonly unknown[]> {
+  const client = await connect(url);
+  const { rows } = await client.query<Record<string, unknown>>(
+    `SELECT i.indexdef, pg_get_constraintdef(k.oid) AS constraint FROM pg_indexes i
+      LEFT JOIN pg_constraint k ON k.conindid = format('%I.%I', i.schemaname, i.indexname)::regclass
+        AND k.contype IN ('p', 'u', 'x')
+      WHERE i.schemaname = 'public' ORDER BY i.indexname`,
+  );
+  await client.end();
+  return rows;
 }
 
 /** Transactions over all tables that conflict, roll back, and sometimes stay open for a while. */
