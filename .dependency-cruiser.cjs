@@ -13,7 +13,7 @@ const layers = [
   ['config', 'observability', 'decode', 'mask', 'order', 'overlay', 'report'],
   ['source', 'dialect'],
   ['control', 'guard'],
-  ['apply', 'rollout', 'drift', 'doctor'],
+  ['apply', 'rollout', 'drift', 'doctor', 'bootstrap'],
   ['runtime'],
   ['demo'],
   ['cli', 'http'],
@@ -101,7 +101,7 @@ module.exports = {
       from: { path: '^src/', pathNot: '^src/dialect/' },
       to: {
         path: '^src/dialect/',
-        pathNot: '^src/dialect/(dialect|capabilities|registry|embedded)\\.ts$',
+        pathNot: '^src/dialect/(dialect|copying|capabilities|registry|embedded)\\.ts$',
       },
     },
     {

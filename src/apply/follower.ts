@@ -54,6 +54,8 @@ export interface FollowerParts {
   readonly decode: (record: LogRecord) => DecodedRecord;
   readonly mask: (event: ChangeEvent) => ChangeEvent;
   readonly assembler: TransactionAssembler;
+  /** Takes out of a release what must not be applied. Default: all is applied. */
+  readonly trim?: (release: Release) => Release;
   readonly builder: (position: Position) => BatchBuilder;
   readonly limits: FollowerLimits;
   /** Names the database in all its lines. */
@@ -353,7 +355,7 @@ export class Follower {
       const release = assembler.take();
       drained = release === undefined;
       if (release === undefined) break;
-      releases.push(release);
+      releases.push(this.#parts.trim?.(release) ?? release);
       events += release.changes.length;
       bytes += release.bytes;
       if (!release.complete) this.#noteDegraded(release);

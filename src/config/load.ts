@@ -123,6 +123,8 @@ const KEYS: readonly string[] = [
   'shadow.restoredBackup',
   'trunk.name',
   'trunk.schema',
+  'trunk.bootstrap',
+  'trunk.bootstrapJobs',
   'consistency',
   'tables.include',
   'tables.exclude',

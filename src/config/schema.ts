@@ -181,6 +181,16 @@ const fields = z.strictObject({
         .min(1)
         .default('production')
         .describe('`production`, `events`, or the path of an SQL file'),
+      bootstrap: z
+        .enum(['events', 'production'])
+        .default('events')
+        .describe('whence a new trunk gets its rows: from the topics’ start, or by a pinned copy'),
+      bootstrapJobs: z
+        .int()
+        .min(1)
+        .max(64)
+        .default(4)
+        .describe('sessions on production, and on the shadow, that copy at the same time'),
     })
     .prefault({}),
   consistency: z

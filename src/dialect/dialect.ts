@@ -210,6 +210,8 @@ export interface ShadowServer extends AsyncDisposable {
     readonly name: string;
     readonly topicPrefix: string;
     readonly plan: ShadowPlan;
+    /** It is to be filled by a copy before anybody follows it, see copying.ts. Default false. */
+    readonly bootstrap?: boolean;
     readonly onProgress?: (done: number, total: number) => void;
   }): Promise<{ readonly skipped: readonly string[] }>;
   /**

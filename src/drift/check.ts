@@ -18,7 +18,12 @@ import {
 } from '../report/drift-report.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
-import { describeTimeout, findBarrier, type BarrierPoint, type BarrierTiming } from './barrier.ts';
+import {
+  describeTimeout,
+  findBarrier,
+  type BarrierPoint,
+  type BarrierTiming,
+} from '../source/barrier.ts';
 import { compareTables, type CompareOptions, type Comparison } from './compare.ts';
 import { DeferralFilter } from './deferral.ts';
 import {

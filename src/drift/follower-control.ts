@@ -2,7 +2,7 @@ import type { ChangeEvent } from '../change/record.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { BaseReader } from '../dialect/dialect.ts';
 import type { BatchStep } from '../order/change-batch.ts';
-import type { BarrierPoint } from './barrier.ts';
+import type { BarrierPoint } from '../source/barrier.ts';
 
 /** What a check needs to know of the follower's past. Read while it is frozen. */
 export interface FollowerProgress {

@@ -1,6 +1,6 @@
 import type { ProductionDatabase } from '../dialect/dialect.ts';
 import { sleep } from '../util/wait.ts';
-import type { BarrierTiming } from './barrier.ts';
+import type { BarrierTiming } from '../source/barrier.ts';
 import type { FollowerControl } from './follower-control.ts';
 
 /**

@@ -13,7 +13,7 @@ import type { BatchStep, NetChange } from '../order/change-batch.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
-import { describeTimeout, findBarrier, type BarrierTiming } from './barrier.ts';
+import { describeTimeout, findBarrier, type BarrierTiming } from '../source/barrier.ts';
 import { DeferralFilter } from './deferral.ts';
 import { untilAborted, type FollowerControl } from './follower-control.ts';
 import { waitUntilProven } from './proven.ts';

@@ -2,7 +2,7 @@ import type { ProductionDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
-import { findBarrier, type BarrierTiming } from './barrier.ts';
+import { findBarrier, type BarrierTiming } from '../source/barrier.ts';
 import { snapshotManifest, type Manifest, type ManifestOptions } from './manifest.ts';
 
 /**

@@ -170,6 +170,12 @@ export const CODES = {
     cure: 'The shadow’s schema could not be made; see the statement named above.',
   },
 
+  BOOTSTRAPPING: {
+    exit: 4,
+    retry: 'backoff',
+    cure: 'Wait until `understudy status` no longer shows the copy; `run` or `materialize` goes on with it.',
+  },
+
   // rollouts
   ROLLOUT_NOT_FOUND: { exit: 3, retry: 'never', cure: 'See `understudy rollout list`.' },
   ROLLOUT_EXISTS: { exit: 3, retry: 'never', cure: 'Choose another name or delete the old one.' },

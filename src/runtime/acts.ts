@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { RequestKind } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
+import { assertBootstrapped } from './bootstrap-state.ts';
 import { driftCheckAct } from './drift-act.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { Stage } from './stage.ts';
@@ -38,6 +39,7 @@ async function rolloutCreate(stage: Stage, args: unknown): Promise<unknown> {
   if ((await parts.control.rollout(name))?.state === 'following') {
     throw new UnderstudyError('ROLLOUT_EXISTS', `there is a rollout '${name}' already`);
   }
+  await assertBootstrapped(stage.database);
   await stage.close();
   return createRollout(parts, {
     trunk,

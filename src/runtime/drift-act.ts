@@ -8,7 +8,7 @@ import {
   type CheckOptions,
   type CheckPhase,
 } from '../drift/check.ts';
-import { DEFAULT_TIMING } from '../drift/barrier.ts';
+import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { DEFAULT_LIMITS, type CompareProgress } from '../drift/compare.ts';
 import { parseManifest } from '../drift/manifest.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';

@@ -1,5 +1,5 @@
 /** The drift commands: who carries a check out, and what needs no shadow at all. */
-import { DEFAULT_TIMING } from '../drift/barrier.ts';
+import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { driftSnapshot } from '../drift/snapshot.ts';
 import type { Manifest } from '../drift/manifest.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';

@@ -4,13 +4,14 @@ import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
 import { createDecoder } from '../decode/decoder.ts';
-import type { HolderNote } from '../dialect/dialect.ts';
+import type { HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
 import type { ChangeSource } from '../source/change-source.ts';
+import { readHandOver } from './bootstrap-state.ts';
 import type { Holder } from './holder.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 
@@ -21,6 +22,7 @@ export async function createFollower(parts: {
   readonly source: ChangeSource;
   readonly includes: (table: TableId) => boolean;
   readonly logger: Logger;
+  readonly snapshotView: (snapshot: string) => SnapshotView;
   /** How long a blocked or unreachable shadow is retried before giving up. */
   readonly giveUpAfterMs: number;
 }): Promise<Follower> {
@@ -29,6 +31,9 @@ export async function createFollower(parts: {
     holder.database.catalogue(),
     holder.database.progress(),
   ]);
+  const { snapshotView } = parts;
+  const { offsets } = progress.position;
+  const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const registry = openRegistry(config, parts.logger);
   const decoder = createDecoder({
     connector: config.source.connector,
@@ -51,9 +56,13 @@ export async function createFollower(parts: {
       fence: holder.fence,
       source: parts.source,
       ...(registry !== null && { prepare: fetching(decoder, registry.schemas) }),
-      decode: (record) => decoder.decode(record),
+      decode: (record) => {
+        const decoded = decoder.decode(record);
+        return handOver === null ? decoded : handOver.screen(decoded);
+      },
       mask: (event) => identityMasker.mask(event),
       assembler,
+      ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       builder: (position) => new BatchBuilder({ catalogue, position }),
       limits: {
         batchEvents: config.apply.batchEvents,

@@ -3,7 +3,7 @@
  * where that can be asked at an exact point. What cannot be read stays, and `status` says so.
  */
 import type { GapCount } from '../dialect/dialect.ts';
-import { DEFAULT_TIMING } from '../drift/barrier.ts';
+import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { REREAD_ROWS, reread, type RereadOutcome } from '../drift/reread.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import { controlOf } from './control.ts';

@@ -1,10 +1,12 @@
 /** `understudy materialize --until-caught-up`: apply what is in the log now, then stop. */
+import type { BootstrapProgress } from '../bootstrap/copy-meter.ts';
 import type { OffsetMap } from '../change/position.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { fillGaps } from './gaps.ts';
+import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { Stage } from './stage.ts';
 import { ensureTrunk, type TrunkReport } from './trunk.ts';
 
@@ -36,6 +38,7 @@ export interface MaterializeSummary {
 
 export interface MaterializeOptions {
   readonly onProgress?: (progress: MaterializeProgress) => void;
+  readonly onBootstrap?: (progress: BootstrapProgress) => void;
   readonly signal: AbortSignal;
 }
 
@@ -106,6 +109,10 @@ async function catchUp(
     }
   }
   try {
+    await bootstrapTrunk(stage, {
+      signal: options.signal,
+      ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
+    });
     return await followToEnd(stage, options);
   } finally {
     await stage.close();

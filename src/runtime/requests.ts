@@ -8,6 +8,7 @@ import { CODES, type ErrorCode } from '../errors/codes.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { backoffMs, pollUntil, sleep } from '../util/wait.ts';
 import { ACTS } from './acts.ts';
+import { assertBootstrapped, bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { Stage } from './stage.ts';
 
@@ -31,6 +32,7 @@ export async function perform(context: RuntimeContext, request: ActRequest): Pro
   );
   // Through JSON, so that the outcome has one form whoever did the work.
   if (own !== null) return toJson(own.value);
+  await refuseWhileCopying(context, request.database);
   const control = await context.control();
   const id = await control.submitRequest(request.kind, request.database, request.args);
   let polls = 0;
@@ -62,6 +64,14 @@ export async function perform(context: RuntimeContext, request: ActRequest): Pro
       throw error;
     },
   );
+}
+
+/** BOOTSTRAPPING: whoever fills the database answers nothing before it is full. */
+async function refuseWhileCopying(context: RuntimeContext, database: string): Promise<void> {
+  await using opened = await context.server.open(database);
+  if (opened !== null && (await bootstrapOf(opened))?.ends === null) {
+    await assertBootstrapped(opened);
+  }
 }
 
 /**

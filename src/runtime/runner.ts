@@ -7,6 +7,8 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { GapFiller } from './gaps.ts';
+import { bootstrapOf } from './bootstrap-state.ts';
+import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
@@ -17,8 +19,10 @@ export interface RunnerOptions {
   readonly database: string;
   readonly kind: DatabaseKind;
   readonly signal: AbortSignal;
-  readonly onState: (state: 'standing-by' | 'following' | 'ended') => void;
+  readonly onState: (state: RunState) => void;
 }
+
+export type RunState = 'standing-by' | 'bootstrapping' | 'following' | 'ended';
 
 /**
  * Runs until the signal aborts, the log ends (a recording), or the database is gone. Throws
@@ -53,6 +57,8 @@ async function holdAndClose(
   options: RunnerOptions,
 ): Promise<'again' | 'ended'> {
   try {
+    if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
+    await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
     return await hold(control, stage, options);
   } finally {

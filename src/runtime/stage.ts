@@ -95,6 +95,7 @@ export class Stage {
       includes: this.context.includes,
       logger: this.context.logger.child({ database: this.database.name }),
       giveUpAfterMs: this.giveUpAfterMs,
+      snapshotView: (snapshot) => this.context.dialect.snapshotView(snapshot),
     });
     const stopWhenLost = (): void => {
       follower.stop();

@@ -3,8 +3,10 @@ import { tableName } from '../change/table-id.ts';
 import type { OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import { lossyColumns } from '../doctor/losses.ts';
-import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import type { BootstrapState } from '../dialect/copying.ts';
+import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
+import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { inspectSource } from './inspected-source.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
@@ -31,6 +33,8 @@ export interface DatabaseStatus {
   readonly guarantee: 'transaction' | 'key';
   /** Why the guarantee is weaker than configured; null if it is not. */
   readonly degraded: string | null;
+  /** How the copy stands that it is filled with; null if it is not, or that lies behind. */
+  readonly bootstrap: BootstrapStatus | null;
   readonly parked: number;
   readonly deadLetters: number;
   readonly unknown: number;
@@ -42,6 +46,18 @@ export interface DatabaseStatus {
   }[];
   /** How the gaps can be closed; null if there are none. */
   readonly gapsCure: string | null;
+}
+
+export interface BootstrapStatus {
+  /** `handing-over`: all rows are in; the log is not yet read to where the copy ended. */
+  readonly phase: 'copying' | 'handing-over';
+  readonly startedAt: string;
+  readonly tables: number;
+  readonly tablesDone: number;
+  readonly rows: number;
+  /** On production's disk, about. */
+  readonly bytes: number;
+  readonly bytesDone: number;
 }
 
 export interface StatusReport {
@@ -119,10 +135,11 @@ async function statusOf(
   database: ShadowDatabase,
   log: Log,
 ): Promise<DatabaseStatus> {
-  const [fence, progress, gaps] = await Promise.all([
+  const [fence, progress, gaps, bootstrap] = await Promise.all([
     database.fenceState(),
     database.progress(),
     database.gapCounts(),
+    bootstrapOf(database),
   ]);
   const { offsets, source, eventTimeMs } = progress.position;
   const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
@@ -132,7 +149,7 @@ async function statusOf(
     name,
     database: database.name,
     kind: database.marker.kind,
-    state: fence.free ? 'stopped' : (fence.note?.state ?? 'holding'),
+    state: describeState(fence, bootstrap),
     holder: fence.free ? null : fence.holder,
     position: { offsets: describeOffsets(offsets), source: describeSource(source) },
     lag: {
@@ -142,6 +159,7 @@ async function statusOf(
     },
     guarantee: progress.unmarked === 0 ? context.config.consistency : 'key',
     degraded: describeDegradation(context, progress.unmarked === 0, degraded),
+    bootstrap: bootstrap === null ? null : describeBootstrap(bootstrap),
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     unknown: progress.unknown,
@@ -158,6 +176,26 @@ function gapsCure(context: RuntimeContext): string {
       : 'configure production.url and source.connect to have them read from production, or send a ' +
         'Debezium incremental-snapshot signal for the table';
   return `${read}; ALTER TABLE … REPLICA IDENTITY FULL in production prevents new ones`;
+}
+
+function describeState(fence: FenceState, bootstrap: BootstrapState | null): string {
+  if (fence.free) return bootstrap === null ? 'stopped' : 'stopped bootstrapping';
+  const said = fence.note?.state ?? 'holding';
+  return bootstrap !== null && said === 'following' ? 'bootstrapping: handing-over' : said;
+}
+
+function describeBootstrap(state: BootstrapState): BootstrapStatus {
+  const sum = (of: (table: BootstrapState['tables'][number]) => number): number =>
+    state.tables.reduce((total, table) => total + of(table), 0);
+  return {
+    phase: state.ends === null ? 'copying' : 'handing-over',
+    startedAt: state.startedAt.toISOString(),
+    tables: state.tables.length,
+    tablesDone: state.tables.filter((table) => table.done).length,
+    rows: sum((table) => table.rows),
+    bytes: sum((table) => table.bytes),
+    bytesDone: sum((table) => table.bytesDone),
+  };
 }
 
 function describeDegradation(

@@ -8,14 +8,14 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import { sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { removeRollout } from './remove-rollout.ts';
-import { runDatabase } from './runner.ts';
+import { runDatabase, type RunState } from './runner.ts';
 import { ensureTrunk } from './trunk.ts';
 
 export interface SuperviseOptions {
   readonly signal: AbortSignal;
   /** Only these databases: `trunk` or rollout names. Null for all. */
   readonly only: ReadonlySet<string> | null;
-  readonly onState?: (name: string, state: 'standing-by' | 'following' | 'ended') => void;
+  readonly onState?: (name: string, state: RunState) => void;
 }
 
 /** Runs until the signal aborts; rejects with what ended it otherwise. */

@@ -3,6 +3,7 @@ import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { planFromFile } from '../schema/plan-from-file.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
+import { copySource } from './bootstrap-trunk.ts';
 import type { RuntimeContext } from './context.ts';
 import { collectEventSchemas } from './event-schemas.ts';
 
@@ -25,11 +26,15 @@ export async function ensureTrunk(
   if (found !== null) {
     return { database: found, report: { created: false, notCarried: [] } };
   }
+  const bootstrap = context.config.trunk.bootstrap === 'production';
+  // Before anything is made that could not be filled.
+  if (bootstrap) await copySource(context);
   const plan = await planTrunk(context);
   const made = await context.server.createTrunk({
     name,
     topicPrefix: context.config.source.topicPrefix,
     plan,
+    bootstrap,
   });
   const control = await context.control();
   await control.audit(context.holder, 'trunk create', name, { tables: plan.tables.length });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type pg from 'pg';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { pinSnapshot } from '../../src/dialect/postgres/production/pin.ts';
-import { findBarrier } from '../../src/drift/barrier.ts';
+import { findBarrier } from '../../src/source/barrier.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import type { CommittedOffsets } from '../../src/source/committed-offsets.ts';
 import { ConnectClient } from '../../src/source/connect/connect-client.ts';

@@ -32,21 +32,31 @@ Example:
     }
     const { terminal } = session;
     const progress = new ProgressLine(terminal, 'records');
+    const copying = new ProgressLine(terminal, 'MiB');
     const started = performance.now();
     const summary = await withContext(session, (context) =>
       materialize(context, {
         signal: terminal.signal,
+        onBootstrap: (p) => {
+          const label = `${p.phase}, ${p.tablesDone}/${p.tables} tables`;
+          copying.update(label, mebibytes(p.bytesDone), Math.max(1, mebibytes(p.bytes)));
+        },
         onProgress: (p) => {
           progress.update(p.database, p.done, p.total);
         },
       }),
     ).finally(() => {
+      copying.clear();
       progress.end();
     });
     if (options.json) printJson(session, summary);
     else terminal.out(describe(summary, performance.now() - started));
     return summary.parked + summary.deadLetters + summary.degraded > 0 ? 2 : 0;
   });
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / (1024 * 1024));
 }
 
 function describe(summary: MaterializeSummary, ms: number): string {

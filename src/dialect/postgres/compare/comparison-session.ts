@@ -29,9 +29,13 @@ const SETTINGS: readonly (readonly [name: string, value: string])[] = [
 export async function prepareComparison(client: pg.Client): Promise<void> {
   const version = await serverVersion(client);
   if (version < 140_000) {
-    throw new UnderstudyError('UNSUPPORTED', 'drift checks need PostgreSQL 14 or later', {
-      detail: `the server is ${version}`,
-    });
+    throw new UnderstudyError(
+      'UNSUPPORTED',
+      'drift checks and copies need PostgreSQL 14 or later',
+      {
+        detail: `the server is ${version}`,
+      },
+    );
   }
   const settings: (readonly [string, string])[] = [...SETTINGS];
   if (version >= 170_000) settings.push(['transaction_timeout', '0']);

@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto';
 import type { TableId } from '../../../change/table-id.ts';
 import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import type { CopyMark } from '../../copying.ts';
 import type { PinnedSnapshot, SnapshotView } from '../../dialect.ts';
 import { prepareComparison, serverVersion, sqlStateOf } from '../compare/comparison-session.ts';
 import { MARKER_PREFIX } from '../../../change/marker-prefix.ts';
@@ -83,7 +84,7 @@ export function currentView(client: pg.Client): Promise<SnapshotView> {
 }
 
 /** PIN_FAILED where a snapshot's ids do not say exactly what it sees. */
-async function assertPinnable(client: pg.Client): Promise<void> {
+export async function assertPinnable(client: pg.Client): Promise<void> {
   const version = await serverVersion(client);
   const { rows } = await client.query<{ standby: boolean }>(
     'SELECT pg_is_in_recovery() AS standby',
@@ -117,14 +118,21 @@ async function writeMarker(connect: () => Promise<pg.Client>): Promise<bigint> {
   const client = await connect();
   try {
     ignoreLateErrors(client);
-    await client.query('SET synchronous_commit = local');
-    return await readLsn(
-      client,
-      `SELECT pg_logical_emit_message(true, '${MARKER_PREFIX}', '${randomUUID()}')::text AS lsn`,
-    );
+    return (await markLog(client)).position;
   } finally {
     await client.end();
   }
+}
+
+/** Writes the marker in a transaction of its own, and says where it lies and which that was. */
+export async function markLog(client: pg.Client): Promise<CopyMark> {
+  await client.query('SET synchronous_commit = local');
+  const { rows } = await client.query<{ lsn: string; transaction: string }>(
+    `SELECT pg_logical_emit_message(true, '${MARKER_PREFIX}', '${randomUUID()}')::text AS lsn,
+       pg_current_xact_id()::text AS transaction`,
+  );
+  const [row] = rows;
+  return { position: parseLsn(row?.lsn ?? ''), transaction: row?.transaction ?? '' };
 }
 
 async function readLsn(client: pg.Client, sql: string): Promise<bigint> {

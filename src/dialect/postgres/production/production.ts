@@ -5,6 +5,7 @@
 import type { TableId } from '../../../change/table-id.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import type { CopyingProduction } from '../../copying.ts';
 import type {
   Diagnosis,
   PinnedSnapshot,
@@ -14,6 +15,7 @@ import type {
   StreamFacts,
 } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
+import { PgCopySource } from './copy-source.ts';
 import { currentView, pinSnapshot } from './pin.ts';
 import { planFromProduction } from '../schema/plan-from-production.ts';
 import { diagnoseServer } from './production-diagnosis.ts';
@@ -22,12 +24,14 @@ import { diagnoseTables } from './production-diagnosis-tables.ts';
 import { ProductionSessions } from './production-session.ts';
 
 /** Every act opens its own session, since acts are rare and far apart. */
-class PostgresProduction implements ProductionDatabase {
+class PostgresProduction implements CopyingProduction {
+  readonly copying: PgCopySource;
   readonly #sessions: ProductionSessions;
 
   /** Opens nothing yet. Errors: CONFIG_INVALID. */
   constructor(url: string) {
     this.#sessions = new ProductionSessions(url);
+    this.copying = new PgCopySource(this.#sessions);
   }
 
   /** Whether it answers. Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION. */

@@ -18,6 +18,7 @@ export interface TrunkOptions {
   readonly name: string;
   readonly topicPrefix: string;
   readonly plan: ShadowPlan;
+  readonly bootstrap?: boolean;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -134,6 +135,10 @@ async function fill(
         INSERT INTO understudy.sign_of_life (generation, at)
           VALUES (0, pg_catalog.clock_timestamp())`);
         await startProgress(client);
+        // With the marker: a trunk to be filled is never taken for one to be followed.
+        if (options.bootstrap === true) {
+          await client.query('INSERT INTO understudy.bootstrap DEFAULT VALUES');
+        }
       });
       return result;
     },

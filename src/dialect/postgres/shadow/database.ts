@@ -13,6 +13,7 @@ import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { sleep } from '../../../util/wait.ts';
+import type { CopyingShadow } from '../../copying.ts';
 import type {
   ApplyOutcome,
   BaseReader,
@@ -25,7 +26,6 @@ import type {
   OverlayCount,
   OverlayRow,
   RowSelection,
-  ShadowDatabase,
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
@@ -34,6 +34,7 @@ import { assertFollows, readApplierRights, readSparedAccount } from '../apply/ap
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
+import { PgCopyTarget } from './copy-target.ts';
 import {
   assertFence,
   readFence,
@@ -73,7 +74,8 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class PgShadowDatabase implements ShadowDatabase {
+export class PgShadowDatabase implements CopyingShadow {
+  readonly copying: PgCopyTarget;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
@@ -94,6 +96,7 @@ export class PgShadowDatabase implements ShadowDatabase {
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
+    this.copying = new PgCopyTarget(address, database);
   }
 
   catalogue(): Promise<SchemaCatalogue> {
@@ -198,7 +201,9 @@ export class PgShadowDatabase implements ShadowDatabase {
   /** Waits for what runs. Does not give a fence back. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(
-      [this.#acts, this.#signs, this.#reads].map((connection) => connection[Symbol.asyncDispose]()),
+      [this.#acts, this.#signs, this.#reads, this.copying].map((part) =>
+        part[Symbol.asyncDispose](),
+      ),
     );
   }
 

@@ -11,6 +11,9 @@ import type { Migration } from '../session/migration.ts';
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
+ * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table`, `bootstrap_index` and
+ *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a
+ *   row there is none.
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
  * - `dead_letter`: what could not be written, by place in the log. (`unknown_table` is not used.)
@@ -105,5 +108,46 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ALTER TABLE understudy.parked
         ADD COLUMN image jsonb NOT NULL DEFAULT '{}',
         ADD COLUMN source json;`,
+  },
+  {
+    version: 4,
+    what: 'the copy that a trunk is filled with',
+    sql: `
+      CREATE TABLE understudy.bootstrap (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        mark text,
+        copied boolean NOT NULL DEFAULT false
+      );
+      CREATE TABLE understudy.bootstrap_snapshot (
+        id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        snapshot text NOT NULL,
+        marker bigint NOT NULL
+      );
+      CREATE TABLE understudy.bootstrap_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        snapshot int NOT NULL REFERENCES understudy.bootstrap_snapshot,
+        done boolean NOT NULL DEFAULT false,
+        ranges int NOT NULL,
+        ranges_done int NOT NULL DEFAULT 0,
+        rows bigint NOT NULL DEFAULT 0,
+        bytes bigint NOT NULL,
+        bytes_done bigint NOT NULL DEFAULT 0,
+        PRIMARY KEY (table_schema, table_name)
+      ) WITH (fillfactor = 50);
+      CREATE TABLE understudy.bootstrap_index (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        name text NOT NULL,
+        sql text NOT NULL,
+        PRIMARY KEY (table_schema, table_name, name)
+      );
+      CREATE TABLE understudy.bootstrap_end (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        end_offset bigint NOT NULL,
+        PRIMARY KEY (topic, partition)
+      );`,
   },
 ];

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { findBarrier } from '../../../src/drift/barrier.ts';
+import { findBarrier } from '../../../src/source/barrier.ts';
 
 const timing = { everyMs: 1, timeoutMs: 500 };
 

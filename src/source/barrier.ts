@@ -4,8 +4,8 @@
  * the marker, then, and only then, the end of every partition is asked for.
  */
 import type { OffsetMap } from '../change/position.ts';
-import type { ChangeSource } from '../source/change-source.ts';
-import type { CommittedOffsets } from '../source/committed-offsets.ts';
+import type { ChangeSource } from './change-source.ts';
+import type { CommittedOffsets } from './committed-offsets.ts';
 import { sleep } from '../util/wait.ts';
 
 export interface BarrierTiming {

@@ -1,0 +1,179 @@
+/**
+ * Fills a trunk from production itself, without old topics, and hands over to the event log
+ * exactly where the copy ends.
+ *
+ * Invariant. Let H be the offsets the log will be followed from, and S(t) the snapshot that table
+ * t was copied from. Every transaction is, for each table, either in the copy or applied from the
+ * log, never both and never neither:
+ *   a change at or behind H is applied if and only if S(t) does not see its transaction (HandOver);
+ *   a transaction with a record before H is seen by every S(t).
+ *
+ * The second line is the gap that has to be closed: Debezium reads production's log, so a
+ * transaction may be in Kafka while its commit still waits, say for a synchronous standby, and
+ * while no snapshot sees it. Hence the order, of which no step can be left out or moved:
+ *  1. A mark in production's log, and the connector's committed offset beyond it: a connector runs
+ *     whose stream holds all that is committed from here on.
+ *  2. H: the ends of all partitions.
+ *  3. A second mark, for its id: whatever has a record before H had begun to write before, so its
+ *     id is lower. The snapshot's own bound would not do, since a hidden commit may lie above it.
+ *  4. H and the id are saved, once: what was copied counts from them.
+ *  5. A snapshot whose oldest running transaction is younger than that id; it is taken again until
+ *     it is. Then a mark behind it: W.
+ *  6. The tables, in parallel, under that snapshot.
+ *  7. The connector's committed offset beyond the last W; then E: the ends of all partitions.
+ *     Nothing that any snapshot sees lies behind E, so there the rule ends.
+ *
+ * A crash resumes at step 5 with the tables not done, under a later snapshot: then S differs
+ * between tables, and between H and E the trunk as a whole is of no one moment; behind E it is.
+ * Behind E source transactions are whole, as they are everywhere between H and E if there was but
+ * one snapshot.
+ *
+ * Rows that a Debezium snapshot sends between H and E and read before W are passed over too: the
+ * copy holds them, as new or newer.
+ */
+import { tableName, type TableId } from '../change/table-id.ts';
+import type { BootstrapState, CopySource, CopyTarget } from '../dialect/copying.ts';
+import type { Fence } from '../dialect/dialect.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { findBarrier, type BarrierPoint, type BarrierTiming } from '../source/barrier.ts';
+import type { ChangeSource } from '../source/change-source.ts';
+import type { CommittedOffsets } from '../source/committed-offsets.ts';
+import { backoffMs, sleep } from '../util/wait.ts';
+import { copyTables } from './copy-tables.ts';
+import { CopyMeter, type BootstrapProgress } from './copy-meter.ts';
+
+export interface BootstrapParts {
+  readonly target: CopyTarget;
+  readonly fence: Fence;
+  readonly production: CopySource;
+  readonly source: Pick<ChangeSource, 'ends' | 'starts'>;
+  readonly offsets: CommittedOffsets;
+  /** The trunk's tables. */
+  readonly catalogue: SchemaCatalogue;
+  readonly includes: (table: TableId) => boolean;
+  readonly logger: Logger;
+}
+
+export interface BootstrapOptions {
+  readonly signal: AbortSignal;
+  /** Tables, or parts of them, that are copied at the same time. */
+  readonly jobs: number;
+  /** About how much of a table one transaction copies. */
+  readonly rangeBytes: number;
+  readonly timing: BarrierTiming;
+  /** How long a transaction of production that was open at the start is waited for. */
+  readonly pinTimeoutMs: number;
+  readonly onProgress?: (progress: BootstrapProgress) => void;
+}
+
+export const DEFAULT_BOOTSTRAP = {
+  rangeBytes: 64 * 1024 * 1024,
+  timing: { everyMs: 100, timeoutMs: 180_000 },
+  pinTimeoutMs: 600_000,
+} as const;
+
+/** How often a snapshot may be lost, or a table be rewritten, without a table being done. */
+const FRUITLESS_ROUNDS = 5;
+
+/**
+ * Copies what is not copied yet; nothing if the trunk is not to be filled, or was. Safe to repeat
+ * after any failure. Errors: PIN_FAILED (the connector does not get on, a transaction of
+ * production does not end), READ_FAILED, TABLE_REWRITTEN, PRODUCTION_UNREACHABLE after some tries,
+ * SHADOW_UNREACHABLE, FENCED, APPLY_FAILED, the signal's reason.
+ */
+export async function bootstrap(parts: BootstrapParts, options: BootstrapOptions): Promise<void> {
+  const { target, fence } = parts;
+  const first = await target.state();
+  if (first === null || first.ends !== null) return;
+  const meter = new CopyMeter(options.onProgress);
+  const mark = first.mark ?? (await begin(parts, options, meter));
+  const tables = tablesToCopy(parts);
+  for (let fruitless = 0; ;) {
+    const before = doneIn(await target.state());
+    const left = tables.filter((table) => !before.has(tableName(table)));
+    if (left.length === 0) break;
+    try {
+      await copyRound(parts, options, { mark, left, meter });
+      fruitless = 0;
+    } catch (error) {
+      const passing = isUnderstudyError(
+        error,
+        ...(['READ_FAILED', 'TABLE_REWRITTEN', 'PRODUCTION_UNREACHABLE'] as const),
+      );
+      const more = doneIn(await target.state()).size > before.size;
+      fruitless = more ? 0 : fruitless + 1;
+      if (options.signal.aborted || !passing || fruitless >= FRUITLESS_ROUNDS) throw error;
+      parts.logger.warn('the copy goes on under a new snapshot', { error });
+      await sleep(backoffMs(fruitless, 500, 10_000), options.signal);
+    }
+  }
+  const markers = (await target.state())?.tables.map((table) => table.marker) ?? [];
+  meter.enter('handing-over');
+  const last = markers.reduce((max, marker) => (marker > max ? marker : max), 0n);
+  await target.handOver(fence, (await passed(parts, options, last)).ends);
+  parts.logger.info('the copy is complete; the stream takes over', {
+    tables: tables.length,
+    snapshots: new Set(markers).size,
+  });
+}
+
+/** Steps 1 to 4. */
+async function begin(
+  parts: BootstrapParts,
+  options: BootstrapOptions,
+  meter: CopyMeter,
+): Promise<string> {
+  meter.enter('waiting-for-connector');
+  const { position } = await parts.production.mark();
+  const { ends } = await passed(parts, options, position);
+  const { transaction } = await parts.production.mark();
+  await parts.target.begin(parts.fence, { offsets: ends, transaction });
+  return transaction;
+}
+
+/** The ends of all partitions after the connector has passed `marker`. */
+async function passed(
+  parts: BootstrapParts,
+  { timing, signal }: BootstrapOptions,
+  marker: bigint,
+): Promise<BarrierPoint> {
+  const { offsets, source } = parts;
+  const found = await findBarrier({ offsets, source, marker, timing, signal });
+  if (found.kind === 'found') return found.point;
+  const at = found.committed === null ? 'nothing' : `position ${String(found.committed)}`;
+  throw new UnderstudyError('PIN_FAILED', 'the connector did not reach the marker in time', {
+    detail:
+      `${offsets.description} had committed ${at}, not ${String(marker)}, after ` +
+      `${String(timing.timeoutMs / 1000)} s; is it running? See also offset.flush.interval.ms`,
+  });
+}
+
+/** Steps 5 and 6. */
+async function copyRound(
+  parts: BootstrapParts,
+  options: BootstrapOptions,
+  round: { readonly mark: string; readonly left: readonly TableId[]; readonly meter: CopyMeter },
+): Promise<void> {
+  const { meter } = round;
+  meter.enter('waiting-for-transactions');
+  await using snapshot = await parts.production.pinAfter(round.mark, {
+    timeoutMs: options.pinTimeoutMs,
+    signal: options.signal,
+  });
+  meter.enter('copying');
+  await copyTables({ ...parts, snapshot, meter }, round.left, options);
+}
+
+/** A partition is copied with its root. */
+function tablesToCopy(parts: BootstrapParts): readonly TableId[] {
+  return [...parts.catalogue.values()]
+    .filter((table) => table.partitionOf === undefined && parts.includes(table.id))
+    .map((table) => table.id);
+}
+
+function doneIn(state: BootstrapState | null): ReadonlySet<string> {
+  const done = state?.tables.filter((table) => table.done) ?? [];
+  return new Set(done.map(({ table }) => tableName(table)));
+}

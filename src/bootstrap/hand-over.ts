@@ -1,0 +1,144 @@
+/**
+ * Which of the log's changes the copy holds already: see the invariant in bootstrap.ts. Needed
+ * while the log is read between H and E; behind E nothing is ever passed over, so that it does no
+ * harm to keep it longer.
+ *
+ * A transaction that every snapshot sees is taken out before transactions are put together: some
+ * of its records may lie before H, and nobody must wait for those. One that only some snapshots
+ * see lies behind H as a whole; it is put together first, and then loses the changes of the tables
+ * whose snapshots saw it.
+ */
+import { partitionKey, type OffsetMap } from '../change/position.ts';
+import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
+import { tableName } from '../change/table-id.ts';
+import type { BootstrapState } from '../dialect/copying.ts';
+import type { SnapshotView } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import type { Release } from '../order/assembler.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { unreachable } from '../util/assert.ts';
+
+/** A snapshot that tables were copied from, and the position behind all that it sees. */
+interface Source {
+  readonly view: Pick<SnapshotView, 'visible'>;
+  readonly marker: bigint;
+}
+
+export class HandOver {
+  readonly #ends: OffsetMap;
+  readonly #catalogue: SchemaCatalogue;
+  readonly #sources: readonly Source[];
+  readonly #sourceOf: ReadonlyMap<string, Source>;
+
+  constructor(parts: {
+    readonly ends: OffsetMap;
+    readonly tables: BootstrapState['tables'];
+    readonly catalogue: SchemaCatalogue;
+    readonly snapshotView: (snapshot: string) => SnapshotView;
+  }) {
+    const sources = new Map<string, Source>();
+    const sourceOf = new Map<string, Source>();
+    for (const { table, snapshot, marker } of parts.tables) {
+      const source = sources.get(snapshot) ?? { view: parts.snapshotView(snapshot), marker };
+      sources.set(snapshot, source);
+      sourceOf.set(tableName(table), source);
+    }
+    this.#ends = parts.ends;
+    this.#catalogue = parts.catalogue;
+    this.#sources = [...sources.values()];
+    this.#sourceOf = sourceOf;
+  }
+
+  /** Before transactions are put together: the record, or a mere move over it. */
+  screen(record: DecodedRecord): DecodedRecord {
+    switch (record.kind) {
+      case 'change':
+        return this.#passesOver(record) ? passedOver(record) : record;
+      case 'begin':
+      case 'end':
+        return this.#boundarySeen(record) ? passedOver(record) : record;
+      case 'tombstone':
+      case 'heartbeat':
+      case 'message':
+      case 'schema-change':
+      case 'ignored':
+      case 'gap':
+        return record;
+      default:
+        return unreachable(record);
+    }
+  }
+
+  /** After that: what is left of it. */
+  trim(release: Release): Release {
+    const changes = release.changes.filter((change) => !this.#copied(change));
+    return changes.length === release.changes.length ? release : { ...release, changes };
+  }
+
+  #passesOver(change: ChangeEvent): boolean {
+    if (!this.#before(change)) return false;
+    if (change.snapshot !== 'no') return this.#readBefore(change);
+    return this.#sources.length > 0 && this.#sources.every((source) => sees(source, change));
+  }
+
+  /** A boundary carries no position, but like a change it lies before E. */
+  #boundarySeen(boundary: TransactionBoundary): boolean {
+    if (!this.#before(boundary) || !/^\d+$/.test(boundary.id)) return false;
+    const txId = Number(boundary.id);
+    return this.#sources.length > 0 && this.#sources.every(({ view }) => view.visible(txId));
+  }
+
+  #copied(change: ChangeEvent): boolean {
+    if (!this.#before(change)) return false;
+    if (change.snapshot !== 'no') return this.#readBefore(change);
+    const source = this.#tableSource(change);
+    return source !== undefined && sees(source, change);
+  }
+
+  /**
+   * A row read by a snapshot of Debezium's. An incremental one does not say when it was read; the
+   * stream between H and E makes up for all of its rows.
+   */
+  #readBefore(change: ChangeEvent): boolean {
+    const source = this.#tableSource(change);
+    if (source === undefined) return false;
+    const lsn = positionOf(change);
+    return change.snapshot === 'incremental' || lsn === null || lsn < source.marker;
+  }
+
+  #tableSource(change: ChangeEvent): Source | undefined {
+    const root = this.#catalogue.get(tableName(change.table))?.partitionOf ?? change.table;
+    return this.#sourceOf.get(tableName(root));
+  }
+
+  #before({ at }: ChangeEvent | TransactionBoundary): boolean {
+    return at.offset < (this.#ends.get(partitionKey(at.topic, at.partition)) ?? 0n);
+  }
+}
+
+/** By its position too: of ids alone, those of two billion transactions later look the same. */
+function sees(source: Source, change: ChangeEvent): boolean {
+  const txId = 'txId' in change.source ? change.source.txId : null;
+  if (txId === null) {
+    const what = 'the record does not say its transaction: the copy may have it, or not';
+    throw new UnderstudyError('UNSUPPORTED', what, {
+      ...{ ...change.at, table: tableName(change.table) },
+      detail: 'a trunk that is filled from production needs the field source.txId',
+    });
+  }
+  const lsn = positionOf(change);
+  return (lsn === null || lsn < source.marker) && source.view.visible(txId);
+}
+
+function positionOf(change: ChangeEvent): bigint | null {
+  return 'lsn' in change.source ? change.source.lsn : null;
+}
+
+function passedOver(record: ChangeEvent | TransactionBoundary): DecodedRecord {
+  return { kind: 'ignored', at: record.at, eventTimeMs: record.eventTimeMs };
+}
+
+/** Whether a database that stands at `position` has left the hand-over behind. */
+export function isHandedOver(ends: OffsetMap, position: OffsetMap): boolean {
+  return [...ends].every(([partition, end]) => (position.get(partition) ?? 0n) >= end);
+}
