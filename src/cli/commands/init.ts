@@ -44,7 +44,7 @@ export function addInitCommand(program: Command, register: Register): void {
     .option('--production <url>', 'address of production (read only)')
     .option(
       '--shadow <url>',
-      'address of the shadow server, of production’s kind; `embedded` is a PostgreSQL',
+      'address of the shadow server, of production’s kind, or `embedded`',
       'embedded',
     )
     .option('--trunk <name>', 'name of the trunk database', 'shop')
