@@ -11,15 +11,17 @@
 import { escapeIdentifier, escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { assert } from '../../../util/assert.ts';
+import { OWN_SCHEMA } from '../session/names.ts';
 
 /** A condition that is false in the applier's sessions, for `WHEN` of a trigger of any kind. */
 export function notApplier(account: string): string {
   return `session_user OPERATOR(pg_catalog.<>) ${escapeLiteral(account)}::pg_catalog.name`;
 }
 
-/** Tables that are the user's: of no extension, which brings and owns its own. */
+/** Tables that are the user's: not ours, and of no extension, which brings and owns its own. */
 const TABLES = `pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
+    AND n.nspname NOT IN ('information_schema', '${OWN_SCHEMA}')
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
       AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)`;
 
