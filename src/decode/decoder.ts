@@ -113,6 +113,11 @@ class RecordDecoder implements Decoder {
   readonly #form: FormReader;
   #catalogue: SchemaCatalogue | null = null;
   #readers = new Map<string, TableReader>();
+  /**
+   * Topics with a record that had to be read a second time, for a number that JSON.parse rounds.
+   * Of these, all later ones are read exactly at once: such an integer seldom stands alone.
+   */
+  readonly #exact = new Set<string>();
   /** Table of the record at hand, for errors. */
   #table: string | null = null;
 
@@ -130,11 +135,13 @@ class RecordDecoder implements Decoder {
   decode(record: LogRecord): DecodedRecord {
     this.#table = null;
     return this.#locating(record, () => {
+      if (this.#exact.has(record.topic)) return this.#decode(record, 'exact');
       try {
         return this.#decode(record, 'native');
       } catch (error) {
-        if (error instanceof NeedExact) return this.#decode(record, 'exact');
-        throw error;
+        if (!(error instanceof NeedExact)) throw error;
+        this.#exact.add(record.topic);
+        return this.#decode(record, 'exact');
       }
     });
   }
