@@ -1,4 +1,5 @@
 /** One process that follows the history into a shadow database, as `understudy run` does it. */
+import type { BarrierPlan } from '../../../src/apply/barrier.ts';
 import { Follower } from '../../../src/apply/follower.ts';
 import { dialectFor } from '../../../src/dialect/registry.ts';
 import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
@@ -26,6 +27,8 @@ export interface ApplierOptions {
   readonly database: string;
   readonly log: HistoryLog;
   readonly marked: boolean;
+  /** A barrier that is armed when so many changes were applied, or null. */
+  readonly barrier: { readonly plan: BarrierPlan; readonly afterEvents: number } | null;
   readonly batchEvents: number;
   readonly leaseMs: number;
   readonly signal: AbortSignal;
@@ -75,11 +78,13 @@ export class CrashApplier {
     opened.add(database);
     const holder = opened.add(await this.#take(database));
     this.holding.resolve();
-    const naive = fault === null ? null : this.#options.server.naive(url, database, fault);
+    const forgets = fault === 'delivered-forgotten' || fault === 'ahead-forgotten';
+    const naive =
+      fault === null || forgets ? null : this.#options.server.naive(url, database, fault);
     if (naive !== null) opened.add(naive);
     const { log, marked, batchEvents } = this.#options;
     const catalogue = await database.catalogue();
-    const { position } = await database.progress();
+    const { position, ahead, delivered } = await database.resumePoint();
     const follower = new Follower(
       {
         database: naive ?? database,
@@ -90,7 +95,9 @@ export class CrashApplier {
         assembler: new TransactionAssembler({
           mode: marked ? 'transaction' : 'key',
           isSubscribed: () => true,
+          delivered: fault === 'delivered-forgotten' ? [] : delivered,
         }),
+        ahead: fault === 'ahead-forgotten' ? [] : ahead,
         builder: (at) => new BatchBuilder({ catalogue, position: at }),
         limits: { batchEvents, batchBytes: 1e9, budgetBytes: 1e9, giveUpAfterMs: 60_000 },
         logger: silentLogger,
@@ -100,12 +107,29 @@ export class CrashApplier {
     const stop = AbortSignal.any([this.#killed.signal, holder.lost, this.#options.signal]);
     stop.addEventListener('abort', () => follower.stop());
     if (stop.aborted) follower.stop();
+    const check = this.#check(follower);
     try {
       await follower.run();
     } finally {
+      await check;
       holder.throwIfLost();
     }
     return stop.aborted ? 'lost' : 'caught-up';
+  }
+
+  /** As a drift check does: what its snapshot does not see waits until the barrier. */
+  async #check(follower: Follower): Promise<void> {
+    const { barrier } = this.#options;
+    if (barrier === null) return;
+    await follower.until(() => follower.totals.events >= barrier.afterEvents);
+    try {
+      await follower.freeze();
+      const reached = await follower.runToBarrier(barrier.plan);
+      await reached.base[Symbol.asyncDispose]();
+    } catch (error) {
+      // A check that a lock or a crash is in the way of fails, and nothing else does.
+      if (!isUnderstudyError(error)) throw error;
+    }
   }
 
   /** As a stand-by does: tries until the holder is gone or silent. */

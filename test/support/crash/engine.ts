@@ -1,4 +1,5 @@
 import type { EngineName, ShadowDatabase } from '../../../src/dialect/dialect.ts';
+import type { OffsetRange } from '../../../src/change/offset-ranges.ts';
 import type { OffsetMap } from '../../../src/change/position.ts';
 import type { CanonicalState } from '../canonical-state.ts';
 import type { HistorySource, ModelState } from './history.ts';
@@ -27,17 +28,19 @@ export interface CrashServer extends AsyncDisposable {
   observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation | null>;
   /** What the model's tables look like when the server itself holds these rows. One at a time. */
   rebuild(rows: ModelState): Promise<CanonicalState>;
-  /** Whether some committed transaction wrote rows and moved no position, or moved it back. */
+  /** Whether some committed transaction wrote rows and saved no place, or moved one back. */
   witnessed(database: string): Promise<readonly string[]>;
   /** A candidate's session on a rollout. */
   candidate(database: string): Promise<Candidate>;
   /** The database as an applier that is wrong on purpose sees it. */
-  naive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase;
+  naive(url: string, database: ShadowDatabase, fault: CycleFault): NaiveDatabase;
 }
 
 export interface Observation {
   readonly state: CanonicalState;
   readonly offsets: OffsetMap;
+  /** Records that are applied beyond them. */
+  readonly ahead: readonly OffsetRange[];
 }
 
 export interface Candidate extends AsyncDisposable {
@@ -51,7 +54,14 @@ export interface Candidate extends AsyncDisposable {
  * - `no-fence`: nobody asks whether the database is still ours.
  * - `rows-again`: where the commit's answer was lost, the same rows are written once more.
  */
-export type CrashFault = 'position-after-rows' | 'position-before-rows' | 'no-fence' | 'rows-again';
+export type CycleFault = 'position-after-rows' | 'position-before-rows' | 'no-fence' | 'rows-again';
+
+/**
+ * Or a process that does not ask, when it starts, what of the log it must not apply again:
+ * - `delivered-forgotten`: transactions that its predecessors applied.
+ * - `ahead-forgotten`: what they applied ahead of the position.
+ */
+export type CrashFault = CycleFault | 'delivered-forgotten' | 'ahead-forgotten';
 
 export type NaiveDatabase = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'> &
   AsyncDisposable;
