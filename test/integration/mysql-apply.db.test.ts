@@ -1,8 +1,9 @@
 /** Batches against real tables of MySQL and MariaDB: what `apply` promises. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { UNAVAILABLE } from '../../src/change/value.ts';
-import { batchOf, ENGINES, gone, put, rowsStep, stageOf } from './mysql.fixture.ts';
+import { RowShape, UNAVAILABLE, type KnownValue } from '../../src/change/value.ts';
+import type { BatchStep } from '../../src/order/change-batch.ts';
+import { batchOf, ENGINES, gone, put, rowsStep, stageOf, type Stage } from './mysql.fixture.ts';
 
 const ITEM = `CREATE TABLE item (id INT PRIMARY KEY, name VARCHAR(40), code VARCHAR(10) UNIQUE,
   doubled INT GENERATED ALWAYS AS (id * 2) STORED, extra VARCHAR(10) DEFAULT 'dflt')`;
@@ -251,7 +252,97 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await stage.rows('SELECT * FROM strict')).toEqual([]);
   });
 
-  it('refuses a table without key, and learns of a table that was changed meanwhile', async () => {
+  it('keeps the rows of a table without key as a multiset, told apart exactly', async () => {
+    const stage = await stageOf(
+      engine,
+      `CREATE TABLE bare (n INT, f FLOAT, d DOUBLE, s VARCHAR(20), c CHAR(3), e ENUM('a',''),
+        m SET('x','y'), b BLOB, j JSON, g GEOMETRY, t TIMESTAMP(6) NULL, p DECIMAL(6,2), i BIT(9))`,
+    );
+    const whole: Record<string, KnownValue> = {
+      ...{ n: '1', f: '0.1', d: '0.1', s: 'Straße', c: 'ab', e: 'a', m: 'x,y' },
+      ...{ b: Buffer.from([0, 255]), j: '{"k": [1, 2.5, null]}', i: '100000001', p: '1.50' },
+      g: Buffer.from('00000000010100000000000000000000000000000000000440', 'hex'),
+      t: '2024-03-31 02:30:00.000001+00',
+    };
+    const near: readonly Record<string, KnownValue>[] = [
+      { n: null },
+      { f: '-0' },
+      { f: '0' },
+      { f: '0.10000001' },
+      { d: '0.10000000000000002' },
+      { d: '-0' },
+      { d: '0' },
+      { s: 'straße' },
+      { s: 'Straße ' },
+      { s: '' },
+      { s: null },
+      { e: '' },
+      { e: null },
+      { m: 'y' },
+      { m: '' },
+      { b: Buffer.from([0]) },
+      { b: Buffer.alloc(0) },
+      { j: '{"k": [1, 2.5]}' },
+      { j: null },
+      { g: null },
+      { t: '2024-03-31 02:30:00.000002+00' },
+      { p: '-1.50' },
+      { i: '000000001' },
+      Object.fromEntries(Object.keys(whole).map((name) => [name, null])),
+    ];
+    const images = [whole, ...near.map((change) => ({ ...whole, ...change }))];
+    const count = async (): Promise<unknown> =>
+      (await stage.rows('SELECT COUNT(*) AS n FROM bare'))[0]?.['n'];
+    await stage.apply(bagStep(stage, ...images.map((image) => ['add', image] as const)));
+    expect(await count()).toBe(images.length);
+    // Each names one row, though most are equal to another but for one column.
+    for (const image of images) {
+      await stage.apply(bagStep(stage, ['remove', image]));
+      await expect(stage.apply(bagStep(stage, ['remove', image]))).rejects.toMatchObject({
+        code: 'ROW_INCOMPLETE',
+        context: { table: `${stage.source}.bare`, detail: '1 of 1; the table has no key' },
+      });
+    }
+    expect(await count()).toBe(0);
+  });
+
+  it('takes as many of equal rows as were removed, and none that only passed', async () => {
+    const stage = await stageOf(engine, 'CREATE TABLE bare (n INT, s VARCHAR(9))');
+    const row = (n: number) => ({ n: String(n), s: null });
+    await stage.client.query('INSERT INTO bare (n) VALUES (1), (1), (1), (2), (2), (3)');
+    await stage.apply(
+      bagStep(
+        stage,
+        ...(['remove', 'remove'] as const).map((kind) => [kind, row(1)] as const),
+        ['remove', row(2)],
+        ['add', row(2)],
+        ['add', row(4)],
+        ['remove', row(4)],
+        ['remove', row(3)],
+        ['add', row(5)],
+        ['add', row(5)],
+      ),
+    );
+    expect(await stage.rows('SELECT n, s FROM bare ORDER BY n')).toEqual(
+      [1, 2, 2, 5, 5].map((n) => ({ n, s: null })),
+    );
+    // Two of the three that are to go are there: nothing of the batch stays.
+    const three = [1, 2, 3].map(() => ['remove', row(5)] as const);
+    await expect(stage.apply(bagStep(stage, ['add', row(6)], ...three))).rejects.toMatchObject({
+      code: 'ROW_INCOMPLETE',
+    });
+    await stage.apply(
+      bagStep(stage, ['add', row(7)]),
+      { kind: 'truncate', table: { schema: stage.source, name: 'bare' } },
+      bagStep(stage, ['add', row(8)]),
+    );
+    expect(await stage.rows('SELECT n FROM bare')).toEqual([{ n: 8 }]);
+    await expect(
+      stage.apply(bagStep(stage, ['add', { n: 'seven', s: null }])),
+    ).rejects.toMatchObject({ code: 'APPLY_FAILED', context: { column: 'n' } });
+  });
+
+  it('refuses keys of a table without key, and learns of a table that was changed meanwhile', async () => {
     const stage = await stageOf(engine, 'CREATE TABLE bare (n INT)', ITEM);
     await expect(
       stage.apply({
@@ -348,6 +439,21 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await stage.rows('SELECT id FROM item')).toEqual([{ id: 1 }]);
   });
 });
+
+/** Changes of the table `bare`. */
+function bagStep(
+  stage: Stage,
+  ...changes: readonly (readonly ['add' | 'remove', Readonly<Record<string, KnownValue>>])[]
+): BatchStep {
+  return {
+    kind: 'bag',
+    table: { schema: stage.source, name: 'bare' },
+    changes: changes.map(([kind, image]) => ({
+      kind,
+      image: { shape: new RowShape(Object.keys(image)), values: Object.values(image) },
+    })),
+  };
+}
 
 function hex(text: string): string {
   return Buffer.from(text).toString('hex').toUpperCase();

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import mysql, { type Connection } from 'mysql2/promise';
 import { onTestFinished } from 'vitest';
-import { START, type Position } from '../../src/change/position.ts';
+import type { Position } from '../../src/change/position.ts';
 import { RowShape, type ColumnValue, type KnownValue } from '../../src/change/value.ts';
 import type { Fence, ShadowDatabase, ShadowServer } from '../../src/dialect/dialect.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
@@ -100,7 +100,18 @@ export async function openTrunk(server: ShadowServer, trunk: string): Promise<Sh
   return database;
 }
 
-export function batchOf(steps: readonly BatchStep[], position: Position = START): ChangeBatch {
+let batches = 0n;
+
+/** A later position each time, for a batch whose position holds already is not written. */
+function nextPosition(): Position {
+  batches += 1n;
+  return { offsets: new Map([['p.any/0', batches]]), source: null, eventTimeMs: null };
+}
+
+export function batchOf(
+  steps: readonly BatchStep[],
+  position: Position = nextPosition(),
+): ChangeBatch {
   return { steps, position, txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 };
 }
 

@@ -57,7 +57,7 @@ export async function connectBinlog(url: string): Promise<Connection> {
 }
 
 /** An expression that gives a column's value exactly, as text. */
-function exactSql(column: string, type: string): string {
+export function exactSql(column: string, type: string): string {
   switch (type) {
     case 'float':
       // As text it has six digits.

@@ -36,13 +36,14 @@ export interface ApplyTable {
   readonly stage: string;
   /** All columns that may be written. */
   readonly columns: readonly ApplyColumn[];
+  /** Empty for a table whose rows are a multiset. */
   readonly key: readonly ApplyKeyColumn[];
-  /** `FORCE INDEX …` over the key, so that no join ever scans the table. */
+  /** `FORCE INDEX …` over the key, so that no join ever scans the table; empty without key. */
   readonly keyHint: string;
 }
 
 /**
- * Prepares a table that has a key. Errors: TABLE_UNKNOWN, KEY_MISSING.
+ * Prepares a table. Errors: TABLE_UNKNOWN, and KEY_MISSING for a key that cannot be written.
  */
 export function describeTable(tables: DatabaseTables, database: string, id: TableId): ApplyTable {
   const label = tableName(id);
@@ -51,11 +52,6 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', { table: label });
   }
   const index = tables.keyIndexes.get(label);
-  if (schema.key.length === 0 || index === undefined) {
-    throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be told apart', {
-      table: label,
-    });
-  }
   const forms = tables.textForms.get(label);
   const columns = writableColumns(schema).map((column, i) => ({
     schema: column,
@@ -82,7 +78,7 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     stage: quote(companionName(database), `stage_${hash}`),
     columns,
     key,
-    keyHint: `FORCE INDEX FOR JOIN (${quote(index)})`,
+    keyHint: index === undefined ? '' : `FORCE INDEX FOR JOIN (${quote(index)})`,
   };
 }
 
@@ -94,18 +90,22 @@ function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string 
   return `${bare} CHARACTER SET ${form.charset} COLLATE ${form.collation}`;
 }
 
-/** The staging table: the last of several rows whose keys the server holds equal counts. */
+/**
+ * The staging table: the last of several rows whose keys the server holds equal counts; without
+ * key, every row does.
+ */
 export function createStage(table: ApplyTable): string {
   const keys = new Set(table.key.map((column) => column.staged));
   const columns = table.columns.map(
     ({ staged, stagedType: type }) => `${staged} ${type} ${keys.has(staged) ? 'NOT NULL' : 'NULL'}`,
   );
   const from = table.key.map((column) => `${column.from} ${column.stagedType} NULL`);
+  const primary = keys.size === 0 ? ['seq'] : table.key.map((column) => column.staged);
   return `CREATE TEMPORARY TABLE IF NOT EXISTS ${table.stage} (
     ${[...columns, ...from].join(',\n    ')},
     seq INT NOT NULL,
     op CHAR(1) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     mask INT NOT NULL,
-    PRIMARY KEY (${table.key.map((column) => column.staged).join(', ')})
+    PRIMARY KEY (${primary.join(', ')})
   ) ENGINE=InnoDB`;
 }

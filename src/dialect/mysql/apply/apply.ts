@@ -5,13 +5,14 @@
  */
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import type { BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
+import type { BagChange, BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
 import type { DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
+import { applyBag } from './apply-bag.ts';
 import { applyFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
 import { createStage, describeTable, type ApplyTable } from './apply-table.ts';
@@ -67,6 +68,10 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         await ensureStage(session, group.table);
         rows += await applyRows(session.client, group.table, group.changes, session.packetBytes);
         break;
+      case 'bag':
+        await ensureStage(session, group.table);
+        rows += await applyBag(session.client, group.table, group.changes, session.packetBytes);
+        break;
       case 'truncate':
         rows += await truncate(session, group.table);
         break;
@@ -79,6 +84,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
 
 type StepGroup =
   | { readonly kind: 'rows'; readonly table: ApplyTable; readonly changes: readonly NetChange[] }
+  | { readonly kind: 'bag'; readonly table: ApplyTable; readonly changes: readonly BagChange[] }
   | { readonly kind: 'truncate'; readonly table: TableId };
 
 /**
@@ -87,25 +93,35 @@ type StepGroup =
  */
 function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonly StepGroup[] {
   const groups: StepGroup[] = [];
-  let stretch = new Map<string, { table: ApplyTable; changes: readonly NetChange[] }>();
+  let stretch = new Map<string, Gathered>();
+  const gather = (id: TableId): Gathered => {
+    const table = tableOf(session, id);
+    const gathered = stretch.get(table.label) ?? { table, net: [], bag: [] };
+    stretch.set(table.label, gathered);
+    return gathered;
+  };
   const endStretch = (): void => {
-    for (const { table, changes } of stretch.values())
-      groups.push({ kind: 'rows', table, changes });
+    for (const { table, net, bag } of stretch.values()) {
+      if (net.length > 0) groups.push({ kind: 'rows', table, changes: net });
+      if (bag.length > 0) groups.push({ kind: 'bag', table, changes: bag });
+    }
     stretch = new Map();
   };
   for (const step of steps) {
     switch (step.kind) {
       case 'rows': {
         if (step.changes.length === 0) break;
-        const table = tableOf(session, step.table);
-        const before = stretch.get(table.label)?.changes ?? [];
-        stretch.set(table.label, { table, changes: [...before, ...step.changes] });
+        const { table, net } = gather(step.table);
+        if (table.key.length === 0) {
+          const what = 'rows of this table cannot be told apart';
+          throw new UnderstudyError('KEY_MISSING', what, { table: table.label });
+        }
+        net.push(...step.changes);
         break;
       }
       case 'bag':
-        throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be told apart', {
-          table: tableName(step.table),
-        });
+        gather(step.table).bag.push(...step.changes);
+        break;
       case 'truncate':
         endStretch();
         groups.push({ kind: 'truncate', table: step.table });
@@ -116,6 +132,13 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
   }
   endStretch();
   return groups;
+}
+
+/** Of one table. It has changes of one kind, unless it got or lost its key in between. */
+interface Gathered {
+  readonly table: ApplyTable;
+  readonly net: NetChange[];
+  readonly bag: BagChange[];
 }
 
 /** The prepared table that changes of `id` go to. */

@@ -8,7 +8,7 @@ import {
   type RowShape,
 } from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import type { NetChange } from '../../../order/change-batch.ts';
+import type { BagChange, NetChange } from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { Client } from '../session/client.ts';
 import { applyFailure } from './apply-error.ts';
@@ -20,7 +20,7 @@ import { Misfit, NO_LABEL, renderLiteral, renderText } from './literal.ts';
  * - `f`: the full image; insert it or overwrite what is there
  * - `p`: some columns; the others come from the row with the old key (`f1`, …), which must exist
  * - `q`: some columns; the others come from that row or, where it is absent, from their defaults
- * - `d`: no such row
+ * - `d`: no such row; in a table without key, one row of this image less
  */
 export type StagedOp = 'f' | 'p' | 'q' | 'd';
 
@@ -45,7 +45,7 @@ const FRAME_BYTES = 64 * 1024;
 export async function stageChanges(
   client: Client,
   table: ApplyTable,
-  changes: readonly NetChange[],
+  changes: readonly (NetChange | BagChange)[],
   packetBytes: number,
 ): Promise<Staged> {
   const renderer = new RowRenderer(table);
@@ -68,7 +68,9 @@ export async function stageChanges(
       throw applyFailure(error, table.label, {
         key: (row) => {
           const change = changes[begin + row - 1];
-          return change === undefined ? undefined : describeKey(table, change.key);
+          return change === undefined || !('key' in change)
+            ? undefined
+            : describeKey(table, change.key);
         },
         column: (staged) => table.columns.find((c) => c.staged === staged)?.schema.name,
       });
@@ -91,11 +93,16 @@ export async function stageChanges(
   return { masks: renderer.masks, counts: renderer.counts };
 }
 
-function assertFits(table: ApplyTable, change: NetChange, row: string, packetBytes: number): void {
+function assertFits(
+  table: ApplyTable,
+  change: NetChange | BagChange,
+  row: string,
+  packetBytes: number,
+): void {
   if (Buffer.byteLength(row) + FRAME_BYTES <= packetBytes) return;
   throw new UnderstudyError('APPLY_FAILED', 'a row is longer than a statement may be', {
     table: table.label,
-    key: describeKey(table, change.key),
+    ...('key' in change && { key: describeKey(table, change.key) }),
     detail: `raise max_allowed_packet of the shadow server above ${String(packetBytes)}`,
   });
 }
@@ -134,7 +141,7 @@ class RowRenderer {
     this.#noFrom = table.key.map(() => 'NULL');
   }
 
-  render(change: NetChange, seq: number): string {
+  render(change: NetChange | BagChange, seq: number): string {
     switch (change.kind) {
       case 'delete': {
         const key = this.#keyLiterals(change.key, change.key);
@@ -143,6 +150,9 @@ class RowRenderer {
       }
       case 'upsert':
         return this.#upsert(change, seq);
+      case 'add':
+      case 'remove':
+        return this.#bag(change, seq);
       default:
         return unreachable(change);
     }
@@ -165,6 +175,16 @@ class RowRenderer {
     if (!mask.includes(false)) return this.#row('f', fields, this.#noFrom, seq, 0);
     const from = this.#keyLiterals(change.from, change.key);
     return this.#row(change.complete ? 'q' : 'p', fields, from, seq, this.#maskNumber(mask));
+  }
+
+  /** Columns that were not sent are NULL here, and neither compared nor written. */
+  #bag({ kind, image }: BagChange, seq: number): string {
+    this.#checkColumns(image.shape);
+    const fields = this.#table.columns.map((column) => {
+      const value = imageValue(image, column.schema.name);
+      return value === UNAVAILABLE ? 'NULL' : this.#field(value, column, [], seq);
+    });
+    return this.#row(kind === 'add' ? 'f' : 'd', fields, this.#noFrom, seq, 0);
   }
 
   #keyLiterals(key: NetChange['key'], named: NetChange['key']): readonly string[] {
@@ -201,7 +221,7 @@ class RowRenderer {
       throw new UnderstudyError('APPLY_FAILED', 'a value does not fit its column', {
         table: this.#table.label,
         column: column.schema.name,
-        key: describeKey(this.#table, key),
+        ...(key.length > 0 && { key: describeKey(this.#table, key) }),
         detail: error.message,
       });
     }
