@@ -340,6 +340,8 @@ export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
 
 /** Production, read-only. */
 export interface ProductionDatabase extends AsyncDisposable {
+  /** As the server itself tells, whatever the URL's scheme. */
+  readonly engine: EngineName;
   readonly address: string;
   identity(): Promise<ServerIdentity>;
   /** Everything needed to make the shadow's schema; `include` says which tables take part. */

@@ -21,6 +21,7 @@ import type { Logger } from '../observability/logger.ts';
 import { assertIsolated, type IsolationEvidence } from '../guard/isolation.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
+import { openProduction } from './production.ts';
 import { openConfiguredSource } from './sources.ts';
 
 export interface ContextOptions {
@@ -39,7 +40,7 @@ export class RuntimeContext implements AsyncDisposable {
   readonly holder: string;
   readonly connect: ConnectClient | null;
   readonly includes: (table: TableId) => boolean;
-  #production: Promise<ProductionDatabase> | null = null;
+  #production: Promise<ProductionDatabase | null> | null = null;
   #isolation: Promise<IsolationEvidence> | null = null;
   #control: Promise<ControlStore | null> | null = null;
   readonly #close: () => Promise<void>;
@@ -101,9 +102,7 @@ export class RuntimeContext implements AsyncDisposable {
 
   /** Production, or null where none is configured. One connection set for the whole process. */
   async production(): Promise<ProductionDatabase | null> {
-    const url = this.config.production?.url;
-    if (url === undefined) return null;
-    this.#production ??= dialectFor(url.reveal()).connectProduction(url.reveal(), this.includes);
+    this.#production ??= openProduction(this.config);
     try {
       return await this.#production;
     } catch (error) {

@@ -2,13 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Config } from '../config/schema.ts';
 import { followedTables } from '../config/table-filter.ts';
-import { dialectFor } from '../dialect/registry.ts';
+import type { ProductionDatabase } from '../dialect/dialect.ts';
 import { examine, type ConnectorParts, type DoctorReport } from '../doctor/doctor.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { contradictions } from '../source/connect/settle.ts';
 import { RuntimeContext } from './context.ts';
+import { openProduction } from './production.ts';
 import { openConfiguredSource, openTopicSettings, readFlushInterval } from './sources.ts';
 
 export interface DoctorOptions {
@@ -27,10 +28,9 @@ export async function runDoctor(
 ): Promise<DoctorReport> {
   const includes = followedTables(config);
   const { source } = config;
-  const url = config.production?.url.reveal();
   const connector = await openConnector(config, logger, options);
   const opening = RuntimeContext.open(config, logger);
-  const production = url === undefined ? null : dialectFor(url).connectProduction(url, includes);
+  const production = config.production === undefined ? null : reachProduction(config);
   const topics = openTopicSettings(config, logger);
   // Each is awaited, and its failure reported, inside the examination.
   opening.catch(() => undefined);
@@ -59,6 +59,12 @@ export async function runDoctor(
     await (await production?.catch(() => null))?.[Symbol.asyncDispose]();
     await (await opening.catch(() => null))?.[Symbol.asyncDispose]();
   }
+}
+
+async function reachProduction(config: Config): Promise<ProductionDatabase> {
+  const production = await openProduction(config);
+  if (production !== null) return production;
+  throw new UnderstudyError('CONFIG_INVALID', 'production.url is not set');
 }
 
 type Trunk = Awaited<ReturnType<Parameters<typeof examine>[0]['trunk']>>;

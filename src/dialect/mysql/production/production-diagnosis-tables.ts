@@ -92,7 +92,8 @@ async function keys(client: Client, tables: readonly TableId[]): Promise<readonl
         found.push(finding(id, 'missing', 'error', 'does not exist, or may not be seen', cure));
       } else if (table.key.length === 0) {
         const cure = 'Give it a primary key, or a unique key over whole NOT NULL columns.';
-        found.push(finding(id, 'key', 'error', 'has no key by which rows can be told apart', cure));
+        const message = 'has no key: every batch that removes rows of it reads the whole table';
+        found.push(finding(id, 'key', 'warning', message, cure));
       }
     }
   }

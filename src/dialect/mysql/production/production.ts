@@ -10,7 +10,7 @@ import type {
   SnapshotView,
 } from '../../dialect.ts';
 import { followedDatabase, planFromProduction } from '../schema/plan-from-production.ts';
-import { readFlavour, readSystemId } from '../session/flavour.ts';
+import { readFlavour, readSystemId, type Flavour } from '../session/flavour.ts';
 import { probeLock } from '../session/names.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { readTables } from '../catalogue/catalogue.ts';
@@ -23,19 +23,18 @@ const LOCK_WAIT_MS = 10_000;
 
 /** Every act opens its own session, since acts are rare and far apart. */
 class MySqlProduction implements ProductionDatabase {
+  readonly engine: Flavour['engine'];
   readonly #sessions: ProductionSessions;
   readonly #includes: (table: TableId) => boolean;
 
-  /** Opens nothing yet. Errors: CONFIG_INVALID. */
-  constructor(url: string, includes: (table: TableId) => boolean) {
-    this.#sessions = new ProductionSessions(url);
+  constructor(
+    sessions: ProductionSessions,
+    { engine }: Flavour,
+    includes: (table: TableId) => boolean,
+  ) {
+    this.#sessions = sessions;
+    this.engine = engine;
     this.#includes = includes;
-  }
-
-  /** Whether it answers. Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION. */
-  async connectOnce(): Promise<void> {
-    const client = await this.#sessions.open();
-    await client.end();
   }
 
   get address(): string {
@@ -105,13 +104,13 @@ class MySqlProduction implements ProductionDatabase {
 
 /**
  * Production at `url`, after one session has shown that it answers.
- * Errors: CONFIG_INVALID, PRODUCTION_UNREACHABLE, DATABASE_PERMISSION.
+ * Errors: CONFIG_INVALID, PRODUCTION_UNREACHABLE, DATABASE_PERMISSION, UNSUPPORTED if it is too old.
  */
 export async function connectProduction(
   url: string,
   includes: (table: TableId) => boolean,
 ): Promise<ProductionDatabase> {
-  const production = new MySqlProduction(url, includes);
-  await production.connectOnce();
-  return production;
+  const sessions = new ProductionSessions(url);
+  const flavour = await sessions.use('read the version', readFlavour);
+  return new MySqlProduction(sessions, flavour, includes);
 }

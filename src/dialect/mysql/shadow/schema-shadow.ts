@@ -13,7 +13,6 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile.
  * - `position`, `progress`: how far production's log is applied, see StoredProgress.
- * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -53,29 +52,6 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         source TEXT,
         event_time_ms BIGINT,
         unmarked BIGINT NOT NULL DEFAULT 0
-      ) ${TABLE}`,
-      `CREATE TABLE IF NOT EXISTS {db}.parked (
-        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        table_schema VARCHAR(64) NOT NULL,
-        table_name VARCHAR(64) NOT NULL,
-        \`key\` LONGTEXT NOT NULL,
-        reason TEXT NOT NULL,
-        at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
-      ) ${TABLE}`,
-      `CREATE TABLE IF NOT EXISTS {db}.dead_letter (
-        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        topic VARCHAR(255) NOT NULL,
-        \`partition\` INT NOT NULL,
-        at_offset BIGINT NOT NULL,
-        reason TEXT NOT NULL,
-        at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
-        UNIQUE (topic, \`partition\`, at_offset)
-      ) ${TABLE}`,
-      `CREATE TABLE IF NOT EXISTS {db}.unknown_table (
-        table_schema VARCHAR(64) NOT NULL,
-        table_name VARCHAR(64) NOT NULL,
-        events BIGINT NOT NULL,
-        PRIMARY KEY (table_schema, table_name)
       ) ${TABLE}`,
     ],
   },

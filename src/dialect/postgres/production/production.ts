@@ -25,6 +25,7 @@ import { ProductionSessions } from './production-session.ts';
 
 /** Every act opens its own session, since acts are rare and far apart. */
 class PostgresProduction implements CopyingProduction {
+  readonly engine = 'postgresql';
   readonly copying: PgCopySource;
   readonly #sessions: ProductionSessions;
 
