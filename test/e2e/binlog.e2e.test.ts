@@ -33,7 +33,8 @@ interface Summary {
   readonly parked: number;
 }
 
-const WITHIN_MS = 60_000;
+/** On a small machine that does much else. */
+const WITHIN_MS = 240_000;
 const CATCH_UP = ['materialize', '--until-caught-up'];
 
 describe.each([
@@ -48,7 +49,8 @@ describe.each([
 
   beforeAll(async () => {
     const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
-    [production, shadow] = await Promise.all([start(), start()]);
+    production = await start();
+    shadow = await start();
     await production.execute(['CREATE DATABASE shop CHARACTER SET utf8mb4']);
     traffic = await BinlogTraffic.open(`${production.url}shop`, 7);
     await traffic.serve(80);
@@ -189,6 +191,7 @@ describe.each([
       const run = workplace.start(['run']);
       const before = await applied();
       await until('it applies', async () => (await applied()) > before + 100n);
+      expect(run.process.exitCode).toBeNull();
       run.kill('SIGKILL');
       await run.ended;
     }

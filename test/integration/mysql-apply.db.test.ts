@@ -291,8 +291,8 @@ describe.each(ENGINES)('on %s', (engine) => {
       Object.fromEntries(Object.keys(whole).map((name) => [name, null])),
     ];
     const images = [whole, ...near.map((change) => ({ ...whole, ...change }))];
-    const count = async (): Promise<unknown> =>
-      (await stage.rows('SELECT COUNT(*) AS n FROM bare'))[0]?.['n'];
+    const count = async (): Promise<number> =>
+      Number((await stage.rows('SELECT COUNT(*) AS n FROM bare'))[0]?.['n']);
     await stage.apply(bagStep(stage, ...images.map((image) => ['add', image] as const)));
     expect(await count()).toBe(images.length);
     // Each names one row, though most are equal to another but for one column.

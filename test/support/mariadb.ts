@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   RUN_AS,
   startMySqlServer,
@@ -44,6 +44,7 @@ const MARIADB: MySqlFlavor = {
       loader,
       [
         ...[...args, '--no-defaults', '--bootstrap', `--datadir=${dataDir}`, ...places(root)],
+        `--tmpdir=${dirname(dataDir)}`,
         ...['--log-warnings=0', '--enforce-storage-engine=', '--max-allowed-packet=8M', ...RUN_AS],
       ],
       {

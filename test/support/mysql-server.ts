@@ -127,6 +127,8 @@ async function startNative(
     args: [
       ...[...args, '--no-defaults', `--datadir=${dataDir}`],
       ...[`--socket=${join(home, 'server.sock')}`, `--pid-file=${join(home, 'server.pid')}`],
+      // MariaDB clears away at its start what others have in a folder that they share.
+      `--tmpdir=${home}`,
       ...[`--init-file=${account}`, ...flavor.places(packages), ...RUN_AS, ...flags],
     ],
     ready: () => canLogIn(port, USER),

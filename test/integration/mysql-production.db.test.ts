@@ -1,0 +1,138 @@
+/** Production on MySQL and MariaDB: traps planted on servers of our own, and looked for. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig } from '../../src/config/load.ts';
+import type { Diagnosis, ProductionDatabase } from '../../src/dialect/dialect.ts';
+import { dialectFor } from '../../src/dialect/registry.ts';
+import { openProduction } from '../../src/runtime/production.ts';
+import { startMariaDB } from '../support/mariadb.ts';
+import type { MySqlServer } from '../support/mysql-server.ts';
+import { startMySQL } from '../support/mysql.ts';
+
+const SHOP = [
+  'CREATE TABLE fine (id INT PRIMARY KEY, d DECIMAL(5,2), u INT NOT NULL UNIQUE)',
+  'CREATE TABLE bare (n INT, u INT NULL UNIQUE, p VARCHAR(90) NOT NULL, UNIQUE KEY (p(5)))',
+  'CREATE TABLE floats (id INT PRIMARY KEY, f FLOAT, y YEAR)',
+];
+const ELSEWHERE = [
+  'CREATE TABLE squeezed (id INT PRIMARY KEY, c TEXT COMPRESSED)',
+  'CREATE TABLE hosts (id INT PRIMARY KEY, a INET6)',
+];
+
+describe.each([
+  { engine: 'mysql', start: startMySQL },
+  { engine: 'mariadb', start: startMariaDB },
+] as const)('production on $engine', ({ engine, start }) => {
+  let server: MySqlServer;
+  let production: ProductionDatabase;
+
+  beforeAll(async () => {
+    server = await start();
+    await server.execute(['CREATE DATABASE shop', 'CREATE DATABASE elsewhere']);
+    await server.execute(SHOP, 'shop');
+    const url = `${server.url}shop`;
+    production = await dialectFor(url).connectProduction(url, () => true);
+  });
+  afterAll(async () => {
+    await production[Symbol.asyncDispose]();
+    await server.stop();
+  });
+
+  const found = async (...tables: readonly string[]): Promise<readonly string[]> => {
+    const ids = tables.map((name) => ({ schema: 'shop', name }));
+    const findings: readonly Diagnosis[] = await production.diagnose(ids, null);
+    expect(findings.every(({ level, cure }) => (level === 'ok') === (cure === null))).toBe(true);
+    return findings.flatMap(({ level, id, message }) =>
+      level === 'ok' ? [] : [`${level} ${id}${/ \((\w+)\)/.exec(message)?.[1] ?? ''}`],
+    );
+  };
+  /** What is always said of a server as the tests start it. */
+  const usual = engine === 'mysql' ? ['warning production.gtid'] : [];
+  const withoutUsual = async (...tables: readonly string[]): Promise<readonly string[]> =>
+    (await found(...tables)).filter((finding) => !usual.includes(finding));
+
+  it('is what the server says, and none but what the connector reads', async () => {
+    expect(production.engine).toBe(engine);
+    const config = (connector: string) =>
+      parseConfig(
+        JSON.stringify({
+          source: { connector, topicPrefix: 'p', kafka: { brokers: ['b:9092'] } },
+          production: { url: `${server.url}shop` },
+          shadow: { url: server.url },
+        }),
+        { file: 'understudy.yaml', env: {} },
+      );
+    const other = engine === 'mysql' ? 'mariadb' : 'mysql';
+    await expect(openProduction(config(other))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(`is ${engine}, but source.connector is ${other}`) as string,
+    });
+    const own = await openProduction(config(engine));
+    expect(own?.engine).toBe(engine);
+    await own?.[Symbol.asyncDispose]();
+  });
+
+  it('is fine where all is as it should be', async () => {
+    expect(await withoutUsual('fine')).toEqual([]);
+  });
+
+  it('names tables without key, lossy columns, and tables that are not there', async () => {
+    expect(await withoutUsual('bare')).toEqual(['warning table.key']);
+    expect(await withoutUsual('floats')).toEqual(['warning table.floatf', 'warning table.yeary']);
+    expect(await withoutUsual('nowhere')).toEqual(['error table.missing']);
+    expect(await withoutUsual()).toEqual([
+      'warning table.key',
+      'warning table.floatf',
+      'warning table.yeary',
+    ]);
+  });
+
+  it('names settings by which rows arrive in part', async () => {
+    await server.execute(['SET GLOBAL binlog_row_image = MINIMAL']);
+    expect(await withoutUsual('fine')).toEqual(['error production.row-image']);
+    await server.execute(['SET GLOBAL binlog_row_image = FULL']);
+    if (engine === 'mysql') {
+      await server.execute([`SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'`]);
+      expect(await withoutUsual('fine')).toEqual(['error production.partial-json']);
+      await server.execute([`SET GLOBAL binlog_row_value_options = ''`]);
+    }
+    await server.execute(['SET GLOBAL binlog_format = STATEMENT']);
+    expect(await withoutUsual('fine')).toEqual(['error production.binlog-format']);
+    await server.execute(['SET GLOBAL binlog_format = ROW']);
+    await server.execute(['SET GLOBAL binlog_expire_logs_seconds = 3600']);
+    expect(await withoutUsual('fine')).toEqual(['warning production.binlog-expiry']);
+    await server.execute(['SET GLOBAL binlog_expire_logs_seconds = 604800']);
+    expect(await withoutUsual('fine')).toEqual([]);
+  });
+
+  it('says what an account that may only read cannot tell', async () => {
+    await server.execute([
+      `CREATE USER reader@'%' IDENTIFIED BY 'r'`,
+      `GRANT SELECT, SHOW VIEW, TRIGGER ON shop.* TO reader@'%'`,
+    ]);
+    const url = `mysql://reader:r@127.0.0.1:${String(server.port)}/shop`;
+    await using weak = await dialectFor(url).connectProduction(url, () => true);
+    const ids = (await weak.diagnose([], null)).map(({ id }) => id);
+    expect(ids).toContain('production.replication-client');
+    expect((await weak.planShadow()).tables).toHaveLength(SHOP.length);
+    await server.execute([
+      `GRANT ${engine === 'mysql' ? 'REPLICATION CLIENT' : 'BINLOG MONITOR'} ON *.* TO reader@'%'`,
+    ]);
+    const stronger = (await weak.diagnose([], null)).map(({ id }) => id);
+    expect(stronger).not.toContain('production.replication-client');
+  });
+
+  it('names XA where it is in use', async () => {
+    await server.execute(
+      ['XA START "x"', 'INSERT INTO fine VALUES (1, 1, 1)', 'XA END "x"', 'XA PREPARE "x"'],
+      'shop',
+    );
+    await server.execute(['XA ROLLBACK "x"']);
+    expect(await withoutUsual('fine')).toEqual(['warning production.xa']);
+  });
+
+  it.runIf(engine === 'mariadb')('names what stops the connector, wherever it is', async () => {
+    await server.execute(ELSEWHERE, 'elsewhere');
+    const stops = (await withoutUsual('fine')).filter((finding) => finding.startsWith('error'));
+    expect(stops).toEqual(['error table.stops-inet6a', 'error table.stops-compressedc']);
+  });
+});
