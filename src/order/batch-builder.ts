@@ -44,7 +44,7 @@ export class BatchBuilder {
       this.#changes.push(change);
       this.#source = change.source;
       this.#eventTimeMs = change.eventTimeMs ?? this.#eventTimeMs;
-      if (change.snapshot === 'no' && change.transaction === null) this.#unmarked += 1;
+      if (isUnmarked(change)) this.#unmarked += 1;
       // Rows read by a snapshot were committed by others; its id proves nothing about them.
       if (change.snapshot === 'no' && 'txId' in change.source && change.source.txId !== null) {
         this.#txIds.add(change.source.txId);
@@ -68,4 +68,12 @@ export class BatchBuilder {
       bytes: this.#bytes,
     };
   }
+}
+
+/**
+ * A change of the stream whose transaction is not known. Where a TRUNCATE commits by itself it
+ * carries none, since it is one of its own.
+ */
+function isUnmarked({ snapshot, transaction, op }: ChangeEvent): boolean {
+  return snapshot === 'no' && transaction === null && op !== 'truncate';
 }

@@ -140,10 +140,13 @@ describe.each([
     expect(await workplace.json<Summary>(CATCH_UP)).toMatchObject({ applied: { events: 0 } });
   });
 
-  it('has nothing to say against the connector as it is published', async () => {
+  it('has nothing to say against the connector as it is published, and names what is true', async () => {
     const report = await workplace.json<DoctorReport>(['doctor']);
+    expect(report.healthy).toBe(true);
     const said = report.findings.filter(({ level }) => level !== 'ok').map(({ id }) => id);
-    expect(said).toEqual([]);
+    // How the tests' broker keeps topics, and how often their worker flushes, is not our subject.
+    const ours = said.filter((id) => !id.startsWith('log.') && id !== 'connector.offset-flush');
+    expect(ours.toSorted()).toEqual(['table.float', 'table.key']);
   });
 
   it('follows while many write, transaction by transaction', async () => {

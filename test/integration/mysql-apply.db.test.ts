@@ -266,12 +266,12 @@ describe.each(ENGINES)('on %s', (engine) => {
     };
     const near: readonly Record<string, KnownValue>[] = [
       { n: null },
-      { f: '-0' },
       { f: '0' },
       { f: '0.10000001' },
       { d: '0.10000000000000002' },
-      { d: '-0' },
       { d: '0' },
+      // MariaDB stores -0 as 0.
+      ...(engine === 'mysql' ? [{ f: '-0' }, { d: '-0' }] : []),
       { s: 'straße' },
       { s: 'Straße ' },
       { s: '' },
@@ -296,13 +296,14 @@ describe.each(ENGINES)('on %s', (engine) => {
     await stage.apply(bagStep(stage, ...images.map((image) => ['add', image] as const)));
     expect(await count()).toBe(images.length);
     // Each names one row, though most are equal to another but for one column.
-    for (const image of images) {
-      await stage.apply(bagStep(stage, ['remove', image]));
-      await expect(stage.apply(bagStep(stage, ['remove', image]))).rejects.toMatchObject({
+    for (const [i, image] of images.entries()) {
+      const twice = bagStep(stage, ['remove', image], ['remove', image]);
+      await expect(stage.apply(twice), JSON.stringify(near[i - 1])).rejects.toMatchObject({
         code: 'ROW_INCOMPLETE',
-        context: { table: `${stage.source}.bare`, detail: '1 of 1; the table has no key' },
+        context: { table: `${stage.source}.bare`, detail: '1 of 2; the table has no key' },
       });
     }
+    await stage.apply(bagStep(stage, ...images.map((image) => ['remove', image] as const)));
     expect(await count()).toBe(0);
   });
 
