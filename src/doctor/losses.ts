@@ -19,6 +19,12 @@ export interface LossyColumn {
   readonly cure: string;
 }
 
+/**
+ * Losses by settings that leave no trace in the form of a column, so that it tells nothing of
+ * them: the connector's settings are looked at for these by themselves.
+ */
+const BY_SETTING_ALONE: ReadonlySet<LossId> = new Set(['time-adjuster']);
+
 /** How many columns a message names. */
 const NAMED = 8;
 
@@ -36,7 +42,9 @@ export function lossyColumns(
     .flatMap(({ id, columns }) =>
       columns.flatMap((column) =>
         lossesIn(source, column)
-          .filter((loss) => LOSSES[loss.id].effect === 'differs')
+          .filter(
+            ({ id: loss }) => LOSSES[loss].effect === 'differs' && !BY_SETTING_ALONE.has(loss),
+          )
           .map((loss) => ({ ...loss, table: id })),
       ),
     );

@@ -204,7 +204,9 @@ describe.each(ENGINES)('a shadow on %s', (engine) => {
       WHERE DB = '${stage.trunk}' AND STATE LIKE 'Waiting for table%'`;
     let victim: unknown;
     await expect
-      .poll(async () => (victim = (await rowsOf(killer, waiting))[0]?.['id']))
+      .poll(async () => (victim = (await rowsOf(killer, waiting))[0]?.['id']), {
+        timeout: 30_000,
+      })
       .toBeDefined();
     await killer.query(`KILL ${String(victim)}`);
     expect(await act).toMatchObject({ code: 'SHADOW_UNREACHABLE' });
