@@ -49,8 +49,9 @@ export function controlRecord(options: {
 }
 
 /**
- * A notification, or a signal sent over Kafka; null if it is neither. Their topics have any name,
- * so without a schema their fields tell; ask only where no row of a table can stand.
+ * A notification, a signal sent over Kafka, or an entry of the connector's schema history; null if
+ * it is none. Their topics have any name, so without a schema their fields tell; ask only where no
+ * row of a table can stand.
  */
 export function sideRecord(opened: Opened, at: LogOffset): OtherRecord | null {
   const { payload } = opened;
@@ -58,7 +59,7 @@ export function sideRecord(opened: Opened, at: LogOffset): OtherRecord | null {
   const name = opened.schema?.name ?? null;
   const known =
     name === null
-      ? isNotification(payload) || isSignal(payload)
+      ? isNotification(payload) || isSignal(payload) || isHistory(payload)
       : name === `${COMMON}Notification` && isNotification(payload);
   return known ? { kind: 'ignored', at, eventTimeMs: null } : null;
 }
@@ -79,6 +80,16 @@ function isSignal(payload: Payload): boolean {
     'data' in payload &&
     Object.keys(payload).every((field) => ['id', 'type', 'data'].includes(field))
   );
+}
+
+/**
+ * What a connector remembers of its source's tables, for itself alone: JSON without a schema,
+ * whatever the converters are. Its topic is mostly named below the connector's prefix.
+ */
+function isHistory(payload: Payload): boolean {
+  const { source, position } = payload;
+  const told = 'ddl' in payload || 'tableChanges' in payload;
+  return isObject(source) && isObject(position) && 'databaseName' in payload && told;
 }
 
 function boundary(payload: Payload, at: LogOffset, connector: Connector): TransactionBoundary {

@@ -195,6 +195,27 @@ describe('records without schema', () => {
   });
 });
 
+test("a connector's own history of its source's tables is ignored", () => {
+  const entry = {
+    source: { server: 'obs_beh' },
+    position: { ts_sec: 1_795_736_718, file: 'binlog.000002', pos: 157, snapshot: true },
+    ts_ms: 1_795_736_718_117,
+    databaseName: 'shop',
+    ddl: 'CREATE TABLE `t` (`id` int PRIMARY KEY)',
+    tableChanges: [],
+  };
+  const record = [...capturedRecords('pg.behaviour.default')][0] ?? never();
+  const decode = (value: object): DecodedRecord =>
+    captureDecoder('obs_beh', catalogue).decode({
+      ...record,
+      topic: 'obs_beh.schema-history',
+      value: Buffer.from(JSON.stringify(value)),
+    });
+  expect(decode(entry).kind).toBe('ignored');
+  const { position: _, ...other } = entry;
+  expect(() => decode(other)).toThrow(/Debezium/);
+});
+
 describe('what is not to be read', () => {
   const good = [...capturedRecords('pg.behaviour.default')].find(
     (record) => record.topic === 'obs_beh.public.pku',
