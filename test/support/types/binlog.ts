@@ -18,7 +18,7 @@ export const BINLOG_MODES = {
 export type BinlogRun = Run<keyof typeof BINLOG_MODES>;
 
 /** The settings that we publish, as they are: what cannot be converted stops the connector. */
-export const BINLOG_PUBLISHED: BinlogRun = {
+const BINLOG_PUBLISHED: BinlogRun = {
   name: 'published',
   encoding: 'schema',
   modes: {
