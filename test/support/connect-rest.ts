@@ -85,7 +85,7 @@ export function connectRest(url: string): ConnectRest {
         last = await status(name).catch(() => undefined);
         return last === undefined ? undefined : runs(last);
       },
-      everyMs: 100,
+      everyMs: 250,
       timeoutMs: withinMs,
       timeout: () =>
         new Error(

@@ -20,7 +20,8 @@ import {
 } from './binlog.ts';
 import { MARIADB_TABLES, MYSQL_TABLES } from './binlog-tables.ts';
 import { compareRows, type Difference } from './exceptions.ts';
-import { converterSettings, type SharedParts } from './runs.ts';
+import { Phases } from './phases.ts';
+import { converterSettings, inWaves, type SharedParts } from './runs.ts';
 import { snapshotSql, streamSql, type TypeTable } from './type-table.ts';
 
 export type BinlogEngine = 'mysql' | 'mariadb';
@@ -29,6 +30,9 @@ export type BinlogEngine = 'mysql' | 'mariadb';
 const DATABASE = 'types';
 /** A table whose rows tell how far a connector has got. */
 const MARKS = 'marks';
+
+/** More of them starting at once only wait for one another. */
+const CONNECTORS_AT_ONCE = 6;
 
 /** Each of fifteen has to wait for its turn on a small machine. */
 const START_WITHIN_MS = 300_000;
@@ -109,12 +113,17 @@ export class BinlogStage {
     await this.#production.execute([`CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4`]);
     await this.#execute([`CREATE TABLE ${MARKS} (id int PRIMARY KEY)`]);
     for (const table of tables) await this.#execute(snapshotSql(table, BINLOG));
-    await Promise.all(BINLOG_RUNS.map((run) => this.#startConnector(connect, run)));
+    const phases = new Phases(`types of ${this.#engine}`);
+    await inWaves(CONNECTORS_AT_ONCE, BINLOG_RUNS, (run) => this.#startConnector(connect, run));
+    phases.done('connectors started');
     await this.#settle();
+    phases.done('snapshots taken');
     for (const table of tables) await this.#execute(streamSql(table, BINLOG, fillBinlog));
     await this.#settle();
+    phases.done('changes streamed');
     // They would go on writing heartbeats, and take a share of the processor.
     await Promise.all(BINLOG_RUNS.map((run) => connect.deleteConnector(this.prefixOf(run))));
+    phases.done('connectors deleted');
   }
 
   async #startConnector(connect: ConnectServer, run: BinlogRun): Promise<void> {
@@ -127,6 +136,8 @@ export class BinlogStage {
       ...binlogModeSettings(run),
       'table.include.list': tables.map((name) => `${DATABASE}\\.${name}`).join(','),
       'topic.creation.default.partitions': '1',
+      // Nobody writes during the snapshot, and the connectors would wait for one another's lock.
+      'snapshot.locking.mode': 'none',
       // Fifteen in haste leave no processor for the work.
       'heartbeat.interval.ms': '2000',
       'poll.interval.ms': '200',

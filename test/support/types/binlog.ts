@@ -17,10 +17,26 @@ export const BINLOG_MODES = {
 
 export type BinlogRun = Run<keyof typeof BINLOG_MODES>;
 
-export const BINLOG_RUNS: readonly BinlogRun[] = packRuns(BINLOG_MODES);
+/** The settings that we publish, as they are: what cannot be converted stops the connector. */
+const BINLOG_PUBLISHED: BinlogRun = {
+  name: 'published',
+  encoding: 'schema',
+  modes: {
+    time: 'adaptive_time_microseconds',
+    decimal: 'precise',
+    binary: 'bytes',
+    bigintUnsigned: 'precise',
+    names: 'none',
+    propagate: 'no',
+  },
+};
 
-/** The connector's settings for a run's modes. */
-export function binlogModeSettings({ encoding, modes }: BinlogRun): ConnectorConfig {
+export const BINLOG_RUNS: readonly BinlogRun[] = [...packRuns(BINLOG_MODES), BINLOG_PUBLISHED];
+
+/** The connector's settings for a run's modes; none are needed for the published ones. */
+export function binlogModeSettings(run: BinlogRun): ConnectorConfig {
+  if (run === BINLOG_PUBLISHED) return {};
+  const { encoding, modes } = run;
   return {
     'time.precision.mode': modes.time,
     'decimal.handling.mode': modes.decimal,

@@ -25,10 +25,31 @@ export const POSTGRESQL_MODES = {
 
 export type PostgresqlRun = Run<keyof typeof POSTGRESQL_MODES>;
 
-export const POSTGRESQL_RUNS: readonly PostgresqlRun[] = packRuns(POSTGRESQL_MODES);
+/** The settings that we publish, as they are: what cannot be converted stops the connector. */
+export const POSTGRESQL_PUBLISHED: PostgresqlRun = {
+  name: 'published',
+  encoding: 'schema',
+  modes: {
+    time: 'adaptive',
+    decimal: 'string',
+    binary: 'bytes',
+    hstore: 'json',
+    interval: 'string',
+    names: 'none',
+    unknown: 'true',
+    propagate: 'no',
+  },
+};
 
-/** The connector's settings for a run's modes. */
-export function postgresqlModeSettings({ encoding, modes }: PostgresqlRun): ConnectorConfig {
+export const POSTGRESQL_RUNS: readonly PostgresqlRun[] = [
+  ...packRuns(POSTGRESQL_MODES),
+  POSTGRESQL_PUBLISHED,
+];
+
+/** The connector's settings for a run's modes; none are needed for the published ones. */
+export function postgresqlModeSettings(run: PostgresqlRun): ConnectorConfig {
+  if (run === POSTGRESQL_PUBLISHED) return {};
+  const { encoding, modes } = run;
   return {
     'time.precision.mode': modes.time,
     'decimal.handling.mode': modes.decimal,

@@ -90,3 +90,14 @@ export function inLanes<R extends Run, T>(
   }
   return results;
 }
+
+/** Does `work` for all runs, so many at a time; the next begin when all of these are done. */
+export async function inWaves<R extends Run>(
+  count: number,
+  runs: readonly R[],
+  work: (run: R) => Promise<void>,
+): Promise<void> {
+  for (let at = 0; at < runs.length; at += count) {
+    await Promise.all(runs.slice(at, at + count).map((run) => work(run)));
+  }
+}
