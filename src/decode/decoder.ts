@@ -105,6 +105,9 @@ const NO_KEYS: Keys = {
   onlyKeyIsReal: false,
 };
 
+/** Records of a topic that are read exactly before the fast way is tried again. */
+const READ_EXACTLY = 16;
+
 class RecordDecoder implements Decoder {
   readonly doubtfulNulls = new Map<string, number>();
   readonly #options: DecoderOptions;
@@ -113,13 +116,13 @@ class RecordDecoder implements Decoder {
   readonly #form: FormReader;
   #catalogue: SchemaCatalogue | null = null;
   #readers = new Map<string, TableReader>();
+  #last: { readonly table: TableId; readonly reader: TableReader } | null = null;
   /**
-   * Topics with a record that had to be read a second time, for a number that JSON.parse rounds.
-   * Of these, all later ones are read exactly at once: such an integer seldom stands alone.
+   * By topic, of how many more records every number is kept at once: after one that had to be read
+   * a second time, for an integer that JSON.parse rounds. Such integers seldom stand alone.
    */
-  readonly #exact = new Set<string>();
-  /** Table of the record at hand, for errors. */
-  #table: string | null = null;
+  readonly #exact = new Map<string, number>();
+  #table: TableId | null = null;
 
   constructor(options: DecoderOptions) {
     this.#options = options;
@@ -135,12 +138,16 @@ class RecordDecoder implements Decoder {
   decode(record: LogRecord): DecodedRecord {
     this.#table = null;
     return this.#locating(record, () => {
-      if (this.#exact.has(record.topic)) return this.#decode(record, 'exact');
+      const exactly = this.#exact.get(record.topic) ?? 0;
+      if (exactly > 0) {
+        this.#exact.set(record.topic, exactly - 1);
+        return this.#decode(record, 'exact');
+      }
       try {
         return this.#decode(record, 'native');
       } catch (error) {
         if (!(error instanceof NeedExact)) throw error;
-        this.#exact.add(record.topic);
+        this.#exact.set(record.topic, READ_EXACTLY);
         return this.#decode(record, 'exact');
       }
     });
@@ -175,7 +182,7 @@ class RecordDecoder implements Decoder {
       topic: record.topic,
       partition: record.partition,
       offset: record.offset,
-      ...(this.#table !== null && { table: this.#table }),
+      ...(this.#table !== null && { table: tableName(this.#table) }),
       ...(problem.column !== null && { column: problem.column }),
     });
   }
@@ -183,7 +190,7 @@ class RecordDecoder implements Decoder {
   #decode(record: LogRecord, exactness: Exactness): DecodedRecord {
     const sent = this.#form.read(record, exactness);
     if (sent.kind !== 'sent') return sent;
-    this.#table = tableName(sent.table);
+    this.#table = sent.table;
     if (this.#options.include?.(sent.table) === false) {
       return { kind: 'ignored', at: placeOf(record), eventTimeMs: sent.eventTimeMs };
     }
@@ -195,17 +202,26 @@ class RecordDecoder implements Decoder {
     if (catalogue !== this.#catalogue) {
       this.#catalogue = catalogue;
       this.#readers = new Map();
+      this.#last = null;
+    }
+    // Neighbours are mostly of one table; two names are compared sooner than joined.
+    const last = this.#last;
+    if (last !== null && last.table.name === table.name && last.table.schema === table.schema) {
+      return last.reader;
     }
     const name = tableName(table);
-    const known = this.#readers.get(name);
-    if (known !== undefined) return known;
+    const reader = this.#readers.get(name) ?? this.#newReader(catalogue, name);
+    this.#readers.set(name, reader);
+    this.#last = { table, reader };
+    return reader;
+  }
+
+  #newReader(catalogue: SchemaCatalogue, name: string): TableReader {
     const schema = catalogue.get(name);
     if (schema === undefined) {
       throw new Problem('TABLE_UNKNOWN', 'the record is of a table that the shadow lacks');
     }
-    const reader = new TableReader(schema, this.#options);
-    this.#readers.set(name, reader);
-    return reader;
+    return new TableReader(schema, this.#options);
   }
 
   #change(change: Change): ChangeEvent {

@@ -35,7 +35,10 @@ export const postgresql: Connector<PostgresqlPosition> = {
     return commits === 'equal' ? order(a.lsn, b.lsn) : commits;
   },
   // `529795:4115907712`: the part after the colon is the LSN of the event at hand.
-  transactionId: (id) => id.replace(/:.*$/, ''),
+  transactionId: (id) => {
+    const colon = id.indexOf(':');
+    return colon < 0 ? id : id.slice(0, colon);
+  },
   countsRows: (collection) => !collection.startsWith(MESSAGES),
   truncatesAreMarked: true,
   // REPLICA IDENTITY DEFAULT fills the other columns with zeros and defaults.

@@ -24,10 +24,12 @@ const NEED_EXACT = new NeedExact();
 /** True while the values come from parseExact. Passed along with the values. */
 export type Exactness = 'native' | 'exact';
 
+/** Only so can JSON write the character that marks; texts of most databases cannot have it. */
+const WRITTEN_NUL = String.raw`\u0000`;
+
 /** JSON.parse in which a number stays a number only if it prints as it was written. */
 export function parseExact(text: string): unknown {
-  // Only so can JSON write the character that marks; no database text of ours has it.
-  if (text.includes(String.raw`\u0000`)) return JSON.parse(text, keepText);
+  if (text.includes(WRITTEN_NUL)) return JSON.parse(text, keepText);
   const marked = markNumbers(text);
   const json: unknown = JSON.parse(marked);
   return marked === text ? json : unmarked(json);
@@ -79,7 +81,7 @@ function markNumbers(text: string): string {
     if (source === '') continue;
     i = start + source.length;
     if (continuesNumber(text.charCodeAt(i)) || survives(source)) continue;
-    marked += `${text.slice(copied, start)}"\\u0000${source}"`;
+    marked += `${text.slice(copied, start)}"${WRITTEN_NUL}${source}"`;
     copied = i;
   }
   return copied === 0 ? text : marked + text.slice(copied);

@@ -26,9 +26,13 @@ export function isoClock(clock: string | undefined, digits: string | undefined):
   return (hours.length === 5 ? `${hours}:00` : hours) + fraction(digits);
 }
 
+const ZERO = 0x30;
+
 function fraction(digits: string | undefined): string {
-  const significant = digits?.replace(/0+$/, '') ?? '';
-  return significant === '' ? '' : `.${significant}`;
+  if (digits === undefined) return '';
+  let end = digits.length;
+  while (end > 0 && digits.charCodeAt(end - 1) === ZERO) end -= 1;
+  return end === 0 ? '' : `.${digits.slice(0, end)}`;
 }
 
 /** Microseconds. Throws a Problem where the number is finer: no column holds such. */
@@ -44,16 +48,33 @@ export function wholeMicros(value: bigint, unit: TimeUnit): bigint {
   }
 }
 
-/** `[-]HH:MM:SS[.ffffff]`; hours may be more than 24. */
-export function clockText(micros: bigint): string {
-  const negative = micros < 0n;
+/** `[-]HH:MM:SS[.ffffff]`; hours may be more than 24. A number must be a safe integer. */
+export function clockText(micros: bigint | number): string {
+  const negative = micros < 0;
+  if (typeof micros === 'number') {
+    const size = Math.abs(micros);
+    const rest = size % 1_000_000;
+    const seconds = (size - rest) / 1_000_000;
+    const inHour = seconds % 3600;
+    return clockOf(negative, (seconds - inHour) / 3600, inHour, rest);
+  }
   const size = negative ? -micros : micros;
   const seconds = size / MICROS_PER_SECOND;
   const rest = Number(size % MICROS_PER_SECOND);
-  const hours = seconds / 3600n;
-  const inHour = Number(seconds % 3600n);
+  return clockOf(negative, seconds / 3600n, Number(seconds % 3600n), rest);
+}
+
+/** `inHour` in seconds, `rest` in microseconds. */
+function clockOf(negative: boolean, hours: bigint | number, inHour: number, rest: number): string {
   const clock = `${String(hours).padStart(2, '0')}:${pad(Math.floor(inHour / 60), 2)}:${pad(inHour % 60, 2)}`;
   return (negative ? '-' : '') + clock + (rest === 0 ? '' : fraction(pad(rest, 6)));
+}
+
+/** The same as wholeMicros for numbers that stay exact; null for all others. */
+export function safeMicros(value: unknown, unit: TimeUnit): number | null {
+  if (typeof value !== 'number') return null;
+  const micros = unit === 'ms' ? value * 1000 : unit === 'us' ? value : value / 1000;
+  return Number.isSafeInteger(value) && Number.isSafeInteger(micros) ? micros : null;
 }
 
 export function floorDivide(value: bigint, by: bigint): bigint {

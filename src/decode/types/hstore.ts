@@ -26,5 +26,6 @@ export function hstoreFromMap(map: unknown): string {
 }
 
 function quote(text: string): string {
+  if (!text.includes('"') && !text.includes('\\')) return `"${text}"`;
   return `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
 }

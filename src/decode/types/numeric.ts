@@ -12,8 +12,10 @@ export function decimalFromBytes(bytes: Buffer, scale: number): string {
 function unscaledInteger(bytes: Buffer): string {
   if (bytes.length === 0) throw unreadable('a decimal without bytes');
   if (bytes.length <= 6) return String(bytes.readIntBE(0, bytes.length));
+  if (bytes.length === 8) return String(bytes.readBigInt64BE(0));
   const value = BigInt(`0x${bytes.toString('hex')}`);
-  return String(BigInt.asIntN(bytes.length * 8, value));
+  // Long ones are copied for a sign only where they have one.
+  return String((bytes[0] ?? 0) < 0x80 ? value : BigInt.asIntN(bytes.length * 8, value));
 }
 
 /** Largest scale a column can declare; more means that a negative one was masked to 11 bits. */

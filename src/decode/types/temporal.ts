@@ -17,6 +17,7 @@ import {
   MICROS_PER_DAY,
   pad,
   TIMESTAMP_FORM,
+  safeMicros,
   wholeMicros,
   type TimeUnit,
 } from './calendar.ts';
@@ -27,6 +28,7 @@ const LAST_DATE = 2_145_042_905;
 /** From 4714-11-24 BC to before 294277-01-01, in microseconds of the epoch. */
 const FIRST_MICROS = BigInt(FIRST_DATE) * MICROS_PER_DAY;
 const END_MICROS = 9_224_318_016_000_000_000n;
+const DAY = Number(MICROS_PER_DAY);
 const MAX_INT64 = 2n ** 63n - 1n;
 const MIN_INT64 = -(2n ** 63n);
 
@@ -56,7 +58,7 @@ const MICRO_MINUS_INFINITY = -9_223_372_036_832_400_000n;
 
 /** Days since the epoch. */
 export function dateText(value: unknown): string {
-  const days = Number(integer(value));
+  const days = Number.isSafeInteger(value) ? (value as number) : Number(integer(value));
   const sentinel = DATE_SENTINELS.get(days);
   if (sentinel !== undefined) return sentinel;
   if (days < FIRST_DATE || days > LAST_DATE) throw unreadable('date out of range');
@@ -68,11 +70,18 @@ export function dateText(value: unknown): string {
 
 /** Time since midnight. */
 export function timeText(value: unknown, unit: TimeUnit): string {
-  return clockText(wholeMicros(integer(value), unit));
+  return clockText(safeMicros(value, unit) ?? wholeMicros(integer(value), unit));
 }
 
 /** A zone-less timestamp since the epoch. */
 export function timestampText(value: unknown, unit: TimeUnit): string {
+  // Of such numbers all are in range, and none stands for infinity.
+  const safe = safeMicros(value, unit);
+  if (safe !== null) {
+    const inDay = safe % DAY;
+    const clock = inDay < 0 ? inDay + DAY : inDay;
+    return atClock((safe - clock) / DAY, clock);
+  }
   const sent = integer(value);
   if (unit === 'ns') {
     if (sent === MAX_INT64) return 'infinity';
@@ -89,9 +98,13 @@ export function timestampText(value: unknown, unit: TimeUnit): string {
     throw unreadable('timestamp out of range');
   }
   const days = floorDivide(micros, MICROS_PER_DAY);
-  const [year, month, day] = civil(Number(days));
+  return atClock(Number(days), Number(micros - days * MICROS_PER_DAY));
+}
+
+function atClock(days: number, micros: number): string {
+  const [year, month, day] = civil(days);
   const date = `${pad(year > 0 ? year : 1 - year, 4)}-${pad(month, 2)}-${pad(day, 2)}`;
-  const clock = clockText(micros - days * MICROS_PER_DAY);
+  const clock = clockText(micros);
   return year > 0 ? `${date} ${clock}` : `${date} ${clock} BC`;
 }
 
