@@ -104,6 +104,9 @@ export class Follower {
   constructor(parts: FollowerParts, position: Position) {
     this.#parts = parts;
     this.#position = position;
+    parts.assembler.onNews(() => {
+      this.#wakeup.notify();
+    });
   }
 
   get state(): FollowerState {
@@ -272,7 +275,10 @@ export class Follower {
     if (this.#barrier !== null || !this.#readTo(ends, starts)) return false;
     // Under traffic there is no idle moment, but the position tells. A chunk that came a moment
     // ago is read and not applied, though no apply is in flight yet.
-    const drained = this.#idle && this.#drainedAt === this.#chunks;
+    const drained =
+      this.#idle &&
+      this.#drainedAt === this.#chunks &&
+      !this.#parts.assembler.waitsBefore(ends);
     return drained || isPast(this.#position.offsets, ends, starts);
   }
 
@@ -322,11 +328,13 @@ export class Follower {
       const readToBarrier = this.#readToBarrier();
       const { worked, drained } = await this.#applyNext(credit, commit);
       if (drained) this.#drainedAt = chunks;
-      if (drained && readToBarrier) await this.#settleBarrier(credit, commit);
+      if (drained && readToBarrier && this.#nothingBeforeBarrierWaits()) {
+        await this.#settleBarrier(credit, commit);
+      }
       if (worked) this.#changed();
       if (worked || chunks !== this.#chunks) continue;
       this.#setIdle();
-      if (this.#intakeDone) {
+      if (this.#intakeDone && !this.#waitsForOrder()) {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
         return;
       }
@@ -396,6 +404,16 @@ export class Follower {
   #readToBarrier(): boolean {
     const barrier = this.#barrier;
     return barrier !== null && this.#readTo(barrier.plan.ends, barrier.plan.starts);
+  }
+
+  /** Of a log that was read whole all goes, though some of it only when the ends are known. */
+  #waitsForOrder(): boolean {
+    return this.#intakeFailure === null && this.#parts.assembler.waitsBefore(this.consumed);
+  }
+
+  #nothingBeforeBarrierWaits(): boolean {
+    const barrier = this.#barrier;
+    return barrier !== null && !this.#parts.assembler.waitsBefore(barrier.plan.ends);
   }
 
   /** Opens the base and lets the deferred changes in: everything before the barrier is applied. */

@@ -100,6 +100,7 @@ export class TransactionAssembler {
   #stallSinceMs: number | null = null;
   #lastTakeMs: number | null = null;
   #forced: string | null = null;
+  #onNews: () => void = () => undefined;
 
   constructor(options: AssemblerOptions) {
     this.#options = options;
@@ -116,7 +117,20 @@ export class TransactionAssembler {
       now: this.#now,
       stallLimitMs: this.#stallLimitMs,
       isSecond,
+      onNews: () => {
+        this.#onNews();
+      },
     });
+  }
+
+  /** Who asks for releases is told when to ask again though nothing was pushed. */
+  onNews(listener: () => void): void {
+    this.#onNews = listener;
+  }
+
+  /** Does a change of before these ends wait for nothing but its place between the partitions? */
+  waitsBefore(ends: OffsetMap): boolean {
+    return this.#order?.waitsBefore(ends) === true;
   }
 
   /** Takes the next record of a partition. Records of a partition come in offset order. */
@@ -154,7 +168,7 @@ export class TransactionAssembler {
     if (moved === undefined || moved < next) this.#moves.set(key, next);
   }
 
-  /** The next release, or undefined if all there is must wait. Ask again after every push. */
+  /** The next release, or undefined if all there is must wait. Ask again after every push, and at `onNews`. */
   take(): Release | undefined {
     this.#excuseAbsence();
     const release = this.#takeFree() ?? this.#takeTransactions();

@@ -38,6 +38,7 @@ export class SourceOrder {
   readonly #now: () => number;
   readonly #stallLimitMs: number;
   readonly #isSecond: (event: ChangeEvent) => boolean;
+  readonly #onNews: () => void;
   readonly #topics = new Map<string, Lane<ChangeEvent>[]>();
   readonly #read: Map<string, bigint>;
   readonly #arrivals = new WeakMap<ChangeEvent, number>();
@@ -46,23 +47,29 @@ export class SourceOrder {
   #ends: { readonly asked: number; readonly byTopic: ReadonlyMap<string, OffsetMap> } | null = null;
   #asking = false;
   #askedMs = -Infinity;
+  #again: NodeJS.Timeout | null = null;
   /** By partition: which event waits, and since when. */
   readonly #waiting = new Map<string, { readonly event: ChangeEvent; sinceMs: number }>();
   /** By table: the last truncate that went. */
   readonly #truncates = new Map<string, SourcePosition>();
 
-  /** `isSecond`: the event is of a transaction that went before. */
+  /**
+   * `isSecond`: the event is of a transaction that went before. `onNews`: what waits may be let go
+   * now, though no record came; ask again.
+   */
   constructor(
     options: SourceOrderOptions,
     parts: {
       readonly now: () => number;
       readonly stallLimitMs: number;
       readonly isSecond: (event: ChangeEvent) => boolean;
+      readonly onNews: () => void;
     },
   ) {
-    const { now, stallLimitMs, isSecond } = parts;
+    const { now, stallLimitMs, isSecond, onNews } = parts;
     this.#options = options;
     this.#isSecond = isSecond;
+    this.#onNews = onNews;
     this.#read = new Map(options.from);
     this.#now = now;
     this.#stallLimitMs = stallLimitMs;
@@ -128,6 +135,16 @@ export class SourceOrder {
     return 'stalled';
   }
 
+  /** Does an event of before these ends wait for its place? It goes before long, by itself. */
+  waitsBefore(ends: OffsetMap): boolean {
+    for (const [key, { event }] of this.#waiting) {
+      if (event.at.offset >= (ends.get(key) ?? 0n)) continue;
+      // What a given-up transaction took along waits no more.
+      if (this.#lane(event.at.topic, key)?.peek()?.record === event) return true;
+    }
+    return false;
+  }
+
   /** Did a truncate that went already remove what this event says? Notes truncates. */
   isSuperseded(event: ChangeEvent): boolean {
     const table = tableName(event.table);
@@ -171,8 +188,17 @@ export class SourceOrder {
   }
 
   #ask(): void {
+    if (this.#asking) return;
     const now = this.#now();
-    if (this.#asking || now - this.#askedMs < ASK_EVERY_MS) return;
+    // A clock that was set back must not hold it up.
+    const restMs = Math.min(this.#askedMs + ASK_EVERY_MS - now, ASK_EVERY_MS);
+    if (restMs > 0) {
+      this.#again ??= setTimeout(() => {
+        this.#again = null;
+        this.#onNews();
+      }, restMs).unref();
+      return;
+    }
     this.#asking = true;
     this.#askedMs = now;
     const asked = this.#arrived;
@@ -180,10 +206,12 @@ export class SourceOrder {
       (ends) => {
         this.#asking = false;
         this.#ends = { asked, byTopic: byTopic(ends) };
+        this.#onNews();
       },
       () => {
         // The log cannot be asked: it is asked again, until the stall limit.
         this.#asking = false;
+        this.#onNews();
       },
     );
   }
