@@ -33,24 +33,47 @@ export function openRegistry(config: Config, logger: Logger): Registry | null {
   };
 }
 
+/** A record, and what lies in it: no form has more schemas within schemas than these. */
+const ROUNDS = 4;
+
 /**
- * Fetches the schemas that a record needs and the decoder lacks; null if there are none. Rejects
- * with what the decoder or the registry says, at the record's place.
+ * Fetches the schemas that a record needs and the decoder lacks; null if there are none. Asks again
+ * when they are here: that of an event's data is known when the event can be read. Rejects with
+ * what the decoder or the registry says, at the record's place.
  */
 export function fetching(
   decoder: Pick<Decoder, 'missing'>,
-  schemas: RegistrySchemas,
+  schemas: Pick<RegistrySchemas, 'load'>,
 ): (record: LogRecord, options: PrepareOptions) => Promise<void> | null {
   return (record, options) => {
     const refs = decoder.missing(record);
-    return refs.length === 0 ? null : load(refs, record, schemas, options);
+    if (refs.length === 0) return null;
+    return loadAll(refs, { record, decoder, schemas, options });
   };
+}
+
+async function loadAll(
+  first: readonly SchemaRef[],
+  parts: {
+    readonly record: LogRecord;
+    readonly decoder: Pick<Decoder, 'missing'>;
+    readonly schemas: Pick<RegistrySchemas, 'load'>;
+    readonly options: PrepareOptions;
+  },
+): Promise<void> {
+  const { record, decoder, schemas, options } = parts;
+  let refs = first;
+  // What is lacking after that, decoding says.
+  for (let round = 0; refs.length > 0 && round < ROUNDS; round += 1) {
+    await load(refs, record, schemas, options);
+    refs = decoder.missing(record);
+  }
 }
 
 async function load(
   refs: readonly SchemaRef[],
   record: LogRecord,
-  schemas: RegistrySchemas,
+  schemas: Pick<RegistrySchemas, 'load'>,
   options: PrepareOptions,
 ): Promise<void> {
   try {
