@@ -98,7 +98,9 @@ export class CloudEventsForm implements FormReader {
       const schema = parseConnectSchema(data['schema']);
       return { event, data: { schema, payload: data['payload'], exactness } };
     }
-    return { event, data: { schema: null, payload: data, exactness: opened.exactness } };
+    // Within an event in Avro the data may be a record of the event's own schema.
+    const schema = schemaField(opened.schema, 'data') ?? null;
+    return { event, data: { schema, payload: data, exactness: opened.exactness } };
   }
 
   #event(
@@ -137,11 +139,12 @@ function splitData(bytes: Buffer): { readonly event: Buffer; readonly data: Buff
 
 const BRACE_CLOSE = 0x7d;
 
-/** The bytes of data in Avro, which JSON holds as base64. */
+/** The bytes of data in Avro, which JSON holds as base64; null if the data are no bytes. */
 function avroData(event: Event): Buffer | null {
   if (event['datacontenttype'] !== 'application/avro') return null;
   const data = event['data'];
   if (Buffer.isBuffer(data)) return data;
+  if (isObject(data)) return null;
   if (typeof data === 'string' && BASE64.test(data)) return Buffer.from(data, 'base64');
   throw new Problem('RECORD_CORRUPT', "the CloudEvent's data is not base64");
 }
