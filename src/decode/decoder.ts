@@ -20,6 +20,7 @@ import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { unreachable } from '../util/assert.ts';
 import type { Connector } from './connectors/connector.ts';
 import { connectorNamed } from './connectors/connectors.ts';
+import type { ConnectSchema } from './envelope/connect-schema.ts';
 import { NeedExact, type Exactness } from './envelope/exact-number.ts';
 import type { Opened } from './envelope/json.ts';
 import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
@@ -36,6 +37,7 @@ import {
   type SentChange,
 } from './forms/form.ts';
 import type { ConnectorModes } from './modes.ts';
+import { columnNames } from './names.ts';
 import { Problem, unreadable } from './problem.ts';
 import type { RowReading } from './row-codec.ts';
 import { sameKey, TableReader } from './table-reader.ts';
@@ -63,6 +65,11 @@ export interface Decoder {
    */
   decode(record: LogRecord): DecodedRecord;
   /**
+   * What a record's own schemas tell of its table; null for what is no row of an included table or
+   * carries no schema. Needs no catalogue. Errors as of `decode`.
+   */
+  describe(record: LogRecord): RowDescription | null;
+  /**
    * The schemas that the registry's store must hold before `decode` can read the record; mostly
    * none. Errors: RECORD_CORRUPT, UNSUPPORTED, with the record's place.
    */
@@ -72,6 +79,17 @@ export interface Decoder {
    * NULL for an unchanged large value of that type too. Any of them may have been a real NULL.
    */
   readonly doubtfulNulls: ReadonlyMap<string, number>;
+}
+
+/** A table as the schemas of one record tell it. */
+export interface RowDescription {
+  readonly table: TableId;
+  /** Of the row: a struct. The same object for records of the same schema, mostly. */
+  readonly row: ConnectSchema;
+  /** Of the record's key; null if it has none. */
+  readonly key: ConnectSchema | null;
+  /** From the name of a field to that of its column; null for what the form added. */
+  readonly columnOf: (field: string) => string | null;
 }
 
 export function createDecoder(options: DecoderOptions): Decoder {
@@ -137,6 +155,31 @@ class RecordDecoder implements Decoder {
         throw error;
       }
     });
+  }
+
+  describe(record: LogRecord): RowDescription | null {
+    this.#table = null;
+    return this.#locating(record, () => {
+      try {
+        return this.#describe(record, 'native');
+      } catch (error) {
+        if (error instanceof NeedExact) return this.#describe(record, 'exact');
+        throw error;
+      }
+    });
+  }
+
+  #describe(record: LogRecord, exactness: Exactness): RowDescription | null {
+    if (record.value === null) return null;
+    const sent = this.#form.read(record, exactness);
+    if (sent.kind !== 'sent' || this.#options.include?.(sent.table) === false) return null;
+    const { schema: row = null, extended = false } = sent.after ?? sent.before ?? {};
+    if (row === null) return null;
+    const key = record.key && this.#opener.open(record, 'key', record.key, exactness).schema;
+    const nameOf = columnNames([], this.#options.modes.names ?? 'none');
+    const columnOf = (field: string): string | null =>
+      extended && field.startsWith('__') ? null : nameOf(field);
+    return { table: sent.table, row, key, columnOf };
   }
 
   missing(record: LogRecord): readonly SchemaRef[] {
@@ -313,6 +356,7 @@ function formReader(options: DecoderOptions, context: FormContext): FormReader {
         catalogue: options.catalogue,
         include: options.include ?? (() => true),
         deletes: options.modes.deletes ?? 'tombstone',
+        names: options.modes.names ?? 'none',
       });
     case 'cloudevents':
       return new CloudEventsForm(context);

@@ -2,6 +2,7 @@
  * The connector's field.name.adjustment.mode: names of columns that Avro does not allow are sent
  * as other names, in whichever encoding. Here they become the columns' again.
  */
+import { unreachable } from '../util/assert.ts';
 import { Problem } from './problem.ts';
 
 /**
@@ -20,6 +21,23 @@ function avroName(name: string): string {
 /** The name that `avro_unicode` wrote as `_uXXXX` for every character that is not allowed, and _. */
 function fromAvroUnicode(sent: string): string {
   return sent.replaceAll(ESCAPED, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
+}
+
+/**
+ * A table or schema of a schema's name, which has been adjusted in the same way; null if it cannot
+ * be told.
+ */
+export function nameInSchema(sent: string, mode: NameMode): string | null {
+  switch (mode) {
+    case 'none':
+      return sent;
+    case 'avro_unicode':
+      return fromAvroUnicode(sent);
+    case 'avro':
+      return sent.includes('_') ? null : sent;
+    default:
+      return unreachable(mode);
+  }
 }
 
 /**

@@ -28,76 +28,52 @@ export interface EventTableSchema {
   readonly sourceName: string | null;
 }
 
-type Json = Readonly<Record<string, unknown>>;
+/** A schema as Kafka Connect has it, whichever converter carried it. */
+interface SentSchema {
+  readonly type: string;
+  readonly name?: string;
+  readonly parameters?: Readonly<Record<string, string>>;
+  readonly optional?: true;
+  readonly fields?: readonly (SentSchema & { readonly field: string })[];
+  readonly items?: SentSchema;
+}
 
 /**
- * Reads the schema of a change event's value (the `schema` part of JsonConverter's output, parsed)
- * and that of its key. Columns stand in the order of the row's fields.
- * Errors: RECORD_UNKNOWN if the value is not an envelope with a row.
+ * What the schemas of a record's row and key tell. Columns stand in the order of the row's fields;
+ * `columnOf` gives their names, null for fields that are no columns.
+ * Errors: RECORD_UNKNOWN if the row's schema has no fields.
  */
-export function eventTableSchema(
-  table: TableId,
-  envelopeSchema: unknown,
-  keySchema: unknown,
-): EventTableSchema {
-  const envelope = fieldsOf(envelopeSchema);
-  const row = envelope?.find((field) => field['field'] === 'after');
-  const columns = fieldsOf(row);
-  if (columns === null) {
-    throw new UnderstudyError('RECORD_UNKNOWN', 'the value’s schema is no change event', {
+export function eventTableSchema(sent: {
+  readonly table: TableId;
+  readonly row: SentSchema;
+  readonly key: SentSchema | null;
+  readonly sourceName: string | null;
+  readonly columnOf: (field: string) => string | null;
+}): EventTableSchema {
+  const { table, row, key, sourceName, columnOf } = sent;
+  if (row.fields === undefined) {
+    throw new UnderstudyError('RECORD_UNKNOWN', 'the row’s schema has no fields', {
       table: tableName(table),
     });
   }
-  const source = envelope?.find((field) => field['field'] === 'source');
-  return {
-    table,
-    key: (fieldsOf(keySchema) ?? []).map((field) => fieldName(table, field)),
-    columns: columns.map((field) => ({
-      name: fieldName(table, field),
-      optional: field['optional'] === true,
-      ...eventType(table, field),
-    })),
-    sourceName: typeof source?.['name'] === 'string' ? source['name'] : null,
-  };
+  const columns = row.fields.flatMap((field) => {
+    const name = columnOf(field.field);
+    return name === null ? [] : [{ name, optional: field.optional === true, ...eventType(field) }];
+  });
+  const names = new Set(columns.map(({ name }) => name));
+  // A transform may add to the key what is no column (`__dbz__physicalTableIdentifier`).
+  const keyColumns = (key?.fields ?? [])
+    .map(({ field }) => ({ field, name: columnOf(field) ?? field }))
+    .filter(({ field, name }) => names.has(name) || !field.startsWith('__'))
+    .map(({ name }) => name);
+  return { table, key: keyColumns, columns, sourceName };
 }
 
-function eventType(table: TableId, schema: Json): EventType {
-  const { type, name, items } = schema;
-  if (typeof type !== 'string') throw malformed(table, 'a field without a type');
+function eventType({ type, name, parameters, items }: SentSchema): EventType {
   return {
     connectType: type,
-    semanticName: typeof name === 'string' ? name : null,
-    parameters: parametersOf(schema['parameters']),
-    element: isObject(items) ? eventType(table, items) : null,
+    semanticName: name ?? null,
+    parameters: parameters ?? {},
+    element: items === undefined ? null : eventType(items),
   };
-}
-
-function parametersOf(parameters: unknown): Readonly<Record<string, string>> {
-  if (!isObject(parameters)) return {};
-  return Object.fromEntries(
-    Object.entries(parameters).filter((entry): entry is [string, string] => {
-      return typeof entry[1] === 'string';
-    }),
-  );
-}
-
-/** The fields of a struct's schema; null if it is none. */
-function fieldsOf(schema: unknown): readonly Json[] | null {
-  if (!isObject(schema) || !Array.isArray(schema['fields'])) return null;
-  return schema['fields'].filter(isObject);
-}
-
-function fieldName(table: TableId, field: Json): string {
-  const name = field['field'];
-  if (typeof name !== 'string') throw malformed(table, 'a field without a name');
-  return name;
-}
-
-function malformed(table: TableId, what: string): UnderstudyError {
-  const where = { table: tableName(table) };
-  return new UnderstudyError('RECORD_UNKNOWN', `the record’s schema holds ${what}`, where);
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -12,7 +12,7 @@ import { freePort } from '../support/process/ports.ts';
 import { avroConverters } from '../support/registry.ts';
 import { sharedConnect, sharedKafka, sharedRegistry } from '../support/shared-stack.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
-import { testDatabase } from '../support/test-database.ts';
+import { connectTo, testDatabase } from '../support/test-database.ts';
 import { Workplace } from '../support/understudy.ts';
 
 const PREFIX = `avro${process.pid}`;
@@ -84,6 +84,21 @@ async function expectEqual(trunk: string): Promise<void> {
   expect(await canonicalState(databaseUrl(shadow.url, trunk))).toEqual(
     await canonicalState(production.url),
   );
+}
+
+/** Rows as far as events can tell their types: not all of them are production's. */
+async function counts(url: string): Promise<unknown> {
+  const sql = await connectTo(url);
+  try {
+    const { rows } = await sql.query(
+      `SELECT (SELECT count(*) FROM orders) AS orders, (SELECT sum(amount) FROM payments) AS paid,
+         (SELECT count(*) FROM products WHERE length(description) > 2000) AS described,
+         (SELECT count(*) FROM customers WHERE address IS NOT NULL) AS addressed`,
+    );
+    return rows[0];
+  } finally {
+    await sql.end();
+  }
 }
 
 describe('production in Avro', () => {
@@ -173,6 +188,15 @@ describe('production in Avro', () => {
     const summary = await workplace.json<{ parked: number }>(['materialize', '--until-caught-up']);
     expect(summary.parked).toBe(0);
     await expectEqual('contents');
+  });
+
+  it('makes a trunk from what the events tell, with the same rows', async () => {
+    const url = `http://127.0.0.1:${way.port}/apis/ccompat/v7`;
+    const config = common('told', { url });
+    await workplace.configure({ ...config, trunk: { name: 'told', schema: 'events' } });
+    await workplace.json(['materialize', '--until-caught-up']);
+    const told = databaseUrl(shadow.url, 'told');
+    expect(await counts(told)).toEqual(await counts(production.url));
   });
 
   it('says what to configure where no registry is', async () => {

@@ -72,6 +72,7 @@ const VARIANTS: readonly Variant[] = [
       ...FLATTENED,
       'key.converter.schemas.enable': 'false',
       'value.converter.schemas.enable': 'false',
+      'decimal.handling.mode': 'precise',
     }),
     source: {
       form: 'flat',

@@ -101,7 +101,8 @@ class Translation {
     }
     const inner = this.translate(others[0], namespace);
     const reader = branches.map((branch) => (branch === 'null' ? branch : inner.reader));
-    return { ...inner, reader };
+    const optional = branches.length > others.length;
+    return { ...inner, ...(optional && { connect: { ...inner.connect, optional } }), reader };
   }
 
   #record(json: Json, enclosing: string): TranslatedSchema {

@@ -22,6 +22,8 @@ export interface ConnectSchema {
   /** Semantic type name such as `io.debezium.time.Date`, or a struct's name. */
   readonly name?: string;
   readonly parameters?: Readonly<Record<string, string>>;
+  /** May it be null? Left out where it may not. */
+  readonly optional?: true;
   readonly fields?: readonly ConnectField[];
   /** Elements of an array. */
   readonly items?: ConnectSchema;
@@ -54,11 +56,12 @@ export function parseConnectSchema(json: unknown): ConnectSchema {
   if (!isObject(json) || typeof json['type'] !== 'string' || !TYPES.has(json['type'])) {
     throw new Problem('RECORD_CORRUPT', 'the schema part is not a Kafka Connect schema');
   }
-  const { name, parameters, fields, items } = json;
+  const { name, parameters, fields, items, optional } = json;
   return {
     type: json['type'] as ConnectType,
     ...(typeof name === 'string' && { name }),
     ...(isObject(parameters) && { parameters: textParameters(parameters) }),
+    ...(optional === true && { optional }),
     ...(Array.isArray(fields) && { fields: fields.map(parseField) }),
     ...(items !== undefined && { items: parseConnectSchema(items) }),
   };

@@ -10,9 +10,11 @@ import type { TableId } from '../../change/table-id.ts';
 import type { SchemaCatalogue } from '../../schema/table-schema.ts';
 import type { SourceBlock } from '../connectors/connector.ts';
 import { controlRecord, milliseconds, sideRecord } from '../control-records.ts';
+import type { ConnectSchema } from '../envelope/connect-schema.ts';
 import { isObject, type Exactness } from '../envelope/exact-number.ts';
 import type { Opened } from '../envelope/json.ts';
 import type { SchemaRef } from '../envelope/schema-store.ts';
+import type { NameMode } from '../names.ts';
 import { Problem } from '../problem.ts';
 import { isEnvelope } from './debezium-form.ts';
 import { checkOrigin, envelopeChange, snapshotOf } from './envelope-change.ts';
@@ -26,12 +28,13 @@ import {
   type FormReader,
   type Sent,
 } from './form.ts';
-import { TopicTables } from './topic-tables.ts';
+import { tableOfSchema, TopicTables } from './topic-tables.ts';
 
 export interface FlatOptions {
   readonly catalogue: () => SchemaCatalogue;
   readonly include: (table: TableId) => boolean;
   readonly deletes: FlatDeletes;
+  readonly names: NameMode;
 }
 
 type Row = Readonly<Record<string, unknown>>;
@@ -78,7 +81,7 @@ export class FlatForm implements FormReader {
 
   #row(record: LogRecord, at: LogOffset, opened: Opened, row: Row): Sent {
     const source = this.#sourceOf(record, row);
-    const table = this.#tableOf(record.topic, source);
+    const table = this.#tableOf(record.topic, source, opened.schema);
     if (table === 'ignored') return other('ignored', at);
     if (table === null) {
       const side = sideRecord(opened, at);
@@ -117,7 +120,7 @@ export class FlatForm implements FormReader {
     // It follows the delete that says it all.
     if (this.#options.deletes === 'rewrite-with-tombstone') return other('tombstone', at);
     const source = this.#sourceOf(record, {});
-    const table = this.#tableOf(record.topic, source);
+    const table = this.#tableOf(record.topic, source, null);
     if (table === 'ignored') return other('ignored', at);
     if (table === null) throw noTable(record.topic);
     return {
@@ -154,7 +157,11 @@ export class FlatForm implements FormReader {
   }
 
   /** Null: no table is known for it. */
-  #tableOf(topic: string, source: SourceBlock): TableId | 'ignored' | null {
+  #tableOf(
+    topic: string,
+    source: SourceBlock,
+    row: ConnectSchema | null,
+  ): TableId | 'ignored' | null {
     const { connector, topicPrefix } = this.#context;
     const { connector: made = connector.name, name = topicPrefix } = source;
     checkOrigin({ connector: made, name }, this.#context);
@@ -163,7 +170,10 @@ export class FlatForm implements FormReader {
     const schema = source[connector.schemaField];
     if (typeof table === 'string' && typeof schema === 'string') return { schema, name: table };
     const known = typeof table === 'string' ? tables.ofName(table, topic) : tables.ofTopic(topic);
-    return known ?? (this.#isExcluded(topic) ? 'ignored' : null);
+    if (known !== null) return known;
+    if (this.#isExcluded(topic)) return 'ignored';
+    const { names } = this.#options;
+    return tableOfSchema(row?.name, { topic, topicPrefix, names });
   }
 
   /** Is it, by name, the topic of a table that the configuration leaves out? */

@@ -1,6 +1,7 @@
 /** Which table a row topic is of, where the record itself does not say. */
 import { tableName, type TableId } from '../../change/table-id.ts';
 import type { SchemaCatalogue } from '../../schema/table-schema.ts';
+import { nameInSchema, type NameMode } from '../names.ts';
 import { Problem } from '../problem.ts';
 
 /**
@@ -56,6 +57,25 @@ export class TopicTables {
 }
 
 const NONE: ReadonlySet<string> = new Set();
+
+/**
+ * The table that the name of a row's schema says, `<prefix>.<schema>.<table>.Value`, if it stands on
+ * that table's topic; else null.
+ */
+export function tableOfSchema(
+  name: string | undefined,
+  where: { readonly topic: string; readonly topicPrefix: string; readonly names: NameMode },
+): TableId | null {
+  const parts = name?.split('.') ?? [];
+  const [schemaPart, namePart, last] = parts.slice(-3);
+  if (schemaPart === undefined || namePart === undefined || last !== 'Value') return null;
+  const schema = nameInSchema(schemaPart, where.names);
+  const table = nameInSchema(namePart, where.names);
+  if (schema === null || table === null) return null;
+  // A dot within a name, or another connector's prefix, would give another topic.
+  const topic = topicName(`${where.topicPrefix}.${schema}.${table}`);
+  return topic === where.topic ? { schema, name: table } : null;
+}
 
 function add(map: Map<string, TableId[]>, key: string, table: TableId): void {
   const known = map.get(key);

@@ -33,9 +33,9 @@ describe('a registered schema', () => {
       type: 'struct',
       fields: [
         { field: 'a', type: 'int16', name: 'x.Y' },
-        { field: 'b', type: 'bytes' },
-        { field: 'c', type: 'array', items: { type: 'int64' } },
-        { field: 'd', type: 'string', parameters: { allowed: 'a,b' } },
+        { field: 'b', type: 'bytes', optional: true },
+        { field: 'c', type: 'array', items: { type: 'int64', optional: true } },
+        { field: 'd', type: 'string', optional: true, parameters: { allowed: 'a,b' } },
       ],
     });
   });
