@@ -22,6 +22,13 @@ function markerHidden(view: ConnectorView): boolean {
   return matchesAny(exclude, MARKER_PREFIX) === true;
 }
 
+const otherKeys = (view: ConnectorView): string | false =>
+  settingsLike(view, /^message\.key\.columns$/);
+
+/** Do records say of which source transaction they are, which orders them between partitions? */
+const keptWhole = (view: ConnectorView): boolean =>
+  view.facts.form === 'debezium' && word(view, 'provide.transaction.metadata') === 'true';
+
 export const EVENT_RULES: readonly ConnectorRule[] = [
   {
     id: 'transaction-metadata',
@@ -78,11 +85,20 @@ export const EVENT_RULES: readonly ConnectorRule[] = [
   {
     id: 'key-columns',
     level: 'warning',
-    trapped: (view) => settingsLike(view, /^message\.key\.columns$/),
+    trapped: (view) => keptWhole(view) && otherKeys(view),
     message:
       'records are keyed by other columns than the key, so that changes of one row may lie in ' +
       'different partitions, where their order is known by source transaction only',
     cure: 'take message.key.columns out',
+  },
+  {
+    id: 'key-columns-unordered',
+    level: 'error',
+    trapped: (view) => !keptWhole(view) && otherKeys(view),
+    message:
+      'records are keyed by other columns than the key: under REPLICA IDENTITY DEFAULT a delete lies ' +
+      'in another partition than its row, and without source transactions nothing orders the two',
+    cure: 'take message.key.columns out, or set provide.transaction.metadata=true and send envelopes',
   },
   {
     id: 'columns-left-out',

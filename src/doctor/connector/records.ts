@@ -21,6 +21,17 @@ function dropsDeletes(view: ConnectorView): boolean {
   ].includes('drop');
 }
 
+/** Only a row that it copies, to add a field; another one it passes as it is. */
+function replacesNulls(view: ConnectorView): boolean {
+  if (flattening(view) === undefined) return false;
+  if (ofFlattening(view, 'replace.null.with.default') === 'false') return false;
+  const rewritten = [
+    ofFlattening(view, 'delete.tombstone.handling.mode'),
+    ofFlattening(view, 'delete.handling.mode'),
+  ].some((mode) => mode.startsWith('rewrite'));
+  return rewritten || ofFlattening(view, 'add.fields') !== '';
+}
+
 function foreignTransforms({ facts }: ConnectorView): string | false {
   const found = facts.transforms
     .filter(({ type }) => type !== FLATTENING && !ROUTING.includes(type))
@@ -127,9 +138,9 @@ export const RECORD_RULES: readonly ConnectorRule[] = [
   {
     id: 'flat-null-becomes-default',
     level: 'error',
-    trapped: (view) =>
-      flattening(view) !== undefined && ofFlattening(view, 'replace.null.with.default') !== 'false',
-    message: 'the transform sends NULL in a column with a DEFAULT as the default',
+    trapped: replacesNulls,
+    message:
+      'the transform sends NULL in a column with a DEFAULT as the default, wherever it adds a field',
     cure: 'set replace.null.with.default=false for that transform too',
   },
   {

@@ -150,17 +150,48 @@ describe('a connector’s settings', () => {
     expect(findings(changes, { of })).toEqual([finding]);
   });
 
+  const DELETES = 'delete.tombstone.handling.mode';
+  const NULLS = 'replace.null.with.default';
+  const flattened = (settings: Readonly<Record<string, string>>): Changes => ({
+    ...FLAT,
+    ...Object.fromEntries(
+      Object.entries(settings).map(([name, value]) => [`transforms.unwrap.${name}`, value]),
+    ),
+  });
+
   it.each([
-    ['error connector.flat-deletes-dropped', 'delete.tombstone.handling.mode', 'drop'],
-    ['error connector.flat-null-becomes-default', 'replace.null.with.default', 'true'],
-  ])('are found to hold %s of a flat form', (finding, setting, value) => {
-    const flat = { ...FLAT, [`transforms.unwrap.${setting}`]: value };
-    expect(findings(flat)).toEqual(['warning connector.flat-form', finding]);
+    ['error connector.flat-deletes-dropped', { [DELETES]: 'drop' }],
+    ['error connector.flat-null-becomes-default', { [NULLS]: 'true', [DELETES]: 'rewrite' }],
+    [
+      'error connector.flat-null-becomes-default',
+      { [NULLS]: '', [DELETES]: 'rewrite-with-tombstone' },
+    ],
+    ['error connector.flat-null-becomes-default', { [NULLS]: 'true', 'add.fields': 'op,table' }],
+  ])('are found to hold %s of a flat form by %j', (finding, settings) => {
+    expect(findings(flattened(settings))).toEqual(['warning connector.flat-form', finding]);
+  });
+
+  it('keep NULL in rows that the transform passes as they are', () => {
+    const settings = { [NULLS]: 'true', [DELETES]: 'tombstone' };
+    expect(findings(flattened(settings))).toEqual(['warning connector.flat-form']);
+  });
+
+  const KEYED = { 'message.key.columns': 'public.t:a' };
+  it.each([
+    ['warning connector.transaction-metadata', { 'provide.transaction.metadata': 'false' }],
+    ['warning connector.flat-form', FLAT],
+    ['warning connector.cloudevents-form', { 'value.converter': CLOUD_EVENTS }],
+  ] as const)('may not have other keys where nothing orders partitions: %s', (beside, changes) => {
+    expect(findings({ ...changes, ...KEYED }).toSorted()).toEqual([
+      'error connector.key-columns-unordered',
+      beside,
+    ]);
   });
 
   it('have a test for every trap there is a rule for', () => {
     const planted = new Set(TRAPS.map(({ finding }) => finding.replace(/^\w+ connector\./, '')));
     planted.add('flat-deletes-dropped').add('flat-null-becomes-default');
+    planted.add('key-columns-unordered');
     const rules = [...CONNECTOR_RULES, ...MODE_RULES].map(({ id }) => id);
     expect([...planted].toSorted()).toEqual(rules.toSorted());
   });
