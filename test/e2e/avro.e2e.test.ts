@@ -91,7 +91,7 @@ async function counts(url: string): Promise<unknown> {
   const sql = await connectTo(url);
   try {
     const { rows } = await sql.query(
-      `SELECT (SELECT count(*) FROM orders) AS orders, (SELECT sum(amount) FROM payments) AS paid,
+      `SELECT (SELECT count(*) FROM orders) AS orders, (SELECT sum(amount::numeric) FROM payments) AS paid,
          (SELECT count(*) FROM products WHERE length(description) > 2000) AS described,
          (SELECT count(*) FROM customers WHERE address IS NOT NULL) AS addressed`,
     );
@@ -179,7 +179,7 @@ describe('production in Avro', () => {
     const result = await workplace.run(['materialize', '--until-caught-up']);
     expect(result.status).toBe(6);
     expect(result.stderr).toContain('SCHEMA_UNKNOWN');
-    expect(result.stderr).toContain(`topic ${PREFIX}`);
+    expect(result.stderr).toMatch(new RegExp(`topic (?:__debezium-heartbeat\\.)?${PREFIX}`));
   });
 
   it("reads Apicurio's own interface by content id", async () => {

@@ -185,7 +185,7 @@ describe('rollouts and recordings', () => {
       (
         await query(
           url,
-          `SELECT (SELECT count(*) FROM orders) AS orders, (SELECT sum(amount) FROM payments) AS paid,
+          `SELECT (SELECT count(*) FROM orders) AS orders, (SELECT sum(amount::numeric) FROM payments) AS paid,
              (SELECT count(*) FROM products WHERE length(description) > 2000) AS described,
              (SELECT count(*) FROM customers WHERE address IS NOT NULL) AS addressed`,
         )
