@@ -283,9 +283,7 @@ export class Follower {
     // Under traffic there is no idle moment, but the position tells. A chunk that came a moment
     // ago is read and not applied, though no apply is in flight yet.
     const drained =
-      this.#idle &&
-      this.#drainedAt === this.#chunks &&
-      !this.#parts.assembler.waitsBefore(ends);
+      this.#idle && this.#drainedAt === this.#chunks && !this.#parts.assembler.waitsBefore(ends);
     return drained || isPast(this.#position.offsets, ends, starts);
   }
 

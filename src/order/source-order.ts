@@ -29,7 +29,7 @@ export interface SourceOrderOptions {
 }
 
 /** How often the ends are asked for while something waits for them. */
-const ASK_EVERY_MS = 50;
+const ASK_EVERY_MS = 30;
 
 export type Passage = 'wait' | 'pass' | 'stalled';
 
@@ -39,7 +39,7 @@ export class SourceOrder {
   readonly #stallLimitMs: number;
   readonly #isSecond: (event: ChangeEvent) => boolean;
   readonly #onNews: () => void;
-  readonly #topics = new Map<string, Lane<ChangeEvent>[]>();
+  readonly #topics = new Map<string, Map<string, Lane<ChangeEvent>>>();
   readonly #read: Map<string, bigint>;
   readonly #arrivals = new WeakMap<ChangeEvent, number>();
   #arrived = 0;
@@ -81,8 +81,8 @@ export class SourceOrder {
 
   add(topic: string, lane: Lane<ChangeEvent>): void {
     const lanes = this.#topics.get(topic);
-    if (lanes === undefined) this.#topics.set(topic, [lane]);
-    else lanes.push(lane);
+    if (lanes === undefined) this.#topics.set(topic, new Map([[lane.key, lane]]));
+    else lanes.set(lane.key, lane);
   }
 
   came(event: ChangeEvent): void {
@@ -112,18 +112,20 @@ export class SourceOrder {
   ): Passage {
     // Rows that a snapshot read have no place of their own in the log.
     if (event.snapshot !== 'no') return 'pass';
-    const others = (this.#topics.get(event.at.topic) ?? []).filter(
-      (other) => other !== lane && together?.has(other) !== true,
-    );
-    const first = others.every((other) => {
+    const lanes = this.#topics.get(event.at.topic) ?? NO_LANES;
+    let first = true;
+    // This runs for every event, so nothing is made here.
+    for (const other of lanes.values()) {
+      if (other === lane || together?.has(other) === true) continue;
       const head = other.peek()?.record;
       // Between transactions their ends decide, and those of a second delivery come later.
-      if (head === undefined || (together !== null && head.op !== 'truncate')) return true;
-      if (this.#isSecond(head)) return true;
-      return !this.#options.isBefore(head.source, event.source);
-    });
+      if (head === undefined || (together !== null && head.op !== 'truncate')) continue;
+      if (!this.#options.isBefore(head.source, event.source) || this.#isSecond(head)) continue;
+      first = false;
+      break;
+    }
     const { key } = lane;
-    if (first && this.#nothingEarlier(event, others, key)) {
+    if (first && this.#nothingEarlier(event, lane, lanes, together)) {
       this.#waiting.delete(key);
       return 'pass';
     }
@@ -162,21 +164,25 @@ export class SourceOrder {
   }
 
   /** Can no other partition of the topic still bring something earlier? */
-  #nothingEarlier(event: ChangeEvent, others: readonly Lane<ChangeEvent>[], own: string): boolean {
+  #nothingEarlier(
+    event: ChangeEvent,
+    own: Lane<ChangeEvent>,
+    lanes: ReadonlyMap<string, Lane<ChangeEvent>>,
+    together: ReadonlySet<Lane<ChangeEvent>> | null,
+  ): boolean {
     const ends = this.#ends?.byTopic.get(event.at.topic);
     const fresh = this.#ends !== null && this.#ends.asked >= (this.#arrivals.get(event) ?? 0);
     const isRead = (key: string, end: bigint): boolean =>
       fresh && (this.#read.get(key) ?? 0n) >= end;
-    const known = new Set([own]);
     let settled = ends !== undefined;
-    for (const lane of others) {
-      known.add(lane.key);
-      if (lane.length === 0) settled &&= isRead(lane.key, ends?.get(lane.key) ?? 0n);
-    }
-    for (const [key, end] of ends ?? []) {
+    for (const lane of lanes.values()) {
       // Lanes that go along are read as far as they must be: their events are here.
-      if (!known.has(key) && this.#lane(event.at.topic, key) === undefined) {
-        settled &&= isRead(key, end);
+      if (lane === own || together?.has(lane) === true || lane.length > 0) continue;
+      settled &&= isRead(lane.key, ends?.get(lane.key) ?? 0n);
+    }
+    if (settled && ends !== undefined) {
+      for (const [key, end] of ends) {
+        if (!lanes.has(key)) settled &&= isRead(key, end);
       }
     }
     if (!settled && !fresh) this.#ask();
@@ -184,7 +190,7 @@ export class SourceOrder {
   }
 
   #lane(topic: string, key: string): Lane<ChangeEvent> | undefined {
-    return this.#topics.get(topic)?.find((lane) => lane.key === key);
+    return this.#topics.get(topic)?.get(key);
   }
 
   #ask(): void {
@@ -216,6 +222,8 @@ export class SourceOrder {
     );
   }
 }
+
+const NO_LANES: ReadonlyMap<string, Lane<ChangeEvent>> = new Map();
 
 function byTopic(ends: OffsetMap): ReadonlyMap<string, OffsetMap> {
   const topics = new Map<string, Map<string, bigint>>();

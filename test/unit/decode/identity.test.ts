@@ -47,7 +47,11 @@ describe('two connectors on one broker', () => {
     const topics = [
       ...['prod.public.t', 'prod.transaction', 'prod.eu.public.t', 'prod.eu.transaction'],
       ...['prod2.public.t', 'prod2.transaction', 'production.public.t', 'xprod.public.t'],
-      ...['__debezium-heartbeat.prod', '__debezium-heartbeat.prod.eu', '__debezium-heartbeat.prod2'],
+      ...[
+        '__debezium-heartbeat.prod',
+        '__debezium-heartbeat.prod.eu',
+        '__debezium-heartbeat.prod2',
+      ],
     ];
     const ownTopics = (topicPrefix: string): readonly string[] =>
       topics.filter(topicSelector({ topicPrefix }));

@@ -134,20 +134,23 @@ describe.each(FORMATS)('a record framed by $name', (format) => {
     expect(new Set(asked.map(idOf))).toEqual(new Set([ID.key, ID.value]));
   });
 
-  test.each(['key', 'value'] as const)('is corrupt where the frame of its %s is cut off', (side) => {
-    for (let length = 0; length < format.frame(0).length; length += 1) {
-      const record = made(format, { side, length });
-      let told: unknown;
-      try {
-        told = decoderOf(format).decode(record);
-      } catch (error) {
-        told = error;
+  test.each(['key', 'value'] as const)(
+    'is corrupt where the frame of its %s is cut off',
+    (side) => {
+      for (let length = 0; length < format.frame(0).length; length += 1) {
+        const record = made(format, { side, length });
+        let told: unknown;
+        try {
+          told = decoderOf(format).decode(record);
+        } catch (error) {
+          told = error;
+        }
+        if (!isUnderstudyError(told)) throw new Error(`decoded with ${length} bytes of the frame`);
+        expect(told.code).toBe('RECORD_CORRUPT');
+        expect(told.context).toMatchObject({ topic: captured.topic, offset: captured.offset });
       }
-      if (!isUnderstudyError(told)) throw new Error(`decoded with ${length} bytes of the frame`);
-      expect(told.code).toBe('RECORD_CORRUPT');
-      expect(told.context).toMatchObject({ topic: captured.topic, offset: captured.offset });
-    }
-  });
+    },
+  );
 });
 
 function never(): never {

@@ -106,7 +106,8 @@ function decoderOf(
   have: ReadonlySet<string>,
   wire: WireFormat | null = { api: 'confluent' },
 ): Decoder {
-  const schema = (ref: SchemaRef): unknown => (have.has(ref.id) ? SCHEMAS[Number(ref.id)] : undefined);
+  const schema = (ref: SchemaRef): unknown =>
+    have.has(ref.id) ? SCHEMAS[Number(ref.id)] : undefined;
   const registry = wire === null ? null : { wire, schemas: { schema } };
   return captureDecoder('p', FORMS_CATALOGUE, DEFAULT_MODES, registry, 'cloudevents');
 }
