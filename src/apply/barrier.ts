@@ -3,8 +3,9 @@
  * snapshot saw and holding back what it did not (pin-proofs: visible first and deferred later
  * commute with log order).
  *
- * Invariant: while a change is deferred, the stored position does not move, so that a crash
- * replays from before the first deferred change and ends in log order.
+ * Invariant: while a change is deferred, the stored position does not move, so that after a crash
+ * the log is read again from before the first deferred change. What was applied ahead is stored by
+ * its places in the log, and passed over then: what remains is applied, in log order.
  */
 import type { ChangeEvent } from '../change/record.ts';
 import type { OffsetMap } from '../change/position.ts';
@@ -70,7 +71,11 @@ export class Barrier {
       }
       if (unseen.length > 0) this.#deferredTransactions += 1;
       // Bytes that belong to no change (duplicates passed over) are freed with this part.
-      now.push({ ...release, changes: seen, bytes: release.bytes - bytesOf(unseen) });
+      const bytes = release.bytes - bytesOf(unseen);
+      // Ahead of the position a transaction is whole only if all of it is here. One without changes
+      // may be the second delivery of one that waits.
+      const whole = unseen.length === 0 && seen.length > 0;
+      now.push({ ...release, changes: seen, complete: release.complete && whole, bytes });
       later.push({ ...release, changes: unseen, bytes: bytesOf(unseen) });
     }
     const holdPosition =

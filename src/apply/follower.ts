@@ -3,13 +3,15 @@
  *
  * Invariants
  * - What is applied is, per partition, a prefix of the log, and the stored position says exactly
- *   which one (the only exception is an armed barrier, see `deferral.ts`: then the stored
- *   position stays before the first deferred change, so a restart replays).
+ *   which one (the only exception is an armed barrier, see `barrier.ts`: then the stored position
+ *   stays before the first deferred change, and what was applied ahead of it is stored by its
+ *   places, so that a restart reads it again and passes it over).
  * - A record that cannot be decoded or applied stops the follower loudly after everything before
  *   it was applied; its position is not passed.
  * - One apply at a time. `freeze` returns only when none is running.
  */
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
+import { OffsetSet, type OffsetRange } from '../change/offset-ranges.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { BaseReader, Fence, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
@@ -56,6 +58,8 @@ export interface FollowerParts {
   readonly assembler: TransactionAssembler;
   /** Takes out of a release what must not be applied. Default: all is applied. */
   readonly trim?: (release: Release) => Release;
+  /** What was applied before beyond the position. Default: nothing. */
+  readonly ahead?: readonly OffsetRange[];
   readonly builder: (position: Position) => BatchBuilder;
   readonly limits: FollowerLimits;
   /** Names the database in all its lines. */
@@ -96,6 +100,7 @@ export class Follower {
   #chunks = 0;
   #drainedAt = 0;
   #barrier: Barrier | null = null;
+  readonly #appliedAhead: OffsetSet | null;
   /** Why it runs no more. */
   #end: unknown = null;
   #totals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
@@ -104,6 +109,8 @@ export class Follower {
   constructor(parts: FollowerParts, position: Position) {
     this.#parts = parts;
     this.#position = position;
+    const { ahead = [] } = parts;
+    this.#appliedAhead = ahead.length === 0 ? null : new OffsetSet(ahead);
   }
 
   get state(): FollowerState {
@@ -355,7 +362,7 @@ export class Follower {
       const release = assembler.take();
       drained = release === undefined;
       if (release === undefined) break;
-      releases.push(this.#parts.trim?.(release) ?? release);
+      releases.push(this.#unapplied(this.#parts.trim?.(release) ?? release));
       events += release.changes.length;
       bytes += release.bytes;
       if (!release.complete) this.#noteDegraded(release);
@@ -366,6 +373,13 @@ export class Follower {
     credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
     await commit(this.#position.offsets);
     return { worked: true, drained };
+  }
+
+  /** Without what was applied ahead in a former run. */
+  #unapplied(release: Release): Release {
+    const ahead = this.#appliedAhead;
+    if (ahead === null) return release;
+    return { ...release, changes: release.changes.filter(({ at }) => !ahead.has(at)) };
   }
 
   #noteDegraded(release: Release): void {
@@ -381,7 +395,7 @@ export class Follower {
     for (const release of releases) builder.add(release);
     const built = builder.build();
     const batch = holdPosition
-      ? { ...built, position: this.#position, ahead: true as const }
+      ? { ...built, position: this.#position, ahead: builder.places() }
       : built;
     if (batch.steps.length === 0 && samePosition(batch.position, this.#position)) return;
     const outcome = await this.#withRetry(() =>
@@ -405,7 +419,9 @@ export class Follower {
   ): Promise<void> {
     const barrier = this.#barrier;
     if (barrier === null) return;
-    const held = [...this.#parts.assembler.heldChanges()];
+    const held = [...this.#parts.assembler.heldChanges()].filter(
+      ({ at }) => this.#appliedAhead?.has(at) !== true,
+    );
     try {
       await this.#write((await barrier.plan.supply?.(barrier.missing(held))) ?? []);
       const base = await this.#parts.database.openBaseSnapshot();
@@ -427,7 +443,7 @@ export class Follower {
   async #write(steps: readonly BatchStep[]): Promise<void> {
     if (steps.length === 0) return;
     const counts = { txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 };
-    const batch = { steps, position: this.#position, ...counts };
+    const batch = { steps, position: this.#position, ahead: [], ...counts };
     await this.#withRetry(() => this.#parts.database.apply(this.#parts.fence, batch));
   }
 

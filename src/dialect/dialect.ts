@@ -6,6 +6,7 @@
  * and nothing that invites another order. A position cannot be written except by `apply`, in the
  * transaction that writes the rows and asserts the fence.
  */
+import type { OffsetRange } from '../change/offset-ranges.ts';
 import type { Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
@@ -60,6 +61,15 @@ export interface StoredProgress {
   readonly deadLetters: number;
   /** Values that are here, but perhaps not production's: see TableGaps. */
   readonly unknown: number;
+}
+
+/** From where the log is read on, and what of it must not be applied again. As of one moment. */
+export interface ResumePoint {
+  readonly position: Position;
+  /** Records beyond the position that are applied all the same, in ranges that do not overlap. */
+  readonly ahead: readonly OffsetRange[];
+  /** Ids of the last source transactions that were applied whole, see REMEMBERED_IDS. */
+  readonly delivered: readonly string[];
 }
 
 /** What a shadow does not know of one of production's tables. Keys are text, in key order. */
@@ -157,6 +167,8 @@ export interface ShadowDatabase extends AsyncDisposable {
   releaseFence(fence: Fence): Promise<void>;
 
   progress(): Promise<StoredProgress>;
+  /** Where its holder begins to follow. */
+  resumePoint(): Promise<ResumePoint>;
   /** The oldest gaps, at most `limit` rows. A known value for a gap, when applied, closes it. */
   gaps(limit: number): Promise<readonly TableGaps[]>;
   gapCounts(): Promise<readonly GapCount[]>;
@@ -164,9 +176,9 @@ export interface ShadowDatabase extends AsyncDisposable {
   /**
    * One transaction { fence asserted, rows and base images written race-proof, position saved },
    * committed when the promise resolves and not at all when it rejects. Idempotent: applying the
-   * same batch again changes nothing, which an engine tells by the position, under a lock that
-   * waits for a commit whose answer was lost; rows alone do not tell it. Not so for a batch that is
-   * written ahead of the position.
+   * same batch again changes nothing, which an engine tells by the position, or by the records
+   * that it saved as written ahead of it, under a lock that waits for a commit whose answer was
+   * lost; rows alone do not tell it. Not so for a batch ahead of the position that is of no records.
    * Errors: FENCED, APPLY_BLOCKED (a lock of the candidate: retry), SHADOW_UNREACHABLE (retry),
    * ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
    */

@@ -66,6 +66,8 @@ export interface AssemblerOptions {
    * their places in production's log (source-order.ts). Default: every event goes as it comes.
    */
   readonly sourceOrder?: SourceOrderOptions | undefined;
+  /** Transactions that were released whole by former assemblers and applied, the oldest first. */
+  readonly delivered?: Iterable<string>;
   /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
   readonly stallLimitMs?: number;
   /** Epoch milliseconds. */
@@ -90,7 +92,7 @@ export class TransactionAssembler {
   readonly #gatherings = new Map<string, Gathering>();
   readonly #order: SourceOrder | null;
   /** Released whole: events of theirs that come later are second deliveries. */
-  readonly #done = new RecentIds();
+  readonly #done: RecentIds;
   /** Given up, or without END: their events go as they come. */
   readonly #open = new RecentIds();
   /** Positions that moved in partitions where nothing waits. */
@@ -103,6 +105,7 @@ export class TransactionAssembler {
 
   constructor(options: AssemblerOptions) {
     this.#options = options;
+    this.#done = new RecentIds(options.delivered);
     this.#now = options.now ?? Date.now;
     this.#stallLimitMs = options.stallLimitMs ?? 60_000;
     const { sourceOrder } = options;

@@ -1,3 +1,4 @@
+import { rangesOf, type OffsetRange } from '../change/offset-ranges.ts';
 import type { Position, SourcePosition } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
@@ -14,6 +15,7 @@ export class BatchBuilder {
   readonly #changes: ChangeEvent[] = [];
   readonly #offsets: Map<string, bigint>;
   readonly #txIds = new Set<number>();
+  readonly #delivered = new Set<string>();
   #source: SourcePosition | null;
   #eventTimeMs: number | null;
   #transactions = 0;
@@ -36,9 +38,17 @@ export class BatchBuilder {
     return this.#bytes;
   }
 
+  /** The records of all changes so far. */
+  places(): readonly OffsetRange[] {
+    return rangesOf(this.#changes.map(({ at }) => at));
+  }
+
   add(release: Release): void {
     for (const [partition, next] of release.offsets) this.#offsets.set(partition, next);
     if (release.transactionId !== null && release.changes.length > 0) this.#transactions += 1;
+    if (release.transactionId !== null && release.complete) {
+      this.#delivered.add(release.transactionId);
+    }
     this.#bytes += release.bytes;
     for (const change of release.changes) {
       this.#changes.push(change);
@@ -62,6 +72,7 @@ export class BatchBuilder {
         eventTimeMs: this.#eventTimeMs,
       },
       txIds: [...this.#txIds],
+      delivered: [...this.#delivered],
       unmarked: this.#unmarked,
       events: this.#changes.length,
       transactions: this.#transactions,

@@ -1,3 +1,4 @@
+import type { OffsetRange } from '../change/offset-ranges.ts';
 import type { Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
@@ -49,10 +50,17 @@ export interface ChangeBatch {
   readonly steps: readonly BatchStep[];
   readonly position: Position;
   /**
-   * It is written ahead of the position, which stays where it is (an armed barrier). Any other
-   * batch whose position holds already has been written before.
+   * It is written ahead of the position, which stays where it is (an armed barrier): then these
+   * are the records of all its changes, which are saved with it, so that nobody writes them again.
+   * Empty if it is of no records: then nothing tells that it was written, and it must do no harm
+   * when it is written twice. A batch without `ahead` is told by its position.
    */
-  readonly ahead?: true;
+  readonly ahead?: readonly OffsetRange[];
+  /**
+   * Ids of source transactions that are whole with this batch: what comes of them later is a second
+   * delivery. Saved with it. Default: none.
+   */
+  readonly delivered?: readonly string[];
   /** Source transaction ids (PostgreSQL: 32-bit xid) in the batch, for the ring of pin proofs. */
   readonly txIds: readonly number[];
   /** Changes of the stream that carried no source transaction: the guarantee for them is per key. */

@@ -27,12 +27,12 @@ export async function createFollower(parts: {
   readonly giveUpAfterMs: number;
 }): Promise<Follower> {
   const { config, holder } = parts;
-  const [catalogue, progress] = await Promise.all([
+  const [catalogue, resume] = await Promise.all([
     holder.database.catalogue(),
-    holder.database.progress(),
+    holder.database.resumePoint(),
   ]);
   const { snapshotView } = parts;
-  const { offsets } = progress.position;
+  const { offsets } = resume.position;
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const registry = openRegistry(config, parts.logger);
   const decoder = createDecoder({
@@ -48,7 +48,8 @@ export async function createFollower(parts: {
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
-    sourceOrder: sourceOrder(config, parts.source, progress.position.offsets),
+    sourceOrder: sourceOrder(config, parts.source, offsets),
+    delivered: resume.delivered,
   });
   const follower = new Follower(
     {
@@ -63,6 +64,7 @@ export async function createFollower(parts: {
       mask: (event) => identityMasker.mask(event),
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
+      ahead: resume.ahead,
       builder: (position) => new BatchBuilder({ catalogue, position }),
       limits: {
         batchEvents: config.apply.batchEvents,
@@ -72,7 +74,7 @@ export async function createFollower(parts: {
       },
       logger: parts.logger,
     },
-    progress.position,
+    resume.position,
   );
   holder.describe(() => noteOf(follower));
   return follower;

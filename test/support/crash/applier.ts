@@ -1,4 +1,5 @@
 /** One process that follows the history into a shadow database, as `understudy run` does it. */
+import type { BarrierPlan } from '../../../src/apply/barrier.ts';
 import { Follower } from '../../../src/apply/follower.ts';
 import { dialectFor } from '../../../src/dialect/registry.ts';
 import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
@@ -26,6 +27,8 @@ export interface ApplierOptions {
   readonly database: string;
   readonly log: HistoryLog;
   readonly marked: boolean;
+  /** A barrier that is armed when so many changes were applied, or null. */
+  readonly barrier: { readonly plan: BarrierPlan; readonly afterEvents: number } | null;
   readonly batchEvents: number;
   readonly leaseMs: number;
   readonly signal: AbortSignal;
@@ -79,7 +82,7 @@ export class CrashApplier {
     if (naive !== null) opened.add(naive);
     const { log, marked, batchEvents } = this.#options;
     const catalogue = await database.catalogue();
-    const { position } = await database.progress();
+    const { position, ahead, delivered } = await database.resumePoint();
     const follower = new Follower(
       {
         database: naive ?? database,
@@ -90,7 +93,9 @@ export class CrashApplier {
         assembler: new TransactionAssembler({
           mode: marked ? 'transaction' : 'key',
           isSubscribed: () => true,
+          delivered,
         }),
+        ahead,
         builder: (at) => new BatchBuilder({ catalogue, position: at }),
         limits: { batchEvents, batchBytes: 1e9, budgetBytes: 1e9, giveUpAfterMs: 60_000 },
         logger: silentLogger,
@@ -100,12 +105,24 @@ export class CrashApplier {
     const stop = AbortSignal.any([this.#killed.signal, holder.lost, this.#options.signal]);
     stop.addEventListener('abort', () => follower.stop());
     if (stop.aborted) follower.stop();
+    const check = this.#check(follower);
     try {
       await follower.run();
     } finally {
+      await check;
       holder.throwIfLost();
     }
     return stop.aborted ? 'lost' : 'caught-up';
+  }
+
+  /** As a drift check does: what its snapshot does not see waits until the barrier. */
+  async #check(follower: Follower): Promise<void> {
+    const { barrier } = this.#options;
+    if (barrier === null) return;
+    await follower.until(() => follower.totals.events >= barrier.afterEvents);
+    await follower.freeze();
+    const reached = await follower.runToBarrier(barrier.plan).catch(() => null);
+    await reached?.base[Symbol.asyncDispose]();
   }
 
   /** As a stand-by does: tries until the holder is gone or silent. */

@@ -1,4 +1,5 @@
 import type { EngineName, ShadowDatabase } from '../../../src/dialect/dialect.ts';
+import type { OffsetRange } from '../../../src/change/offset-ranges.ts';
 import type { OffsetMap } from '../../../src/change/position.ts';
 import type { CanonicalState } from '../canonical-state.ts';
 import type { HistorySource, ModelState } from './history.ts';
@@ -27,7 +28,7 @@ export interface CrashServer extends AsyncDisposable {
   observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation | null>;
   /** What the model's tables look like when the server itself holds these rows. One at a time. */
   rebuild(rows: ModelState): Promise<CanonicalState>;
-  /** Whether some committed transaction wrote rows and moved no position, or moved it back. */
+  /** Whether some committed transaction wrote rows and saved no place, or moved one back. */
   witnessed(database: string): Promise<readonly string[]>;
   /** A candidate's session on a rollout. */
   candidate(database: string): Promise<Candidate>;
@@ -38,6 +39,8 @@ export interface CrashServer extends AsyncDisposable {
 export interface Observation {
   readonly state: CanonicalState;
   readonly offsets: OffsetMap;
+  /** Records that are applied beyond them. */
+  readonly ahead: readonly OffsetRange[];
 }
 
 export interface Candidate extends AsyncDisposable {

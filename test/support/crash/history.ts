@@ -3,6 +3,7 @@
  * without transaction metadata. It knows what a shadow at any position must hold.
  */
 import assert from 'node:assert/strict';
+import { OffsetSet, type OffsetRange } from '../../../src/change/offset-ranges.ts';
 import { partitionKey, type OffsetMap, type SourcePosition } from '../../../src/change/position.ts';
 import type { ChangeEvent, DecodedRecord } from '../../../src/change/record.ts';
 
@@ -77,23 +78,32 @@ export class History {
       .length;
   }
 
+  get written(): readonly LogEntry[] {
+    return this.#written;
+  }
+
   ends(): OffsetMap {
     return new Map([...this.#partitions].map(([key, lane]) => [key, BigInt(lane.length)]));
   }
 
   /**
-   * What the tables hold when exactly the records before `offsets` are applied. Fails if that is
-   * no cut through whole transactions, in production's order, although they are marked.
+   * What the tables hold when exactly the records before `offsets` are applied, and those in
+   * `ahead`. Fails if that is no cut through whole transactions, in production's order as far as
+   * the offsets lead, although they are marked.
    */
-  stateAt(offsets: OffsetMap): ModelState {
+  stateAt(offsets: OffsetMap, ahead: readonly OffsetRange[]): ModelState {
+    const beyond = new OffsetSet(ahead);
     const tables = new Map<string, Map<string, Row>>();
-    const parts = new Map<number, { inside: number; outside: number }>();
+    const parts = new Map<number, Part>();
     for (const { record, table, effect, transaction } of this.#written) {
       const { at } = record;
-      const inside = at.offset < (offsets.get(partitionKey(at.topic, at.partition)) ?? 0n);
+      const before = at.offset < (offsets.get(partitionKey(at.topic, at.partition)) ?? 0n);
+      assert(!before || !beyond.has(at), 'what lies before the position is stored as ahead of it');
+      const inside = before || beyond.has(at);
       if (this.marked && transaction !== null && effect.kind !== 'none') {
-        const part = parts.get(transaction) ?? { inside: 0, outside: 0 };
+        const part = parts.get(transaction) ?? { inside: 0, outside: 0, ahead: 0 };
         part[inside ? 'inside' : 'outside'] += 1;
+        if (inside && !before) part.ahead += 1;
         parts.set(transaction, part);
       }
       if (inside && table !== null) apply(tables, table, effect);
@@ -125,11 +135,20 @@ function apply(tables: Map<string, Map<string, Row>>, name: string, effect: Effe
   }
 }
 
-function assertWhole(parts: ReadonlyMap<number, { inside: number; outside: number }>): void {
+/** How many changes of a transaction are applied, how many are not, and of those how many ahead. */
+interface Part {
+  inside: number;
+  outside: number;
+  ahead: number;
+}
+
+function assertWhole(parts: ReadonlyMap<number, Part>): void {
   let open: number | null = null;
-  for (const [transaction, { inside, outside }] of [...parts].toSorted(([a], [b]) => a - b)) {
+  for (const [transaction, part] of [...parts].toSorted(([a], [b]) => a - b)) {
+    const { inside, outside, ahead } = part;
     assert(inside === 0 || outside === 0, `the position cuts transaction ${transaction} in two`);
-    assert(inside === 0 || open === null, `the position holds ${transaction} but not ${open}`);
+    const holds = inside > ahead && open !== null;
+    assert(!holds, `the position holds ${transaction} but not ${open}`);
     if (outside > 0) open ??= transaction;
   }
 }

@@ -49,6 +49,14 @@ const WITNESS = `
   CREATE TRIGGER step AFTER INSERT OR UPDATE ON understudy.position
     FOR EACH ROW EXECUTE FUNCTION witness.step();
   ALTER TABLE understudy.position ENABLE ALWAYS TRIGGER step;
+  CREATE FUNCTION witness.ahead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO witness.moved VALUES (pg_catalog.pg_current_xact_id()::text,
+      NEW.topic || '/' || NEW.partition || ' ahead', NEW.first_offset, NEW.next_offset);
+    RETURN NULL;
+  END $$;
+  CREATE TRIGGER ahead AFTER INSERT ON understudy.ahead
+    FOR EACH ROW EXECUTE FUNCTION witness.ahead();
+  ALTER TABLE understudy.ahead ENABLE ALWAYS TRIGGER ahead;
   ${NAMES.map(
     (name) => `
       CREATE TRIGGER note_rows AFTER INSERT OR UPDATE OR DELETE ON ${name}
@@ -79,6 +87,13 @@ export const postgresEngine: CrashEngine = {
     return new PostgresServer(server.url, () => server.stop());
   },
 };
+
+interface AheadRow {
+  readonly topic: string;
+  readonly partition: number;
+  readonly first: string;
+  readonly next: string;
+}
 
 /** The same on a server that somebody else started and stops. */
 export function onPostgres(url: string): CrashServer {
@@ -122,8 +137,11 @@ class PostgresServer implements CrashServer {
 
   async observe(database: string, kind: 'trunk' | 'rollout'): Promise<Observation | null> {
     let offsets: Observation['offsets'] = new Map();
+    let ahead: Observation['ahead'] = [];
     const position = `SELECT topic || '/' || partition AS partition, next_offset::text AS next
       FROM understudy.position`;
+    const beyond = `SELECT topic, partition, first_offset::text AS first, next_offset::text AS next
+      FROM understudy.ahead`;
     const url = new URL(databaseUrl(this.url, database));
     url.searchParams.set('options', '-c lock_timeout=300ms');
     const reading = canonicalState(url.href, {
@@ -132,10 +150,12 @@ class PostgresServer implements CrashServer {
       within: async (client) => {
         const { rows } = await client.query<{ partition: string; next: string }>(position);
         offsets = new Map(rows.map((row) => [row.partition, BigInt(row.next)]));
+        const ranges = await client.query<AheadRow>(beyond);
+        ahead = ranges.rows.map((r) => ({ ...r, first: BigInt(r.first), next: BigInt(r.next) }));
       },
     });
     try {
-      return { state: await reading, offsets };
+      return { state: await reading, offsets, ahead };
     } catch (error) {
       if (isCollision(error)) return null;
       throw error;

@@ -13,6 +13,7 @@ import { CutProxy, type Crash, type CrashKind } from './cut-proxy.ts';
 import type { Candidate, CrashEngine, CrashFault, CrashServer } from './engine.ts';
 import type { History } from './history.ts';
 import { HistoryLog } from './history-log.ts';
+import { pinSomewhere } from './pinned.ts';
 import { makeHistory } from './production.ts';
 
 export interface CrashScenario {
@@ -31,12 +32,6 @@ const LEASE_MS = 250;
 const OBSERVATIONS = 6;
 
 const KINDS: readonly CrashKind[] = ['cut', 'cut', 'die', 'die', 'stop', 'end-sessions'];
-/**
- * Of these a process recovers by itself. It knows second deliveries of transactions by the ids that
- * it has seen; one that starts anew has seen none, and applies them again. So histories in which
- * the connector delivers transactions again are followed by one process to their end.
- */
-const SURVIVED: readonly CrashKind[] = ['cut', 'end-sessions'];
 
 /** Plays one seed on a database of its own. Rejects if what was promised does not hold. */
 export async function playCrash(options: CrashScenario): Promise<void> {
@@ -74,13 +69,14 @@ class Scenario {
   readonly #options: CrashScenario;
   readonly #where: { readonly target: string; readonly rollout: boolean };
   readonly #history: History;
-  readonly #kinds: readonly CrashKind[];
   readonly #stale: Stale[] = [];
   readonly #over = new AbortController();
   readonly #proxies: CutProxy[] = [];
   readonly #looking = new Mutex();
   #appliers = 0;
   #observations = 0;
+  /** Of these, with changes applied ahead of the position. */
+  #aheads = 0;
   #candidate: Candidate | null = null;
 
   constructor(
@@ -95,7 +91,6 @@ class Scenario {
       duplicates: random.chance(0.5),
       transactions: random.integer(10, 40),
     };
-    this.#kinds = traits.marked && traits.duplicates ? SURVIVED : KINDS;
     this.#history = makeHistory(engine.source, traits, random);
     const where_ = where.rollout ? 'rollout' : 'trunk';
     note(`${where_}, ${JSON.stringify(traits)}`);
@@ -134,7 +129,7 @@ class Scenario {
     const { random, note } = this.#options;
     const { applier, proxy } = await this.#start();
     for (;;) {
-      const crash = randomCrash(random, this.#kinds);
+      const crash = randomCrash(random);
       const fired = proxy.arm(crash);
       const first = await Promise.race([applier.ended, fired]);
       if (typeof first === 'string') {
@@ -176,6 +171,12 @@ class Scenario {
       ...{ server, url: proxy.through(server.url), database: target, signal, fault },
       log: new HistoryLog(this.#history, random.fork()),
       marked: this.#history.marked,
+      barrier: random.chance(0.4)
+        ? {
+            plan: pinSomewhere(this.#history, random.fork()),
+            afterEvents: random.integer(0, 30),
+          }
+        : null,
       batchEvents: random.integer(1, 25),
       leaseMs: LEASE_MS,
       name: `applier ${this.#appliers}`,
@@ -236,7 +237,8 @@ class Scenario {
     return this.#looking.run(async () => {
       const seen = await server.observe(target, rollout ? 'rollout' : 'trunk');
       if (seen === null) return null;
-      const model = this.#history.stateAt(seen.offsets);
+      const model = this.#history.stateAt(seen.offsets, seen.ahead);
+      if (seen.ahead.length > 0) this.#aheads += 1;
       assert.deepEqual(seen.state, await server.rebuild(model));
       this.#observations += 1;
       return seen.offsets;
@@ -246,7 +248,7 @@ class Scenario {
   async #judge(): Promise<void> {
     const { server, note } = this.#options;
     const { target } = this.#where;
-    note(`${this.#appliers} appliers, ${this.#observations} observations`);
+    note(`${this.#appliers} appliers, ${this.#observations} observations, ${this.#aheads} ahead`);
     const end = await this.#observe();
     assert.deepEqual(sorted(end ?? new Map()), sorted(this.#history.ends()));
     assert.deepEqual(await server.witnessed(target), []);
@@ -261,8 +263,8 @@ function sorted(offsets: OffsetMap): readonly (readonly [string, bigint])[] {
   return [...offsets].toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
-function randomCrash(random: Random, kinds: readonly CrashKind[]): Crash {
-  const kind = random.pick(kinds);
+function randomCrash(random: Random): Crash {
+  const kind = random.pick(KINDS);
   const commits = random.chance(0.4);
   return {
     kind,

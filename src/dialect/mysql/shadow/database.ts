@@ -22,6 +22,7 @@ import type {
   InstalledOverlay,
   OverlayCount,
   OverlayRow,
+  ResumePoint,
   ShadowDatabase,
   StoredProgress,
   TableGaps,
@@ -44,7 +45,7 @@ import {
   takeFence,
 } from './fence.ts';
 import { notOffered } from './not-offered.ts';
-import { readProgress, saveProgress } from './progress.ts';
+import { readProgress, readResumePoint, saveProgress } from './progress.ts';
 
 /** How often a batch is tried that another session's locks refused. */
 const ACT_TRIES = 4;
@@ -110,6 +111,13 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     );
   }
 
+  resumePoint(): Promise<ResumePoint> {
+    const what = { doing: 'read where to go on', otherwise: 'READ_FAILED' } as const;
+    return this.#reads.use(what, (client) =>
+      transaction(client, () => readResumePoint(client, this.name), 'REPEATABLE READ'),
+    );
+  }
+
   fenceState(): Promise<FenceState> {
     const what = { doing: 'read the fence', otherwise: 'INTERNAL' } as const;
     return this.#signs.use(what, (client) => readFence(client, this.name, this.#leaseMs));
@@ -142,8 +150,8 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
       // First, since it waits for a commit of the same batch whose answer was lost. Written again,
       // rows that are to keep columns of rows that moved would take them from others.
-      const moved = await saveProgress(client, this.name, batch);
-      if (!moved && batch.ahead !== true) return NOTHING_NEW;
+      const isNew = await saveProgress(client, this.name, batch);
+      if (!isNew) return NOTHING_NEW;
       return applyBatch(await this.#applySession(client, fence), batch);
     });
   }

@@ -2,17 +2,17 @@
  * Reading and saving how far a shadow database is. `saveProgress` runs only inside the
  * transaction that wrote the rows.
  */
+import type { OffsetRange } from '../../../change/offset-ranges.ts';
 import { parsePartitionKey, partitionKey, type Position } from '../../../change/position.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import type { StoredProgress } from '../../dialect.ts';
+import { REMEMBERED_IDS } from '../../../order/recent-ids.ts';
+import type { ResumePoint, StoredProgress } from '../../dialect.ts';
 import { parseSource, sourceText } from '../../sql/stored-source.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, literal, quote } from '../session/names.ts';
 
 interface ProgressRow {
-  readonly source: string | null;
-  readonly eventTimeMs: string | null;
   readonly unmarked: string;
   readonly parked: string;
   readonly deadLetters: string;
@@ -25,6 +25,13 @@ interface PositionRow {
   readonly next: string;
 }
 
+interface AheadRow {
+  readonly topic: string;
+  readonly partition: number;
+  readonly first: string;
+  readonly next: string;
+}
+
 /**
  * All of it as of one moment. The client must be in a REPEATABLE READ transaction. Proofs of
  * PostgreSQL's kind (`unproven`) do not exist for binlogs.
@@ -32,25 +39,50 @@ interface PositionRow {
 export async function readProgress(client: Client, database: string): Promise<StoredProgress> {
   const companion = companionName(database);
   const row = await client.row<ProgressRow>(
-    `SELECT source, event_time_ms AS eventTimeMs, unmarked,
+    `SELECT unmarked,
         (SELECT COUNT(*) FROM ${quote(companion, 'parked')}) AS parked,
         (SELECT COUNT(*) FROM ${quote(companion, 'dead_letter')}) AS deadLetters,
         (SELECT COUNT(*) FROM ${quote(companion, 'unknown_table')}) AS unknownTables
       FROM ${quote(companion, 'progress')}`,
   );
-  const offsets = await readOffsets(client, companion, '');
   return {
-    position: {
-      offsets,
-      source: row.source === null ? null : parseSource(row.source),
-      eventTimeMs: row.eventTimeMs === null ? null : Number(row.eventTimeMs),
-    },
+    position: await readPosition(client, companion),
     unproven: [],
     unprovenEvicted: null,
     unmarked: Number(row.unmarked),
     parked: Number(row.parked),
     deadLetters: Number(row.deadLetters),
     unknown: Number(row.unknownTables),
+  };
+}
+
+/** All of it as of one moment. The client must be in a REPEATABLE READ transaction. */
+export async function readResumePoint(client: Client, database: string): Promise<ResumePoint> {
+  const companion = companionName(database);
+  const position = await readPosition(client, companion);
+  const ahead = await client.rows<AheadRow>(
+    `SELECT topic, \`partition\`, first_offset AS first, next_offset AS next
+      FROM ${quote(companion, 'ahead')} ORDER BY topic, \`partition\`, first_offset`,
+  );
+  const delivered = await client.rows<{ readonly ids: string }>(
+    `SELECT ids FROM ${quote(companion, 'delivered')} ORDER BY upto`,
+  );
+  return {
+    position,
+    ahead: ahead.map((row) => ({ ...row, first: BigInt(row.first), next: BigInt(row.next) })),
+    delivered: delivered.flatMap(({ ids }) => ids.split('\n')),
+  };
+}
+
+async function readPosition(client: Client, companion: string): Promise<Position> {
+  const row = await client.row<{
+    readonly source: string | null;
+    readonly eventTimeMs: string | null;
+  }>(`SELECT source, event_time_ms AS eventTimeMs FROM ${quote(companion, 'progress')}`);
+  return {
+    offsets: await readOffsets(client, companion, ''),
+    source: row.source === null ? null : parseSource(row.source),
+    eventTimeMs: row.eventTimeMs === null ? null : Number(row.eventTimeMs),
   };
 }
 
@@ -72,8 +104,8 @@ export async function startProgress(client: Client, database: string): Promise<v
 }
 
 /**
- * Saves what holds after the batch; false if its position held already. Saving the same again
- * changes nothing. Waits for whoever else saves.
+ * Saves what holds after the batch; false if it was saved before, so that its rows are written.
+ * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
  */
 export async function saveProgress(
@@ -82,14 +114,56 @@ export async function saveProgress(
   batch: ChangeBatch,
 ): Promise<boolean> {
   const companion = companionName(database);
+  // First: it waits.
   const moved = await saveOffsets(client, companion, batch.position);
+  const noted = await saveAhead(client, companion, batch.ahead ?? []);
+  const isNew = moved || noted;
   const { source, eventTimeMs } = batch.position;
   await client.run(
     `UPDATE ${quote(companion, 'progress')}
       SET source = ?, event_time_ms = ?, unmarked = unmarked + ? WHERE one = 1`,
-    [source === null ? null : sourceText(source), eventTimeMs, moved ? batch.unmarked : 0],
+    [source === null ? null : sourceText(source), eventTimeMs, isNew ? batch.unmarked : 0],
   );
-  return moved;
+  if (isNew) await saveDelivered(client, companion, batch.delivered ?? []);
+  return isNew || batch.ahead?.length === 0;
+}
+
+/** False if all of it was saved before, or there is none. */
+async function saveAhead(
+  client: Client,
+  companion: string,
+  ahead: readonly OffsetRange[],
+): Promise<boolean> {
+  if (ahead.length === 0) return false;
+  const values = ahead.map(
+    ({ topic, partition, first, next }) =>
+      `(${literal(topic)}, ${String(partition)}, ${String(first)}, ${String(next)})`,
+  );
+  const { rows } = await client.run(
+    `INSERT IGNORE INTO ${quote(companion, 'ahead')}
+      (topic, \`partition\`, first_offset, next_offset) VALUES ${values.join(', ')}`,
+  );
+  return rows > 0;
+}
+
+/** Adds the newest ids, and forgets the oldest. */
+async function saveDelivered(
+  client: Client,
+  companion: string,
+  ids: readonly string[],
+): Promise<void> {
+  if (ids.length === 0) return;
+  const table = quote(companion, 'delivered');
+  await client.run(
+    `INSERT INTO ${table} (upto, ids) SELECT COALESCE(MAX(upto), 0) + ?, ? FROM ${table}`,
+    [ids.length, ids.join('\n')],
+  );
+  // A table that is deleted from can be asked in a derived table only.
+  await client.run(
+    `DELETE FROM ${table}
+      WHERE upto <= (SELECT newest FROM (SELECT MAX(upto) AS newest FROM ${table}) AS d) - ?`,
+    [REMEMBERED_IDS],
+  );
 }
 
 /** False if all of it was saved before. */
@@ -115,6 +189,12 @@ async function saveOffsets(
   await client.run(
     `REPLACE INTO ${quote(companion, 'position')} (topic, \`partition\`, next_offset)
       VALUES ${moved.join(', ')}`,
+  );
+  // What was applied ahead of the position, and is behind it now.
+  await client.run(
+    `DELETE a FROM ${quote(companion, 'ahead')} a JOIN ${quote(companion, 'position')} p
+      ON p.topic = a.topic AND p.\`partition\` = a.\`partition\`
+      WHERE a.next_offset <= p.next_offset`,
   );
   return true;
 }

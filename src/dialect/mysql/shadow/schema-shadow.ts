@@ -13,6 +13,8 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile.
  * - `position`, `progress`: how far production's log is applied, see StoredProgress.
+ * - `ahead`, `delivered`: what of the log is not to be applied again, see ResumePoint. `upto` counts
+ *   the ids of all rows so far; there is one id a line.
  * - `parked`, `dead_letter`, `unknown_table`: what could not be written, by place in the log.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -76,6 +78,23 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         table_name VARCHAR(64) NOT NULL,
         events BIGINT NOT NULL,
         PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 2,
+    what: 'what of the log is not to be applied again',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.ahead (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        first_offset BIGINT NOT NULL,
+        next_offset BIGINT NOT NULL,
+        PRIMARY KEY (topic, \`partition\`, first_offset)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.delivered (
+        upto BIGINT NOT NULL PRIMARY KEY,
+        ids LONGTEXT NOT NULL
       ) ${TABLE}`,
     ],
   },

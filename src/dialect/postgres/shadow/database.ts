@@ -26,6 +26,7 @@ import type {
   OverlayCount,
   OverlayRow,
   RowSelection,
+  ResumePoint,
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
@@ -48,7 +49,7 @@ import { relation, viewId } from '../session/names.ts';
 import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { forgetProven, readProgress, saveProgress } from './progress.ts';
+import { forgetProven, readProgress, readResumePoint, saveProgress } from './progress.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
 import { openTableReader } from '../compare/table-reader.ts';
 
@@ -107,6 +108,10 @@ export class PgShadowDatabase implements CopyingShadow {
     return this.#read('read the progress', (client) => readProgress(client));
   }
 
+  resumePoint(): Promise<ResumePoint> {
+    return this.#read('read where to go on', (client) => readResumePoint(client));
+  }
+
   gaps(limit: number): Promise<readonly TableGaps[]> {
     return this.#read('read what is unknown', (client) => readGaps(client, limit));
   }
@@ -155,8 +160,8 @@ export class PgShadowDatabase implements CopyingShadow {
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
       // First, since it waits for a commit of the same batch whose answer was lost. Written again,
       // rows that are to keep columns of rows that moved would take them from others.
-      const moved = await saveProgress(client, batch);
-      if (!moved && batch.ahead !== true) return NOTHING_NEW;
+      const isNew = await saveProgress(client, batch);
+      if (!isNew) return NOTHING_NEW;
       return applyBatch(await this.#applySession(client, fence), batch);
     });
   }

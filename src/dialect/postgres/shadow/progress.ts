@@ -6,7 +6,8 @@ import type pg from 'pg';
 import { parsePartitionKey, partitionKey, type Position } from '../../../change/position.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import type { StoredProgress } from '../../dialect.ts';
+import { REMEMBERED_IDS } from '../../../order/recent-ids.ts';
+import type { ResumePoint, StoredProgress } from '../../dialect.ts';
 import { parseSource, sourceText } from '../../sql/stored-source.ts';
 import { newerTxId } from '../production/transaction-id.ts';
 
@@ -30,23 +31,32 @@ const PROGRESS = `SELECT source, event_time_ms AS "eventTimeMs", unproven_evicte
     (SELECT count(*) FROM understudy.unknown_value) AS unknown
   FROM understudy.progress`;
 
-/** All of it as of one moment. The client must be in a REPEATABLE READ transaction. */
-export async function readProgress(client: pg.ClientBase): Promise<StoredProgress> {
+async function readRow(client: pg.ClientBase): Promise<ProgressRow> {
   const row = (await client.query<ProgressRow>(PROGRESS)).rows[0];
   if (row === undefined) throw new UnderstudyError('INTERNAL', 'the progress has no row');
+  return row;
+}
+
+async function positionOf(client: pg.ClientBase, row: ProgressRow): Promise<Position> {
   const offsets = await client.query<{ topic: string; partition: number; next: bigint }>(
     `SELECT topic, partition, next_offset AS next FROM understudy.position
       ORDER BY topic, partition`,
   );
+  return {
+    offsets: new Map(offsets.rows.map((r) => [partitionKey(r.topic, r.partition), r.next])),
+    source: row.source === null ? null : parseSource(row.source),
+    eventTimeMs: row.eventTimeMs === null ? null : Number(row.eventTimeMs),
+  };
+}
+
+/** All of it as of one moment. The client must be in a REPEATABLE READ transaction. */
+export async function readProgress(client: pg.ClientBase): Promise<StoredProgress> {
+  const row = await readRow(client);
   const unproven = await client.query<{ txId: bigint }>(
     'SELECT tx_id AS "txId" FROM understudy.unproven ORDER BY seq',
   );
   return {
-    position: {
-      offsets: new Map(offsets.rows.map((r) => [partitionKey(r.topic, r.partition), r.next])),
-      source: row.source === null ? null : parseSource(row.source),
-      eventTimeMs: row.eventTimeMs === null ? null : Number(row.eventTimeMs),
-    },
+    position: await positionOf(client, row),
     unproven: unproven.rows.map((r) => Number(r.txId)),
     unprovenEvicted: row.evicted === null ? null : Number(row.evicted),
     unmarked: Number(row.unmarked),
@@ -56,34 +66,51 @@ export async function readProgress(client: pg.ClientBase): Promise<StoredProgres
   };
 }
 
+/** All of it as of one moment. The client must be in a REPEATABLE READ transaction. */
+export async function readResumePoint(client: pg.ClientBase): Promise<ResumePoint> {
+  const position = await positionOf(client, await readRow(client));
+  const ahead = await client.query<ResumePoint['ahead'][number]>(
+    `SELECT topic, partition, first_offset AS first, next_offset AS next FROM understudy.ahead
+      ORDER BY topic, partition, first_offset`,
+  );
+  const delivered = await client.query<{ ids: readonly string[] }>(
+    'SELECT ids FROM understudy.delivered ORDER BY upto',
+  );
+  return { position, ahead: ahead.rows, delivered: delivered.rows.flatMap(({ ids }) => ids) };
+}
+
 /** Makes the one row that `saveProgress` updates. For a database just made. */
 export async function startProgress(client: pg.ClientBase): Promise<void> {
   await client.query('INSERT INTO understudy.progress DEFAULT VALUES');
 }
 
 /**
- * Saves what holds after the batch; false if its position held already. Saving the same again
- * changes nothing. Waits for whoever else saves.
+ * Saves what holds after the batch; false if it was saved before, so that its rows are written.
+ * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
-  const moved = await saveOffsets(client, batch.position);
+  const isNew = await savePlaces(client, batch);
   await client.query(
     'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
     [
       batch.position.source === null ? null : sourceText(batch.position.source),
       batch.position.eventTimeMs,
-      moved ? batch.unmarked : 0,
+      isNew ? batch.unmarked : 0,
     ],
   );
   if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
-  return moved;
+  return isNew;
 }
 
-/** False if all of it was saved before. */
-async function saveOffsets(client: pg.ClientBase, position: Position): Promise<boolean> {
+/**
+ * False if all of it was saved before. One statement, for it is asked with every batch: its parts
+ * all see what was there before it.
+ */
+async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
+  const { position, ahead = [], delivered = [] } = batch;
   const entries = [...position.offsets].map(([key, next]) => ({ ...parsePartitionKey(key), next }));
-  const { rows } = await client.query<{ moved: boolean; topic: string | null; partition: number }>(
+  const { rows } = await client.query<{ isNew: boolean; topic: string | null; partition: number }>(
     `WITH given AS (
         SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int[]),
           pg_catalog.unnest($3::int8[])) AS g (topic, partition, next_offset)),
@@ -92,13 +119,35 @@ async function saveOffsets(client: pg.ClientBase, position: Position): Promise<b
           SELECT topic, partition, next_offset FROM given
           ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
             WHERE p.next_offset < excluded.next_offset
-          RETURNING 1)
-      SELECT EXISTS (SELECT FROM saved) AS moved, back.topic, back.partition
-        FROM (SELECT) AS one LEFT JOIN (
+          RETURNING 1),
+      noted AS (
+        INSERT INTO understudy.ahead (topic, partition, first_offset, next_offset)
+          SELECT * FROM ROWS FROM (pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::int[]),
+            pg_catalog.unnest($6::int8[]), pg_catalog.unnest($7::int8[])) AS g
+          ON CONFLICT DO NOTHING RETURNING 1),
+      passed AS (
+        DELETE FROM understudy.ahead a USING given g WHERE a.topic = g.topic
+          AND a.partition = g.partition AND a.next_offset <= g.next_offset),
+      new AS (SELECT EXISTS (SELECT FROM saved) OR EXISTS (SELECT FROM noted) AS is_new),
+      told AS (
+        INSERT INTO understudy.delivered (upto, ids)
+          SELECT COALESCE((SELECT max(upto) FROM understudy.delivered), 0)
+              + pg_catalog.cardinality($8::text[]), $8
+            FROM new WHERE is_new AND pg_catalog.cardinality($8) > 0),
+      forgotten AS (
+        DELETE FROM understudy.delivered
+          WHERE upto <= (SELECT max(upto) FROM understudy.delivered) - $9::int8)
+      SELECT is_new AS "isNew", back.topic, back.partition
+        FROM new LEFT JOIN (
           SELECT g.topic, g.partition FROM given g
             JOIN understudy.position p ON p.topic = g.topic AND p.partition = g.partition
             WHERE p.next_offset > g.next_offset LIMIT 1) AS back ON true`,
-    [entries.map((e) => e.topic), entries.map((e) => e.partition), entries.map((e) => e.next)],
+    [
+      ...[entries.map((e) => e.topic), entries.map((e) => e.partition), entries.map((e) => e.next)],
+      ...[ahead.map((r) => r.topic), ahead.map((r) => r.partition)],
+      ...[ahead.map((r) => r.first), ahead.map((r) => r.next)],
+      ...[delivered, REMEMBERED_IDS],
+    ],
   );
   const found = rows[0];
   if (typeof found?.topic === 'string') {
@@ -106,7 +155,7 @@ async function saveOffsets(client: pg.ClientBase, position: Position): Promise<b
     const what = 'the batch lies before what was applied';
     throw new UnderstudyError('APPLY_FAILED', what, { topic, partition });
   }
-  return found?.moved === true;
+  return found?.isNew === true || batch.ahead?.length === 0;
 }
 
 async function rememberUnproven(client: pg.ClientBase, txIds: readonly number[]): Promise<void> {

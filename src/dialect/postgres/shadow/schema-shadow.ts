@@ -11,6 +11,8 @@ import type { Migration } from '../session/migration.ts';
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
+ * - `ahead`, `delivered`: what of the log is not to be applied again, see ResumePoint. `upto` counts
+ *   the ids of all rows so far.
  * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table`, `bootstrap_index` and
  *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a
  *   row there is none.
@@ -148,6 +150,22 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         partition int NOT NULL,
         end_offset bigint NOT NULL,
         PRIMARY KEY (topic, partition)
+      );`,
+  },
+  {
+    version: 5,
+    what: 'what of the log is not to be applied again',
+    sql: `
+      CREATE TABLE understudy.ahead (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        first_offset bigint NOT NULL,
+        next_offset bigint NOT NULL,
+        PRIMARY KEY (topic, partition, first_offset)
+      );
+      CREATE TABLE understudy.delivered (
+        upto bigint PRIMARY KEY,
+        ids text[] NOT NULL
       );`,
   },
 ];
