@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UNAVAILABLE } from '../../src/change/value.ts';
+import { REMEMBERED_IDS } from '../../src/order/recent-ids.ts';
 import { batchOf, ENGINES, gone, put, rowsStep, stageOf } from './mysql.fixture.ts';
 
 const ITEM = `CREATE TABLE item (id INT PRIMARY KEY, name VARCHAR(40), code VARCHAR(10) UNIQUE,
@@ -324,6 +325,34 @@ describe.each(ENGINES)('on %s', (engine) => {
       }),
       { numRuns: 25, interruptAfterTimeLimit: 30_000 },
     );
+  });
+
+  it('tells what is applied ahead of the position, and the last transactions', async () => {
+    const stage = await stageOf(engine, ITEM);
+    const { database, fence } = stage;
+    const at = (offset: bigint) => ({
+      ...{ offsets: new Map([['p.shop.item/0', offset]]), source: null, eventTimeMs: null },
+    });
+    const one = rowsStep(stage, 'item', item(1, 'one', null));
+    await database.apply(fence, { ...batchOf([one], at(10n)), delivered: ['u:1', 'u:2'] });
+    const ahead = [{ topic: 'p.shop.item', partition: 0, first: 11n, next: 12n }];
+    const two = rowsStep(stage, 'item', item(2, 'two', null));
+    const first = { ...batchOf([two], at(10n)), ahead, unmarked: 3, delivered: ['u:3'] };
+    expect(await database.apply(fence, first)).toMatchObject({ rows: 1 });
+    const resume = await database.resumePoint();
+    expect(resume).toEqual({ position: at(10n), ahead, delivered: ['u:1', 'u:2', 'u:3'] });
+    // The answer to its commit was lost: the same again changes nothing.
+    expect(await database.apply(fence, first)).toMatchObject({ rows: 0 });
+    expect(await database.resumePoint()).toEqual(resume);
+    expect((await database.progress()).unmarked).toBe(3);
+    await database.apply(fence, batchOf([one], at(11n)));
+    expect((await database.resumePoint()).ahead).toEqual(ahead);
+    const ids = Array.from({ length: REMEMBERED_IDS }, (_, n) => `u:${n}`);
+    await database.apply(fence, { ...batchOf([one], at(12n)), delivered: ids });
+    await database.apply(fence, { ...batchOf([one], at(13n)), delivered: ['new'] });
+    expect(await database.resumePoint()).toEqual({
+      ...{ position: at(13n), ahead: [], delivered: [...ids, 'new'] },
+    });
   });
 
   it('saves the position with the rows, and refuses to go back', async () => {

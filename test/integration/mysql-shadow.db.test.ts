@@ -64,7 +64,7 @@ describe.each(ENGINES)('a shadow on %s', (engine) => {
       kind: 'trunk',
       name,
       topicPrefix: 'p',
-      schemaVersion: 1,
+      schemaVersion: 2,
     });
     expect([...(await database.catalogue()).keys()]).toEqual(['shop.item']);
     await server.drop({ database: name, role: null });

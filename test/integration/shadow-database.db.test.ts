@@ -5,6 +5,7 @@ import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { UNPROVEN_LIMIT } from '../../src/dialect/postgres/shadow/progress.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { ChangeBatch } from '../../src/order/change-batch.ts';
+import { REMEMBERED_IDS } from '../../src/order/recent-ids.ts';
 import { databaseUrl } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';
 import { ask, freshName, freshTrunk, session } from './shadow.fixture.ts';
@@ -88,6 +89,42 @@ test('progress starts empty, and comes back exactly as it was saved with the row
   };
   await database.apply(fence, batch('b', 11n, { position: position(11n, mysql) }));
   expect((await database.progress()).position).toEqual(position(11n, mysql));
+});
+
+const AHEAD = [{ topic: 'prod.public.item', partition: 0, first: 11n, next: 12n }] as const;
+
+test('what is applied ahead of the position is told until the position has passed it', async () => {
+  const { database, fence, url } = await held();
+  await database.apply(fence, batch('a', 10n, { delivered: ['1', '2'] }));
+  const first = batch('b', 10n, { ahead: AHEAD, delivered: ['3'] });
+  await database.apply(fence, first);
+  const resume = await database.resumePoint();
+  expect(resume).toEqual({ position: position(10n), ahead: AHEAD, delivered: ['1', '2', '3'] });
+  expect((await database.progress()).unmarked).toBe(4);
+
+  // The answer to its commit was lost: the same again changes nothing.
+  const client = await session(url);
+  await client.query('DELETE FROM item');
+  expect(await database.apply(fence, first)).toMatchObject({ rows: 0 });
+  expect(await names(url)).toEqual([]);
+  expect(await database.resumePoint()).toEqual(resume);
+  expect((await database.progress()).unmarked).toBe(4);
+
+  // What is of no record is written whenever it is asked for.
+  expect(await database.apply(fence, batch('c', 10n, { ahead: [] }))).toMatchObject({ rows: 3 });
+  await database.apply(fence, batch('d', 11n));
+  expect((await database.resumePoint()).ahead).toEqual(AHEAD);
+  await database.apply(fence, batch('e', 12n));
+  expect((await database.resumePoint()).ahead).toEqual([]);
+});
+
+test('only the newest ids of transactions are remembered', async () => {
+  const { database, fence } = await held();
+  const ids = Array.from({ length: REMEMBERED_IDS }, (_, n) => String(n));
+  await database.apply(fence, batch('a', 10n, { delivered: ['old'] }));
+  await database.apply(fence, batch('b', 11n, { delivered: ids }));
+  await database.apply(fence, batch('c', 12n, { delivered: ['new'] }));
+  expect((await database.resumePoint()).delivered).toEqual([...ids, 'new']);
 });
 
 test('a position is never saved without its rows, nor rows without their position', async () => {

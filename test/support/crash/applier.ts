@@ -78,7 +78,9 @@ export class CrashApplier {
     opened.add(database);
     const holder = opened.add(await this.#take(database));
     this.holding.resolve();
-    const naive = fault === null ? null : this.#options.server.naive(url, database, fault);
+    const forgets = fault === 'delivered-forgotten' || fault === 'ahead-forgotten';
+    const naive =
+      fault === null || forgets ? null : this.#options.server.naive(url, database, fault);
     if (naive !== null) opened.add(naive);
     const { log, marked, batchEvents } = this.#options;
     const catalogue = await database.catalogue();
@@ -93,9 +95,9 @@ export class CrashApplier {
         assembler: new TransactionAssembler({
           mode: marked ? 'transaction' : 'key',
           isSubscribed: () => true,
-          delivered,
+          delivered: fault === 'delivered-forgotten' ? [] : delivered,
         }),
-        ahead,
+        ahead: fault === 'ahead-forgotten' ? [] : ahead,
         builder: (at) => new BatchBuilder({ catalogue, position: at }),
         limits: { batchEvents, batchBytes: 1e9, budgetBytes: 1e9, giveUpAfterMs: 60_000 },
         logger: silentLogger,
@@ -120,9 +122,14 @@ export class CrashApplier {
     const { barrier } = this.#options;
     if (barrier === null) return;
     await follower.until(() => follower.totals.events >= barrier.afterEvents);
-    await follower.freeze();
-    const reached = await follower.runToBarrier(barrier.plan).catch(() => null);
-    await reached?.base[Symbol.asyncDispose]();
+    try {
+      await follower.freeze();
+      const reached = await follower.runToBarrier(barrier.plan);
+      await reached.base[Symbol.asyncDispose]();
+    } catch (error) {
+      // A check that a lock or a crash is in the way of fails, and nothing else does.
+      if (!isUnderstudyError(error)) throw error;
+    }
   }
 
   /** As a stand-by does: tries until the holder is gone or silent. */

@@ -7,7 +7,7 @@ import { createDatabase, databaseUrl, dropDatabase, startPostgres } from '../pos
 import type {
   Candidate,
   CrashEngine,
-  CrashFault,
+  CycleFault,
   CrashServer,
   NaiveDatabase,
   Observation,
@@ -203,7 +203,7 @@ class PostgresServer implements CrashServer {
     };
   }
 
-  naive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase {
+  naive(url: string, database: ShadowDatabase, fault: CycleFault): NaiveDatabase {
     return openNaive(url, database, fault);
   }
 

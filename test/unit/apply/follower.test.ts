@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Follower, type FollowerLimits } from '../../../src/apply/follower.ts';
 import type { BarrierPlan } from '../../../src/apply/barrier.ts';
+import type { OffsetRange } from '../../../src/change/offset-ranges.ts';
 import { START, type OffsetMap } from '../../../src/change/position.ts';
 import type { ChangeEvent } from '../../../src/change/record.ts';
 import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
@@ -39,9 +40,13 @@ afterEach(async () => {
 });
 
 function start(
-  limits: Partial<FollowerLimits> & { readonly frozen?: boolean; readonly stallMs?: number } = {},
+  limits: Partial<FollowerLimits> & {
+    readonly frozen?: boolean;
+    readonly stallMs?: number;
+    readonly ahead?: readonly OffsetRange[];
+  } = {},
 ): { log: MemoryLog; shadow: MemoryShadow; follower: Follower; run: () => Promise<void> } {
-  const { frozen = false, stallMs = 60_000, ...others } = limits;
+  const { frozen = false, stallMs = 60_000, ahead = [], ...others } = limits;
   const log = new MemoryLog();
   const shadow = new MemoryShadow();
   const follower = new Follower(
@@ -56,6 +61,7 @@ function start(
         isSubscribed: () => true,
         stallLimitMs: stallMs,
       }),
+      ahead,
       builder: (position) => new BatchBuilder({ catalogue: CATALOGUE, position }),
       limits: {
         ...{ batchEvents: 100, batchBytes: 1e9, budgetBytes: 1e9, giveUpAfterMs: 60_000 },
@@ -292,6 +298,41 @@ describe('a barrier', () => {
     for (const commit of log.commits.slice(0, -1)) {
       expect(commit.get(`${TABLE}/0`) ?? 0n).toBeLessThanOrEqual(2n);
     }
+  });
+
+  it('says of which records a batch ahead is, and which transactions it holds whole', async () => {
+    const { log, shadow, follower, run } = start({ frozen: true, batchEvents: 100 });
+    // The second delivery of what waits is no reason to call it applied.
+    const rows = ['a', 'b', 'X', 'c', 'X'];
+    log.append(TABLE, 0, ...rows.map((id) => insert(id, id)));
+    log.append(TRANSACTIONS, 0, ...rows.map((id) => end(id, 1)));
+    void run();
+    await follower.runToBarrier(await plan(log, (change) => idOf(change) !== 'X'));
+    const [ends, starts] = [await log.ends(), await log.starts()];
+    await follower.until(() => follower.caughtUp(ends, starts));
+    const told = shadow.acts.flatMap((act) => (act.kind === 'apply' ? [act.batch] : []));
+    const at = { topic: TABLE, partition: 0 };
+    expect(told.map(({ ahead, delivered }) => ({ ahead, delivered }))).toEqual([
+      {
+        ahead: [
+          { ...at, first: 0n, next: 2n },
+          { ...at, first: 3n, next: 4n },
+        ],
+        delivered: ['a', 'b', 'c'],
+      },
+      { ahead: undefined, delivered: ['a', 'b', 'X', 'c'] },
+    ]);
+  });
+
+  it('leaves out what was applied ahead before, and passes its place', async () => {
+    const at = { topic: TABLE, partition: 0 };
+    const { log, shadow, follower, run } = start({ ahead: [{ ...at, first: 1n, next: 3n }] });
+    log.append(TABLE, 0, insert('a'), insert('b'), insert('c'), insert('d'));
+    void run();
+    const [ends, starts] = [await log.ends(), await log.starts()];
+    await follower.until(() => follower.caughtUp(ends, starts));
+    expect(written(shadow)).toEqual([['a', 'd']]);
+    expect(offsets(shadow)).toEqual({ [`${TABLE}/0`]: 4n });
   });
 
   it('waits until the log was read to the end it was given', async () => {

@@ -11,9 +11,13 @@ beforeEach(() => {
   assembler = make('transaction');
 });
 
-function make(mode: 'transaction' | 'key'): TransactionAssembler {
+function make(
+  mode: 'transaction' | 'key',
+  delivered: readonly string[] = [],
+): TransactionAssembler {
   return new TransactionAssembler({
     mode,
+    delivered,
     isSubscribed: (collection) => collection === 'public.t',
     stallLimitMs: 60_000,
     now: () => now,
@@ -156,6 +160,16 @@ describe('a connector that was restarted', () => {
     const releases = wait(6_000);
     expect(releases).toMatchObject([{ transactionId: '1', complete: false, bytes: 300 }]);
     expect(releases[0]?.changes).toHaveLength(2);
+  });
+
+  test('delivers again what a former process applied: it is passed over, its place is not', () => {
+    assembler = make('transaction', ['1']);
+    assembler.push(boundary('begin', '1', 5));
+    assembler.push(event('1', 1, 0, 7));
+    assembler.push(boundary('end', '1', 6, { 'public.t': 1 }));
+    const [release] = drain();
+    expect(release).toMatchObject({ changes: [], transactionId: '1', complete: true });
+    expect(release?.offsets.get('p.public.t/0')).toBe(8n);
   });
 
   test('delivers whole transactions again: they are passed over', () => {
