@@ -38,8 +38,6 @@ const FAULTS: readonly CrashFault[] = [
   'position-before-rows',
   'no-fence',
   'rows-again',
-  'delivered-forgotten',
-  'ahead-forgotten',
 ];
 
 for (const fault of FAULTS) {

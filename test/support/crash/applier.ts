@@ -78,9 +78,7 @@ export class CrashApplier {
     opened.add(database);
     const holder = opened.add(await this.#take(database));
     this.holding.resolve();
-    const forgets = fault === 'delivered-forgotten' || fault === 'ahead-forgotten';
-    const naive =
-      fault === null || forgets ? null : this.#options.server.naive(url, database, fault);
+    const naive = fault === null ? null : this.#options.server.naive(url, database, fault);
     if (naive !== null) opened.add(naive);
     const { log, marked, batchEvents } = this.#options;
     const catalogue = await database.catalogue();
@@ -95,9 +93,9 @@ export class CrashApplier {
         assembler: new TransactionAssembler({
           mode: marked ? 'transaction' : 'key',
           isSubscribed: () => true,
-          delivered: fault === 'delivered-forgotten' ? [] : delivered,
+          delivered,
         }),
-        ahead: fault === 'ahead-forgotten' ? [] : ahead,
+        ahead,
         builder: (at) => new BatchBuilder({ catalogue, position: at }),
         limits: { batchEvents, batchBytes: 1e9, budgetBytes: 1e9, giveUpAfterMs: 60_000 },
         logger: silentLogger,

@@ -33,7 +33,7 @@ export interface CrashServer extends AsyncDisposable {
   /** A candidate's session on a rollout. */
   candidate(database: string): Promise<Candidate>;
   /** The database as an applier that is wrong on purpose sees it. */
-  naive(url: string, database: ShadowDatabase, fault: CycleFault): NaiveDatabase;
+  naive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase;
 }
 
 export interface Observation {
@@ -54,14 +54,7 @@ export interface Candidate extends AsyncDisposable {
  * - `no-fence`: nobody asks whether the database is still ours.
  * - `rows-again`: where the commit's answer was lost, the same rows are written once more.
  */
-export type CycleFault = 'position-after-rows' | 'position-before-rows' | 'no-fence' | 'rows-again';
-
-/**
- * Or a process that does not ask, when it starts, what of the log it must not apply again:
- * - `delivered-forgotten`: transactions that its predecessors applied.
- * - `ahead-forgotten`: what they applied ahead of the position.
- */
-export type CrashFault = CycleFault | 'delivered-forgotten' | 'ahead-forgotten';
+export type CrashFault = 'position-after-rows' | 'position-before-rows' | 'no-fence' | 'rows-again';
 
 export type NaiveDatabase = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'> &
   AsyncDisposable;

@@ -20,10 +20,10 @@ import {
   transaction,
 } from '../../../src/dialect/postgres/session/session.ts';
 import type { ChangeBatch } from '../../../src/order/change-batch.ts';
-import type { CycleFault, NaiveDatabase } from './engine.ts';
+import type { CrashFault, NaiveDatabase } from './engine.ts';
 
 /** `database` with another `apply`, which speaks to the server at `url`. */
-export function openNaive(url: string, database: ShadowDatabase, fault: CycleFault): NaiveDatabase {
+export function openNaive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase {
   const { name } = database;
   const connection = new Connection({
     ...{ address: new ServerAddress(url), database: name, role: 'apply' },

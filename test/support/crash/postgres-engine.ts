@@ -7,7 +7,7 @@ import { createDatabase, databaseUrl, dropDatabase, startPostgres } from '../pos
 import type {
   Candidate,
   CrashEngine,
-  CycleFault,
+  CrashFault,
   CrashServer,
   NaiveDatabase,
   Observation,
@@ -203,7 +203,7 @@ class PostgresServer implements CrashServer {
     };
   }
 
-  naive(url: string, database: ShadowDatabase, fault: CycleFault): NaiveDatabase {
+  naive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase {
     return openNaive(url, database, fault);
   }
 
