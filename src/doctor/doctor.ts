@@ -113,7 +113,8 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
   });
   if (catalogue !== null) {
     const source = { ...parts.declared, modes: modesOf(parts, known) };
-    found.push(...diagnoseLosses(lossyColumns(source, catalogue, parts.includes)));
+    const settings = connectorSettings(known);
+    found.push(...diagnoseLosses(lossyColumns(source, catalogue, parts.includes, settings)));
   }
   await look('log', () => examineLog(parts, known, applied));
   found.push(...settings);
@@ -156,6 +157,10 @@ async function readSettings(connector: ConnectorParts | null): Promise<Known | n
   if (connector === null) return null;
   const settings = await connector.config();
   return { settings, facts: inspectSettings(settings), started: connector.running !== null };
+}
+
+function connectorSettings(known: Known | null): ConnectorSettings | null {
+  return known?.settings ?? null;
 }
 
 function modesOf(parts: DoctorParts, known: Known | null): ValueSource['modes'] {

@@ -3,11 +3,13 @@
  * losses, asked column by column.
  */
 import { tableName, type TableId } from '../change/table-id.ts';
-import { expectedSchema, lossesOf, type ValueSource } from '../decode/column.ts';
+import { expectedSchema, isSent, lossesOf, type ValueSource } from '../decode/column.ts';
+import { inspectSettings, type ConnectorSettings } from '../decode/connectors/settings.ts';
 import { LOSSES, type LossId } from '../decode/losses/losses.ts';
 import { Problem } from '../decode/problem.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
 import type { ColumnSchema, SchemaCatalogue } from '../schema/table-schema.ts';
+import { selection } from './selection.ts';
 
 export interface LossyColumn {
   readonly id: LossId;
@@ -30,24 +32,45 @@ const NAMED = 8;
 
 /**
  * Losses that make a difference to a row of an included table; partitions are left to the table
- * they belong to. Columns whose form a mode decides that is not known are passed over.
+ * they belong to. Columns whose form a mode decides that is not known are passed over. By the
+ * connector's own settings, null where they are not known, columns are named that it never sends.
  */
 export function lossyColumns(
   source: ValueSource,
   catalogue: SchemaCatalogue,
   includes: (table: TableId) => boolean,
+  settings: ConnectorSettings | null,
 ): readonly LossyColumn[] {
+  const unsent = settings === null ? null : unsentBy(source, settings);
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
     .flatMap(({ id, columns }) =>
       columns.flatMap((column) =>
-        lossesIn(source, column)
+        (unsent?.(id, column) ?? lossesIn(source, column))
           .filter(
             ({ id: loss }) => LOSSES[loss].effect === 'differs' && !BY_SETTING_ALONE.has(loss),
           )
           .map((loss) => ({ ...loss, table: id })),
       ),
     );
+}
+
+/** What is lost of a column that is not sent at all; null if it is sent. */
+function unsentBy(
+  { connector }: ValueSource,
+  settings: ConnectorSettings,
+): (table: TableId, column: ColumnSchema) => ReturnType<typeof lossesOf> | null {
+  const takes = selection(settings, 'column');
+  const { unknownDatatypes } = inspectSettings(settings);
+  return (table, column) => {
+    const { name } = column;
+    if (!takes(`${table.schema}.${table.name}.${name}`)) {
+      const { setting, loses, cure } = LOSSES['column-excluded'];
+      return [{ column: name, id: 'column-excluded', setting, loses, cure }];
+    }
+    if (column.generated !== 'no' || isSent(connector, column, unknownDatatypes)) return null;
+    return lossesOf(connector, null, column);
+  };
 }
 
 function lossesIn(source: ValueSource, column: ColumnSchema): ReturnType<typeof lossesOf> {

@@ -7,8 +7,10 @@ import type { KnownValue, RowImage } from '../change/value.ts';
  * The net effect of a batch on one row. At most one per key and step, in the order of the rows'
  * last changes: of two keys that only the database holds equal, the later one counts.
  *
- * - `upsert`: the row has this image afterwards. If `complete`, every writable column is known
- *   and the row may be inserted. Otherwise columns that are UNAVAILABLE or absent keep the value
+ * - `upsert`: the row has this image afterwards. If `complete`, every column that the connector
+ *   sends is known and the row may be inserted; columns that are absent keep the value they have in
+ *   the row with key `from`, or else `key`, if there is one, and get the shadow's default if there
+ *   is none. Otherwise columns that are UNAVAILABLE or absent keep the value
  *   they have in the row with key `from` (before the batch), which must exist. Columns that are
  *   UNSURE are NULL or keep it likewise: the writer judges by the value that is there. For the
  *   columns in `doubted` it judges by the value of the image itself: that one, or NULL.
@@ -22,6 +24,11 @@ export type NetChange =
       readonly complete: boolean;
       /** Where kept columns come from: the row's key before the batch. Equal to `key` mostly. */
       readonly from: readonly KnownValue[];
+      /**
+       * Another row had the key before, and left it in the stretch: what is there is not this row,
+       * and supplies no kept column. Absent: whatever the writer finds there is this row.
+       */
+      readonly replaces?: true;
       /** Columns whose value came in the stretch, and after it a NULL that may be no value. */
       readonly doubted?: ReadonlySet<string>;
     }

@@ -31,8 +31,11 @@ interface Row {
 export class NetRows {
   readonly #table: TableSchema;
   readonly #writable: readonly string[];
-  /** Null: no row has this key. In the order in which keys were first touched. */
-  readonly #rows = new Map<string, { readonly key: Key; row: Row | null }>();
+  /**
+   * Null: no row has this key. `left`: one had it and went. In the order in which keys were first
+   * touched.
+   */
+  readonly #rows = new Map<string, { readonly key: Key; row: Row | null; left: boolean }>();
   /** Rows on their way from an old key to a new one. */
   readonly #moving = new Map<string, Row>();
   readonly #checked = new Set<RowShape>();
@@ -63,11 +66,15 @@ export class NetRows {
   }
 
   changes(): readonly NetChange[] {
-    return Array.from(this.#rows.values(), ({ key, row }): NetChange => {
+    return Array.from(this.#rows.values(), ({ key, row, left }): NetChange => {
       const image = row?.image ?? null;
       if (row === null || image === null) return { kind: 'delete', key };
       const { complete, from, doubted } = row;
-      return { kind: 'upsert', key, image, complete, from, ...(doubted !== null && { doubted }) };
+      return {
+        ...{ kind: 'upsert', key, image, complete, from },
+        ...(left && keyText(from) !== keyText(key) && { replaces: true as const }),
+        ...(doubted !== null && { doubted }),
+      };
     });
   }
 
@@ -119,8 +126,11 @@ export class NetRows {
   #put(key: Key, row: Row | null): void {
     const text = keyText(key);
     const known = this.#rows.get(text);
-    if (known === undefined) this.#rows.set(text, { key, row });
-    else known.row = row;
+    if (known === undefined) this.#rows.set(text, { key, row, left: row === null });
+    else {
+      known.row = row;
+      known.left ||= row === null;
+    }
   }
 
   /**

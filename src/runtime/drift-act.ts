@@ -17,6 +17,7 @@ import type { DriftReport } from '../report/drift-report.ts';
 import { dialectFor } from '../dialect/registry.ts';
 import { controlOf } from './control.ts';
 import { openCommittedOffsets } from './sources.ts';
+import { readLossy } from './lossy.ts';
 import type { Stage } from './stage.ts';
 
 export const driftArgs = z.strictObject({
@@ -72,6 +73,7 @@ export async function checkDrift(
 
 async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Promise<DriftReport> {
   const { context, database } = stage;
+  const lossy = await readLossy(context, await database.catalogue());
   // Frozen from its first moment if it was not running: a manifest's point may lie just ahead.
   const { follower, source } = await stage.running({ frozen: true });
   const options: CheckOptions = {
@@ -79,6 +81,7 @@ async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Prom
     include: context.includes,
     strictSchema: database.marker.kind === 'trunk',
     showValues: args.showValues,
+    lossy,
     limits: { ...DEFAULT_LIMITS, listedRows: args.listedRows, leafRows: args.leafRows },
     timing: { ...DEFAULT_TIMING, timeoutMs: args.timeoutMs },
     ...watcher,

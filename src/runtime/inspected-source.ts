@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.ts';
-import { inspectSettings, type ConnectorFacts } from '../decode/connectors/settings.ts';
+import { inspectSettings, type ConnectorSettings } from '../decode/connectors/settings.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ConnectClient } from '../source/connect/connect-client.ts';
@@ -19,18 +19,19 @@ export async function inspectSource(
   logger: Logger,
 ): Promise<Config> {
   if (connect === null || config.source.recording !== undefined) return config;
-  const facts = await ask(connect, logger);
-  if (facts === null) return config;
-  return { ...config, source: { ...config.source, modes: settleModes(config.source, facts) } };
+  const settings = await readSettings(connect, logger);
+  if (settings === null) return config;
+  const modes = settleModes(config.source, inspectSettings(settings));
+  return { ...config, source: { ...config.source, modes } };
 }
 
-/** Null if Kafka Connect cannot be asked, or has no such connector. */
-async function ask(
+/** The connector's own settings; null if Kafka Connect cannot be asked, or has no such connector. */
+export async function readSettings(
   connect: Pick<ConnectClient, 'config'>,
   logger: Logger,
-): Promise<ConnectorFacts | null> {
+): Promise<ConnectorSettings | null> {
   try {
-    return inspectSettings(await connect.config());
+    return await connect.config();
   } catch (error) {
     if (!isUnderstudyError(error, 'CONNECT_UNREACHABLE', 'CONNECTOR_MISSING')) throw error;
     logger.warn('the connector’s modes cannot be looked up: only source.modes holds', { error });

@@ -2,13 +2,12 @@
 import { tableName } from '../change/table-id.ts';
 import type { OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
-import { lossyColumns } from '../doctor/losses.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
-import { inspectSource } from './inspected-source.ts';
+import { readLossy, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 
 export interface DatabaseStatus {
@@ -65,12 +64,7 @@ export interface StatusReport {
   /** What the form of the records leaves out of production's changes, one sentence each. */
   readonly limits: readonly string[];
   /** Columns whose values the connector, as it is set, does not send exactly, with the cure. */
-  readonly lossy: readonly {
-    readonly table: string;
-    readonly column: string;
-    readonly setting: string;
-    readonly cure: string;
-  }[];
+  readonly lossy: readonly LossySetting[];
   /** Null if the event log answered. */
   readonly logError: string | null;
 }
@@ -98,22 +92,17 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
   const { form, modes } = context.config.source;
   return {
     databases,
-    lossy: await readLossy(context),
+    lossy: await lossyInTrunk(context),
     limits: formLimits(form, modes.deletes ?? null).map(({ text }) => text),
     logError: 'error' in log ? log.error : null,
   };
 }
 
-/** Of the trunk's columns, by the connector's own modes where Kafka Connect is configured. */
-async function readLossy(context: RuntimeContext): Promise<StatusReport['lossy']> {
+async function lossyInTrunk(context: RuntimeContext): Promise<StatusReport['lossy']> {
   const trunk = await context.server.open(context.config.trunk.name);
   if (trunk === null) return [];
   await using database = trunk;
-  const { source } = await inspectSource(context.config, context.connect, context.logger);
-  return lossyColumns(source, await database.catalogue(), context.includes).flatMap(
-    ({ table, column, setting, cure }) =>
-      setting === null ? [] : [{ table: tableName(table), column, setting, cure }],
-  );
+  return readLossy(context, await database.catalogue());
 }
 
 type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };

@@ -63,7 +63,7 @@ function rows(name: string, ...changes: readonly NetChange[]): BatchStep {
   return { kind: 'rows', table: shop(name), changes };
 }
 
-/** An upsert; `key` names the key columns, `from` their former values if they changed. */
+/** An upsert, a patch where it lacks columns; `key` names the key columns, `from` their former values if they changed. */
 function put(
   key: readonly string[],
   image: Readonly<Record<string, ColumnValue>>,
@@ -75,9 +75,17 @@ function put(
     kind: 'upsert',
     key: keyValues,
     from: from ?? keyValues,
-    complete: true,
+    complete: false,
     image: { shape, values: Object.values(image) },
   };
+}
+
+/** A new row of which the connector does not send all columns. */
+function create(
+  image: Readonly<Record<string, ColumnValue>>,
+  from?: readonly KnownValue[],
+): NetChange {
+  return { ...put(['id'], image, from), complete: true } as NetChange;
 }
 
 function gone(...key: readonly KnownValue[]): NetChange {
@@ -240,7 +248,133 @@ describe('partial images', () => {
   });
 });
 
+describe('a new row without some columns', () => {
+  const ITEM = `CREATE TYPE mood AS ENUM ('ok', 'sad'); CREATE DOMAIN score AS int DEFAULT 5;
+    CREATE SEQUENCE tick;
+    CREATE TABLE item (id int PRIMARY KEY, n int, price money DEFAULT 3, m mood DEFAULT 'ok',
+      s score, at int NOT NULL DEFAULT nextval('tick'), body text);`;
+
+  it('gets the defaults of the shadow', async () => {
+    await tables(ITEM);
+    await apply(rows('item', create({ id: '1', n: '1' }), create({ id: '2', n: '2', body: 'b' })));
+    expect(await content('SELECT id, n, price, m, s, body FROM item ORDER BY id')).toEqual([
+      [1, 1, '$3.00', 'ok', 5, null],
+      [2, 2, '$3.00', 'ok', 5, 'b'],
+    ]);
+    expect(await content('SELECT count(DISTINCT at)::int FROM item')).toEqual([[2]]);
+    expect(await content('SELECT * FROM understudy.parked')).toEqual([]);
+  });
+
+  it('that is there already keeps them, and is the same when it comes again', async () => {
+    await tables(`${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old')`);
+    const batch = rows('item', create({ id: '1', n: '2' }), create({ id: '2', n: '2' }));
+    await apply(batch);
+    const after = await content('SELECT * FROM item ORDER BY id');
+    expect(after[0]).toEqual([1, 2, '$9.00', 'sad', 7, 70, 'old']);
+    await apply(batch);
+    expect(await content('SELECT * FROM item ORDER BY id')).toEqual(after);
+  });
+
+  it('takes them along from the key it had', async () => {
+    await tables(`${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old')`);
+    const batch = rows('item', gone('1'), create({ id: '2', n: '2' }, ['1']));
+    await apply(batch);
+    await apply(batch);
+    expect(await content('SELECT * FROM item')).toEqual([[2, 2, '$9.00', 'sad', 7, 70, 'old']]);
+  });
+
+  it('is the base image of the candidate’s row', async () => {
+    await tables(
+      `${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old'), (3, 3, 9, 'sad', 7, 70, 'old')`,
+      true,
+    );
+    await user.query(`SET search_path = shop; UPDATE item SET n = 0, body = 'mine';
+      INSERT INTO item (id, n, price) VALUES (2, 0, 0)`);
+    const mine = await content('SELECT * FROM shop.item ORDER BY id');
+    await apply(
+      rows('item', ...['1', '2'].map((id) => create({ id, n: '8' })), create({ id: '4', n: '4' })),
+    );
+    expect(await content('SELECT * FROM shop.item WHERE id < 4 ORDER BY id')).toEqual(mine);
+    expect(
+      await content('SELECT id, n, price, m, s, body FROM shop__production.item ORDER BY id'),
+    ).toEqual([
+      [1, 8, '$9.00', 'sad', 7, 'old'],
+      [2, 8, '$3.00', 'ok', 5, null],
+      [3, 3, '$9.00', 'sad', 7, 'old'],
+      [4, 4, '$3.00', 'ok', 5, null],
+    ]);
+  });
+
+  it('goes beside values that move between unique rows, deferrable ones too', async () => {
+    for (const deferrable of ['', 'DEFERRABLE']) {
+      await tables(`CREATE TABLE u (id int PRIMARY KEY ${deferrable}, mail text UNIQUE ${deferrable},
+        price money DEFAULT 3); INSERT INTO u VALUES (1, 'a', 9), (2, 'b', 9)`);
+      await apply(
+        rows(
+          'u',
+          ...[create({ id: '1', mail: 'b' }), create({ id: '2', mail: 'c' })],
+          create({ id: '3', mail: 'a' }),
+        ),
+      );
+      expect(await content('SELECT * FROM u ORDER BY id')).toEqual([
+        [1, 'b', '$9.00'],
+        [2, 'c', '$9.00'],
+        [3, 'a', '$3.00'],
+      ]);
+    }
+  });
+
+  it('goes to its partition, with the root’s default, and gets an identity', async () => {
+    await tables(`CREATE TABLE p (id int PRIMARY KEY, v int DEFAULT 4, no int GENERATED ALWAYS AS IDENTITY,
+        w int) PARTITION BY HASH (id);
+      CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+      CREATE TABLE p1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1)`);
+    await apply(rows('p', create({ id: '1', w: '1' })), rows('p0', create({ id: '2', w: '2' })));
+    await apply(rows('p', create({ id: '1', w: '8' })));
+    expect(await content('SELECT id, v, no, w FROM p ORDER BY id')).toEqual([
+      [1, 4, 1, 8],
+      [2, 4, 2, 2],
+    ]);
+  });
+
+  it('is parked where such a column has no value that it may have', async () => {
+    await tables(`CREATE TABLE strict (id int PRIMARY KEY, n int, price money NOT NULL)`);
+    await apply(
+      rows('strict', create({ id: '1', n: '1' }), put(['id'], { id: '2', n: '2', price: '1' })),
+    );
+    expect(await content('SELECT id FROM strict')).toEqual([[2]]);
+    expect(await content('SELECT key, image FROM understudy.parked')).toEqual([
+      [['1'], { n: '1' }],
+    ]);
+  });
+
+  it('ends that the row is parked', async () => {
+    await tables(ITEM);
+    await apply(rows('item', put(['id'], { id: '1', n: '1' })));
+    expect(await content('SELECT key FROM understudy.parked')).toEqual([[['1']]]);
+    await apply(rows('item', create({ id: '1', n: '2', body: 'b' })));
+    expect(await content('SELECT key FROM understudy.parked')).toEqual([]);
+    expect(await content('SELECT id, n, price, body FROM item')).toEqual([[1, 2, '$3.00', 'b']]);
+  });
+});
+
 describe('keys', () => {
+  it('that another row leaves take none of its values along', async () => {
+    await tables(`${TOASTED} INSERT INTO doc VALUES (1, 1, 'one'), (2, 2, 'two')`);
+    const moved = (from: string, to: string): NetChange => put(['id'], { id: to, n: '9' }, [from]);
+    const replacing = (from: string, to: string): NetChange =>
+      ({ ...moved(from, to), replaces: true }) as NetChange;
+    // Rows 7 and 8 are not here: 8 comes where 2 was, 7 where 1 was.
+    await apply(
+      rows('doc', moved('2', '3'), gone('7'), replacing('8', '2'), replacing('7', '1'), gone('8')),
+    );
+    expect(await content('SELECT * FROM doc')).toEqual([[3, 9, 'two']]);
+    expect(await content('SELECT key FROM understudy.parked ORDER BY key')).toEqual([
+      [['1']],
+      [['2']],
+    ]);
+  });
+
   it('spelled differently but equal in the server are one row', async () => {
     await tables(`CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
       CREATE TABLE k (id text COLLATE nocase PRIMARY KEY, n int);

@@ -283,6 +283,15 @@ export const VALUE_LOSSES = {
     cure: 'include.unknown.datatypes=true; nothing for those arrays',
     effect: 'differs',
   },
+  'column-excluded': {
+    connectors: ALL,
+    setting: 'column.exclude.list',
+    loses: 'columns that the connector’s lists leave out; the shadow has its defaults there',
+    cause: 'they are in column.exclude.list, or not in column.include.list',
+    detection: FOREWARNED,
+    cure: 'take the columns into the connector’s lists and have the table snapshotted anew',
+    effect: 'differs',
+  },
   'varbit-length': {
     connectors: PG,
     setting: null,

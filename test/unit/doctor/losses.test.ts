@@ -24,8 +24,23 @@ const CATALOGUE: SchemaCatalogue = new Map([
   ],
 ]);
 
+const MONEY: ColumnType = { sql: 'money', kind: 'money' };
+const OMITTED: SchemaCatalogue = new Map([
+  [
+    'public.t',
+    {
+      ...{ id, key: ['id'], uniques: [], foreignKeys: [], partitioned: false },
+      columns: [
+        column('shape', { sql: 'box', kind: 'other' }),
+        column('fees', { sql: 'money[]', kind: 'array', element: MONEY }),
+        column('price', { sql: 'numeric', kind: 'numeric' }),
+      ],
+    },
+  ],
+]);
+
 function cured(modes: ConnectorModes): readonly (readonly [string, string])[] {
-  return lossyColumns({ connector: 'postgresql', modes }, CATALOGUE, () => true).flatMap(
+  return lossyColumns({ connector: 'postgresql', modes }, CATALOGUE, () => true, null).flatMap(
     ({ column: name, setting }) => (setting === null ? [] : [[name, setting] as const]),
   );
 }
@@ -43,13 +58,27 @@ it('names none under the modes that init writes', () => {
 
 it('passes over tables that are not followed, and modes that are not known', () => {
   const source = { connector: 'postgresql', modes: { time: 'connect' } } as const;
-  expect(lossyColumns(source, CATALOGUE, () => false)).toEqual([]);
+  expect(lossyColumns(source, CATALOGUE, () => false, null)).toEqual([]);
   expect(cured({})).toEqual([]);
+});
+
+it('names the columns that the connector never sends', () => {
+  const source = { connector: 'postgresql', modes: { decimal: 'double' } } as const;
+  const unsent = (settings: Readonly<Record<string, string>>): readonly unknown[] =>
+    lossyColumns(source, OMITTED, () => true, new Map(Object.entries(settings))).map(
+      ({ column: name, id }) => [name, id],
+    );
+  const never = ['fees', 'columns-omitted'];
+  expect(unsent({})).toEqual([['shape', 'columns-omitted'], never, ['price', 'decimal-double']]);
+  const included = { 'include.unknown.datatypes': 'true' };
+  expect(unsent(included)).toEqual([never, ['price', 'decimal-double']]);
+  const lists = { ...included, 'column.exclude.list': String.raw`public\.T\.pri.*` };
+  expect(unsent(lists)).toEqual([never, ['price', 'column-excluded']]);
 });
 
 it('makes one finding of a loss and its columns', () => {
   const source = { connector: 'postgresql', modes: { decimal: 'double' } } as const;
-  const found = diagnoseLosses(lossyColumns(source, CATALOGUE, () => true));
+  const found = diagnoseLosses(lossyColumns(source, CATALOGUE, () => true, null));
   const double = found.find(({ level }) => level === 'warning');
   expect(double?.message).toContain('public.t.price');
   expect(double?.cure).not.toBe('');

@@ -39,6 +39,25 @@ test('half a key change looks for its old row', () => {
   expect(net(create)).toMatchObject([{ kind: 'upsert', key: ['2'], from: ['1'], complete: false }]);
 });
 
+test('a key that its old row leaves in the stretch is told from one that was free', () => {
+  const moved = (from: string, to: string): readonly ChangeEvent[] => {
+    const [key, after] = [image({ id: from }), image({ id: to, a: 'x', b: UNAVAILABLE })];
+    return [
+      changeEvent({ op: 'delete', key, newKey: image({ id: to }) }),
+      changeEvent({ op: 'create', key: image({ id: to }), oldKey: key, after }),
+    ];
+  };
+  const replacing = net(changeEvent({ op: 'delete', key: KEY }), ...moved('2', '1'));
+  expect(replacing).toMatchObject([{ key: ['1'], from: ['2'], replaces: true }, { key: ['2'] }]);
+  const free = net(...moved('2', '1')).find(({ kind }) => kind === 'upsert');
+  expect(free).not.toHaveProperty('replaces');
+  const same = net(
+    changeEvent({ op: 'delete', key: KEY }),
+    changeEvent({ op: 'create', key: KEY, after: image({ id: '1', a: 'x' }) }),
+  );
+  expect(same[0]).not.toHaveProperty('replaces');
+});
+
 test('composite keys do not run into each other', () => {
   const table = { ...textTable('t', ['id', 'a', 'b']), key: ['id', 'a'] };
   const events = [

@@ -90,7 +90,7 @@ class RowsStep {
 
   async run(staged: Staged): Promise<StepOutcome> {
     const table = this.#table;
-    let counts = await this.#prepare(staged.counts);
+    let counts = await this.#prepare(staged);
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
       const attempt = await this.#attempt(counts, {
@@ -130,9 +130,9 @@ class RowsStep {
   }
 
   /** Brings the staged rows into the form the writes expect. */
-  async #prepare(staged: StagedCounts): Promise<StagedCounts> {
+  async #prepare(staged: Staged): Promise<StagedCounts> {
     const table = this.#table;
-    let counts = staged;
+    let { counts } = staged;
     if (table.keyDeferrable || table.unchecked.length > 0) await this.#keepWritersOut();
     if (table.respell) {
       await this.#client.query(sql.dedupeStage(table));
@@ -143,10 +143,12 @@ class RowsStep {
       counts = await this.#count();
     }
     if (counts.m > 0) counts = await this.#fill('m', counts);
+    if (staged.replacing.length > 0) counts = await this.#parkReplacing(staged.replacing, counts);
     if (this.#ledgers.concerned) {
       await this.#ledgers.afterMoves();
       counts = await this.#count();
     }
+    if (counts.q > 0) counts = await this.#makeNew();
     const wholeRows = table.fixed.length > 0 || table.unchecked.length > 0;
     return wholeRows ? this.#fill('s', counts) : counts;
   }
@@ -166,8 +168,39 @@ class RowsStep {
     return this.#count();
   }
 
+  /**
+   * Rows whose old key holds none here, and whose new key holds another that leaves: it must not
+   * lend them its values.
+   */
+  async #parkReplacing(seqs: readonly number[], counts: StagedCounts): Promise<StagedCounts> {
+    const found = await this.#client.query<{ seq: number }>(sql.findPatches(this.#table, seqs));
+    if (found.rows.length === 0) return counts;
+    await this.#ledgers.park(found.rows.map((row) => row.seq));
+    return this.#count();
+  }
+
+  /**
+   * New rows without some columns, which the connector does not send: completed by the row that is
+   * there already (they came before), else by the table's defaults.
+   */
+  async #makeNew(): Promise<StagedCounts> {
+    const table = this.#table;
+    await this.#client.query(sql.fillStage(table, 'q', 'from'));
+    await this.#client.query(sql.fillStage(table, 'q', 'staged'));
+    const counts = await this.#count();
+    if (counts.q === 0) return counts;
+    const { rows } = await this.#client.query<{ column: string; expression: string | null }>(
+      sql.readDefaults(table),
+    );
+    const defaults = new Map(
+      rows.flatMap(({ column, expression }) => (expression === null ? [] : [[column, expression]])),
+    );
+    await this.#client.query(sql.defaultStage(table, defaults));
+    return this.#count();
+  }
+
   async #count(): Promise<StagedCounts> {
-    const counts: Record<StagedOp, number> = { f: 0, s: 0, m: 0, d: 0 };
+    const counts: Record<StagedOp, number> = { f: 0, s: 0, m: 0, q: 0, d: 0 };
     const result = await this.#client.query<{ op: StagedOp; rows: number }>(
       sql.countStage(this.#table),
     );

@@ -4,6 +4,7 @@
  *
  * Aliases: t the table, s the staging table, j the journal.
  */
+import { escapeLiteral } from 'pg';
 import { assert } from '../../../util/assert.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from './apply-table.ts';
 import { JOURNAL } from '../session/names.ts';
@@ -45,14 +46,18 @@ export function dedupeStage(table: ApplyTable): string {
 }
 
 /**
- * Completes staged rows of kind `m` (key changed) or `s` from production's image of the row as it
- * was before the step: the base image if the row is owned, else the row. One statement sees both
- * in one snapshot, so the image is exact whatever the candidate does meanwhile. A row without
- * such an image becomes (or stays) `s`, and so depends on the row with its own key.
+ * Completes staged rows of one kind from production's image of the row, by its old key or its own,
+ * as it was before the step: the base image if the row is owned, else the row. One statement sees
+ * both in one snapshot, so the image is exact whatever the candidate does meanwhile. An `m` without
+ * such an image becomes `s`, and so depends on the row with its own key; the others stay.
  */
-export function fillStage(table: ApplyTable, op: 'm' | 's'): string {
+export function fillStage(
+  table: ApplyTable,
+  op: 'm' | 's' | 'q',
+  side: 'from' | 'staged' = op === 'm' ? 'from' : 'staged',
+): string {
   const stage = stageRelation(table);
-  const from = ['s', op === 'm' ? 'from' : 'staged'] as const;
+  const from = ['s', side] as const;
   const anyKey = table.key[0];
   assert(anyKey !== undefined, `${table.label} has a key`);
   const journaled = table.journal === null ? null : `j.${anyKey.name} IS NOT NULL`;
@@ -81,8 +86,48 @@ export function fillStage(table: ApplyTable, op: 'm' | 's'): string {
     UPDATE ${stage} SET op = 'k' WHERE op = '${op}'
       AND seq NOT IN (SELECT g.seq FROM ${stage} g WHERE g.op = 'g');
     DELETE FROM ${stage} WHERE op = '${op}';
-    UPDATE ${stage} SET op = CASE op WHEN 'k' THEN 's'::"char" ELSE 'f'::"char" END
+    UPDATE ${stage} SET op = CASE op WHEN 'k' THEN '${op === 'q' ? 'q' : 's'}'::"char" ELSE 'f'::"char" END
       WHERE op IN ('g', 'k')`;
+}
+
+/**
+ * Reads the default expression of each column that has one, by `attname`: its own, its domain's, or
+ * the sequence of its identity. Names are qualified, as the session's search_path is empty.
+ */
+export function readDefaults(table: ApplyTable): string {
+  const name = escapeLiteral(table.relation);
+  return `SELECT a.attname AS column, CASE
+      WHEN a.attidentity <> '' THEN pg_catalog.format('pg_catalog.nextval(%L::pg_catalog.regclass)',
+        pg_catalog.pg_get_serial_sequence(${name}, a.attname))
+      ELSE COALESCE(pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+        pg_catalog.pg_get_expr(t.typdefaultbin, 0)) END AS expression
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = ${name}::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
+      AND a.attgenerated = ''`;
+}
+
+/**
+ * Completes the staged rows of kind `q` that are not here yet, by the table's defaults. A row that
+ * lacks a column that is NOT NULL and has no default becomes `s`: it cannot be made, only parked.
+ */
+export function defaultStage(table: ApplyTable, defaults: ReadonlyMap<string, string>): string {
+  const needed = table.rest
+    .filter(({ schema }) => !schema.nullable && !defaults.has(schema.name))
+    .map((column) => known(column));
+  const whole = needed.length === 0 ? 'true' : needed.join(' AND ');
+  const values = table.rest.map((column) => {
+    // An expression is printed without the cast that it was stored with.
+    const { name, type } = column.schema;
+    const expression = `(${defaults.get(name) ?? 'NULL'})::${type.domainOf ?? type.sql}`;
+    return `${column.staged} = CASE WHEN ${known(column)} THEN s.${column.staged}
+      WHEN ${whole} THEN ${expression} END`;
+  });
+  return `UPDATE ${stageRelation(table)} s SET ${[
+    ...values,
+    `op = CASE WHEN ${whole} THEN 'f'::"char" ELSE 's'::"char" END`,
+    `mask = CASE WHEN ${whole} THEN NULL ELSE s.mask END`,
+  ].join(', ')} WHERE s.op = 'q'`;
 }
 
 /** Counts staged rows by kind, after filling and deduplicating. */
@@ -164,6 +209,12 @@ export function lockRows(table: ApplyTable): string {
   return `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t
     JOIN ${stageRelation(table)} s ON ${keysEqual(table, TABLE, STAGED)}
     ORDER BY ${key} FOR NO KEY UPDATE OF t) locked`;
+}
+
+/** Which of these staged rows still depend on the row with their own key. */
+export function findPatches(table: ApplyTable, seqs: readonly number[]): string {
+  return `SELECT s.seq FROM ${stageRelation(table)} s
+    WHERE s.op = 's' AND s.seq IN (${seqs.join(', ')})`;
 }
 
 /** The numbers (seq) of patches that met no row of production: not even as a base image. */

@@ -17,12 +17,14 @@ import { copyField, renderText } from '../session/types.ts';
  * - `f`: the full image; insert it or overwrite what is there
  * - `s`: some columns, by the mask; the row is there and keeps the others
  * - `m`: some columns under a new key; the others come from the row with the old key (`f1`, …)
+ * - `q`: a new row without some columns; if there is one already, by its old key (`f1`, … where it
+ *   is another) or by its own, it keeps them; else the table's defaults stand
  * - `d`: no such row; with a mask: production has one, but it is parked (see parked-sql.ts)
  *
  * `mask` says which columns are known (null: all), `doubt` which of them, or of the kept ones, may
  * be NULL as well (null: none; see unknown-sql.ts).
  */
-export type StagedOp = 'f' | 's' | 'm' | 'd';
+export type StagedOp = 'f' | 's' | 'm' | 'q' | 'd';
 
 export type StagedCounts = Readonly<Record<StagedOp, number>>;
 
@@ -30,6 +32,8 @@ export interface Staged {
   readonly counts: StagedCounts;
   /** Rows with a column in doubt. */
   readonly doubts: number;
+  /** Numbers (seq) of rows of kind `m` whose key was another row's: see NetChange. */
+  readonly replacing: readonly number[];
 }
 
 /**
@@ -110,7 +114,7 @@ export async function stageChanges(
   table: ApplyTable,
   changes: readonly NetChange[],
 ): Promise<Staged> {
-  const counts: Record<StagedOp, number> = { f: 0, s: 0, m: 0, d: 0 };
+  const counts: Record<StagedOp, number> = { f: 0, s: 0, m: 0, q: 0, d: 0 };
   const line = new StageLine(table);
   const targets = [
     ...table.columns.map((column) => column.staged),
@@ -133,7 +137,10 @@ export async function stageChanges(
       column: (staged) => table.columns.find((column) => column.staged === staged)?.schema.name,
     });
   }
-  return { counts, doubts: line.doubts };
+  const replacing = changes.flatMap((change, seq) =>
+    change.kind === 'upsert' && change.replaces === true && !change.complete ? [seq] : [],
+  );
+  return { counts, doubts: line.doubts, replacing };
 }
 
 function* copyChunks(
@@ -202,10 +209,10 @@ class StageLine {
           return this.#line('f', fields, this.#noFrom, seq, doubtful ? bits : NO_BITS);
         }
         const from = this.#keyFields(change.from);
-        if (from.every((text, i) => text === key[i])) {
-          return this.#line('s', fields, this.#noFrom, seq, bits);
-        }
-        return this.#line('m', fields, from.map((text) => `\t${text}`).join(''), seq, bits);
+        const moved = from.some((text, i) => text !== key[i]);
+        const op = change.complete ? 'q' : moved ? 'm' : 's';
+        const fromFields = moved ? from.map((text) => `\t${text}`).join('') : this.#noFrom;
+        return this.#line(op, fields, fromFields, seq, bits);
       }
       default:
         return unreachable(change);

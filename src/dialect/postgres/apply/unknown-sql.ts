@@ -88,7 +88,7 @@ export function judgeDoubts(table: ApplyTable, kind: 'm' | 's', judges: boolean)
       FROM ${UNKNOWN_VALUE} l WHERE ${ofTable(table, 'l')}
         AND ${sameLedgerKey(table, 'l', from)}) e ON true`,
   ];
-  const kinds = kind === 'm' ? `s.op = 'm'` : `s.op IN ('s', 'f')`;
+  const kinds = kind === 'm' ? `s.op = 'm'` : `s.op IN ('s', 'f', 'q')`;
   const place = new Map(columns.map((column, i) => [column, i]));
   const mask = bitString(table, (column) => {
     const i = place.get(column);
