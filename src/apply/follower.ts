@@ -26,6 +26,7 @@ import { backoffMs, sleep } from '../util/wait.ts';
 import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
 import { Intake } from './intake.ts';
 import { MemoryCredit } from './memory-credit.ts';
+import { isPast, samePosition } from './positions.ts';
 
 /** How long a batch may wait for a lock before a freeze gives up on it, and how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
@@ -484,19 +485,4 @@ export class Follower {
       }
     }
   }
-}
-
-/** Whether every partition with something before its end has passed it. */
-function isPast(position: OffsetMap, ends: OffsetMap, starts: OffsetMap): boolean {
-  for (const [partition, end] of ends) {
-    if ((position.get(partition) ?? starts.get(partition) ?? 0n) < end) return false;
-  }
-  return true;
-}
-
-function samePosition(a: Position, b: Position): boolean {
-  if (a.offsets.size !== b.offsets.size) return false;
-  for (const [partition, offset] of a.offsets)
-    if (b.offsets.get(partition) !== offset) return false;
-  return true;
 }

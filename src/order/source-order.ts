@@ -47,7 +47,8 @@ export class SourceOrder {
   #ends: { readonly asked: number; readonly byTopic: ReadonlyMap<string, OffsetMap> } | null = null;
   #asking = false;
   #askedMs = -Infinity;
-  #again: NodeJS.Timeout | null = null;
+  /** Somebody will be told to ask again. */
+  #again = false;
   /** By partition: which event waits, and since when. */
   readonly #waiting = new Map<string, { readonly event: ChangeEvent; sinceMs: number }>();
   /** By table: the last truncate that went. */
@@ -199,8 +200,10 @@ export class SourceOrder {
     // A clock that was set back must not hold it up.
     const restMs = Math.min(this.#askedMs + ASK_EVERY_MS - now, ASK_EVERY_MS);
     if (restMs > 0) {
-      this.#again ??= setTimeout(() => {
-        this.#again = null;
+      if (this.#again) return;
+      this.#again = true;
+      setTimeout(() => {
+        this.#again = false;
         this.#onNews();
       }, restMs).unref();
       return;

@@ -102,7 +102,7 @@ async function lossyInTrunk(context: RuntimeContext): Promise<StatusReport['loss
   const trunk = await context.server.open(context.config.trunk.name);
   if (trunk === null) return [];
   await using database = trunk;
-  return readLossy(context, await database.catalogue());
+  return await readLossy(context, await database.catalogue());
 }
 
 type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };

@@ -1,106 +1,25 @@
 /** Batches against real tables: what applyBatch promises, on a trunk and beside a candidate. */
 import fc from 'fast-check';
-import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { TableId } from '../../src/change/table-id.ts';
-import { RowShape, type ColumnValue, type KnownValue } from '../../src/change/value.ts';
+import { describe, expect, it } from 'vitest';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
-import type { ApplyOutcome } from '../../src/dialect/dialect.ts';
 import {
-  applierSessionSql,
-  applyBatch,
-  openApplySession,
-} from '../../src/dialect/postgres/apply/apply.ts';
-import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
+  TOASTED,
+  apply,
+  applier,
+  content,
+  gone,
+  put,
+  rows,
+  shop,
+  tables,
+  user,
+  useShop,
+} from './apply.fixture.ts';
+import { applyBatch, openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { batchOf } from '../support/overlay-applier.ts';
-import { createLedgers } from '../support/ledgers.ts';
-import { testDatabase } from '../support/test-database.ts';
 
-let url: string;
-let applier: pg.Client;
-let user: pg.Client;
-
-beforeAll(async () => {
-  url = (await testDatabase('apply')).url;
-  [applier, user] = [
-    new pg.Client({ connectionString: url }),
-    new pg.Client({ connectionString: url }),
-  ];
-  await Promise.all([applier.connect(), user.connect()]);
-  await applier.query(applierSessionSql);
-});
-
-afterAll(() => Promise.all([applier.end(), user.end()]));
-
-/** A fresh schema with these tables; all in the schema `shop`. */
-async function tables(ddl: string, overlay = false): Promise<void> {
-  await user.query(`DROP SCHEMA IF EXISTS understudy, shop, shop__production, shop__difference CASCADE;
-    CREATE SCHEMA shop; SET search_path = shop; ${ddl}`);
-  await createLedgers(user);
-  if (!overlay) return;
-  await user.query('BEGIN');
-  await installOverlay(user);
-  await user.query('COMMIT');
-}
-
-async function apply(...steps: readonly BatchStep[]): Promise<ApplyOutcome> {
-  const session = await openApplySession(applier, await readCatalogue(applier));
-  await applier.query('BEGIN');
-  try {
-    const outcome = await applyBatch(session, batchOf(...steps));
-    await applier.query('COMMIT');
-    return outcome;
-  } catch (error) {
-    await applier.query('ROLLBACK');
-    throw error;
-  }
-}
-
-const shop = (name: string): TableId => ({ schema: 'shop', name });
-
-function rows(name: string, ...changes: readonly NetChange[]): BatchStep {
-  return { kind: 'rows', table: shop(name), changes };
-}
-
-/** An upsert, a patch where it lacks columns; `key` names the key columns, `from` their former values if they changed. */
-function put(
-  key: readonly string[],
-  image: Readonly<Record<string, ColumnValue>>,
-  from?: readonly KnownValue[],
-): NetChange {
-  const shape = new RowShape(Object.keys(image));
-  const keyValues = key.map((column) => image[column] as KnownValue);
-  return {
-    kind: 'upsert',
-    key: keyValues,
-    from: from ?? keyValues,
-    complete: false,
-    image: { shape, values: Object.values(image) },
-  };
-}
-
-/** A new row of which the connector does not send all columns. */
-function create(
-  image: Readonly<Record<string, ColumnValue>>,
-  from?: readonly KnownValue[],
-): NetChange {
-  return { ...put(['id'], image, from), complete: true } as NetChange;
-}
-
-function gone(...key: readonly KnownValue[]): NetChange {
-  return { kind: 'delete', key };
-}
-
-async function content(sql: string): Promise<readonly unknown[]> {
-  return (await user.query({ text: sql, rowMode: 'array' })).rows;
-}
-
-const BIG = 'x'.repeat(200);
-
-/** Stored out of line and uncompressed, so that a kept value shows in its chunk id. */
-const TOASTED = `CREATE TABLE doc (id int PRIMARY KEY, n int, body text);
-  ALTER TABLE doc ALTER body SET STORAGE EXTERNAL;`;
+useShop();
 
 describe('types', () => {
   it('writes arrays, bytes, booleans and special characters as they are', async () => {
@@ -197,164 +116,6 @@ describe('types', () => {
     });
     await expect(apply(rows('w', gone('1')))).rejects.toMatchObject({ code: 'TABLE_UNKNOWN' });
     await expect(apply(rows('heap', gone()))).rejects.toMatchObject({ code: 'KEY_MISSING' });
-  });
-});
-
-describe('partial images', () => {
-  it('leave an unavailable TOAST value where it lies', async () => {
-    await tables(`${TOASTED} INSERT INTO doc VALUES (1, 1, repeat('${BIG}', 50))`);
-    const chunk = 'SELECT pg_column_toast_chunk_id(body) FROM doc';
-    const before = await content(chunk);
-    await apply(rows('doc', put(['id'], { id: '1', n: '2' })));
-    expect(await content(chunk)).toEqual(before);
-    expect(await content('SELECT n, length(body) FROM doc')).toEqual([[2, 10_000]]);
-  });
-
-  it('carry the kept columns to a new key, also when keys are swapped', async () => {
-    await tables(`${TOASTED} INSERT INTO doc VALUES (1, 1, 'one'), (2, 2, 'two'), (3, 3, 'three')`);
-    await apply(
-      rows(
-        'doc',
-        put(['id'], { id: '2', n: '10' }, ['1']),
-        put(['id'], { id: '1', n: '20' }, ['2']),
-        gone('3'),
-        put(['id'], { id: '4', n: '30' }, ['3']),
-      ),
-    );
-    expect(await content('SELECT * FROM doc ORDER BY id')).toEqual([
-      [1, 20, 'two'],
-      [2, 10, 'one'],
-      [4, 30, 'three'],
-    ]);
-  });
-
-  it('of a row that is not there are parked, and the others written', async () => {
-    await tables(TOASTED);
-    const [five, six] = [put(['id'], { id: '5', n: '1' }), put(['id'], { id: '6', n: '1' }, ['4'])];
-    await apply(rows('doc', five, six, put(['id'], { id: '7', n: '7', body: 'whole' })));
-    expect(await content('SELECT * FROM doc')).toEqual([[7, 7, 'whole']]);
-    expect(await content('SELECT key, image FROM understudy.parked ORDER BY key')).toEqual([
-      [['5'], { n: '1' }],
-      [['6'], { n: '1' }],
-    ]);
-  });
-
-  it('work for tables of more than 64 columns', async () => {
-    const names = Array.from({ length: 90 }, (_, i) => `c${i}`);
-    await tables(`CREATE TABLE wide (id int PRIMARY KEY, ${names.map((n) => `${n} int`).join(', ')});
-      INSERT INTO wide SELECT 1, ${names.map((_, i) => i).join(', ')}`);
-    await apply(rows('wide', put(['id'], { id: '1', c89: '-1', c3: null })));
-    expect(await content('SELECT c3, c4, c88, c89 FROM wide')).toEqual([[null, 4, 88, -1]]);
-  });
-});
-
-describe('a new row without some columns', () => {
-  const ITEM = `CREATE TYPE mood AS ENUM ('ok', 'sad'); CREATE DOMAIN score AS int DEFAULT 5;
-    CREATE SEQUENCE tick;
-    CREATE TABLE item (id int PRIMARY KEY, n int, price money DEFAULT 3, m mood DEFAULT 'ok',
-      s score, at int NOT NULL DEFAULT nextval('tick'), body text);`;
-
-  it('gets the defaults of the shadow', async () => {
-    await tables(ITEM);
-    await apply(rows('item', create({ id: '1', n: '1' }), create({ id: '2', n: '2', body: 'b' })));
-    expect(await content('SELECT id, n, price, m, s, body FROM item ORDER BY id')).toEqual([
-      [1, 1, '$3.00', 'ok', 5, null],
-      [2, 2, '$3.00', 'ok', 5, 'b'],
-    ]);
-    expect(await content('SELECT count(DISTINCT at)::int FROM item')).toEqual([[2]]);
-    expect(await content('SELECT * FROM understudy.parked')).toEqual([]);
-  });
-
-  it('that is there already keeps them, and is the same when it comes again', async () => {
-    await tables(`${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old')`);
-    const batch = rows('item', create({ id: '1', n: '2' }), create({ id: '2', n: '2' }));
-    await apply(batch);
-    const after = await content('SELECT * FROM item ORDER BY id');
-    expect(after[0]).toEqual([1, 2, '$9.00', 'sad', 7, 70, 'old']);
-    await apply(batch);
-    expect(await content('SELECT * FROM item ORDER BY id')).toEqual(after);
-  });
-
-  it('takes them along from the key it had', async () => {
-    await tables(`${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old')`);
-    const batch = rows('item', gone('1'), create({ id: '2', n: '2' }, ['1']));
-    await apply(batch);
-    await apply(batch);
-    expect(await content('SELECT * FROM item')).toEqual([[2, 2, '$9.00', 'sad', 7, 70, 'old']]);
-  });
-
-  it('is the base image of the candidate’s row', async () => {
-    await tables(
-      `${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old'), (3, 3, 9, 'sad', 7, 70, 'old')`,
-      true,
-    );
-    await user.query(`SET search_path = shop; UPDATE item SET n = 0, body = 'mine';
-      INSERT INTO item (id, n, price) VALUES (2, 0, 0)`);
-    const mine = await content('SELECT * FROM shop.item ORDER BY id');
-    await apply(
-      rows('item', ...['1', '2'].map((id) => create({ id, n: '8' })), create({ id: '4', n: '4' })),
-    );
-    expect(await content('SELECT * FROM shop.item WHERE id < 4 ORDER BY id')).toEqual(mine);
-    expect(
-      await content('SELECT id, n, price, m, s, body FROM shop__production.item ORDER BY id'),
-    ).toEqual([
-      [1, 8, '$9.00', 'sad', 7, 'old'],
-      [2, 8, '$3.00', 'ok', 5, null],
-      [3, 3, '$9.00', 'sad', 7, 'old'],
-      [4, 4, '$3.00', 'ok', 5, null],
-    ]);
-  });
-
-  it('goes beside values that move between unique rows, deferrable ones too', async () => {
-    for (const deferrable of ['', 'DEFERRABLE']) {
-      await tables(`CREATE TABLE u (id int PRIMARY KEY ${deferrable}, mail text UNIQUE ${deferrable},
-        price money DEFAULT 3); INSERT INTO u VALUES (1, 'a', 9), (2, 'b', 9)`);
-      await apply(
-        rows(
-          'u',
-          ...[create({ id: '1', mail: 'b' }), create({ id: '2', mail: 'c' })],
-          create({ id: '3', mail: 'a' }),
-        ),
-      );
-      expect(await content('SELECT * FROM u ORDER BY id')).toEqual([
-        [1, 'b', '$9.00'],
-        [2, 'c', '$9.00'],
-        [3, 'a', '$3.00'],
-      ]);
-    }
-  });
-
-  it('goes to its partition, with the root’s default, and gets an identity', async () => {
-    await tables(`CREATE TABLE p (id int PRIMARY KEY, v int DEFAULT 4, no int GENERATED ALWAYS AS IDENTITY,
-        w int) PARTITION BY HASH (id);
-      CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-      CREATE TABLE p1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1)`);
-    await apply(rows('p', create({ id: '1', w: '1' })), rows('p0', create({ id: '2', w: '2' })));
-    await apply(rows('p', create({ id: '1', w: '8' })));
-    expect(await content('SELECT id, v, no, w FROM p ORDER BY id')).toEqual([
-      [1, 4, 1, 8],
-      [2, 4, 2, 2],
-    ]);
-  });
-
-  it('is parked where such a column has no value that it may have', async () => {
-    await tables(`CREATE TABLE strict (id int PRIMARY KEY, n int, price money NOT NULL)`);
-    await apply(
-      rows('strict', create({ id: '1', n: '1' }), put(['id'], { id: '2', n: '2', price: '1' })),
-    );
-    expect(await content('SELECT id FROM strict')).toEqual([[2]]);
-    expect(await content('SELECT key, image FROM understudy.parked')).toEqual([
-      [['1'], { n: '1' }],
-    ]);
-  });
-
-  it('ends that the row is parked', async () => {
-    await tables(ITEM);
-    await apply(rows('item', put(['id'], { id: '1', n: '1' })));
-    expect(await content('SELECT key FROM understudy.parked')).toEqual([[['1']]]);
-    await apply(rows('item', create({ id: '1', n: '2', body: 'b' })));
-    expect(await content('SELECT key FROM understudy.parked')).toEqual([]);
-    expect(await content('SELECT id, n, price, body FROM item')).toEqual([[1, 2, '$3.00', 'b']]);
   });
 });
 

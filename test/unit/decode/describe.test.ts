@@ -145,7 +145,8 @@ test.each([
   ['none', 'q.public.t.Value', 'q.public.t', 'another connector'],
   ['none', 'p.public.t.Value', 'all_rows', 'a routed topic'],
   ['avro', 'p.public.order_items.Value', 'p.public.order_items', 'a name that is not reversible'],
-] as const)('a flattened row with names %s: %s on %s is refused: %s', (names, schema, topic, _) => {
+] as const)('a flattened row with names %s: %s on %s is refused: %s', (...row) => {
+  const [names, schema, topic] = row;
   const { tables, errors } = described([bare(topic, schema)], 'p', { form: 'flat', names });
   expect(tables).toEqual({});
   expect(errors).toEqual([`TABLE_UNKNOWN ${topic}`]);

@@ -28,8 +28,8 @@ function code(record: LogRecord, form: 'debezium' | 'flat' = 'debezium'): string
     return decode(record, form).kind;
   } catch (error) {
     if (!isUnderstudyError(error)) throw error;
-    expect(error.context).toMatchObject({ topic: record.topic, offset: 4n });
-    return error.code;
+    const { topic, offset } = error.context;
+    return topic === record.topic && offset === 4n ? error.code : `${error.code} without its place`;
   }
 }
 

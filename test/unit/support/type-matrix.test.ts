@@ -32,7 +32,10 @@ describe('a type matrix', () => {
       assertComplete(BINLOG_MODES, BINLOG_RUNS);
     }).not.toThrow();
     expect(() => {
-      assertComplete(POSTGRESQL_MODES, POSTGRESQL_RUNS.slice(1));
+      const some = POSTGRESQL_RUNS.filter(
+        ({ encoding, modes }) => encoding !== 'schema' || modes['time'] !== 'adaptive',
+      );
+      assertComplete(POSTGRESQL_MODES, some);
     }).toThrow('no run of schema has time adaptive');
   });
 
