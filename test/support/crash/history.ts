@@ -72,9 +72,10 @@ export class History {
     return this.#partitions;
   }
 
-  /** Changes without a transaction: each is to be counted once. */
+  /** Changes without a transaction: each is to be counted once. Truncates may always lack one. */
   get unmarked(): number {
-    return this.#written.filter(({ record }) => isChange(record) && record.transaction === null)
+    const changes = this.#written.map(({ record }) => record).filter(isChange);
+    return changes.filter(({ op, transaction }) => op !== 'truncate' && transaction === null)
       .length;
   }
 

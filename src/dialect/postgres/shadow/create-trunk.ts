@@ -5,7 +5,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { runPlan } from '../schema/apply-plan.ts';
 import { readApplierRights } from '../apply/applier-rights.ts';
 import { spareApplier } from './fallback-schema.ts';
-import { CREATING, databaseFacts, noteState, notOurs, readMarker } from './marker.ts';
+import { CREATING, databaseFacts, isEmpty, noteState, notOurs, readMarker } from './marker.ts';
 import { migrateHere } from '../session/migrations.ts';
 import { startProgress } from './progress.ts';
 import { endSessionsOf, lockName } from '../session/server-locks.ts';
@@ -76,22 +76,6 @@ async function makeRoom(address: ServerAddress, server: pg.Client, name: string)
   return true;
 }
 
-/** What a person or a template put there: not the server's own, not an extension's. */
-const FOREIGN_OBJECTS = `SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
-          AND d.classid = 'pg_catalog.pg_class'::regclass)
-    UNION ALL
-    SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
-          AND d.classid = 'pg_catalog.pg_proc'::regclass)
-    UNION ALL
-    SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_'
-      AND n.nspname NOT IN ('information_schema', 'public')
-  ) AS foreign`;
-
 async function inspect(
   address: ServerAddress,
   name: string,
@@ -105,8 +89,7 @@ async function inspect(
         if (found.writtenFor === name && found.marker.kind === 'trunk') return 'ours';
         throw notOurs(name, `it is the ${found.marker.kind} ${found.marker.name}, or a copy of it`);
       }
-      const { rows } = await client.query<{ foreign: boolean }>(FOREIGN_OBJECTS);
-      return rows[0]?.foreign === true ? 'foreign' : 'empty';
+      return (await isEmpty(client)) ? 'empty' : 'foreign';
     },
   );
 }

@@ -78,3 +78,25 @@ export async function readMarker(
 export function notOurs(database: string, why: string): UnderstudyError {
   return new UnderstudyError('TARGET_NOT_OURS', why, { database });
 }
+
+/** What a person or a template put there: not the server's own, not an extension's. */
+const FOREIGN_OBJECTS = `SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+          AND d.classid = 'pg_catalog.pg_class'::regclass)
+    UNION ALL
+    SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
+          AND d.classid = 'pg_catalog.pg_proc'::regclass)
+    UNION ALL
+    SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_'
+      AND n.nspname NOT IN ('information_schema', 'public')
+  ) AS foreign`;
+
+/** Holds nothing of anybody: as a crash leaves it right after the database was made. */
+export async function isEmpty(client: pg.ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ foreign: boolean }>(FOREIGN_OBJECTS);
+  return rows[0]?.foreign !== true;
+}

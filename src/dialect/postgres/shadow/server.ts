@@ -20,7 +20,7 @@ import { openControl } from '../control/control-database.ts';
 import { createTrunk, type TrunkOptions } from './create-trunk.ts';
 import { PgShadowDatabase } from './database.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
-import { COPYING, CREATING, databaseFacts, notOurs, readMarker } from './marker.ts';
+import { COPYING, CREATING, databaseFacts, isEmpty, notOurs, readMarker } from './marker.ts';
 import { assertNotNewer, migrate } from '../session/migrations.ts';
 import { endSessionsOf, lockName } from '../session/server-locks.ts';
 import { Connection, ServerAddress } from '../session/session.ts';
@@ -189,7 +189,7 @@ class PgShadowServer implements ShadowServer {
     return this.#ask('look for the database', (client) => databaseFacts(client, name));
   }
 
-  /** Null if it is being made. TARGET_NOT_OURS, SCHEMA_TOO_NEW. Brings an older schema up. */
+  /** Null if it is being made, or empty. TARGET_NOT_OURS, SCHEMA_TOO_NEW. Brings an older schema up. */
   async #marker(name: string, creating: boolean): Promise<DatabaseMarker | null> {
     return this.#inside(name, async (client) => {
       const found = await readMarker(client);
@@ -199,6 +199,8 @@ class PgShadowServer implements ShadowServer {
         return found.marker;
       }
       if (creating) return null;
+      // Whoever makes the trunk makes an empty one anew: a crash may have left it without a note.
+      if (found === null && (await isEmpty(client))) return null;
       if (found === null) throw notOurs(name, 'it has no marker of understudy');
       throw notOurs(name, `it is a copy of ${found.writtenFor}, or was renamed`);
     });
