@@ -70,6 +70,19 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
+      {
+        ...node,
+        test: {
+          // Every type of every database in every mode: a quarter of an hour, and so not in `npm test`.
+          name: 'matrix',
+          include: ['test/matrix/**/*.e2e.test.ts'],
+          globalSetup: ['test/support/global-stack.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 1_200_000,
+          sequence: { groupOrder: 4 },
+        },
+      },
     ],
   },
 });

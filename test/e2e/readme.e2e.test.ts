@@ -29,8 +29,9 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   "alias understudy='npm run --silent understudy --'": 'test/e2e/readme.e2e.test.ts',
   'npm run check': 'test/support/run-tests.ts',
   'npm run torture -- --suite overlay --seeds 50': 'test/integration/torture.db.test.ts',
-  // A measurement, not a test: its frame is tested.
+  // Measurements, not tests: their frame is tested.
   'npm run bench:apply': 'test/unit/bench/frame.test.ts',
+  'npm run bench:decode': 'test/unit/bench/frame.test.ts',
 };
 
 /** The connector's name and prefix that the README shows. */
