@@ -32,7 +32,7 @@ export class NetRows {
   readonly #table: TableSchema;
   readonly #writable: readonly string[];
   /**
-   * Null: no row has this key. `left`: one had it and went. In the order in which keys were first
+   * Null: no row has this key. `left`: one had it and went. In the order in which keys were last
    * touched.
    */
   readonly #rows = new Map<string, { readonly key: Key; row: Row | null; left: boolean }>();
@@ -126,11 +126,10 @@ export class NetRows {
   #put(key: Key, row: Row | null): void {
     const text = keyText(key);
     const known = this.#rows.get(text);
-    if (known === undefined) this.#rows.set(text, { key, row, left: row === null });
-    else {
-      known.row = row;
-      known.left ||= row === null;
-    }
+    const left = row === null || known?.left === true;
+    // To the end: of two keys that only the server holds equal, the one changed last counts.
+    if (known !== undefined) this.#rows.delete(text);
+    this.#rows.set(text, { key, row, left });
   }
 
   /**
