@@ -33,6 +33,7 @@ export class SlotFollower implements FollowerControl {
   readonly description = 'replication slot';
   readonly #production: pg.Client;
   readonly #shadow: pg.Client;
+  /** What a reread supplies is known from the ledger: there is one. */
   #ledger = false;
   readonly #shadowUrl: string;
   readonly #slot: string;
@@ -154,6 +155,7 @@ export class SlotFollower implements FollowerControl {
     const end = Number(barrier?.run.ends.get(PARTITION) ?? 0n);
     if (barrier === null || this.#applied < end) return;
     this.#barrier = null;
+    this.#ledger ||= barrier.run.supply !== undefined;
     try {
       await this.#write((await barrier.run.supply?.(0)) ?? []);
     } catch (error) {
@@ -189,19 +191,11 @@ export class SlotFollower implements FollowerControl {
         : `INSERT INTO t VALUES (${String(id)}, ${String(value)})
            ON CONFLICT (id) DO UPDATE SET value = excluded.value`,
     );
-    this.#ledger ||= await hasLedger(this.#shadow);
     if (!this.#ledger) return;
     // As the product's applier does: a value that is known is unknown no more.
     const forget = 'DELETE FROM understudy.unknown_value WHERE key = ARRAY[$1]';
     await this.#shadow.query(forget, [String(id)]);
   }
-}
-
-async function hasLedger(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ there: boolean }>(
-    `SELECT pg_catalog.to_regclass('understudy.unknown_value') IS NOT NULL AS there`,
-  );
-  return rows[0]?.there === true;
 }
 
 function txIdOf(change: ChangeEvent): number {
