@@ -35,7 +35,7 @@ const faults: readonly Fault[] = [
     'an import sideways',
     'src/drift/planted.ts',
     '../apply/applier.ts',
-    'sideways-in-apply-rollout-drift-doctor',
+    'sideways-in-apply-rollout-drift-doctor-bootstrap',
   ),
   importing('pg outside its dialect', 'src/apply/planted.ts', 'pg', 'fence-dialect-postgres'),
   importing(
