@@ -51,7 +51,7 @@ export interface Candidate extends AsyncDisposable {
 /**
  * What is wrong on purpose, in negative controls:
  * - `position-after-rows`, `position-before-rows`: the position has a transaction of its own.
- * - `no-fence`: nobody asks whether the database is still ours.
+ * - `no-fence`: nobody asks whether the database is still ours, nor whether the position moves.
  * - `rows-again`: where the commit's answer was lost, the same rows are written once more.
  */
 export type CrashFault = 'position-after-rows' | 'position-before-rows' | 'no-fence' | 'rows-again';

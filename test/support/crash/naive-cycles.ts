@@ -56,8 +56,9 @@ export function openNaive(url: string, database: ShadowDatabase, fault: CrashFau
         return fenced(client, fence, () => rows(client, batch));
       case 'no-fence':
         return transaction(client, async () => {
-          const moved = await saveProgress(client, batch);
-          return moved ? rows(client, batch) : { rows: 0, owned: 0, repairs: 0 };
+          const outcome = await rows(client, batch);
+          await saveProgress(client, batch);
+          return outcome;
         });
       case 'rows-again':
         return fenced(client, fence, async () => {

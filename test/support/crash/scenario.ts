@@ -32,6 +32,9 @@ const LEASE_MS = 250;
 const OBSERVATIONS = 6;
 
 const KINDS: readonly CrashKind[] = ['cut', 'cut', 'die', 'die', 'stop', 'end-sessions'];
+const SIDES = ['before', 'during', 'after'] as const;
+/** What a process without fence does wrong shows only when it is stopped and goes on. */
+const STOPS: readonly CrashKind[] = ['stop', 'stop', 'stop', 'cut'];
 
 /** Plays one seed on a database of its own. Rejects if what was promised does not hold. */
 export async function playCrash(options: CrashScenario): Promise<void> {
@@ -129,7 +132,7 @@ class Scenario {
     const { random, note } = this.#options;
     const { applier, proxy } = await this.#start();
     for (;;) {
-      const crash = randomCrash(random);
+      const crash = randomCrash(random, this.#options.fault);
       const fired = proxy.arm(crash);
       const first = await Promise.race([applier.ended, fired]);
       if (typeof first === 'string') {
@@ -263,15 +266,17 @@ function sorted(offsets: OffsetMap): readonly (readonly [string, bigint])[] {
   return [...offsets].toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
-function randomCrash(random: Random): Crash {
-  const kind = random.pick(KINDS);
-  const commits = random.chance(0.4);
+/** Planted faults meet the crashes that show them more often than others do. */
+function randomCrash(random: Random, fault: CrashFault | null): Crash {
+  const kind = random.pick(fault === 'no-fence' ? STOPS : KINDS);
+  const commits = random.chance(fault === 'rows-again' ? 0.9 : 0.4);
+  const sides = fault === 'rows-again' ? (['after'] as const) : SIDES;
   return {
     kind,
     point: {
       of: commits ? 'commits' : 'messages',
       n: random.integer(1, commits ? 8 : 80),
-      side: random.pick(['before', 'during', 'after']),
+      side: random.pick(sides),
     },
   };
 }
