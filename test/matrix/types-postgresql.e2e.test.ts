@@ -59,7 +59,7 @@ describe('every type of PostgreSQL', () => {
         return { ...refusal, encoding, run };
       }),
     ),
-  )('refuses $table.$column with $code in $encoding', async ({ table, column, code, run }) => {
+  )('refuses $column of $table with $code in $encoding', async ({ table, column, code, run }) => {
     if (run === undefined) throw new Error('it occurs in no run of the encoding');
     const result = await stage.materialize(run, `refused_${run.name}_${table}`, [table]);
     const refusal = refusalIn(result);

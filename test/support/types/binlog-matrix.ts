@@ -53,7 +53,7 @@ export function testBinlogTypes(engine: BinlogEngine, name: string): void {
           return run === undefined ? [] : [{ ...refusal, encoding, run }];
         }),
       ),
-    )('refuses $table.$column with $code in $encoding', async ({ table, column, code, run }) => {
+    )('refuses $column of $table with $code in $encoding', async ({ table, column, code, run }) => {
       const result = await stage.materialize(run, `refused_${run.name}_${table}`, [table]);
       const refusal = refusalIn(result);
       expect(refusal).toContain(code);
