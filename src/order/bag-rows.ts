@@ -12,14 +12,26 @@ const CURE =
   'it has no key: run ALTER TABLE … REPLICA IDENTITY FULL in production, so that events say which ' +
   'row was changed, or give it a key';
 
+const MARKS =
+  'it has no key: set provide.transaction.metadata=true in the connector, so that a row that is ' +
+  'delivered a second time is known as such, or give the table a key';
+
+const TWICE =
+  'it has no key, so an incremental snapshot would bring rows that are there a second time: give it ' +
+  'a key, or make the trunk anew';
+
 export class BagRows {
   readonly #changes: BagChange[] = [];
 
   /**
    * Takes one more change, in production's order. Not for truncates. KEY_MISSING if an update or
-   * delete does not bring the whole old row.
+   * delete does not bring the whole old row, and for a change of the stream without transaction:
+   * nothing would tell its second delivery from a second row. Nor would anything for a row that an
+   * incremental snapshot reads.
    */
   add(event: ChangeEvent): void {
+    if (event.snapshot === 'no' && event.transaction === null) throw unaddressable(event, MARKS);
+    if (event.snapshot === 'incremental') throw unaddressable(event, TWICE);
     switch (event.op) {
       case 'create':
       case 'read':
@@ -44,8 +56,12 @@ export class BagRows {
 
 function wholeRow(event: ChangeEvent, image: RowImage | null): RowImage {
   if (image !== null && image.values.every((value) => typeof value !== 'symbol')) return image;
-  throw new UnderstudyError('KEY_MISSING', 'rows of this table cannot be addressed', {
+  throw unaddressable(event, CURE);
+}
+
+function unaddressable(event: ChangeEvent, detail: string): UnderstudyError {
+  return new UnderstudyError('KEY_MISSING', 'rows of this table cannot be addressed', {
     ...whereOf(event),
-    detail: CURE,
+    detail,
   });
 }

@@ -60,12 +60,13 @@ async function apply(...events: readonly ChangeEvent[]): Promise<void> {
 
 type Row = Readonly<Record<string, KnownValue>>;
 
+const tx = { id: '7', totalOrder: 1 };
 const add = (row: Row): ChangeEvent =>
-  changeEvent({ table: 'log', op: 'create', after: image(row) });
+  changeEvent({ tx, table: 'log', op: 'create', after: image(row) });
 const remove = (row: Row): ChangeEvent =>
-  changeEvent({ table: 'log', op: 'delete', before: image(row) });
+  changeEvent({ tx, table: 'log', op: 'delete', before: image(row) });
 const change = (before: Row, after: Row): ChangeEvent =>
-  changeEvent({ table: 'log', op: 'update', before: image(before), after: image(after) });
+  changeEvent({ tx, table: 'log', op: 'update', before: image(before), after: image(after) });
 
 async function texts(): Promise<readonly string[]> {
   const { rows } = await user.query<{ row: string }>(

@@ -34,7 +34,9 @@ export const EVENT_RULES: readonly ConnectorRule[] = [
     id: 'transaction-metadata',
     level: 'warning',
     trapped: (view) => word(view, 'provide.transaction.metadata') !== 'true',
-    message: 'source transactions cannot be kept whole: the guarantee is per key only',
+    message:
+      'source transactions cannot be kept whole: the guarantee is per key only, and changes of ' +
+      'tables without a key are refused',
     cure: 'set provide.transaction.metadata=true',
   },
   {

@@ -11,6 +11,7 @@ const CATALOGUE = new Map([
   ['public.keyless', textTable('keyless', ['id'], false)],
 ]);
 const KEY = image({ id: '1' });
+const TX = { id: '7', totalOrder: 1 };
 
 function net(...events: readonly ChangeEvent[]): readonly NetChange[] {
   const [step] = coalesce(events, CATALOGUE);
@@ -85,8 +86,8 @@ test('composite keys do not run into each other', () => {
 });
 
 test.each([
-  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'update', after: KEY })],
-  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'delete' })],
+  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'update', after: KEY, tx: TX })],
+  ['KEY_MISSING', changeEvent({ table: 'keyless', op: 'delete', tx: TX })],
   ['KEY_MISSING', changeEvent({ op: 'delete' })],
   ['TABLE_UNKNOWN', changeEvent({ table: 'none', op: 'truncate' })],
   ['COLUMN_UNKNOWN', changeEvent({ op: 'update', key: KEY, after: image({ id: '1', z: 'z' }) })],
@@ -99,4 +100,21 @@ test.each([
   }
   if (!isUnderstudyError(caught, code)) throw new Error(`expected ${code}`);
   expect(caught.context).toMatchObject({ topic: event.at.topic, partition: 0, offset: 0n });
+});
+
+test('a row without key and without transaction is refused, but for one that a snapshot read', () => {
+  const create = changeEvent({ table: 'keyless', op: 'create', after: KEY });
+  const message = /provide\.transaction\.metadata/;
+  expect(() => coalesce([create], CATALOGUE)).toThrow(
+    expect.objectContaining({
+      code: 'KEY_MISSING',
+      context: expect.objectContaining({ detail: expect.stringMatching(message) }),
+    }),
+  );
+  const read = { ...create, op: 'read' as const, snapshot: 'initial' as const };
+  expect(coalesce([read], CATALOGUE)).toMatchObject([{ kind: 'bag', changes: [{ kind: 'add' }] }]);
+  const again = { ...read, snapshot: 'incremental' as const };
+  expect(() => coalesce([again], CATALOGUE)).toThrow(
+    expect.objectContaining({ code: 'KEY_MISSING' }),
+  );
 });
