@@ -104,12 +104,8 @@ test.each([
 
 test('a row without key and without transaction is refused, but for one that a snapshot read', () => {
   const create = changeEvent({ table: 'keyless', op: 'create', after: KEY });
-  const message = /provide\.transaction\.metadata/;
   expect(() => coalesce([create], CATALOGUE)).toThrow(
-    expect.objectContaining({
-      code: 'KEY_MISSING',
-      context: expect.objectContaining({ detail: expect.stringMatching(message) }),
-    }),
+    expect.objectContaining({ code: 'KEY_MISSING' }),
   );
   const read = { ...create, op: 'read' as const, snapshot: 'initial' as const };
   expect(coalesce([read], CATALOGUE)).toMatchObject([{ kind: 'bag', changes: [{ kind: 'add' }] }]);

@@ -4,6 +4,7 @@
  */
 import { UnderstudyError, type ErrorContext } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
+import { causeThat, hasSocketCode, tellableDriverError } from '../../sql/driver-errors.ts';
 
 /** The error numbers that the program branches on. */
 export const ERRNO = {
@@ -67,9 +68,8 @@ export interface ServerError extends Error {
   readonly sqlMessage: string;
 }
 
-function isServerError(error: unknown): error is ServerError {
+function isServerError(error: Error): error is ServerError {
   return (
-    error instanceof Error &&
     'errno' in error &&
     typeof error.errno === 'number' &&
     'sqlMessage' in error &&
@@ -79,10 +79,7 @@ function isServerError(error: unknown): error is ServerError {
 
 /** The server's error at the bottom of `error`, looking through our own wrapping. */
 export function serverError(error: unknown): ServerError | null {
-  for (let e = error, depth = 0; e instanceof Error && depth < 10; e = e.cause, depth += 1) {
-    if (isServerError(e)) return e;
-  }
-  return null;
+  return causeThat(error, isServerError);
 }
 
 /** True if the server refused with one of these numbers, directly or as the cause. */
@@ -95,14 +92,7 @@ export function hasErrno(error: unknown, ...numbers: readonly number[]): boolean
 export function isConnectionLoss(error: unknown): boolean {
   const errno = serverError(error)?.errno;
   if (errno !== undefined) return GONE.has(errno);
-  return hasSocketCode(error);
-}
-
-function hasSocketCode(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if ('code' in error && typeof error.code === 'string' && SOCKET_CODES.has(error.code))
-    return true;
-  return error instanceof AggregateError && error.errors.some((inner) => hasSocketCode(inner));
+  return hasSocketCode(error, SOCKET_CODES);
 }
 
 /**
@@ -111,13 +101,7 @@ function hasSocketCode(error: unknown): boolean {
  */
 export function tellable(error: unknown): string {
   const known = serverError(error);
-  if (known === null) {
-    return error instanceof Error && 'code' in error && typeof error.code === 'string'
-      ? error.code
-      : error instanceof Error
-        ? error.message
-        : 'unknown error';
-  }
+  if (known === null) return tellableDriverError(error);
   const name = `${String(known.errno)} ${known.code}`;
   return TELLABLE.has(known.errno) ? `${name} ${known.sqlMessage}` : name;
 }

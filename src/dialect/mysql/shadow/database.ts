@@ -6,11 +6,10 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows, and the caller reads `progress` again.
  */
-import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
-import { sleep } from '../../../util/wait.ts';
 import type {
   ApplyOutcome,
   BaseReader,
@@ -27,6 +26,7 @@ import type {
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
+import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -47,19 +47,8 @@ import {
 import { notOffered } from './not-offered.ts';
 import { readProgress, readResumePoint, saveProgress } from './progress.ts';
 
-/** How often a batch is tried that another session's locks refused. */
-const ACT_TRIES = 4;
-const ACT_PAUSE_MS = 20;
-
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
-
-interface CachedSession {
-  readonly session: ApplySession;
-  readonly generation: bigint;
-  /** It was read by an earlier act, so the schema may have changed since. */
-  old: boolean;
-}
 
 export interface DatabaseParts {
   readonly address: ServerAddress;
@@ -82,7 +71,7 @@ export class MySqlShadowDatabase implements ShadowDatabase {
   readonly #reads: Connection;
   /** Sessions that already show the presence of a generation. */
   readonly #present = new WeakMap<Client, bigint>();
-  #session: CachedSession | null = null;
+  readonly #session = new RememberedSession<ApplySession>();
 
   constructor(parts: DatabaseParts) {
     const { address, flavour, name: database } = parts;
@@ -197,10 +186,7 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     );
   }
 
-  /**
-   * One fenced transaction, tried again a few times while it meets another session's locks, and
-   * once with fresh knowledge of the schema when it fails otherwise: the schema may have changed.
-   */
+  /** One fenced transaction; see `persistAct`. */
   #act<T>(
     fence: Fence,
     doing: string,
@@ -209,37 +195,23 @@ export class MySqlShadowDatabase implements ShadowDatabase {
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence, 'acts');
-      for (let tries = 1; ; tries += 1) {
-        try {
-          return await transaction(client, async () => {
-            await assertFence(client, fence, this.name);
-            return fn(client);
-          });
-        } catch (error) {
-          if (isBlocked(error)) {
-            if (tries >= ACT_TRIES) throw blocked(error, this.name);
-            await sleep(ACT_PAUSE_MS * tries * (0.5 + Math.random()));
-          } else {
-            const used = this.#session;
-            this.#session = null;
-            if (used?.old !== true || !mayBeStale(error)) throw error;
-          }
-        }
-      }
+      const once = (): Promise<T> =>
+        transaction(client, async () => {
+          await assertFence(client, fence, this.name);
+          return fn(client);
+        });
+      return persistAct(once, {
+        ...{ database: this.name, others: 'other sessions', isBlocked, isStale },
+        forget: () => this.#session.forget(),
+      });
     });
   }
 
   /** What the connection knows of the tables; read again under each new fence. */
-  async #applySession(client: Client, fence: Fence): Promise<ApplySession> {
-    const known = this.#session;
-    if (known?.session.client === client && known.generation === fence.generation) {
-      known.old = true;
-      return known.session;
-    }
-    const tables = await readTables(client, this.name, this.#source);
-    const session = await openApplySession(client, this.name, tables);
-    this.#session = { session, generation: fence.generation, old: false };
-    return session;
+  #applySession(client: Client, fence: Fence): Promise<ApplySession> {
+    return this.#session.get(client, fence, async () =>
+      openApplySession(client, this.name, await readTables(client, this.name, this.#source)),
+    );
   }
 
   async #showPresence(client: Client, fence: Fence, role: HolderRole): Promise<void> {
@@ -255,24 +227,10 @@ export class MySqlShadowDatabase implements ShadowDatabase {
 
 const PRESENCE_WAIT_MS = 5_000;
 
-/** It met a lock or a deadlock: the same act may well succeed when tried again. */
 function isBlocked(error: unknown): boolean {
-  return (
-    isUnderstudyError(error, 'APPLY_BLOCKED') ||
-    hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)
-  );
+  return hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock);
 }
 
-function blocked(error: unknown, database: string): UnderstudyError {
-  if (error instanceof UnderstudyError) return error;
-  const what = 'other sessions stood in the way';
-  return new UnderstudyError('APPLY_BLOCKED', what, { database }, error);
-}
-
-/** What a table that was changed behind our back can lead to. */
-function mayBeStale(error: unknown): boolean {
-  return (
-    isUnderstudyError(error, 'APPLY_FAILED', 'TABLE_UNKNOWN', 'COLUMN_UNKNOWN', 'KEY_MISSING') ||
-    hasErrno(error, ERRNO.unknownColumn, ERRNO.noSuchTable)
-  );
+function isStale(error: unknown): boolean {
+  return hasErrno(error, ERRNO.unknownColumn, ERRNO.noSuchTable);
 }

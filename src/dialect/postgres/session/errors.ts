@@ -5,6 +5,7 @@
 import pg from 'pg';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import { UnderstudyError, type ErrorContext } from '../../../errors/understudy-error.ts';
+import { causeThat, hasSocketCode, tellableDriverError } from '../../sql/driver-errors.ts';
 
 /** The SQLSTATEs that the program branches on. */
 export const SQLSTATE = {
@@ -65,10 +66,7 @@ const TELLABLE = new Set(
 
 /** The server's error at the bottom of `error`, looking through our own wrapping. */
 export function databaseError(error: unknown): pg.DatabaseError | null {
-  for (let e = error, depth = 0; e instanceof Error && depth < 10; e = e.cause, depth += 1) {
-    if (e instanceof pg.DatabaseError) return e;
-  }
-  return null;
+  return causeThat(error, (one) => one instanceof pg.DatabaseError);
 }
 
 /** True if the server refused with one of these SQLSTATEs, directly or as the cause. */
@@ -81,14 +79,7 @@ export function hasSqlState(error: unknown, ...states: readonly string[]): boole
 export function isConnectionLoss(error: unknown): boolean {
   const state = databaseError(error)?.code;
   if (state !== undefined) return state.startsWith('08') || GONE.has(state);
-  return hasSocketCode(error);
-}
-
-function hasSocketCode(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if ('code' in error && typeof error.code === 'string' && SOCKET_CODES.has(error.code))
-    return true;
-  return error instanceof AggregateError && error.errors.some((inner) => hasSocketCode(inner));
+  return hasSocketCode(error, SOCKET_CODES);
 }
 
 /**
@@ -97,13 +88,7 @@ function hasSocketCode(error: unknown): boolean {
  */
 export function tellable(error: unknown): string {
   const known = databaseError(error);
-  if (known === null) {
-    return error instanceof Error && 'code' in error && typeof error.code === 'string'
-      ? error.code
-      : error instanceof Error
-        ? error.message
-        : 'unknown error';
-  }
+  if (known === null) return tellableDriverError(error);
   const state = known.code ?? 'no SQLSTATE';
   const message = TELLABLE.has(state.slice(0, 2)) ? ` ${known.message}` : '';
   const parts = [

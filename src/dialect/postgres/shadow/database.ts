@@ -8,11 +8,9 @@
  */
 import type pg from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
-import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
-import { sleep } from '../../../util/wait.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type {
   ApplyOutcome,
@@ -30,6 +28,7 @@ import type {
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
+import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { installOverlay } from '../overlay/capture.ts';
@@ -53,19 +52,8 @@ import { forgetProven, readProgress, readResumePoint, saveProgress } from './pro
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
 import { openTableReader } from '../compare/table-reader.ts';
 
-/** How often a batch is tried that a candidate's locks or moved rows refused. */
-const ACT_TRIES = 4;
-const ACT_PAUSE_MS = 20;
-
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
-
-interface CachedSession {
-  readonly session: ApplySession;
-  readonly generation: bigint;
-  /** It was read by an earlier act, so the schema may have changed since. */
-  old: boolean;
-}
 
 export interface DatabaseParts {
   readonly address: ServerAddress;
@@ -86,7 +74,7 @@ export class PgShadowDatabase implements CopyingShadow {
   readonly #reads: Connection;
   /** Sessions that already show the presence of a generation. */
   readonly #present = new WeakMap<pg.Client, bigint>();
-  #session: CachedSession | null = null;
+  readonly #session = new RememberedSession<ApplySession>();
 
   constructor(parts: DatabaseParts) {
     const { address, name: database } = parts;
@@ -175,7 +163,7 @@ export class PgShadowDatabase implements CopyingShadow {
 
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
-      this.#session = null;
+      this.#session.forget();
       return installOverlay(client, await readSparedAccount(client));
     });
   }
@@ -219,10 +207,7 @@ export class PgShadowDatabase implements CopyingShadow {
     );
   }
 
-  /**
-   * One fenced transaction, tried again a few times while it meets a candidate's locks, and once
-   * with fresh knowledge of the schema when it fails otherwise: the schema may have changed.
-   */
+  /** One fenced transaction; see `persistAct`. */
   #act<T>(
     fence: Fence,
     doing: string,
@@ -231,37 +216,24 @@ export class PgShadowDatabase implements CopyingShadow {
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence);
-      for (let tries = 1; ; tries += 1) {
-        try {
-          return await transaction(client, async () => {
-            await assertFence(client, fence, this.name);
-            return fn(client);
-          });
-        } catch (error) {
-          if (isBlocked(error)) {
-            if (tries >= ACT_TRIES) throw blocked(error, this.name);
-            await sleep(ACT_PAUSE_MS * tries * (0.5 + Math.random()));
-          } else {
-            const used = this.#session;
-            this.#session = null;
-            if (used?.old !== true || !mayBeStale(error)) throw error;
-          }
-        }
-      }
+      const once = (): Promise<T> =>
+        transaction(client, async () => {
+          await assertFence(client, fence, this.name);
+          return fn(client);
+        });
+      return persistAct(once, {
+        ...{ database: this.name, others: 'sessions of the candidate', isBlocked, isStale },
+        forget: () => this.#session.forget(),
+      });
     });
   }
 
   /** What the connection knows of the tables; read again under each new fence. */
-  async #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
-    const known = this.#session;
-    if (known?.session.client === client && known.generation === fence.generation) {
-      known.old = true;
-      return known.session;
-    }
-    const spared = await readSparedAccount(client);
-    const session = await openApplySession(client, await readCatalogue(client), spared);
-    this.#session = { session, generation: fence.generation, old: false };
-    return session;
+  #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
+    return this.#session.get(client, fence, async () => {
+      const spared = await readSparedAccount(client);
+      return openApplySession(client, await readCatalogue(client), spared);
+    });
   }
 
   async #showPresence(client: pg.Client, fence: Fence): Promise<void> {
@@ -279,25 +251,11 @@ async function prepareActs(client: pg.Client): Promise<void> {
   await client.query(applierSession({ replica: spared === null, deadlockTimeout }));
 }
 
-/** It met a lock, a deadlock or a moved row: the same act may well succeed when tried again. */
 function isBlocked(error: unknown): boolean {
   const { lockNotAvailable, deadlockDetected, serializationFailure } = SQLSTATE;
-  return (
-    isUnderstudyError(error, 'APPLY_BLOCKED') ||
-    hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)
-  );
+  return hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure);
 }
 
-function blocked(error: unknown, database: string): UnderstudyError {
-  if (error instanceof UnderstudyError) return error;
-  const what = 'sessions of the candidate stood in the way';
-  return new UnderstudyError('APPLY_BLOCKED', what, { database }, error);
-}
-
-/** What a table that was changed behind our back can lead to. */
-function mayBeStale(error: unknown): boolean {
-  return (
-    isUnderstudyError(error, 'APPLY_FAILED', 'TABLE_UNKNOWN', 'COLUMN_UNKNOWN', 'KEY_MISSING') ||
-    hasSqlState(error, SQLSTATE.undefinedColumn, SQLSTATE.undefinedTable)
-  );
+function isStale(error: unknown): boolean {
+  return hasSqlState(error, SQLSTATE.undefinedColumn, SQLSTATE.undefinedTable);
 }
