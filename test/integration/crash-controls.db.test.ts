@@ -5,10 +5,12 @@
 import { AssertionError } from 'node:assert/strict';
 import { expect, test } from 'vitest';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import type { CrashFault } from '../support/crash/engine.ts';
+import { binlogEngine, onBinlogServer } from '../support/crash/binlog-engine.ts';
+import type { CrashEngine, CrashFault, CrashServer } from '../support/crash/engine.ts';
 import { onPostgres, postgresEngine } from '../support/crash/postgres-engine.ts';
 import { playCrash } from '../support/crash/scenario.ts';
 import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
+import { sharedMariaDB, sharedMySQL } from '../support/shared-stack.ts';
 import { postgresUrl } from '../support/test-database.ts';
 
 const SEEDS = 50;
@@ -16,20 +18,37 @@ const SEED_MS = 120_000;
 
 const base = baseSeed(process.env['UNDERSTUDY_SEED']);
 
-function suite(fault: CrashFault, serverUrl: string): TortureSuite {
+interface Place {
+  readonly engine: CrashEngine;
+  readonly server: () => Promise<CrashServer>;
+}
+
+const PLACES: readonly Place[] = [
+  { engine: postgresEngine, server: () => Promise.resolve(onPostgres(postgresUrl())) },
+  {
+    engine: binlogEngine('mysql'),
+    server: async () => onBinlogServer((await sharedMySQL()).url, 'mysql'),
+  },
+  {
+    engine: binlogEngine('mariadb'),
+    server: async () => onBinlogServer((await sharedMariaDB()).url, 'mariadb'),
+  },
+];
+
+function suite(fault: CrashFault, { engine, server: start }: Place): TortureSuite {
   const name = `crash_${fault.replaceAll('-', '_')}`;
   return {
     ...{ name, promise: 'none: it must fail', deadlineMs: SEED_MS },
-    open: () => {
-      const server = onPostgres(serverUrl);
-      return Promise.resolve({
+    open: async () => {
+      const server = await start();
+      return {
         run: (seed, { random, signal, note }) =>
           playCrash({
-            ...{ engine: postgresEngine, server, database: `${name}_${seed}`, fault },
+            ...{ engine, server, database: `${name}_${seed}`, fault },
             ...{ random, signal, note },
           }),
         [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
-      });
+      };
     },
   };
 }
@@ -41,23 +60,25 @@ const FAULTS: readonly CrashFault[] = [
   'rows-again',
 ];
 
-for (const fault of FAULTS) {
-  test(
-    `a cycle with "${fault}" is caught (from seed ${base})`,
-    async () => {
-      for (const seed of seedsFrom(base, SEEDS)) {
-        const { failed } = await runTorture(suite(fault, postgresUrl()), [seed]);
-        const failure = failed[0];
-        // It must be caught by the judge or the position's own guard, not by an accident of the test.
-        const guarded =
-          isUnderstudyError(failure?.error, 'APPLY_FAILED') &&
-          failure.error.message.includes('lies before');
-        if (!(failure?.error instanceof AssertionError) && !guarded) continue;
-        console.log(`${fault}: caught at seed ${seed} (from ${base}): ${String(failure.error)}`);
-        return;
-      }
-      expect.unreachable(`${fault} survived ${SEEDS} seeds from ${base}`);
-    },
-    SEEDS * SEED_MS,
-  );
+for (const place of PLACES) {
+  for (const fault of FAULTS) {
+    test(
+      `on ${place.engine.engine} a cycle with "${fault}" is caught (from seed ${base})`,
+      async () => {
+        for (const seed of seedsFrom(base, SEEDS)) {
+          const { failed } = await runTorture(suite(fault, place), [seed]);
+          const failure = failed[0];
+          // It must be caught by the judge or the position's own guard, not by an accident of the test.
+          const guarded =
+            isUnderstudyError(failure?.error, 'APPLY_FAILED') &&
+            failure.error.message.includes('lies before');
+          if (!(failure?.error instanceof AssertionError) && !guarded) continue;
+          console.log(`${fault}: caught at seed ${seed} (from ${base}): ${String(failure.error)}`);
+          return;
+        }
+        expect.unreachable(`${fault} survived ${SEEDS} seeds from ${base}`);
+      },
+      SEEDS * SEED_MS,
+    );
+  }
 }

@@ -7,6 +7,8 @@ import type { HistorySource, ModelState } from './history.ts';
 /** What the crash suite needs of an engine: one adapter each. */
 export interface CrashEngine {
   readonly engine: EngineName;
+  /** It has rollouts, and snapshots of them for drift checks. */
+  readonly overlay: boolean;
   readonly source: HistorySource;
   /** A server of one's own with nothing in it. */
   start(): Promise<CrashServer>;

@@ -3,67 +3,58 @@
  * write rows and save positions by the real applier's own parts; only what holds them together
  * differs.
  */
-import type pg from 'pg';
 import { unreachable } from '../../../src/util/assert.ts';
 import type { ApplyOutcome, Fence, ShadowDatabase } from '../../../src/dialect/dialect.ts';
-import {
-  applierSessionSql,
-  applyBatch,
-  openApplySession,
-} from '../../../src/dialect/postgres/apply/apply.ts';
-import { readCatalogue } from '../../../src/dialect/postgres/catalogue/catalogue.ts';
-import { assertFence, showPresence } from '../../../src/dialect/postgres/shadow/fence.ts';
-import { saveProgress } from '../../../src/dialect/postgres/shadow/progress.ts';
-import {
-  Connection,
-  ServerAddress,
-  transaction,
-} from '../../../src/dialect/postgres/session/session.ts';
 import type { ChangeBatch } from '../../../src/order/change-batch.ts';
 import type { CrashFault, NaiveDatabase } from './engine.ts';
 
-/** `database` with another `apply`, which speaks to the server at `url`. */
-export function openNaive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase {
-  const { name } = database;
-  const connection = new Connection({
-    ...{ address: new ServerAddress(url), database: name, role: 'apply' },
-    prepare: async (client) => void (await client.query(applierSessionSql)),
-  });
-  const present = new WeakSet<pg.Client>();
+/** The real applier's parts on a connection of its own. */
+export interface CycleParts<C> {
+  /** Runs `fn` on the connection. */
+  use(fn: (client: C) => Promise<ApplyOutcome>): Promise<ApplyOutcome>;
+  /** Shows that the process is there, once for each client. */
+  showPresence(client: C, fence: Fence): Promise<void>;
+  transaction<T>(client: C, fn: () => Promise<T>): Promise<T>;
+  assertFence(client: C, fence: Fence): Promise<void>;
+  rows(client: C, batch: ChangeBatch): Promise<ApplyOutcome>;
+  saveProgress(client: C, batch: ChangeBatch): Promise<boolean>;
+  close(): Promise<void>;
+}
 
-  const rows = async (client: pg.Client, batch: ChangeBatch): Promise<ApplyOutcome> =>
-    applyBatch(await openApplySession(client, await readCatalogue(client)), batch);
+/** `database` with another `apply`. */
+export function naiveDatabase<C extends object>(
+  database: ShadowDatabase,
+  fault: CrashFault,
+  parts: CycleParts<C>,
+): NaiveDatabase {
+  const present = new WeakSet<C>();
 
-  const fenced = <T>(client: pg.Client, fence: Fence, act: () => Promise<T>): Promise<T> =>
-    transaction(client, async () => {
-      await assertFence(client, fence, name);
+  const fenced = <T>(client: C, fence: Fence, act: () => Promise<T>): Promise<T> =>
+    parts.transaction(client, async () => {
+      await parts.assertFence(client, fence);
       return act();
     });
 
-  const cycle = async (
-    client: pg.Client,
-    fence: Fence,
-    batch: ChangeBatch,
-  ): Promise<ApplyOutcome> => {
+  const cycle = async (client: C, fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> => {
     switch (fault) {
       case 'position-after-rows': {
-        const outcome = await fenced(client, fence, () => rows(client, batch));
-        await fenced(client, fence, () => saveProgress(client, batch));
+        const outcome = await fenced(client, fence, () => parts.rows(client, batch));
+        await fenced(client, fence, () => parts.saveProgress(client, batch));
         return outcome;
       }
       case 'position-before-rows':
-        await fenced(client, fence, () => saveProgress(client, batch));
-        return fenced(client, fence, () => rows(client, batch));
+        await fenced(client, fence, () => parts.saveProgress(client, batch));
+        return fenced(client, fence, () => parts.rows(client, batch));
       case 'no-fence':
-        return transaction(client, async () => {
-          const outcome = await rows(client, batch);
-          await saveProgress(client, batch);
+        return parts.transaction(client, async () => {
+          const outcome = await parts.rows(client, batch);
+          await parts.saveProgress(client, batch);
           return outcome;
         });
       case 'rows-again':
         return fenced(client, fence, async () => {
-          const outcome = await rows(client, batch);
-          await saveProgress(client, batch);
+          const outcome = await parts.rows(client, batch);
+          await parts.saveProgress(client, batch);
           return outcome;
         });
       default:
@@ -72,16 +63,16 @@ export function openNaive(url: string, database: ShadowDatabase, fault: CrashFau
   };
 
   return {
-    name,
+    name: database.name,
     openBaseSnapshot: () => database.openBaseSnapshot(),
     apply: (fence, batch) =>
-      connection.use({ doing: 'apply a batch', otherwise: 'APPLY_FAILED' }, async (client) => {
+      parts.use(async (client) => {
         if (fault !== 'no-fence' && !present.has(client)) {
-          await showPresence(client, fence.generation);
+          await parts.showPresence(client, fence);
           present.add(client);
         }
         return cycle(client, fence, batch);
       }),
-    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => parts.close(),
   };
 }

@@ -2,6 +2,19 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import type { ShadowDatabase } from '../../../src/dialect/dialect.ts';
 import { postgres } from '../../../src/dialect/postgres/index.ts';
+import {
+  applierSessionSql,
+  applyBatch,
+  openApplySession,
+} from '../../../src/dialect/postgres/apply/apply.ts';
+import { readCatalogue } from '../../../src/dialect/postgres/catalogue/catalogue.ts';
+import {
+  Connection,
+  ServerAddress,
+  transaction,
+} from '../../../src/dialect/postgres/session/session.ts';
+import { assertFence, showPresence } from '../../../src/dialect/postgres/shadow/fence.ts';
+import { saveProgress } from '../../../src/dialect/postgres/shadow/progress.ts';
 import { canonicalState, productionView, type CanonicalState } from '../canonical-state.ts';
 import { createDatabase, databaseUrl, dropDatabase, startPostgres } from '../postgres.ts';
 import type {
@@ -14,7 +27,7 @@ import type {
 } from './engine.ts';
 import { isCollision } from '../overlay-scenario.ts';
 import type { ModelState } from './history.ts';
-import { openNaive } from './naive-cycles.ts';
+import { naiveDatabase } from './naive-cycles.ts';
 import { MODEL_TABLES } from './production.ts';
 
 const TABLES = [
@@ -76,6 +89,7 @@ const WRONGS = `
 
 export const postgresEngine: CrashEngine = {
   engine: 'postgresql',
+  overlay: true,
   source: {
     schema: 'public',
     at: (n, txId) => ({
@@ -204,7 +218,21 @@ class PostgresServer implements CrashServer {
   }
 
   naive(url: string, database: ShadowDatabase, fault: CrashFault): NaiveDatabase {
-    return openNaive(url, database, fault);
+    const { name } = database;
+    const connection = new Connection({
+      ...{ address: new ServerAddress(url), database: name, role: 'apply' },
+      prepare: async (client) => void (await client.query(applierSessionSql)),
+    });
+    return naiveDatabase<pg.Client>(database, fault, {
+      use: (fn) => connection.use({ doing: 'apply a batch', otherwise: 'APPLY_FAILED' }, fn),
+      showPresence: (client, fence) => showPresence(client, fence.generation),
+      transaction,
+      assertFence: (client, fence) => assertFence(client, fence, name),
+      rows: async (client, batch) =>
+        applyBatch(await openApplySession(client, await readCatalogue(client)), batch),
+      saveProgress,
+      close: () => connection[Symbol.asyncDispose](),
+    });
   }
 
   async #makeModel(): Promise<string> {

@@ -42,7 +42,7 @@ export async function playCrash(options: CrashScenario): Promise<void> {
   const trunk = `${database}_trunk`;
   try {
     await server.createTrunk(trunk);
-    const rollout = random.chance(0.3);
+    const rollout = random.chance(0.3) && options.engine.overlay;
     if (rollout) await makeRollout(server.url, trunk, database);
     const target = rollout ? database : trunk;
     await new Scenario(options, { target, rollout }).play();
@@ -165,7 +165,7 @@ class Scenario {
   }
 
   async #start(): Promise<Stale> {
-    const { server, signal, random, fault } = this.#options;
+    const { engine, server, signal, random, fault } = this.#options;
     const { target } = this.#where;
     const proxy = await CutProxy.listen(server.url, () => server.endSessions(target));
     this.#proxies.push(proxy);
@@ -174,12 +174,13 @@ class Scenario {
       ...{ server, url: proxy.through(server.url), database: target, signal, fault },
       log: new HistoryLog(this.#history, random.fork()),
       marked: this.#history.marked,
-      barrier: random.chance(0.4)
-        ? {
-            plan: pinSomewhere(this.#history, random.fork()),
-            afterEvents: random.integer(0, 30),
-          }
-        : null,
+      barrier:
+        random.chance(0.4) && engine.overlay
+          ? {
+              plan: pinSomewhere(this.#history, random.fork()),
+              afterEvents: random.integer(0, 30),
+            }
+          : null,
       batchEvents: random.integer(1, 25),
       leaseMs: LEASE_MS,
       name: `applier ${this.#appliers}`,

@@ -102,13 +102,19 @@ export async function takeFence(
   if (!seen.free) return null;
   if (seen.holder !== null) await endSessions(client, database, seen.generation);
   const generation = seen.generation + 1n;
+  // A process stopped in there holds the fence's row, and has no presence yet by which it could be
+  // found: the server ends it.
+  await client.run(`SET SESSION wait_timeout = ${String(TAKE_OVER_WAIT_MS / 1000)}`);
   try {
-    return await transaction(client, () =>
+    const fence = await transaction(client, () =>
       raiseGeneration(client, { database, generation, holder, leaseMs }),
     );
+    await client.run('SET SESSION wait_timeout = DEFAULT');
+    return fence;
   } catch (error) {
-    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) return null;
-    throw error;
+    if (!hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) throw error;
+    await client.run('SET SESSION wait_timeout = DEFAULT');
+    return null;
   }
 }
 
