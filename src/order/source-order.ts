@@ -179,7 +179,7 @@ export class SourceOrder {
       this.#isSettled(place, lane, head, together) &&
       this.#isFirst(place, event, together !== null)
     ) {
-      this.#waiting.delete(key);
+      if (this.#waiting.size > 0) this.#waiting.delete(key);
       return 'pass';
     }
     const waiting = this.#waiting.get(key);
@@ -202,6 +202,7 @@ export class SourceOrder {
 
   /** Did a truncate that went already remove what this event says? Notes truncates. */
   isSuperseded(event: ChangeEvent): boolean {
+    if (event.op !== 'truncate' && this.#truncates.size === 0) return false;
     const table = tableName(event.table);
     const truncate = this.#truncates.get(table);
     if (event.op !== 'truncate') {

@@ -73,10 +73,17 @@ export function gtidOrder(separator: ':' | '-', sequence: (head: string) => stri
     const cutA = a.lastIndexOf(separator) + 1;
     const cutB = b.lastIndexOf(separator) + 1;
     if (!isNumber(a, cutA) || !isNumber(b, cutB)) return 'incomparable';
-    if (cutA === cutB && a.startsWith(b.slice(0, cutB))) return numberOrder(a, b, cutA, cutB);
-    if (sequence(a.slice(0, cutA)) !== sequence(b.slice(0, cutB))) return 'incomparable';
+    const isOneHead = cutA === cutB && isSame(a, b, cutA);
+    if (!isOneHead && sequence(a.slice(0, cutA)) !== sequence(b.slice(0, cutB))) {
+      return 'incomparable';
+    }
     return numberOrder(a, b, cutA, cutB);
   };
+}
+
+function isSame(a: string, b: string, length: number): boolean {
+  for (let i = 0; i < length; i += 1) if (a.charCodeAt(i) !== b.charCodeAt(i)) return false;
+  return true;
 }
 
 function isNumber(text: string, from: number): boolean {
@@ -93,9 +100,10 @@ const NINE = 57;
 /** Of decimal numbers without leading zeros the longer one is greater. */
 function numberOrder(a: string, b: string, cutA: number, cutB: number): PositionOrder {
   const digits = order(a.length - cutA, b.length - cutB);
-  return digits === 'equal' ? textOrder(a.slice(cutA), b.slice(cutB)) : digits;
-}
-
-function textOrder(a: string, b: string): PositionOrder {
-  return a === b ? 'equal' : a < b ? 'before' : 'after';
+  if (digits !== 'equal') return digits;
+  for (let i = cutA; i < a.length; i += 1) {
+    const digit = order(a.charCodeAt(i), b.charCodeAt(i - cutA + cutB));
+    if (digit !== 'equal') return digit;
+  }
+  return 'equal';
 }
