@@ -28,7 +28,7 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import { unreachable } from '../util/assert.ts';
 import { nextBoundaries, type BoundaryRun } from './boundaries.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
-import { Lane } from './lane.ts';
+import { Lane, type Waiting } from './lane.ts';
 import { RecentIds } from './recent-ids.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
@@ -213,15 +213,14 @@ export class TransactionAssembler {
     if (lane === undefined) {
       lane = new Lane(key);
       this.#lanes.set(key, lane);
-      this.#order?.add(event.at.topic, lane);
+      this.#order?.add(lane);
     }
     const now = this.#now();
-    lane.push(event, now);
-    this.#order?.came(event);
-    this.#order?.read(key, event.at.offset + 1n);
+    const item = lane.push(event, now);
+    const mark = this.#transactionOf(event);
+    this.#order?.came(key, item, mark === null);
     this.#events += 1;
     this.#bytes += event.bytes;
-    const mark = this.#transactionOf(event);
     if (mark === null) return;
     let gathering = this.#gatherings.get(mark.id);
     if (gathering === undefined) {
@@ -264,7 +263,7 @@ export class TransactionAssembler {
     let bytes = 0;
     let taken = 0;
     let complete = true;
-    // In production's order, where that is asked for, one lane waits for another: again until none.
+    // Where there are truncates, one lane waits for another: again until none goes.
     for (let before = -1; before < taken && taken < FREE_EVENTS;) {
       before = taken;
       for (const lane of this.#lanes.values()) {
@@ -272,7 +271,7 @@ export class TransactionAssembler {
           const head = lane.peek();
           if (head === undefined) break;
           if (this.#transactionOf(head.record) !== null) break;
-          const passage = this.#passage(lane, head.record, null);
+          const passage = this.#passage(lane, head, null);
           if (passage === 'wait') break;
           complete &&= passage === 'pass';
           if (this.#order?.isSuperseded(head.record) !== true) changes.push(head.record);
@@ -290,11 +289,11 @@ export class TransactionAssembler {
 
   #passage(
     lane: Lane<ChangeEvent>,
-    event: ChangeEvent,
+    head: Waiting<ChangeEvent>,
     together: ReadonlySet<Lane<ChangeEvent>> | null,
   ): Passage {
     if (this.#order === null) return 'pass';
-    const passage = this.#order.passage(lane, event, together, this.#forced !== null);
+    const passage = this.#order.passage(lane, head, together, this.#forced !== null);
     if (passage === 'stalled') this.#forced = null;
     return passage;
   }
@@ -303,8 +302,11 @@ export class TransactionAssembler {
   #waitsForOrder(gathering: Gathering): boolean {
     if (this.#order?.transactionsToo !== true) return false;
     for (const lane of gathering.lanes) {
-      const head = lane.peek()?.record;
-      if (head !== undefined && this.#passage(lane, head, gathering.lanes) === 'wait') return true;
+      const head = lane.peek();
+      if (head === undefined) continue;
+      // What has no transaction and stands before it goes by itself.
+      if (this.#transactionOf(head.record) === null) return true;
+      if (this.#passage(lane, head, gathering.lanes) === 'wait') return true;
     }
     return false;
   }

@@ -1,3 +1,4 @@
+import type { SourcePosition } from '../change/position.ts';
 import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
 
 /** A record that waits, in the order of its partition. */
@@ -7,6 +8,10 @@ export interface Waiting<T> {
   next: bigint;
   /** When it came, epoch milliseconds. */
   readonly sinceMs: number;
+  /** How many changes had come with it, of all partitions (source-order.ts). */
+  arrival: number;
+  /** The latest place in production's log of its partition's changes up to it (source-order.ts). */
+  bound: SourcePosition | null;
 }
 
 /** The records of one partition that wait: first in, first out. */
@@ -28,8 +33,11 @@ export class Lane<T extends ChangeEvent | TransactionBoundary> {
     return this.#items[this.#head + n];
   }
 
-  push(record: T, sinceMs: number): void {
-    this.#items.push({ record, next: record.at.offset + 1n, sinceMs });
+  push(record: T, sinceMs: number): Waiting<T> {
+    const next = record.at.offset + 1n;
+    const item: Waiting<T> = { record, next, sinceMs, arrival: 0, bound: null };
+    this.#items.push(item);
+    return item;
   }
 
   /** Everything before `next` was read: moves the last record's position. False if empty. */

@@ -2,20 +2,29 @@
  * Production's order between the partitions of a topic, for truncates that carry no transaction.
  *
  * A truncate has no key, so it lies in any partition, and rows of before and after it lie in the
- * others. It is put between them by the places of all in production's log: of the partitions of a
- * topic the event that is earliest there goes first. It can go only when nothing earlier can come:
- * every other partition has an event that is later, or was read to an end that was asked for after
- * the event had come (what is sent later is later).
+ * others. It is put between them by the places of all in production's log.
  *
- * After a truncate, what the connector delivers again of before it (it went back at a restart) is
- * passed over: the truncate removed it. So is the same truncate. What was after it comes again too.
+ * Invariant: of a truncate and a row of one topic, the one that production did first goes first.
+ * Rows among themselves need no order but their partition's. Two rules keep it:
+ * - Nothing goes before it is *settled*: no other partition can still bring something earlier. A
+ *   partition cannot if the last change read of it is later, or if it was read to an end that was
+ *   asked for after the event had come (what is sent later is later; an idle partition tells nothing
+ *   else). Within a partition what is settled is a prefix, so that it is looked for by halves.
+ * - A truncate goes when no other partition begins with something earlier; a row, when no truncate
+ *   that was read and is earlier waits.
+ *
+ * A connector that goes back at its restart delivers again what was before: then the places of a
+ * partition go back. So an event counts as late as the latest before it in its partition (`bound`)
+ * where others are to have passed it, and a partition as far as its last change, not its latest.
+ * After a truncate, what is delivered again of before it is passed over: the truncate removed it.
+ * So is the same truncate. What was after it comes again too.
  *
  * The wait is bounded by the stall limit; what goes then is not called complete.
  */
 import { parsePartitionKey, type OffsetMap, type SourcePosition } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
-import type { Lane } from './lane.ts';
+import type { Lane, Waiting } from './lane.ts';
 
 export interface SourceOrderOptions {
   /** Is `a` before `b` in production's log? False where that is not known. */
@@ -29,9 +38,44 @@ export interface SourceOrderOptions {
 }
 
 /** How often the ends are asked for while something waits for them. */
-const ASK_EVERY_MS = 30;
+const ASK_EVERY_MS = 10;
 
 export type Passage = 'wait' | 'pass' | 'stalled';
+
+/** An end of a partition, and how many events had come when it was asked for. */
+interface Goal {
+  readonly asked: number;
+  readonly end: bigint;
+}
+
+interface Topic {
+  readonly places: Map<string, Place>;
+  /** Places whose truncates wait. */
+  readonly truncating: Set<Place>;
+  /** All its partitions are known: its ends were told once. */
+  isKnown: boolean;
+}
+
+/** What is known of a partition. */
+interface Place {
+  readonly topic: Topic;
+  lane: Lane<ChangeEvent> | null;
+  /** Everything before was read. */
+  read: bigint;
+  /** Where the last change that was read stands in production's log. */
+  last: SourcePosition | null;
+  /** The latest such place. */
+  bound: SourcePosition | null;
+  /** Everything was read that was sent before so many events had come. */
+  clearTo: number;
+  /** Ends that were told and are not yet read to: the first, and the last. */
+  goal: Goal | null;
+  laterGoal: Goal | null;
+  /** Its own events are settled up to this arrival. */
+  settled: number;
+  /** Truncates without a transaction that came, the oldest first; some may have gone. */
+  truncates: Waiting<ChangeEvent>[];
+}
 
 export class SourceOrder {
   readonly #options: SourceOrderOptions;
@@ -39,12 +83,11 @@ export class SourceOrder {
   readonly #stallLimitMs: number;
   readonly #isSecond: (event: ChangeEvent) => boolean;
   readonly #onNews: () => void;
-  readonly #topics = new Map<string, Map<string, Lane<ChangeEvent>>>();
-  readonly #read: Map<string, bigint>;
-  readonly #arrivals = new WeakMap<ChangeEvent, number>();
+  readonly #topics = new Map<string, Topic>();
+  readonly #places = new Map<string, Place>();
   #arrived = 0;
-  /** The ends, and how many events had come when they were asked for. */
-  #ends: { readonly asked: number; readonly byTopic: ReadonlyMap<string, OffsetMap> } | null = null;
+  /** How many events had come when the ends were asked for that are known. */
+  #told = 0;
   #asking = false;
   #askedMs = -Infinity;
   /** Somebody will be told to ask again. */
@@ -71,7 +114,6 @@ export class SourceOrder {
     this.#options = options;
     this.#isSecond = isSecond;
     this.#onNews = onNews;
-    this.#read = new Map(options.from);
     this.#now = now;
     this.#stallLimitMs = stallLimitMs;
   }
@@ -80,20 +122,37 @@ export class SourceOrder {
     return this.#options.transactionsToo;
   }
 
-  add(topic: string, lane: Lane<ChangeEvent>): void {
-    const lanes = this.#topics.get(topic);
-    if (lanes === undefined) this.#topics.set(topic, new Map([[lane.key, lane]]));
-    else lanes.set(lane.key, lane);
+  add(lane: Lane<ChangeEvent>): void {
+    this.#place(lane.key).lane = lane;
   }
 
-  came(event: ChangeEvent): void {
+  /** `isFree`: it has no transaction. */
+  came(partition: string, item: Waiting<ChangeEvent>, isFree: boolean): void {
+    const event = item.record;
     this.#arrived += 1;
-    this.#arrivals.set(event, this.#arrived);
+    const place = this.#place(partition);
+    readOn(place, event.at.offset + 1n);
+    // Of whole transactions truncates are a part, and their order is known without this.
+    if (!isFree && !this.transactionsToo) return;
+    item.arrival = this.#arrived;
+    // Rows that a snapshot read have no place of their own in the log.
+    if (event.snapshot === 'no') {
+      const { bound } = place;
+      place.last = event.source;
+      if (bound === null || !this.#options.isBefore(event.source, bound)) {
+        place.bound = event.source;
+      }
+      if (isFree && event.op === 'truncate') {
+        place.truncates.push(item);
+        place.topic.truncating.add(place);
+      }
+    }
+    item.bound = place.bound;
   }
 
   /** Everything of this partition before `next` has come. */
   read(partition: string, next: bigint): void {
-    this.#read.set(partition, next);
+    readOn(this.#place(partition), next);
   }
 
   /** A caller that was held up itself must not count that as a stall. */
@@ -107,27 +166,20 @@ export class SourceOrder {
    */
   passage(
     lane: Lane<ChangeEvent>,
-    event: ChangeEvent,
+    head: Waiting<ChangeEvent>,
     together: ReadonlySet<Lane<ChangeEvent>> | null,
     forced: boolean,
   ): Passage {
-    // Rows that a snapshot read have no place of their own in the log.
+    const event = head.record;
     if (event.snapshot !== 'no') return 'pass';
-    const lanes = this.#topics.get(event.at.topic) ?? NO_LANES;
-    let first = true;
-    // This runs for every event, so nothing is made here.
-    for (const other of lanes.values()) {
-      if (other === lane || together?.has(other) === true) continue;
-      const head = other.peek()?.record;
-      // Between transactions their ends decide, and those of a second delivery come later.
-      if (head === undefined || (together !== null && head.op !== 'truncate')) continue;
-      if (!this.#options.isBefore(head.source, event.source) || this.#isSecond(head)) continue;
-      first = false;
-      break;
-    }
     const { key } = lane;
-    if (first && this.#nothingEarlier(event, lane, lanes, together)) {
-      this.#waiting.delete(key);
+    const place = this.#place(key);
+    // This runs for every event, so nothing is made here.
+    if (
+      this.#isSettled(place, lane, head, together) &&
+      this.#isFirst(place, event, together !== null)
+    ) {
+      if (this.#waiting.size > 0) this.#waiting.delete(key);
       return 'pass';
     }
     const waiting = this.#waiting.get(key);
@@ -143,13 +195,14 @@ export class SourceOrder {
     for (const [key, { event }] of this.#waiting) {
       if (event.at.offset >= (ends.get(key) ?? 0n)) continue;
       // What a given-up transaction took along waits no more.
-      if (this.#lane(event.at.topic, key)?.peek()?.record === event) return true;
+      if (this.#places.get(key)?.lane?.peek()?.record === event) return true;
     }
     return false;
   }
 
   /** Did a truncate that went already remove what this event says? Notes truncates. */
   isSuperseded(event: ChangeEvent): boolean {
+    if (event.op !== 'truncate' && this.#truncates.size === 0) return false;
     const table = tableName(event.table);
     const truncate = this.#truncates.get(table);
     if (event.op !== 'truncate') {
@@ -164,34 +217,103 @@ export class SourceOrder {
     return false;
   }
 
-  /** Can no other partition of the topic still bring something earlier? */
-  #nothingEarlier(
-    event: ChangeEvent,
-    own: Lane<ChangeEvent>,
-    lanes: ReadonlyMap<string, Lane<ChangeEvent>>,
-    together: ReadonlySet<Lane<ChangeEvent>> | null,
-  ): boolean {
-    const ends = this.#ends?.byTopic.get(event.at.topic);
-    const fresh = this.#ends !== null && this.#ends.asked >= (this.#arrivals.get(event) ?? 0);
-    const isRead = (key: string, end: bigint): boolean =>
-      fresh && (this.#read.get(key) ?? 0n) >= end;
-    let settled = ends !== undefined;
-    for (const lane of lanes.values()) {
-      // Lanes that go along are read as far as they must be: their events are here.
-      if (lane === own || together?.has(lane) === true || lane.length > 0) continue;
-      settled &&= isRead(lane.key, ends?.get(lane.key) ?? 0n);
-    }
-    if (settled && ends !== undefined) {
-      for (const [key, end] of ends) {
-        if (!lanes.has(key)) settled &&= isRead(key, end);
+  /** Is nothing that waits to go before it, as far as it was read? */
+  #isFirst(place: Place, event: ChangeEvent, isTransaction: boolean): boolean {
+    const { places, truncating } = place.topic;
+    const { isBefore } = this.#options;
+    if (event.op === 'truncate') {
+      for (const other of places.values()) {
+        const head = other === place ? undefined : other.lane?.peek()?.record;
+        if (head === undefined || !isBefore(head.source, event.source)) continue;
+        // What is delivered a second time has gone.
+        if (!this.#isSecond(head)) return false;
       }
+      return true;
     }
-    if (!settled && !fresh) this.#ask();
-    return settled;
+    for (const other of truncating) {
+      const truncate = firstTruncate(other);
+      if (truncate === undefined) {
+        truncating.delete(other);
+        continue;
+      }
+      // Between transactions their ends decide: what waits behind a later one comes later.
+      if (isTransaction && other.lane?.peek()?.record.transaction !== null) continue;
+      if (other === place || truncate.bound === null) continue;
+      if (isBefore(truncate.bound, event.source)) return false;
+    }
+    return true;
   }
 
-  #lane(topic: string, key: string): Lane<ChangeEvent> | undefined {
-    return this.#topics.get(topic)?.get(key);
+  /** Can no other partition of the topic still bring something earlier? Asks for the ends if it may. */
+  #isSettled(
+    place: Place,
+    lane: Lane<ChangeEvent>,
+    head: Waiting<ChangeEvent>,
+    together: ReadonlySet<Lane<ChangeEvent>> | null,
+  ): boolean {
+    if (head.arrival <= place.settled) return true;
+    if (this.#othersPassed(place, head, null)) {
+      // The last one that is settled, by halves: the head is.
+      let low = 0;
+      for (let high = lane.length; high - low > 1;) {
+        const middle = Math.floor((low + high) / 2);
+        const item = lane.peek(middle);
+        if (item !== undefined && this.#othersPassed(place, item, null)) low = middle;
+        else high = middle;
+      }
+      place.settled = lane.peek(low)?.arrival ?? 0;
+      return true;
+    }
+    if (together !== null && this.#othersPassed(place, head, together)) return true;
+    if (this.#told < head.arrival) this.#ask();
+    return false;
+  }
+
+  /** `together`: lanes that hold events of its transaction have brought all of before it. */
+  #othersPassed(
+    place: Place,
+    { arrival, bound }: Waiting<ChangeEvent>,
+    together: ReadonlySet<Lane<ChangeEvent>> | null,
+  ): boolean {
+    const { topic } = place;
+    if (!topic.isKnown) return false;
+    for (const other of topic.places.values()) {
+      if (other === place || other.clearTo >= arrival) continue;
+      if (other.lane !== null && together?.has(other.lane) === true) continue;
+      const { last } = other;
+      if (last === null || bound === null || !this.#options.isBefore(bound, last)) return false;
+    }
+    return true;
+  }
+
+  #place(key: string): Place {
+    const found = this.#places.get(key);
+    if (found !== undefined) return found;
+    const { topic: name } = parsePartitionKey(key);
+    let topic = this.#topics.get(name);
+    if (topic === undefined) {
+      topic = { places: new Map(), truncating: new Set(), isKnown: false };
+      this.#topics.set(name, topic);
+    }
+    const place: Place = {
+      ...{ topic, lane: null, read: this.#options.from.get(key) ?? 0n, last: null, bound: null },
+      ...{ clearTo: 0, goal: null, laterGoal: null, settled: 0, truncates: [] },
+    };
+    topic.places.set(key, place);
+    this.#places.set(key, place);
+    return place;
+  }
+
+  #tell(asked: number, ends: OffsetMap): void {
+    this.#told = asked;
+    for (const [key, end] of ends) {
+      const place = this.#place(key);
+      place.topic.isKnown = true;
+      const goal = { asked, end };
+      if (place.goal === null) place.goal = goal;
+      else place.laterGoal = goal;
+      readOn(place, place.read);
+    }
   }
 
   #ask(): void {
@@ -214,7 +336,7 @@ export class SourceOrder {
     this.#options.ends().then(
       (ends) => {
         this.#asking = false;
-        this.#ends = { asked, byTopic: byTopic(ends) };
+        this.#tell(asked, ends);
         this.#onNews();
       },
       () => {
@@ -226,14 +348,23 @@ export class SourceOrder {
   }
 }
 
-const NO_LANES: ReadonlyMap<string, Lane<ChangeEvent>> = new Map();
-
-function byTopic(ends: OffsetMap): ReadonlyMap<string, OffsetMap> {
-  const topics = new Map<string, Map<string, bigint>>();
-  for (const [partition, end] of ends) {
-    const { topic } = parsePartitionKey(partition);
-    const found = topics.get(topic) ?? new Map<string, bigint>();
-    topics.set(topic, found.set(partition, end));
+/** Everything before `next` was read: is it to an end that was told? */
+function readOn(place: Place, next: bigint): void {
+  if (next > place.read) place.read = next;
+  while (place.goal !== null && place.read >= place.goal.end) {
+    place.clearTo = place.goal.asked;
+    place.goal = place.laterGoal;
+    place.laterGoal = null;
   }
-  return topics;
+}
+
+/** The first truncate of a partition that waits; forgets those that went. */
+function firstTruncate(place: Place): Waiting<ChangeEvent> | undefined {
+  const head = place.lane?.peek()?.record.at.offset;
+  for (;;) {
+    const truncate = place.truncates[0];
+    if (truncate === undefined) return undefined;
+    if (head !== undefined && truncate.record.at.offset >= head) return truncate;
+    place.truncates.shift();
+  }
 }

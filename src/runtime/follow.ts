@@ -15,6 +15,9 @@ import { readHandOver } from './bootstrap-state.ts';
 import type { Holder } from './holder.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 
+/** How old the knowledge may be which partitions there are, for who asks for ends many times a second. */
+const LISTED_MS = 1_000;
+
 /** Builds the follower of a database that this process holds: the whole way of the data. */
 export async function createFollower(parts: {
   readonly config: Config;
@@ -89,15 +92,21 @@ function sourceOrder(
   const { connector: name, form } = config.source;
   if (form === 'flat') return undefined;
   const connector = connectorNamed(name);
+  let starts: OffsetMap = new Map();
+  let startsAtMs = -Infinity;
   return {
     isBefore: (a, b) => connector.compare(a, b) === 'before',
     ends: async () => {
-      const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
-      const held = ([key, end]: readonly [string, bigint]): readonly [string, bigint] => [
-        key,
-        end > (starts.get(key) ?? 0n) ? end : 0n,
-      ];
-      return new Map([...ends].map(held));
+      // Asked many times a second; what is deleted is deleted seldom.
+      if (performance.now() - startsAtMs > LISTED_MS) {
+        startsAtMs = performance.now();
+        starts = await source.starts();
+      }
+      const held = new Map<string, bigint>();
+      for (const [key, end] of await source.ends(LISTED_MS)) {
+        held.set(key, end > (starts.get(key) ?? 0n) ? end : 0n);
+      }
+      return held;
     },
     from,
     transactionsToo: !connector.truncatesAreMarked,

@@ -48,8 +48,11 @@ export interface ChangeSource extends AsyncDisposable {
   readonly description: string;
   /** False for a recording: its end is the end. */
   readonly endless: boolean;
-  /** The end offset of every partition of every topic that is ours, now. */
-  ends(): Promise<OffsetMap>;
+  /**
+   * The end offset of every partition of every topic that is ours, now. For who asks often: `since`
+   * says how old the knowledge may be which partitions there are, in milliseconds. Default 0.
+   */
+  ends(since?: number): Promise<OffsetMap>;
   /** The first offset still held, for every partition that is ours. */
   starts(): Promise<OffsetMap>;
   /**

@@ -43,6 +43,10 @@ export function binlogConnector(
 }
 
 function comparePlaces(a: BinlogPosition, b: BinlogPosition): PositionOrder {
+  if (a.file !== null && a.file === b.file && a.pos !== null && b.pos !== null) {
+    const places = order(a.pos, b.pos);
+    return places === 'equal' ? order(a.row, b.row) : places;
+  }
   const fileA = numbered(a.file);
   const fileB = numbered(b.file);
   if (fileA === null || fileB === null || fileA.base !== fileB.base) return 'incomparable';
@@ -60,15 +64,46 @@ function numbered(file: string | null): { base: string; number: bigint } | null 
   return { base: match[1] ?? '', number: BigInt(match[2] ?? '0') };
 }
 
-/** Splits a GTID at its last separator into the sequence it belongs to and its number there. */
+/**
+ * Splits a GTID at its last separator into the sequence it belongs to and its number there. Runs
+ * several times for every change, so that nothing is parsed where texts can be compared.
+ */
 export function gtidOrder(separator: ':' | '-', sequence: (head: string) => string): GtidOrder {
   return (a, b) => {
-    const cutA = a.lastIndexOf(separator);
-    const cutB = b.lastIndexOf(separator);
-    const numberA = a.slice(cutA + 1);
-    const numberB = b.slice(cutB + 1);
-    if (!/^\d+$/.test(numberA) || !/^\d+$/.test(numberB)) return 'incomparable';
-    if (sequence(a.slice(0, cutA)) !== sequence(b.slice(0, cutB))) return 'incomparable';
-    return order(BigInt(numberA), BigInt(numberB));
+    const cutA = a.lastIndexOf(separator) + 1;
+    const cutB = b.lastIndexOf(separator) + 1;
+    if (!isNumber(a, cutA) || !isNumber(b, cutB)) return 'incomparable';
+    const isOneHead = cutA === cutB && isSame(a, b, cutA);
+    if (!isOneHead && sequence(a.slice(0, cutA)) !== sequence(b.slice(0, cutB))) {
+      return 'incomparable';
+    }
+    return numberOrder(a, b, cutA, cutB);
   };
+}
+
+function isSame(a: string, b: string, length: number): boolean {
+  for (let i = 0; i < length; i += 1) if (a.charCodeAt(i) !== b.charCodeAt(i)) return false;
+  return true;
+}
+
+function isNumber(text: string, from: number): boolean {
+  for (let i = from; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code < ZERO || code > NINE) return false;
+  }
+  return from < text.length && (text.charCodeAt(from) !== ZERO || from + 1 === text.length);
+}
+
+const ZERO = 48;
+const NINE = 57;
+
+/** Of decimal numbers without leading zeros the longer one is greater. */
+function numberOrder(a: string, b: string, cutA: number, cutB: number): PositionOrder {
+  const digits = order(a.length - cutA, b.length - cutB);
+  if (digits !== 'equal') return digits;
+  for (let i = cutA; i < a.length; i += 1) {
+    const digit = order(a.charCodeAt(i), b.charCodeAt(i - cutA + cutB));
+    if (digit !== 'equal') return digit;
+  }
+  return 'equal';
 }

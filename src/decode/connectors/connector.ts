@@ -20,7 +20,10 @@ export interface Connector<Position extends SourcePosition = SourcePosition> {
   transactionId(id: string): string;
   /** Does this data_collection of an END count rows of a table? */
   countsRows(collection: string): boolean;
-  /** Truncates carry the mark of a transaction whose end comes. */
+  /**
+   * Truncates carry the mark of a transaction whose END comes. Else none: a mark that is sent all
+   * the same is passed over.
+   */
   readonly truncatesAreMarked: boolean;
   /** A delete's old row holds the real values of all columns, not only of the key. */
   readonly deletedRowIsReal: boolean;

@@ -35,7 +35,11 @@ export function envelopeChange(context: FormContext, record: LogRecord, envelope
     position: context.connector.position(source),
     snapshot: snapshotOf(source['snapshot']),
     eventTimeMs,
-    transaction: transactionMark(envelope.transaction, context.connector),
+    // A mark of a transaction that gets no END (MariaDB) would hold the truncate up for ever.
+    transaction:
+      op === 'truncate' && !context.connector.truncatesAreMarked
+        ? null
+        : transactionMark(envelope.transaction, context.connector),
   };
 }
 

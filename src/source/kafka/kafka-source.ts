@@ -39,6 +39,8 @@ class KafkaSource implements ChangeSource {
   readonly #options: KafkaSourceOptions;
   readonly #isOurs: (topic: string) => boolean;
   readonly #logger: Logger;
+  /** The partitions, as they were when they were last looked up. */
+  #listed: { readonly list: readonly TopicPartition[]; readonly atMs: number } | null = null;
   /** For questions beside a stream. */
   #cluster: Promise<KafkaCluster> | null = null;
   #stream: KafkaStream | null = null;
@@ -51,8 +53,8 @@ class KafkaSource implements ChangeSource {
     this.description = `kafka ${brokers}, topics ${options.topicPrefix}.*`;
   }
 
-  ends(): Promise<OffsetMap> {
-    return this.#ask(async (cluster) => cluster.ends(await this.#partitions(cluster)));
+  ends(since = 0): Promise<OffsetMap> {
+    return this.#ask(async (cluster) => cluster.ends(await this.#partitions(cluster, since)));
   }
 
   starts(): Promise<OffsetMap> {
@@ -83,9 +85,13 @@ class KafkaSource implements ChangeSource {
     if (this.#cluster !== null) await this.#forget(this.#cluster);
   }
 
-  async #partitions(cluster: KafkaCluster): Promise<readonly TopicPartition[]> {
+  async #partitions(cluster: KafkaCluster, since = 0): Promise<readonly TopicPartition[]> {
+    const atMs = performance.now();
+    const listed = this.#listed;
+    if (listed !== null && atMs - listed.atMs < since) return listed.list;
     const { list } = await cluster.partitions(this.#isOurs);
     if (list.length === 0) throw topicsMissing(this.#options.topicPrefix, cluster);
+    this.#listed = { list, atMs };
     return list;
   }
 
@@ -121,6 +127,8 @@ class KafkaSource implements ChangeSource {
   }
 
   async #forget(cluster: Promise<KafkaCluster>): Promise<void> {
+    // Leaders may have changed.
+    this.#listed = null;
     if (this.#cluster === cluster) this.#cluster = null;
     await (await cluster.catch(() => null))?.close();
   }
