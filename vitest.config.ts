@@ -73,7 +73,7 @@ export default defineConfig({
       {
         ...node,
         test: {
-          // Every type of every database in every mode: a quarter of an hour, and so not in `npm test`.
+          // Every type of every database in every mode, two and more minutes a file.
           name: 'matrix',
           include: ['test/matrix/**/*.e2e.test.ts'],
           globalSetup: ['test/support/global-stack.ts'],
