@@ -4,7 +4,7 @@
  * Each test starts where the one before ended.
  */
 import path from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { canonicalState } from '../support/canonical-state.ts';
 import { postgresConnector } from '../support/connectors.ts';
