@@ -89,6 +89,8 @@ export interface GapCount {
   readonly table: TableId;
   readonly column: string | null;
   readonly entries: number;
+  /** Age of the oldest, by the server's clock. */
+  readonly oldestMs: number;
 }
 
 export interface DatabaseMarker {

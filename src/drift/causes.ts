@@ -46,6 +46,9 @@ export class TableCauses {
     }
     if (difference.kind !== 'changed') return difference;
     const unknown = this.#unknown.get(id) ?? [];
+    if (difference.columns.length === 0 && unknown.length > 0) {
+      return { ...difference, cause: 'unknown-value' };
+    }
     const columns = difference.columns.map((column): ColumnDifference => {
       if (unknown.includes(column.name)) return { ...column, cause: 'unknown-value', cure: FULL };
       const lossy = this.#lossy.get(column.name);

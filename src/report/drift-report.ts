@@ -69,9 +69,12 @@ export interface RowDifference {
   readonly table: string;
   readonly key: Readonly<Record<string, string>>;
   readonly kind: DifferenceKind;
-  /** `missing`: events left columns out, and there was no row to keep them from. */
-  readonly cause?: 'parked-row';
-  /** For `changed` the columns that differ. */
+  /**
+   * `parked-row` of `missing`: events left columns out, and there was no row to keep them from.
+   * `unknown-value` of `changed` whose columns cannot be named: some of its values are unknown.
+   */
+  readonly cause?: 'parked-row' | 'unknown-value';
+  /** For `changed` the columns that differ; empty if only checksums of production's row are here. */
   readonly columns: readonly ColumnDifference[];
 }
 

@@ -42,6 +42,8 @@ export interface DatabaseStatus {
     readonly table: string;
     readonly column: string | null;
     readonly entries: number;
+    /** Age of the oldest, by the shadow server's clock. */
+    readonly oldestMs: number;
   }[];
   /** How the gaps can be closed; null if there are none. */
   readonly gapsCure: string | null;
@@ -152,7 +154,7 @@ async function statusOf(
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     unknown: progress.unknown,
-    gaps: gaps.map(({ table, column, entries }) => ({ table: tableName(table), column, entries })),
+    gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
     gapsCure: gaps.length === 0 ? null : gapsCure(context),
   };
 }

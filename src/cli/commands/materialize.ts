@@ -19,7 +19,7 @@ export function addMaterializeCommand(program: Command, register: Register): voi
       'after',
       `
 Makes the trunk if it does not exist. Safe to interrupt and to repeat.
-Exits with 2 if parked or dead keys, or source transactions in parts, were left.
+Exits with 2 if parked or dead keys, unknown values, or source transactions in parts, were left.
 
 Example:
   $ understudy materialize --until-caught-up --json`,
@@ -51,7 +51,8 @@ Example:
     });
     if (options.json) printJson(session, summary);
     else terminal.out(describe(summary, performance.now() - started));
-    return summary.parked + summary.deadLetters + summary.degraded > 0 ? 2 : 0;
+    const { parked, unknown, deadLetters, degraded } = summary;
+    return parked + unknown + deadLetters + degraded > 0 ? 2 : 0;
   });
 }
 

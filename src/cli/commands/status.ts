@@ -34,11 +34,12 @@ export function addStatusCommand(program: Command, register: Register): void {
 
 /** What is unknown, a line for each column, and how to know it again. */
 function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
-  const lines = gaps.map(({ table, column, entries }) =>
-    column === null
-      ? `${name}: ${entries} rows of ${table} are parked: events left columns out, and there was no row`
-      : `${name}: ${entries} values of ${table}.${column} are unknown: the connector sends NULL for unchanged ones`,
-  );
+  const lines = gaps.map(({ table, column, entries, oldestMs }) => {
+    const since = `the oldest for ${humanDuration(oldestMs)}`;
+    return column === null
+      ? `${name}: ${entries} rows of ${table} are parked, ${since}: events left columns out, and there was no row`
+      : `${name}: ${entries} values of ${table}.${column} are unknown, ${since}: the connector sends NULL for unchanged ones`;
+  });
   if (gapsCure !== null) lines.push(`${name}: ${gapsCure}`);
   return lines.map((line) => `${line}\n`).join('');
 }

@@ -49,17 +49,15 @@ export async function countGaps(client: ClientBase): Promise<readonly GapCount[]
     name: string;
     column: string | null;
     entries: number;
+    oldestMs: number;
   }>(
-    `SELECT table_schema AS schema, table_name AS name, NULL::text AS column,
-         pg_catalog.count(*)::int4 AS entries
-       FROM ${PARKED} GROUP BY 1, 2
-     UNION ALL SELECT table_schema, table_name, column_name, pg_catalog.count(*)::int4
-       FROM ${UNKNOWN_VALUE} GROUP BY 1, 2, 3
-     ORDER BY 1, 2, 3 NULLS FIRST`,
+    `SELECT g.schema, g.name, g.column, pg_catalog.count(*)::int4 AS entries,
+         EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - pg_catalog.min(g.at))::float8 * 1000
+           AS "oldestMs"
+       FROM (SELECT table_schema AS schema, table_name AS name, NULL::text AS column, at
+               FROM ${PARKED}
+             UNION ALL SELECT table_schema, table_name, column_name, at FROM ${UNKNOWN_VALUE}) g
+       GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 NULLS FIRST`,
   );
-  return rows.map(({ schema, name, column, entries }) => ({
-    table: { schema, name },
-    column,
-    entries,
-  }));
+  return rows.map(({ schema, name, ...counted }) => ({ table: { schema, name }, ...counted }));
 }
