@@ -146,6 +146,9 @@ export function integerText(value: unknown): string {
   }
   if (typeof value === 'bigint') return String(value);
   if (value instanceof ExactNumber) {
+    // As the native parse has it, so that it does not matter which of the two a record came by.
+    const number = Number(value.text);
+    if (Number.isSafeInteger(number)) return String(number);
     if (/^-?\d+$/.test(value.text)) return value.text;
     throw unreadable('expected an integer');
   }

@@ -8,6 +8,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { Problem } from '../problem.ts';
+import { ChangeTexts } from './change-text.ts';
 import { parseConnectSchema, type ConnectSchema } from './connect-schema.ts';
 import { isObject, parseExact, type Exactness } from './exact-number.ts';
 
@@ -22,6 +23,7 @@ interface KnownSchema {
   /** All bytes up to and including `"payload":`. */
   readonly prefix: Buffer;
   readonly schema: ConnectSchema;
+  readonly changes: ChangeTexts;
 }
 
 /** Schemas remembered per topic; a topic rarely has more than two alive at a time. */
@@ -37,12 +39,25 @@ const PAYLOAD_NEXT = Buffer.from(',"payload":');
 /** Opens the keys, or the values, of one topic after another. */
 export class JsonOpener {
   readonly #known = new Map<string, KnownSchema[]>();
+  readonly #bare = new Map<string, ChangeTexts>();
 
   /**
    * Parses a record's key or value. `exactness: 'exact'` keeps every number as it was written, at
    * a price (see exact-number). Throws a Problem: RECORD_CORRUPT for what is not UTF-8 JSON.
    */
   open(topic: string, bytes: Buffer, exactness: Exactness): Opened {
+    return this.#open(topic, bytes, exactness, false);
+  }
+
+  /**
+   * The same of what should be a change in Debezium's envelope. Of its payload may be left out what
+   * no change is asked for (see change-text).
+   */
+  openChange(topic: string, bytes: Buffer, exactness: Exactness): Opened {
+    return this.#open(topic, bytes, exactness, true);
+  }
+
+  #open(topic: string, bytes: Buffer, exactness: Exactness, isChange: boolean): Opened {
     const known = this.#known.get(topic);
     if (known !== undefined) {
       for (let i = 0; i < known.length; i += 1) {
@@ -50,15 +65,18 @@ export class JsonOpener {
         if (candidate !== undefined && startsWith(bytes, candidate.prefix)) {
           // The last used one first: an old and a new schema seldom alternate.
           if (i > 0) known.unshift(...known.splice(i, 1));
-          return openPayload(bytes, candidate, exactness);
+          return openPayload(bytes, candidate, exactness, isChange);
         }
       }
     }
-    return this.#openWhole(topic, bytes, exactness);
+    return this.#openWhole(topic, bytes, exactness, isChange);
   }
 
-  #openWhole(topic: string, bytes: Buffer, exactness: Exactness): Opened {
-    const json = parse(utf8(bytes, 0, bytes.length), exactness);
+  #openWhole(topic: string, bytes: Buffer, exactness: Exactness, isChange: boolean): Opened {
+    const text = utf8(bytes, 0, bytes.length);
+    const json = isChange
+      ? this.#bareChanges(topic).read(text, PARSERS[exactness])
+      : PARSERS[exactness](text);
     if (!isObject(json) || !('schema' in json) || !('payload' in json)) {
       return { schema: null, payload: json, exactness };
     }
@@ -67,19 +85,36 @@ export class JsonOpener {
     const start = payloadStart(bytes);
     if (start === null) return { schema, payload: json['payload'], exactness };
     const known = this.#known.get(topic) ?? [];
-    known.unshift({ prefix: Buffer.from(bytes.subarray(0, start)), schema });
+    const prefix = Buffer.from(bytes.subarray(0, start));
+    known.unshift({ prefix, schema, changes: new ChangeTexts() });
     known.length = Math.min(known.length, REMEMBERED);
     this.#known.set(topic, known);
     return { schema, payload: json['payload'], exactness };
   }
+
+  /** Of changes without schema. */
+  #bareChanges(topic: string): ChangeTexts {
+    const known = this.#bare.get(topic);
+    if (known !== undefined) return known;
+    const changes = new ChangeTexts();
+    this.#bare.set(topic, changes);
+    return changes;
+  }
 }
 
-function openPayload(bytes: Buffer, known: KnownSchema, exactness: Exactness): Opened {
+function openPayload(
+  bytes: Buffer,
+  known: KnownSchema,
+  exactness: Exactness,
+  isChange: boolean,
+): Opened {
   if (bytes[bytes.length - 1] !== BRACE_CLOSE) {
     throw new Problem('RECORD_CORRUPT', 'the record is cut off');
   }
   const text = utf8(bytes, known.prefix.length, bytes.length - 1);
-  return { schema: known.schema, payload: parse(text, exactness), exactness };
+  const parse = PARSERS[exactness];
+  const payload = isChange ? known.changes.read(text, parse) : parse(text);
+  return { schema: known.schema, payload, exactness };
 }
 
 function startsWith(bytes: Buffer, prefix: Buffer): boolean {
@@ -88,16 +123,27 @@ function startsWith(bytes: Buffer, prefix: Buffer): boolean {
   );
 }
 
-/** Text of bytes that must be UTF-8: a broken byte would become a replacement character. */
+/** What a broken byte becomes. */
+const REPLACED = '\ufffd';
+
+/** Text of bytes that must be UTF-8. What stands beside the part may be looked at too. */
 function utf8(bytes: Buffer, from: number, to: number): string {
-  // All of them: a view of the part costs more than to look at what stands beside it.
-  if (!isUtf8(bytes)) throw new Problem('RECORD_CORRUPT', 'the record is not UTF-8');
-  return bytes.toString('utf8', from, to);
+  const text = bytes.toString('utf8', from, to);
+  // To look for it in the text costs nothing where all characters are Latin.
+  if (text.includes(REPLACED) && !isUtf8(bytes)) {
+    throw new Problem('RECORD_CORRUPT', 'the record is not UTF-8');
+  }
+  return text;
 }
 
-function parse(text: string, exactness: Exactness): unknown {
+const PARSERS: Readonly<Record<Exactness, (text: string) => unknown>> = {
+  native: (text) => parse(text, JSON.parse),
+  exact: (text) => parse(text, parseExact),
+};
+
+function parse(text: string, parser: (text: string) => unknown): unknown {
   try {
-    return exactness === 'exact' ? parseExact(text) : (JSON.parse(text) as unknown);
+    return parser(text);
   } catch (error) {
     // The parser's message quotes the text, so it must not be passed on.
     if (error instanceof SyntaxError) {

@@ -45,6 +45,13 @@ export class RecordOpener {
     return this.#reader(frame.ref).open(frame.body, exactness);
   }
 
+  /** As `open`, for a value that should be a change in Debezium's envelope (see JsonOpener). */
+  openChange(record: LogRecord, bytes: Buffer, exactness: Exactness): Opened {
+    const frame = this.#frame(record, 'value', bytes);
+    if (frame === null) return this.#json.value.openChange(record.topic, bytes, exactness);
+    return this.#reader(frame.ref).open(frame.body, exactness);
+  }
+
   get hasRegistry(): boolean {
     return this.#registry !== null;
   }

@@ -26,7 +26,7 @@ export class DebeziumForm implements FormReader {
   read(record: LogRecord, exactness: Exactness): Sent {
     const at = placeOf(record);
     if (record.value === null) return other('tombstone', at);
-    const opened = this.#context.opener.open(record, 'value', record.value, exactness);
+    const opened = this.#context.opener.openChange(record, record.value, exactness);
     const envelope = opened.payload;
     if (isEnvelope(envelope)) {
       return envelopeChange(this.#context, record, {

@@ -6,20 +6,38 @@ import { unreadable } from '../problem.ts';
  * kept: `1.10` stays `1.10`.
  */
 export function decimalFromBytes(bytes: Buffer, scale: number): string {
-  return scaled(unscaledInteger(bytes), scale);
+  if (bytes.length === 0) throw unreadable('a decimal without bytes');
+  if (bytes.length <= 6) return scaled(String(bytes.readIntBE(0, bytes.length)), scale);
+  const value = unscaledInteger(bytes);
+  if (scale > MAX_SCALE && scale <= MASKED) {
+    // Thousands of zeros behind the point: to divide them away is cheaper than to print them.
+    const power = powerOfTen(scale);
+    const whole = value / power;
+    if (whole * power === value) return String(whole);
+  }
+  return scaled(String(value), scale);
 }
 
-function unscaledInteger(bytes: Buffer): string {
-  if (bytes.length === 0) throw unreadable('a decimal without bytes');
-  if (bytes.length <= 6) return String(bytes.readIntBE(0, bytes.length));
-  if (bytes.length === 8) return String(bytes.readBigInt64BE(0));
+function unscaledInteger(bytes: Buffer): bigint {
+  if (bytes.length === 8) return bytes.readBigInt64BE(0);
   const value = BigInt(`0x${bytes.toString('hex')}`);
   // Long ones are copied for a sign only where they have one.
-  return String((bytes[0] ?? 0) < 0x80 ? value : BigInt.asIntN(bytes.length * 8, value));
+  return (bytes[0] ?? 0) < 0x80 ? value : BigInt.asIntN(bytes.length * 8, value);
 }
 
 /** Largest scale a column can declare; more means that a negative one was masked to 11 bits. */
 const MAX_SCALE = 1000;
+/** The largest number of 11 bits. */
+const MASKED = 2047;
+const POWERS = new Map<number, bigint>();
+
+function powerOfTen(exponent: number): bigint {
+  const known = POWERS.get(exponent);
+  if (known !== undefined) return known;
+  const power = 10n ** BigInt(exponent);
+  POWERS.set(exponent, power);
+  return power;
+}
 
 function scaled(integer: string, scale: number): string {
   if (scale === 0) return integer;
