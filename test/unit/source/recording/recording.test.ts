@@ -132,24 +132,28 @@ describe('a recording', () => {
       expect(await failure(() => openRecording(path))).toContain('without its end');
     }));
 
-  it('is refused when any bit of it changed, before a damaged record is handed out', () =>
-    withRecordingPath(async (path) => {
-      const records = shop(60);
-      await write(path, records);
-      const whole = await readFile(path);
-      for (let at = 0; at < whole.length; at += 1) {
-        const damaged = Buffer.from(whole);
-        damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8));
-        await writeFile(path, damaged);
-        const seen: LogRecord[] = [];
-        const error = await failure(async () => {
-          await using source = await openRecording(path);
-          await readSource(source, { onChunk: (chunk) => seen.push(...chunk.records) });
-        });
-        expect(error, `bit ${at % 8} of byte ${at}`).toMatch(/^RECORDING_INVALID/);
-        expect(seen).toEqual(records.slice(0, seen.length));
-      }
-    }));
+  it(
+    'is refused when any bit of it changed, before a damaged record is handed out',
+    () =>
+      withRecordingPath(async (path) => {
+        const records = shop(60);
+        await write(path, records);
+        const whole = await readFile(path);
+        for (let at = 0; at < whole.length; at += 1) {
+          const damaged = Buffer.from(whole);
+          damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8));
+          await writeFile(path, damaged);
+          const seen: LogRecord[] = [];
+          const error = await failure(async () => {
+            await using source = await openRecording(path);
+            await readSource(source, { onChunk: (chunk) => seen.push(...chunk.records) });
+          });
+          expect(error, `bit ${at % 8} of byte ${at}`).toMatch(/^RECORDING_INVALID/);
+          expect(seen).toEqual(records.slice(0, seen.length));
+        }
+      }),
+    60_000,
+  );
 
   it('does not appear before it is closed, and not at all when it is given up', () =>
     withRecordingPath(async (path) => {
