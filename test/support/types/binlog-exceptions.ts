@@ -13,6 +13,12 @@ const inMode =
   ({ modes }) =>
     values.includes(modes[mode]);
 
+/** What a loss makes of values, where that can be said in short. */
+const ONLY: Readonly<Partial<Record<LossId, NonNullable<Exception<BinlogRun>['only']>>>> = {
+  'default-for-null': { production: null, shadow: 'not null' },
+  'zero-date': { shadow: null },
+};
+
 /** The columns of one table that one loss concerns, in some runs; with the values that it takes. */
 function lost(
   loss: LossId,
@@ -21,6 +27,7 @@ function lost(
   columns: Readonly<Record<string, readonly number[] | 'all'>>,
   from?: 'snapshot' | 'stream',
 ): readonly Exception<BinlogRun>[] {
+  const only = ONLY[loss];
   return Object.entries(columns).map(([column, values]) => ({
     loss,
     table,
@@ -28,6 +35,7 @@ function lost(
     when,
     ...(values !== 'all' && { values }),
     ...(from !== undefined && { from }),
+    ...(only !== undefined && { only }),
   }));
 }
 

@@ -25,6 +25,8 @@ export interface Exception<R extends Run> {
   readonly column: string;
   /** Indices of the values; default: any. */
   readonly values?: readonly number[];
+  /** What production holds there, and what it becomes, null for NULL. Default: anything. */
+  readonly only?: { readonly production?: null; readonly shadow?: null | 'not null' };
   /** Only rows as the snapshot has them, or only others; default: both. */
   readonly from?: 'snapshot' | 'stream';
   /** Default: in every run. */
@@ -53,7 +55,13 @@ const SNAPSHOT: ReadonlySet<Form> = new Set(['snapshot']);
 function covers(exception: Omit<Exception<Run>, 'when'>, difference: Difference): boolean {
   const { table, column, id } = difference;
   if (exception.table !== table || exception.column !== column) return false;
+  // No loss excuses a row that is lost, or that should be gone.
+  if (difference.production === undefined || difference.shadow === undefined) return false;
   if (exception.values !== undefined && !exception.values.includes(valueOf(id))) return false;
+  const { only } = exception;
+  if (only?.production === null && difference.production !== null) return false;
+  if (only?.shadow === null && difference.shadow !== null) return false;
+  if (only?.shadow === 'not null' && difference.shadow === null) return false;
   if (exception.from === undefined) return true;
   return (exception.from === 'snapshot') === SNAPSHOT.has(formOf(id));
 }

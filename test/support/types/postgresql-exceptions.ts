@@ -18,9 +18,13 @@ const inMode =
 /** Tables that a run does not write whole, and what it says of them. */
 export const POSTGRESQL_REFUSALS: readonly Refusal<PostgresqlRun>[] = [
   // varbit-length
-  { table: 't_varbit', column: 'c_varbit1', code: 'TYPE_UNKNOWN', when: always },
+  { table: 't_varbit1', column: 'c_varbit1', code: 'TYPE_UNKNOWN', when: always },
+  { table: 't_varbit8', column: 'c_varbit8', code: 'TYPE_UNKNOWN', when: always },
+  { table: 't_varbit', column: 'c_varbit', code: 'TYPE_UNKNOWN', when: always },
   // array-dimensions
-  { table: 't_multi_texts', column: 'a_text', code: 'VALUE_UNREADABLE', when: always },
+  ...['text', 'numeric', 'timestamp', 'uuid', 'jsonb'].map((type) => ({
+    ...{ table: `t_multi_${type}`, column: `a_${type}`, code: 'VALUE_UNREADABLE', when: always },
+  })),
   // timestamp-range
   {
     table: 't_time_far',
@@ -50,6 +54,13 @@ export const POSTGRESQL_REFUSALS: readonly Refusal<PostgresqlRun>[] = [
   },
 ];
 
+/** What a loss makes of values, where that can be said in short. */
+const ONLY: Readonly<Partial<Record<LossId, NonNullable<Exception<PostgresqlRun>['only']>>>> = {
+  'default-for-null': { production: null, shadow: 'not null' },
+  'columns-omitted': { shadow: null },
+  'name-null': { shadow: null },
+};
+
 /** The columns of one table that one loss concerns, in some runs; with the values that it takes. */
 function lost(
   loss: LossId,
@@ -58,6 +69,7 @@ function lost(
   columns: Readonly<Record<string, readonly number[] | 'all'>>,
   from?: 'snapshot' | 'stream',
 ): readonly Exception<PostgresqlRun>[] {
+  const only = ONLY[loss];
   return Object.entries(columns).map(([column, values]) => ({
     loss,
     table,
@@ -65,6 +77,7 @@ function lost(
     when,
     ...(values !== 'all' && { values }),
     ...(from !== undefined && { from }),
+    ...(only !== undefined && { only }),
   }));
 }
 

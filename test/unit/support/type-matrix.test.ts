@@ -78,6 +78,21 @@ describe('a type matrix', () => {
     expect(judge(other, differing(101), [exception])[0]).toContain('t.c [0] differs');
   });
 
+  it('excuses no row that is lost or should be gone, and no other value than the declared one', () => {
+    const any: Exception<Run> = { loss: 'time-connect', table: 't', column: 'c' };
+    const lostRow = { table: 't', column: 'c', id: 101, production: 'a', shadow: undefined };
+    expect(judge(run, [lostRow], [any])[0]).toContain('"a" became no row');
+    const leftRow = { ...lostRow, production: undefined, shadow: 'a' };
+    expect(judge(run, [leftRow], [any])[0]).toContain('no row became "a"');
+    const nulls: Exception<Run> = { ...any, only: { production: null, shadow: 'not null' } };
+    const wrong = { ...lostRow, shadow: 'b' };
+    expect(judge(run, [wrong], [nulls])[0]).toContain('"a" became "b"');
+    expect(judge(run, [{ ...wrong, production: null }], [nulls])).toEqual([]);
+    const toNull: Exception<Run> = { ...any, only: { shadow: null } };
+    expect(judge(run, [wrong], [toNull])[0]).toContain('"a" became "b"');
+    expect(judge(run, [{ ...wrong, shadow: null }], [toNull])).toEqual([]);
+  });
+
   it('rejects a declared difference that is not there any more, value by value', () => {
     expect(judge(run, differing(101), [exception])).toEqual([
       'schema1: t.c [1] has no time-connect any more',
