@@ -1,8 +1,7 @@
 /** How the types of PostgreSQL arrive: one entry a type. */
 import type { ColumnType, TypeKind } from '../../schema/table-schema.ts';
 import type { ConnectSchema } from '../envelope/connect-schema.ts';
-import { float32Text, floatText, jsonType } from '../envelope/exact-number.ts';
-import { unreadable } from '../problem.ts';
+import { float32Text, floatText } from '../envelope/exact-number.ts';
 import { bitsText, sentBytes } from './binary.ts';
 import { isoTimeText } from './calendar.ts';
 import {
@@ -37,8 +36,8 @@ import {
   BY_TEXT,
   BY_TEXT_OR_NULL,
   ONLY_NULL,
-  placeholderOfArray,
 } from './placeholders.ts';
+import { arrayEntry } from './postgresql-array.ts';
 import {
   dateText,
   durationText,
@@ -50,13 +49,11 @@ import {
 } from './temporal.ts';
 import {
   bareTypeName,
-  decoderIn,
   form,
   refuse,
   value,
   type Availability,
   type Form,
-  type FormLoss,
   type Forms,
   type Sending,
   type Sent,
@@ -330,57 +327,10 @@ const SPARSE_VECTOR = entry(
   { type: 'struct', name: 'io.debezium.data.SparseDoubleVector' },
 );
 
-/** What Java prints for an array that the connector could not convert. */
-const JAVA_ARRAY = /^\[L?[\w.]+;?@[0-9a-f]+$/;
-
-function arrayDecoder({ schema, type, ...rest }: Sent): ValueDecoder {
-  const { element } = type;
-  if (schema.items === undefined || element === undefined) {
-    return refuse(`cannot read an array without elements into ${type.sql}`);
-  }
-  const decode = decoderIn(elementEntry(element), { schema: schema.items, type: element, ...rest });
-  return (array, exactness) => {
-    if (!Array.isArray(array)) throw unreadable(`expected an array, found ${jsonType(array)}`);
-    return array.map((item: unknown) => {
-      if (item === null) return null;
-      if (typeof item === 'string' && item.startsWith('[L') && JAVA_ARRAY.test(item)) {
-        throw unreadable('an array of more than one dimension, which the connector cannot send');
-      }
-      return decode(item, exactness);
-    });
-  };
-}
-
-function ofElements(id: FormLoss['id'], isSuch: (element: ColumnType) => boolean): FormLoss {
-  return { id, applies: ({ element }) => element !== undefined && isSuch(element) };
-}
-
-const STRICT_ELEMENTS: ReadonlySet<string> = new Set(['ltree', 'tsvector', 'isbn']);
-
-const ARRAY: TypeEntry = entry(
-  {
-    array: form(
-      arrayDecoder,
-      'array-bounds',
-      'array-dimensions',
-      ofElements('array-time', ({ kind }) => kind === 'time' || kind === 'timetz'),
-      ofElements(
-        'array-null-element',
-        (element) =>
-          element.kind === 'enum' ||
-          STRICT_ELEMENTS.has(bareTypeName(element)) ||
-          elementEntry(element) === UNKNOWN,
-      ),
-    ),
-    [BITS]: form(({ type }) => refuse(`the connector cannot send ${type.sql}`), 'array-bits'),
-  },
-  ({ element }, modes) => {
-    if (element === undefined) return { type: 'array' };
-    if (element.kind === 'bits') return { type: 'bytes', name: BITS };
-    return { type: 'array', items: elementEntry(element).expected(element, modes) };
-  },
-  ({ schema, type }) => placeholderOfArray(schema.items, type.element),
-);
+const ARRAY = arrayEntry({
+  entryOf: elementEntry,
+  isUnknown: (element) => elementEntry(element) === UNKNOWN,
+});
 
 const BY_KIND: Readonly<Record<Exclude<TypeKind, 'set' | 'year'>, TypeEntry>> = {
   boolean: entry({ boolean: value(booleanValue) }, { type: 'boolean' }),
