@@ -26,8 +26,9 @@ const LARGE = {
   moments: ['timestamptz[]', 'array_fill(clock_timestamp(), ARRAY[500])'],
   body: ['text', `repeat(md5(random()::text), 100)`],
   codes: ['uuid[]', 'array_fill(gen_random_uuid(), ARRAY[500])'],
+  labels: ['label[]', 'array_fill(md5(random()::text)::label, ARRAY[500])'],
 } as const;
-const WITHOUT_PLACEHOLDER = ['amount', 'flags', 'floats', 'moments', 'ranges'];
+const WITHOUT_PLACEHOLDER = ['amount', 'flags', 'floats', 'labels', 'moments', 'ranges'];
 
 const columns = Object.entries(LARGE);
 const NAMES = columns.map(([name]) => name).join(', ');
@@ -113,7 +114,8 @@ beforeAll(async () => {
   shadow = await startPostgres();
   const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
   client = await connectTo(production.url);
-  await client.query(`${table('doc')} ${table('quiet')}
+  await client.query(`CREATE DOMAIN label AS text;
+    ${table('doc')} ${table('quiet')}
     CREATE TABLE signals (id varchar(42) PRIMARY KEY, type varchar(32) NOT NULL, data varchar(2048));
     CREATE TABLE words (id int PRIMARY KEY, body text, codes uuid[], bytes bytea, names text[],
       numbers int[], counts bigint[], j jsonb);

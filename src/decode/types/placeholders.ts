@@ -46,6 +46,15 @@ const BY_TEXTS = byOnly((item) => item === PLACEHOLDER);
 const BY_UUIDS = byOnly((item) => item === PLACEHOLDER_UUID);
 const BY_BYTES_IN_ARRAY = byOnly(isPlaceholderBytes);
 
+/**
+ * Arrays whose elements the connector does not know: sent as bytes or as their text, or NULL where
+ * it could not convert the placeholder to either.
+ */
+export const BY_UNKNOWN_IN_ARRAY: Availability = {
+  ...byOnly((item) => item === PLACEHOLDER || isPlaceholderBytes(item)),
+  nullIsDoubtful: true,
+};
+
 /** The placeholder's bytes as numbers. */
 const BY_CODES = placeholder(
   (value) =>
@@ -80,7 +89,10 @@ const BY_ELEMENT: Partial<Record<TypeKind, Availability>> = {
   date: BY_CODES,
 };
 
-/** How an array says that it was not sent. `items`: how its elements are. */
+/**
+ * How an array says that it was not sent. `items`: how its elements are. Only for elements that
+ * are sent as their kind is.
+ */
 export function placeholderOfArray(
   items: ConnectSchema | undefined,
   element: ColumnType | undefined,

@@ -6,7 +6,7 @@ import type { ColumnType } from '../../schema/table-schema.ts';
 import { jsonType } from '../envelope/exact-number.ts';
 import { unreadable } from '../problem.ts';
 import { BITS } from './forms.ts';
-import { placeholderOfArray } from './placeholders.ts';
+import { BY_UNKNOWN_IN_ARRAY, placeholderOfArray } from './placeholders.ts';
 import {
   bareTypeName,
   decoderIn,
@@ -54,7 +54,11 @@ export function arrayEntry(elements: Elements): TypeEntry {
       if (element.kind === 'bits') return { type: 'bytes', name: BITS };
       return { type: 'array', items: elements.entryOf(element).expected(element, modes) };
     },
-    unavailable: ({ schema, type }) => placeholderOfArray(schema.items, type.element),
+    unavailable: ({ schema, type: { element } }) =>
+      // A domain's elements have a kind, but are sent as bytes all the same.
+      element !== undefined && elements.isUnknown(element)
+        ? BY_UNKNOWN_IN_ARRAY
+        : placeholderOfArray(schema.items, element),
   };
 }
 

@@ -1,7 +1,9 @@
 /** Exact inverses one by one: what no capture holds, and what is refused. */
 import { describe, expect, test } from 'vitest';
+import { columnReading } from '../../../src/decode/column.ts';
+import type { ConnectSchema } from '../../../src/decode/envelope/connect-schema.ts';
 import type { ColumnType } from '../../../src/schema/table-schema.ts';
-import { readValue, semantic, type ValueCase } from '../../support/read-column.ts';
+import { columnOf, readValue, semantic, type ValueCase } from '../../support/read-column.ts';
 
 const TIME = 'io.debezium.time.';
 
@@ -178,5 +180,35 @@ describe('of PostgreSQL', () => {
 
   test.each(CASES.map((each) => [each[0], each] as const))('%s', (_, each) => {
     expect(readValue('postgresql', each)).toEqual(each[4]);
+  });
+});
+
+describe('an unchanged array of PostgreSQL that was not sent', () => {
+  const PLACEHOLDER = '__debezium_unavailable_value';
+  const BYTES = Buffer.from(PLACEHOLDER);
+  const arrayOf = (element: ColumnType, items: ConnectSchema): ReturnType<typeof columnReading> =>
+    columnReading(
+      { connector: 'postgresql', modes: {} },
+      { type: 'array', items },
+      columnOf({ sql: `${element.sql}[]`, kind: 'array', element }),
+    );
+
+  test.each([
+    ['a domain', { sql: 'public.d_text', kind: 'text' }],
+    ['a domain over integers', { sql: 'public.d_int', kind: 'int32' }],
+    ['a composite', { sql: 'public.comp', kind: 'composite' }],
+  ] as const)('is unknown by NULL and by bytes, as elements of %s are sent', (_, element) => {
+    const { availability } = arrayOf(element, { type: 'bytes' });
+    expect(availability?.nullIsDoubtful).toBe(true);
+    expect(availability?.isPlaceholder([BYTES.toString('base64')])).toBe(true);
+    expect(availability?.isPlaceholder([BYTES])).toBe(true);
+    expect(availability?.isPlaceholder(['YQ=='])).toBe(false);
+    expect(availability?.isPlaceholder([BYTES, BYTES])).toBe(false);
+  });
+
+  test('has a text of its own in an array of texts, whose NULL is real', () => {
+    const { availability } = arrayOf({ sql: 'text', kind: 'text' }, { type: 'string' });
+    expect(availability?.nullIsDoubtful).toBe(false);
+    expect(availability?.isPlaceholder([PLACEHOLDER])).toBe(true);
   });
 });
