@@ -48,7 +48,7 @@ export function columnReading(
   return {
     decode: decoderIn(entry, sent),
     availability: entry.unavailable?.(sent) ?? null,
-    lostNull: formOf(entry, schema)?.lostNull?.(type) ?? null,
+    lostNull: formOf(entry, schema)?.lostNull?.(column) ?? null,
   };
 }
 
@@ -74,19 +74,22 @@ export interface ColumnLoss {
 
 /**
  * What is lost of a column that arrives in this schema: an observed one, or what `expectedSchema`
- * makes of the connector's modes; null: the column is not sent. Says what may be lost, not that it
- * was.
+ * makes of the connector's modes; null: the column is not sent. `told`: a record's own schema says
+ * so. Says what may be lost, not that it was.
  */
 export function lossesOf(
   connector: SourcePosition['connector'],
   schema: ConnectSchema | null,
   column: ColumnSchema,
+  told = true,
 ): readonly ColumnLoss[] {
   const table = TYPE_TABLES[connector];
+  const untold = schema === null || told ? [] : (table.entryOf(column.type).untold ?? []);
   const unsent: LossId = column.generated === 'no' ? 'columns-omitted' : 'generated-absent';
-  const ids = new Set(
+  const ids = new Set<LossId>(
     schema === null ? [unsent] : lossIds(table, table.entryOf(column.type), schema, column.type),
   );
+  for (const { id, applies } of untold) if (applies(column.type)) ids.add(id);
   return [...ids]
     .filter((id) => LOSSES[id].connectors.includes(connector))
     .map((id) => {

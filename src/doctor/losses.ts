@@ -42,11 +42,12 @@ export function lossyColumns(
   settings: ConnectorSettings | null,
 ): readonly LossyColumn[] {
   const unsent = settings === null ? null : unsentBy(source, settings);
+  const told = settings === null || inspectSettings(settings).value !== 'json-without-schema';
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
     .flatMap(({ id, columns }) =>
       columns.flatMap((column) =>
-        (unsent?.(id, column) ?? lossesIn(source, column))
+        (unsent?.(id, column) ?? lossesIn(source, column, told))
           .filter(
             ({ id: loss }) => LOSSES[loss].effect === 'differs' && !BY_SETTING_ALONE.has(loss),
           )
@@ -73,9 +74,13 @@ function unsentBy(
   };
 }
 
-function lossesIn(source: ValueSource, column: ColumnSchema): ReturnType<typeof lossesOf> {
+function lossesIn(
+  source: ValueSource,
+  column: ColumnSchema,
+  told: boolean,
+): ReturnType<typeof lossesOf> {
   try {
-    return lossesOf(source.connector, expectedSchema(source, column), column);
+    return lossesOf(source.connector, expectedSchema(source, column), column, told);
   } catch (error) {
     if (error instanceof Problem) return [];
     throw error;

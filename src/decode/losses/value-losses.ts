@@ -96,6 +96,17 @@ export const VALUE_LOSSES = {
     cure: 'ALTER TABLE … MODIFY … FLOAT in production, then write the rows again',
     effect: 'stops',
   },
+  'float4-untold': {
+    connectors: BINLOG,
+    setting: 'value.converter.schemas.enable=false',
+    loses: 'in JSON without schema, every value of a FLOAT4: its NULLs look like real ones',
+    cause:
+      'the connector read FLOAT4 in the binlog’s DDL and cannot convert it, and only a schema ' +
+      'tells it from a FLOAT; a NULL in a column that takes none is refused',
+    detection: FOREWARNED,
+    cure: 'set value.converter.schemas.enable=true, or never write FLOAT4 in DDL',
+    effect: 'differs',
+  },
   'boolean-integer': {
     connectors: BINLOG,
     setting: 'converters=…TinyIntOneToBooleanConverter, or BOOL in the binlog’s DDL',
@@ -330,6 +341,18 @@ export const VALUE_LOSSES = {
     cause: 'the connector read CHAR in the binlog’s DDL as text; padding is restored',
     detection: FOREWARNED,
     cure: 'declare the column BINARY(n), or set column.propagate.source.type=.*',
+    effect: 'differs',
+  },
+  'char-binary-untold': {
+    connectors: BINLOG,
+    setting: 'value.converter.schemas.enable=false',
+    loses:
+      'in JSON without schema, CHAR … CHARACTER SET binary: its text is read as bytes of the binary ' +
+      'mode where it could be such',
+    cause:
+      'the connector read CHAR in the binlog’s DDL as text, and only a schema tells it from BINARY',
+    detection: FOREWARNED,
+    cure: 'set value.converter.schemas.enable=true, or never write CHARACTER SET binary in DDL',
     effect: 'differs',
   },
 } as const satisfies Record<string, Loss>;

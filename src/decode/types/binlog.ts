@@ -45,6 +45,7 @@ import {
   form,
   value,
   type Form,
+  type FormLoss,
   type Forms,
   type Sent,
   type TypeEntry,
@@ -53,9 +54,14 @@ import {
 } from './type-table.ts';
 import { internalGeometry, vectorBytes } from './vectors.ts';
 
-function entry(forms: Forms, expected: ConnectSchema | TypeEntry['expected']): TypeEntry {
+function entry(
+  forms: Forms,
+  expected: ConnectSchema | TypeEntry['expected'],
+  ...untold: readonly FormLoss[]
+): TypeEntry {
   return {
     forms,
+    untold,
     expected: typeof expected === 'function' ? expected : () => expected,
     unavailable: null,
   };
@@ -78,12 +84,21 @@ function integerBits(type: ColumnType): number {
  * sent in 64 bits that do not hold it, arrives negative: its two's complement is the value.
  */
 function integerDecoder({ type }: Sent): ValueDecoder {
-  if (type.unsigned !== true) return integerText;
+  if (type.unsigned !== true) return integerOf;
   const bits = integerBits(type);
   return (number) => {
-    const digits = integerText(number);
+    const digits = integerOf(number);
     return digits.startsWith('-') ? String(BigInt.asUintN(bits, BigInt(digits))) : digits;
   };
+}
+
+/** A boolean has its own form where a schema tells; without one, no mode says that there are any. */
+function integerOf(number: unknown): string {
+  if (typeof number !== 'boolean') return integerText(number);
+  throw unreadable(
+    'a boolean where the catalogue has an integer: a converter made it, or the connector read BOOL ' +
+      'in the binlog’s DDL; set value.converter.schemas.enable=true, which tells',
+  );
 }
 
 function integers(narrow: 'int16' | 'int32' | 'int64'): TypeEntry {
@@ -133,21 +148,31 @@ function hasDigits(type: ColumnType): boolean {
   return /^float\s*\(\s*\d+\s*,/i.test(type.sql);
 }
 
+const FLOAT4 =
+  'the connector read FLOAT4 in the binlog’s DDL and cannot convert it; ' +
+  'ALTER TABLE … MODIFY … FLOAT in production, then write the rows again';
+
 const FLOAT = entry(
   {
     ...integerForms(),
-    float: value(float32Text, 'float-snapshot'),
+    float: {
+      ...value(float32Text, 'float-snapshot'),
+      // Without schema this is also how FLOAT4 comes.
+      lostNull: ({ nullable, type }) =>
+        nullable ? null : `NULL in a ${type.sql} that takes none: ${FLOAT4}`,
+    },
     double: {
       ...value(
         float32Text,
         { id: 'float4-null', applies: (type) => !hasDigits(type) },
         { id: 'float-snapshot', applies: hasDigits },
       ),
-      lostNull: (type) =>
-        hasDigits(type) ? null : `the connector sends every value of this ${type.sql} as NULL`,
+      lostNull: ({ type }) =>
+        hasDigits(type) ? null : `every value of this ${type.sql} arrives as NULL: ${FLOAT4}`,
     },
   },
   (type) => ({ type: hasDigits(type) ? 'double' : 'float' }),
+  { id: 'float4-untold', applies: (type) => !hasDigits(type) },
 );
 
 const DOUBLE = entry(
@@ -228,6 +253,7 @@ const BYTES = entry(
     string: form(bytesAsText, { id: 'char-binary', applies: (type) => paddedLength(type) > 0 }),
   },
   binarySchema,
+  { id: 'char-binary-untold', applies: (type) => paddedLength(type) > 0 },
 );
 
 /** Calendar dates; the modes with texts have the same traps. */

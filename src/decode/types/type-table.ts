@@ -4,7 +4,7 @@
  * looked up in it.
  */
 import type { KnownValue } from '../../change/value.ts';
-import type { ColumnType } from '../../schema/table-schema.ts';
+import type { ColumnSchema, ColumnType } from '../../schema/table-schema.ts';
 import type { ConnectSchema } from '../envelope/connect-schema.ts';
 import type { Exactness } from '../envelope/exact-number.ts';
 import type { LossId } from '../losses/losses.ts';
@@ -40,7 +40,7 @@ export interface Form {
   readonly decoder: (sent: Sent) => ValueDecoder;
   readonly losses: readonly FormLoss[];
   /** Where every NULL in this form stands for a value that the connector lost: what to do. */
-  readonly lostNull?: (type: ColumnType) => string | null;
+  readonly lostNull?: (column: ColumnSchema) => string | null;
 }
 
 /** By semantic name (`io.debezium.time.Date`); by base type where the schema has no name. */
@@ -55,6 +55,8 @@ export interface TypeEntry {
   readonly expected: (type: ColumnType, modes: ConnectorModes) => ConnectSchema;
   /** How an unchanged large value is left out; null where the engine has no such values. */
   readonly unavailable: ((sent: Sent) => Availability) | null;
+  /** What a record without schema may lose, since it does not tell another form from the expected. */
+  readonly untold?: readonly FormLoss[];
 }
 
 /** `opt-in`: only with include.unknown.datatypes. */

@@ -1,13 +1,14 @@
 /** Exact inverses one by one: what no capture holds, and what is refused. */
 import { describe, expect, test } from 'vitest';
 import { ExactNumber } from '../../../src/decode/envelope/exact-number.ts';
+import { columnReading } from '../../../src/decode/column.ts';
 import type { ColumnType } from '../../../src/schema/table-schema.ts';
 import {
   captureDecoder,
   capturedCatalogue,
   capturedRecords,
 } from '../../support/debezium-records.ts';
-import { readValue, semantic, type ValueCase } from '../../support/read-column.ts';
+import { columnOf, readValue, semantic, type ValueCase } from '../../support/read-column.ts';
 
 const UNSIGNED = { unsigned: true } as const;
 const TIME = 'io.debezium.time.';
@@ -69,6 +70,13 @@ describe('of MySQL and MariaDB', () => {
     ],
     ['a signed one', int('int', 'int32'), { type: 'int32' }, -1, '-1'],
     ['a boolean', int('tinyint(1)', 'int16'), { type: 'boolean' }, true, '1'],
+    [
+      'a boolean without schema',
+      int('tinyint(1)', 'int16'),
+      { type: 'int16' },
+      true,
+      'VALUE_UNREADABLE',
+    ],
     ['a boolean', int('tinyint(1)', 'int16'), { type: 'boolean' }, false, '0'],
     [
       'a precise BIGINT',
@@ -394,4 +402,16 @@ describe('a table that the connector knows from the DDL in the binlog', () => {
       }),
     );
   });
+});
+
+test('NULL in a FLOAT that takes none is a FLOAT4 that the connector could not convert', () => {
+  const type: ColumnType = { sql: 'float', kind: 'float32' };
+  const lost = (nullable: boolean): string | null =>
+    columnReading(
+      { connector: 'mysql', modes: {} },
+      { type: 'float' },
+      { ...columnOf(type), nullable },
+    ).lostNull;
+  expect(lost(true)).toBeNull();
+  expect(lost(false)).toMatch(/takes none.*FLOAT4.*MODIFY/);
 });

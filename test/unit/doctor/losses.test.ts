@@ -76,6 +76,34 @@ it('names the columns that the connector never sends', () => {
   expect(unsent(lists)).toEqual([never, ['price', 'column-excluded']]);
 });
 
+it('names columns whose form in the binlog’s DDL only a schema would tell', () => {
+  const source = {
+    connector: 'mysql',
+    modes: { binary: 'bytes', time: 'adaptive_time_microseconds' },
+  } as const;
+  const columns = [
+    column('ratio', { sql: 'float', kind: 'float32' }),
+    column('digits', { sql: 'float(7,3)', kind: 'float32' }),
+    column('id', { sql: 'binary(16)', kind: 'bytes', length: 16 }),
+    column('data', { sql: 'varbinary(16)', kind: 'bytes', length: 16 }),
+  ];
+  const [table] = CATALOGUE.values();
+  const catalogue: SchemaCatalogue = table
+    ? new Map([['public.t', { ...table, columns }]])
+    : CATALOGUE;
+  const untold = (enable: string): readonly string[] => {
+    const settings = new Map([
+      ['value.converter', 'org.apache.kafka.connect.json.JsonConverter'],
+      ['value.converter.schemas.enable', enable],
+    ]);
+    return lossyColumns(source, catalogue, () => true, settings)
+      .filter(({ setting }) => setting === 'value.converter.schemas.enable=false')
+      .map(({ column: name, id: loss }) => `${name} ${loss}`);
+  };
+  expect(untold('true')).toEqual([]);
+  expect(untold('false')).toEqual(['ratio float4-untold', 'id char-binary-untold']);
+});
+
 it('makes one finding of a loss and its columns', () => {
   const source = { connector: 'postgresql', modes: { decimal: 'double' } } as const;
   const found = diagnoseLosses(lossyColumns(source, CATALOGUE, () => true, null));
