@@ -4,14 +4,17 @@ import { unreadable } from '../problem.ts';
 /** How the connector's binary.handling.mode writes bytes. */
 export type BinaryMode = 'bytes' | 'base64' | 'base64-url-safe' | 'hex';
 
-const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
-const BASE64_URL = /^[A-Za-z0-9_-]*={0,2}$/;
-const HEX = /^(?:[0-9a-fA-F]{2})*$/;
+/** As Java writes them: padded in both alphabets, the bits behind the last byte zero. */
+const BASE64 = /^[A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?$/;
+const BASE64_URL = /^[A-Za-z0-9_-]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?$/;
+const HEX = /^[0-9a-fA-F]*$/;
 
 /** Bytes from their text. Text that is not in the form is an error, never a shorter value. */
 export function bytesFromText(text: string, mode: BinaryMode): Buffer {
   const form = mode === 'hex' ? HEX : mode === 'base64-url-safe' ? BASE64_URL : BASE64;
-  if (!form.test(text)) throw unreadable(`expected ${mode === 'bytes' ? 'base64' : mode}`);
+  const group = mode === 'hex' ? 2 : 4;
+  if (text.length % group !== 0 || !form.test(text))
+    throw unreadable(`expected ${mode === 'bytes' ? 'base64' : mode}`);
   if (mode === 'hex') return Buffer.from(text, 'hex');
   return Buffer.from(text, mode === 'base64-url-safe' ? 'base64url' : 'base64');
 }
