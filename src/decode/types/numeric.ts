@@ -39,8 +39,20 @@ function powerOfTen(exponent: number): bigint {
   return power;
 }
 
+/** More digits before and behind the point than any engine's decimal has. */
+const MOST_WHOLE = 131_072;
+const MOST_FRACTION = 16_383;
+
+/** Without it, a few bytes would make a text of any length. */
+function checkScale(scale: number): void {
+  if (scale < -MOST_WHOLE || scale > MOST_FRACTION) {
+    throw unreadable('a decimal of more digits than a column can hold');
+  }
+}
+
 function scaled(integer: string, scale: number): string {
   if (scale === 0) return integer;
+  checkScale(scale);
   const negative = integer.startsWith('-');
   const digits = negative ? integer.slice(1) : integer;
   const sign = negative ? '-' : '';
@@ -65,6 +77,7 @@ export function decimalFromText(text: string): string {
       return '-Infinity';
     default:
       if (!DECIMAL.test(text)) throw unreadable('expected a decimal number');
+      checkScale(-Number(/[eE](.+)$/.exec(text)?.[1] ?? 0));
       // A negative scale was read as a huge one: thousands of zeros that mean nothing.
       return text.length > MAX_SCALE ? text.replace(/\.0*$/, '') : text;
   }

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { columnReading } from '../../../src/decode/column.ts';
 import type { ConnectSchema } from '../../../src/decode/envelope/connect-schema.ts';
+import { ExactNumber } from '../../../src/decode/envelope/exact-number.ts';
 import type { ColumnType } from '../../../src/schema/table-schema.ts';
 import { columnOf, readValue, semantic, type ValueCase } from '../../support/read-column.ts';
 
@@ -161,6 +162,34 @@ describe('of PostgreSQL', () => {
       { type: 'string' },
       'KDEsKQ==',
       'TYPE_UNKNOWN',
+    ],
+    ...[50_000_000, -50_000_000, 16_384].map((scale): ValueCase => [
+      `a decimal of scale ${scale}`,
+      { sql: 'numeric', kind: 'numeric' },
+      semantic('struct', 'io.debezium.data.VariableScaleDecimal'),
+      { scale, value: 'AQ==' },
+      'VALUE_UNREADABLE',
+    ]),
+    ...['1e50000000', '1e-50000000', '1e-16384'].map((sent): ValueCase => [
+      `a decimal text ${sent}`,
+      { sql: 'numeric', kind: 'numeric' },
+      { type: 'string' },
+      sent,
+      'VALUE_UNREADABLE',
+    ]),
+    [
+      'a bare number of a huge exponent',
+      { sql: 'numeric(10,2)', kind: 'numeric', precision: 10, scale: 2 },
+      semantic('bytes', 'org.apache.kafka.connect.data.Decimal', { parameters: { scale: '2' } }),
+      new ExactNumber('1e50000000'),
+      'VALUE_UNREADABLE',
+    ],
+    [
+      'the finest decimal',
+      { sql: 'numeric', kind: 'numeric' },
+      semantic('struct', 'io.debezium.data.VariableScaleDecimal'),
+      { scale: 16_383, value: 'AQ==' },
+      `0.${'1'.padStart(16_383, '0')}`,
     ],
     ...['abcde', 'YQ', 'YR==', 'YWJjZ', 'YWI', '_w==', '=', 'AAAA==='].map((sent): ValueCase => [
       `no base64: ${sent}`,
