@@ -64,7 +64,7 @@ const VARIANTS: readonly Variant[] = [
     connector: async () => ({ ...FLATTENED, ...avroConverters(await sharedRegistry()) }),
     source: { form: 'flat', modes: { names: 'avro' } },
     changes: CHANGES.replaceAll('n = NULL', 'n = 0').replaceAll('NULL, 1.50', "'x', 1.50"),
-    limits: ['no transactions', 'no old rows', 'truncates', 'without a key'],
+    limits: ['no transactions', 'no old rows', 'insert', 'truncates', 'without a key'],
   },
   {
     name: 'flat_bare',
@@ -79,7 +79,7 @@ const VARIANTS: readonly Variant[] = [
       modes: { time: 'adaptive', decimal: 'precise', binary: 'bytes', interval: 'string' },
     },
     changes: CHANGES,
-    limits: ['no transactions', 'no old rows', 'truncates', 'without a key'],
+    limits: ['no transactions', 'no old rows', 'insert', 'truncates', 'without a key'],
   },
   {
     name: 'flat_rewrite',
@@ -91,7 +91,7 @@ const VARIANTS: readonly Variant[] = [
     }),
     source: { form: 'flat', modes: { deletes: 'rewrite' } },
     changes: CHANGES,
-    limits: ['no transactions', 'no old rows', 'truncates', 'default'],
+    limits: ['no transactions', 'no old rows', 'insert', 'truncates', 'default'],
   },
   {
     name: 'events',

@@ -92,11 +92,10 @@ export class FlatForm implements FormReader {
     const added = (name: string): unknown => (columns.has(name) ? undefined : row[name]);
     const sentOp = added('__op') ?? text(headerNamed(record.headers, '__op'));
     const moved = headerNamed(record.headers, '__debezium.oldkey') !== null;
-    const op: Op =
-      String(added('__deleted')) === 'true'
-        ? 'delete'
-        : // A row that nothing is said of may be an update, which may lack large values.
-          (OPS.get(sentOp) ?? (moved ? 'create' : 'update'));
+    const fromSnapshot = snapshot(source);
+    // A row that nothing is said of may be an update, which may lack large values.
+    const unsaid = moved ? 'create' : fromSnapshot === 'no' ? 'update' : 'read';
+    const op: Op = String(added('__deleted')) === 'true' ? 'delete' : (OPS.get(sentOp) ?? unsaid);
     const sent = { schema: opened.schema, row, extended: true };
     if (op === 'truncate') throw new Problem('RECORD_CORRUPT', 'a truncate cannot have a row');
     // Where the transform drops the deletes, that of the old key never comes.
@@ -109,7 +108,7 @@ export class FlatForm implements FormReader {
       after: op === 'delete' ? null : sent,
       moves: alone,
       position: this.#context.connector.position(source),
-      snapshot: op === 'read' && source['snapshot'] === undefined ? 'initial' : snapshot(source),
+      snapshot: op === 'read' && source['snapshot'] === undefined ? 'initial' : fromSnapshot,
       eventTimeMs: milliseconds(source['ts_ms'] ?? null),
       transaction: null,
     };

@@ -6,6 +6,7 @@ export interface FormLimit {
   readonly code:
     | 'no-transactions'
     | 'no-old-rows'
+    | 'no-operation'
     | 'no-truncates'
     | 'no-deletes'
     | 'no-keyless-deletes'
@@ -52,6 +53,13 @@ function flatLimits(deletes: FlatDeletes): readonly FormLimit[] {
     {
       code: 'no-old-rows',
       text: 'flattened records carry no old rows: updates of tables without a key are refused',
+    },
+    {
+      code: 'no-operation',
+      text:
+        'an insert cannot be told from an update, unless the flattening transform’s add.fields or ' +
+        'add.headers has op: a NULL or a text in it that may stand for a large value that was not ' +
+        'sent makes its row wait for one',
     },
     {
       code: 'no-truncates',

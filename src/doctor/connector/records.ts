@@ -1,5 +1,5 @@
 /** In which encoding, form and topics the records are. */
-import type { Transform } from '../../decode/connectors/settings.ts';
+import { listOf, type Transform } from '../../decode/connectors/settings.ts';
 import { word, type ConnectorRule, type ConnectorView } from './rule.ts';
 
 const FLATTENING = 'ExtractNewRecordState';
@@ -30,6 +30,13 @@ function replacesNulls(view: ConnectorView): boolean {
     ofFlattening(view, 'delete.handling.mode'),
   ].some((mode) => mode.startsWith('rewrite'));
   return rewritten || ofFlattening(view, 'add.fields') !== '';
+}
+
+/** Neither in the row nor beside it: a row in a table is told from no other one. */
+function hidesOperation(view: ConnectorView): boolean {
+  if (flattening(view) === undefined) return false;
+  const added = ['add.fields', 'add.headers'].flatMap((list) => listOf(ofFlattening(view, list)));
+  return !added.some((field) => field === 'op');
 }
 
 function foreignTransforms({ facts }: ConnectorView): string | false {
@@ -126,6 +133,15 @@ export const RECORD_RULES: readonly ConnectorRule[] = [
       'a transform takes the row out of its envelope: no old row, no source transaction, no truncate, ' +
       'and only those positions that add.fields adds',
     cure: `take ${FLATTENING} out of transforms`,
+  },
+  {
+    id: 'flat-operation-hidden',
+    level: 'warning',
+    trapped: hidesOperation,
+    message:
+      'an insert cannot be told from an update: a NULL in it that may stand for a large value that ' +
+      'was not sent makes its row wait for one',
+    cure: 'set add.fields=op for that transform, or add.headers=op',
   },
   {
     id: 'flat-deletes-dropped',

@@ -39,6 +39,7 @@ const FLAT = {
   transforms: 'unwrap',
   'transforms.unwrap.type': 'io.debezium.transforms.ExtractNewRecordState',
   'transforms.unwrap.replace.null.with.default': 'false',
+  'transforms.unwrap.add.headers': 'op',
 };
 const CLOUD_EVENTS = 'io.debezium.converters.CloudEventsConverter';
 const HISTORY = 'schema.history.internal';
@@ -171,6 +172,16 @@ describe('a connector’s settings', () => {
     expect(findings(flattened(settings))).toEqual(['warning connector.flat-form', finding]);
   });
 
+  it.each([
+    [{ 'add.headers': '' }, true],
+    [{ 'add.headers': 'source.op,opened' }, true],
+    [{ 'add.headers': '', 'add.fields': 'table, op' }, false],
+    [{ 'add.headers': 'op:operation' }, true],
+  ])('tell inserts from updates, or do not: %j', (settings, hidden) => {
+    const hides = hidden ? ['warning connector.flat-operation-hidden'] : [];
+    expect(findings(flattened(settings))).toEqual(['warning connector.flat-form', ...hides]);
+  });
+
   it('keep NULL in rows that the transform passes as they are', () => {
     const settings = { [NULLS]: 'true', [DELETES]: 'tombstone' };
     expect(findings(flattened(settings))).toEqual(['warning connector.flat-form']);
@@ -191,6 +202,7 @@ describe('a connector’s settings', () => {
   it('have a test for every trap there is a rule for', () => {
     const planted = new Set(TRAPS.map(({ finding }) => finding.replace(/^\w+ connector\./, '')));
     planted.add('flat-deletes-dropped').add('flat-null-becomes-default');
+    planted.add('flat-operation-hidden');
     planted.add('key-columns-unordered');
     const rules = [...CONNECTOR_RULES, ...MODE_RULES].map(({ id }) => id);
     expect([...planted].toSorted()).toEqual(rules.toSorted());

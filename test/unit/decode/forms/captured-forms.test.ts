@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../../../../src/change/record.ts';
 import { tableName } from '../../../../src/change/table-id.ts';
-import { imageValue, UNAVAILABLE, type RowImage } from '../../../../src/change/value.ts';
+import { imageValue, UNAVAILABLE, UNSURE, type RowImage } from '../../../../src/change/value.ts';
 import type { RecordForm } from '../../../../src/decode/forms/form.ts';
 import type { ConnectorModes } from '../../../../src/decode/modes.ts';
 import {
@@ -216,6 +216,29 @@ describe('flattened rows of a real connector', () => {
     const deletes = changesOf(records, 'item').filter(({ op }) => op === 'delete');
     expect(deletes.map(({ before }) => before)).toEqual(deletes.map(() => null));
     expect(deletes.map(({ key }) => row(key))).toEqual([2, 1, 4, 5].map((id) => ({ id: `${id}` })));
+  });
+
+  test('without operation may be updates that lack a value; with it, or of a snapshot, they are whole', () => {
+    const decoder = captureDecoder(
+      'p',
+      capturedCatalogue('behaviour'),
+      DEFAULT_MODES,
+      null,
+      'flat',
+    );
+    const read = (added: object, headers: LogRecord['headers'] = []): readonly unknown[] => {
+      const value = Buffer.from(JSON.stringify({ id: 1, v: null, other: 0, ...added }));
+      const record = { ...recordOf(value, Buffer.from('{"id":1}')), headers };
+      const decoded = decoder.decode({ ...record, topic: 'p.public.toast_numeric' });
+      const [change] = changesOf([decoded]);
+      return [change?.op, change?.snapshot, row(change?.after ?? null)?.['v']];
+    };
+    expect(read({})).toEqual(['update', 'no', UNSURE]);
+    expect(read({ __op: 'c' })).toEqual(['create', 'no', null]);
+    expect(read({}, [['__op', Buffer.from('c')]])).toEqual(['create', 'no', null]);
+    expect(read({ __source_snapshot: 'true' })).toEqual(['read', 'initial', null]);
+    expect(read({ __source_snapshot: 'incremental' })).toEqual(['read', 'incremental', null]);
+    expect(read({ __source_snapshot: 'false' })).toEqual(['update', 'no', UNSURE]);
   });
 
   const CATALOGUE = capturedCatalogue('behaviour');

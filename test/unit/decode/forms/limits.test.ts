@@ -14,7 +14,7 @@ test('CloudEvents lack what has no rows', () => {
 });
 
 test('flattened rows lack much, and what of deletes depends on the mode', () => {
-  const common = ['no-transactions', 'no-old-rows', 'no-truncates'];
+  const common = ['no-transactions', 'no-old-rows', 'no-operation', 'no-truncates'];
   expect(codes('flat')).toEqual([...common, 'no-keyless-deletes']);
   expect(codes('flat', 'drop')).toEqual([...common, 'no-deletes']);
   expect(codes('flat', 'delete-to-tombstone')).toEqual([...common, 'no-keyless-deletes']);
