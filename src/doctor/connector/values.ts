@@ -61,6 +61,16 @@ export const VALUE_RULES: readonly ConnectorRule[] = [
     cure: 'set it to one of the values that the README lists for source.modes',
   },
   {
+    id: 'money-digits',
+    level: 'error',
+    trapped: (view) =>
+      view.facts.log === 'slot' && !['', '2'].includes(word(view, 'money.fraction.digits')),
+    message:
+      'money is sent with other fraction digits than its two: rounded where they are fewer, and in ' +
+      'JSON without schema read as another power of ten',
+    cure: 'take money.fraction.digits out, or set it to 2',
+  },
+  {
     id: 'time-adjuster',
     level: 'warning',
     trapped: (view) =>

@@ -103,6 +103,8 @@ const PLANTED: readonly (readonly [finding: string, changes: Changes, of?: Conne
   ['error connector.events-skipped', { 'inconsistent.schema.handling.mode': 'skip' }, 'mysql'],
   ['error connector.mode-unknown', { 'time.precision.mode': 'structured' }],
   ['warning connector.time-adjuster', { 'enable.time.adjuster': null }, 'mysql'],
+  ['error connector.money-digits', { 'money.fraction.digits': '0' }],
+  ['error connector.money-digits', { 'money.fraction.digits': '3' }],
   ['error connector.placeholder', { 'unavailable.value.placeholder': 'hex:00' }],
   ['warning connector.custom-converters', { converters: 'bool' }, 'mysql'],
   ['warning connector.unknown-types-omitted', { 'include.unknown.datatypes': null }],
