@@ -88,24 +88,27 @@ describe('values that were not sent', () => {
     expect(sent.map((change) => change.table.name)).toEqual(SENT);
   });
 
-  test.each([['pg.behaviour.toast-base64-map-double', 'obs_behb64']] as const)(
-    'are unavailable in other modes too: %s',
-    (capture, prefix) => {
-      const { records, errors } = decodeAll(capture, prefix, {
-        ...DEFAULT_MODES,
-        binary: 'base64',
-        hstore: 'map',
-        decimal: 'double',
-      });
-      expect(errors).toEqual([]);
-      const kept = records
-        .filter((record) => record.kind === 'change')
-        .filter((change) => change.op === 'update' && change.before === null)
-        .filter((change) => imageValue(change.after ?? never(), 'other') === '1')
-        .filter((change) => typeof imageValue(change.after ?? never(), 'v') !== 'symbol');
-      expect(kept.map((change) => change.table.name)).toEqual(SENT);
-    },
-  );
+  test.each([
+    [
+      'pg.behaviour.toast-base64-map-double',
+      'obs_behb64',
+      { binary: 'base64', hstore: 'map', decimal: 'double' },
+    ],
+    [
+      'pg.behaviour.toast-hex-isostring-string-unknown',
+      'obs_behhex',
+      { time: 'isostring', binary: 'hex', decimal: 'string', interval: 'string' },
+    ],
+  ] as const)('are unavailable in other modes too: %s', (capture, prefix, modes) => {
+    const { records, errors } = decodeAll(capture, prefix, { ...DEFAULT_MODES, ...modes });
+    expect(errors).toEqual([]);
+    const kept = records
+      .filter((record) => record.kind === 'change')
+      .filter((change) => change.op === 'update' && change.before === null)
+      .filter((change) => imageValue(change.after ?? never(), 'other') === '1')
+      .filter((change) => typeof imageValue(change.after ?? never(), 'v') !== 'symbol');
+    expect(kept.map((change) => change.table.name)).toEqual(SENT);
+  });
 
   test('are unsure where a NULL may have been a real one, and counted', () => {
     const decoder = captureDecoder('obs_beh', catalogue);
