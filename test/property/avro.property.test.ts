@@ -34,6 +34,50 @@ const column = (kind: ColumnType['kind'], sql: string, more: object = {}): Colum
 });
 const DECIMAL = 'org.apache.kafka.connect.data.Decimal';
 
+const semantic = (
+  type: string,
+  name: string,
+  more: object = {},
+): Pick<Kind, 'connect' | 'avro'> => {
+  const avroType = { int32: 'int', int64: 'long' }[type] ?? type;
+  return {
+    connect: { type, name, ...more },
+    avro: {
+      type: avroType,
+      'connect.name': name,
+      ...('parameters' in more && { 'connect.parameters': more.parameters }),
+    },
+  };
+};
+const same = (value: unknown): Sample => ({ json: value, avro: value });
+
+const POINT = 'io.debezium.data.geometry.Point';
+const VARIABLE = 'io.debezium.data.VariableScaleDecimal';
+const TIME = 'io.debezium.time.';
+
+const finite = fc
+  .double({ noNaN: true, noDefaultInfinity: true })
+  .filter((value) => !Object.is(value, -0));
+
+/** A struct with a name and the fields: their names, their types in Connect and in Avro. */
+const record = (
+  name: string,
+  fields: readonly (readonly [field: string, connect: string, avro: string])[],
+): Pick<Kind, 'connect' | 'avro'> => ({
+  connect: { type: 'struct', name, fields: fields.map(([field, type]) => ({ field, type })) },
+  avro: {
+    type: 'record',
+    name: name.split('.').at(-1),
+    'connect.name': name,
+    fields: fields.map(([field, , type]) => ({ name: field, type })),
+  },
+});
+
+const array = (name: string, items: 'double' | 'float'): Pick<Kind, 'connect' | 'avro'> => ({
+  connect: { type: 'array', name, items: { type: items } },
+  avro: { type: 'array', items, 'connect.name': name },
+});
+
 const POSTGRESQL: readonly Kind[] = [
   {
     name: 'int16',
@@ -132,25 +176,89 @@ const POSTGRESQL: readonly Kind[] = [
       .dictionary(fc.string(), fc.option(fc.string()), { noNullPrototype: true })
       .map((value): Sample => ({ json: value, avro: value })),
   },
+  {
+    name: 'day',
+    type: column('date', 'date'),
+    ...semantic('int32', `${TIME}Date`),
+    values: fc.integer({ min: -2_440_588, max: 106_751_991 }).map(same),
+  },
+  {
+    name: 'moment',
+    type: column('timestamp', 'timestamp'),
+    ...semantic('int64', `${TIME}MicroTimestamp`),
+    // Years 1 to 9999.
+    values: fc
+      .bigInt({ min: -62_135_596_800_000_000n, max: 253_402_300_799_999_999n })
+      .map((value): Sample => ({ json: marked(value), avro: value })),
+  },
+  {
+    name: 'zoned',
+    type: column('timestamptz', 'timestamp with time zone'),
+    ...semantic('string', `${TIME}ZonedTimestamp`),
+    values: fc
+      .date({
+        min: new Date(-62_135_596_800_000),
+        max: new Date(253_402_300_799_999),
+        noInvalidDate: true,
+      })
+      .map((date) => same(date.toISOString().replace('Z', '000Z'))),
+  },
+  {
+    name: 'span',
+    type: column('interval', 'interval'),
+    ...semantic('string', `${TIME}Interval`),
+    values: fc
+      .tuple(fc.integer({ min: -99, max: 99 }), fc.integer({ min: -11, max: 11 }), fc.nat(59))
+      .map(([years, months, seconds]) => same(`P${years}Y${months}M0DT0H0M${seconds}S`)),
+  },
+  {
+    name: 'mood',
+    type: column('enum', 'public.mood', { labels: ['a', 'b,c'] }),
+    ...semantic('string', 'io.debezium.data.Enum', { parameters: { allowed: 'a,b,c' } }),
+    values: fc.constantFrom('a', 'b,c').map(same),
+  },
+  {
+    name: 'code',
+    type: column('uuid', 'uuid'),
+    ...semantic('string', 'io.debezium.data.Uuid'),
+    values: fc.uuid().map(same),
+  },
+  {
+    name: 'doc',
+    type: column('jsonb', 'jsonb'),
+    ...semantic('string', 'io.debezium.data.Json'),
+    values: fc.json().map(same),
+  },
+  {
+    name: 'any',
+    type: column('numeric', 'numeric'),
+    ...record(VARIABLE, [
+      ['scale', 'int32', 'int'],
+      ['value', 'bytes', 'bytes'],
+    ]),
+    values: fc
+      .tuple(fc.nat(200), fc.uint8Array({ minLength: 1, maxLength: 14 }))
+      .map(([scale, value]): Sample => ({
+        json: { scale, value: base64(value) },
+        avro: { scale, value: Buffer.from(value) },
+      })),
+  },
+  {
+    name: 'place',
+    type: column('point', 'point'),
+    ...record(POINT, [
+      ['x', 'double', 'double'],
+      ['y', 'double', 'double'],
+    ]),
+    values: fc.tuple(finite, finite).map(([x, y]): Sample => same({ x, y })),
+  },
+  {
+    name: 'embedding',
+    type: column('vector', 'public.vector(3)'),
+    ...array('io.debezium.data.DoubleVector', 'double'),
+    values: fc.array(finite, { minLength: 3, maxLength: 3 }).map(same),
+  },
 ];
-
-const POINT = 'io.debezium.data.geometry.Point';
-const semantic = (
-  type: string,
-  name: string,
-  more: object = {},
-): Pick<Kind, 'connect' | 'avro'> => {
-  const avroType = { int32: 'int', int64: 'long' }[type] ?? type;
-  return {
-    connect: { type, name, ...more },
-    avro: {
-      type: avroType,
-      'connect.name': name,
-      ...('parameters' in more && { 'connect.parameters': more.parameters }),
-    },
-  };
-};
-const same = (value: unknown): Sample => ({ json: value, avro: value });
 
 const BINLOG: readonly Kind[] = [
   {
