@@ -120,17 +120,21 @@ describe('a recording', () => {
       }
     }));
 
-  it('is refused when it was cut off anywhere', () =>
-    withRecordingPath(async (path) => {
-      await write(path, shop(50));
-      const whole = await readFile(path);
-      for (let length = 0; length < whole.length; length += 1) {
-        await writeFile(path, whole.subarray(0, length));
-        expect(await failure(() => openRecording(path))).toMatch(/^RECORDING_INVALID/);
-      }
-      await writeFile(path, whole.subarray(0, whole.length - 20));
-      expect(await failure(() => openRecording(path))).toContain('without its end');
-    }));
+  it(
+    'is refused when it was cut off anywhere',
+    () =>
+      withRecordingPath(async (path) => {
+        await write(path, shop(50));
+        const whole = await readFile(path);
+        for (let length = 0; length < whole.length; length += 1) {
+          await writeFile(path, whole.subarray(0, length));
+          expect(await failure(() => openRecording(path))).toMatch(/^RECORDING_INVALID/);
+        }
+        await writeFile(path, whole.subarray(0, whole.length - 20));
+        expect(await failure(() => openRecording(path))).toContain('without its end');
+      }),
+    60_000,
+  );
 
   it(
     'is refused when any bit of it changed, before a damaged record is handed out',
