@@ -31,7 +31,7 @@ const BY_SETTING_ALONE: ReadonlySet<LossId> = new Set(['time-adjuster']);
 const NAMED = 8;
 
 /**
- * Losses that make a difference to a row of an included table; partitions are left to the table
+ * Losses that make a difference to a row of an included table, or stop at it; partitions are left to the table
  * they belong to. Columns whose form a mode decides that is not known are passed over. By the
  * connector's own settings, null where they are not known, columns are named that it never sends.
  */
@@ -41,27 +41,34 @@ export function lossyColumns(
   includes: (table: TableId) => boolean,
   settings: ConnectorSettings | null,
 ): readonly LossyColumn[] {
-  const unsent = settings === null ? null : unsentBy(source, settings);
+  const unsent = unsentBy(source, settings);
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
     .flatMap(({ id, columns }) =>
       columns.flatMap((column) =>
-        (unsent?.(id, column) ?? lossesIn(source, column))
-          .filter(
-            ({ id: loss }) => LOSSES[loss].effect === 'differs' && !BY_SETTING_ALONE.has(loss),
-          )
+        (unsent(id, column) ?? lossesIn(source, column))
+          .filter(({ id: loss }) => isTold(loss) && !BY_SETTING_ALONE.has(loss))
           .map((loss) => ({ ...loss, table: id })),
       ),
     );
 }
 
-/** What is lost of a column that is not sent at all; null if it is sent. */
+/** Rows that differ; and what stops if it shows in the column already, not in some values only. */
+function isTold(loss: LossId): boolean {
+  const { effect, detection } = LOSSES[loss];
+  return effect === 'differs' || (effect === 'stops' && detection.includes('doctor'));
+}
+
+/**
+ * What is lost of a column that is not sent at all; null if it is sent. Without settings, a column
+ * that no setting has sent.
+ */
 function unsentBy(
   { connector }: ValueSource,
-  settings: ConnectorSettings,
+  settings: ConnectorSettings | null,
 ): (table: TableId, column: ColumnSchema) => ReturnType<typeof lossesOf> | null {
-  const takes = selection(settings, 'column');
-  const { unknownDatatypes } = inspectSettings(settings);
+  const takes = settings === null ? () => true : selection(settings, 'column');
+  const unknownDatatypes = settings === null || inspectSettings(settings).unknownDatatypes;
   return (table, column) => {
     const { name } = column;
     if (!takes(`${table.schema}.${table.name}.${name}`)) {
@@ -83,18 +90,19 @@ function lossesIn(source: ValueSource, column: ColumnSchema): ReturnType<typeof 
 }
 
 /**
- * One finding per loss, with its columns by name: a warning where a setting of the connector
- * cures it. What none does is no trap of the configuration, but told all the same.
+ * One finding per loss, with its columns by name: an error where connector or follower will stop,
+ * a warning where a setting of the connector cures it. What none does is no trap of the
+ * configuration, but told all the same.
  */
 export function diagnoseLosses(columns: readonly LossyColumn[]): readonly Diagnosis[] {
   return [...Map.groupBy(columns, ({ id }) => id)].map(([id, same]) => {
-    const { loses, setting, cure } = LOSSES[id];
+    const { loses, setting, cure, effect } = LOSSES[id];
     const names = same.map(({ table, column }) => `${tableName(table)}.${column}`);
     const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
     const by = setting === null ? '' : ` (${setting})`;
     return {
       id: `column.${id}`,
-      level: setting === null ? 'ok' : 'warning',
+      level: effect === 'stops' ? 'error' : setting === null ? 'ok' : 'warning',
       message: `${loses}${by}: ${names.slice(0, NAMED).join(', ')}${more}`,
       cure,
     };
