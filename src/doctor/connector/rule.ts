@@ -18,7 +18,7 @@ export interface ConnectorRule {
 }
 
 /** A setting in the spelling that Debezium compares by; empty where it is not set. */
-export function word(view: ConnectorView, setting: string): string {
+export function word(view: Pick<ConnectorView, 'settings'>, setting: string): string {
   return view.settings.get(setting)?.trim().toLowerCase() ?? '';
 }
 

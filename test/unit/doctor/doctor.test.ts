@@ -35,7 +35,7 @@ const DECLARED: DoctorParts['declared'] = {
 function connectorOf(
   config: ReadonlyMap<string, string> = settings,
   state: ConnectorState = { connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] },
-  flushMs: number | null = null,
+  flushMs: number | null | 'not-configured' = 5_000,
 ): ConnectorParts {
   return {
     name: 'prod',
@@ -43,7 +43,7 @@ function connectorOf(
     running: {
       state: () => Promise.resolve(state),
       all: () => Promise.resolve(new Map([['prod', config]])),
-      flushIntervalMs: () => Promise.resolve(flushMs),
+      flushIntervalMs: flushMs === 'not-configured' ? null : () => Promise.resolve(flushMs),
     },
   };
 }
@@ -136,6 +136,19 @@ it.each([
       connector: connectorOf(settings, state),
     }),
   ).toContain(finding);
+});
+
+const EXACTLY_ONCE = new Map([...settings, ['exactly.once.support', 'REQUIRED']]);
+
+it.each([
+  ['long', 60_000, settings, ['warning connector.offset-flush']],
+  ['short', 30_000, settings, []],
+  ['long, with exactly-once', 60_000, EXACTLY_ONCE, []],
+  ['not seen', null, settings, ['ok connector.offset-flush']],
+  ['not looked at', 'not-configured', settings, ['ok connector.offset-flush']],
+] as const)('judges how often offsets are committed: %s', async (_, flushMs, config, expected) => {
+  const found = await findings({ connector: connectorOf(config, undefined, flushMs) });
+  expect(found.filter((one) => one.includes('offset-flush'))).toEqual(expected);
 });
 
 it('passes on what is no error of ours: a bug must not look like a finding', async () => {
