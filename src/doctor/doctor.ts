@@ -327,7 +327,8 @@ async function examineConnector(
   const { running } = connector;
   if (running === null) return [...contradictions, ...settings];
   const [state, all] = await Promise.all([running.state(), running.all()]);
-  const flushMs = running.flushIntervalMs === null ? NOT_LOOKED_AT : await running.flushIntervalMs();
+  const flushMs =
+    running.flushIntervalMs === null ? NOT_LOOKED_AT : await running.flushIntervalMs();
   return [
     describeState(connector.name, state),
     ...contradictions,
