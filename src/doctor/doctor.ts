@@ -281,7 +281,7 @@ function examineTransactionTopic(
     ];
   }
   // It comes with the first transaction after the snapshot, as the connector makes it.
-  const sends = known.settings.get('provide.transaction.metadata') === 'true';
+  const sends = word(known, 'provide.transaction.metadata') === 'true';
   const made = partitionsMade(known.settings, name);
   if (!sends || made === '1') return [];
   const message = `${name} will be made with ${made ?? 'the broker’s default of'} partitions: with more than one the order of transactions is lost`;

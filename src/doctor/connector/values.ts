@@ -82,6 +82,14 @@ export const VALUE_RULES: readonly ConnectorRule[] = [
     message: 'values pass through converters whose inverse is not known',
     cure: 'take converters out, or exclude the columns from drift checks',
   },
+  {
+    id: 'post-processors',
+    level: 'warning',
+    trapped: (view) => settingsLike(view, /^post\.processors$/),
+    message:
+      'the connector changes rows after reading them; what it selects again is newer than the change',
+    cure: 'take post.processors out',
+  },
 ];
 
 /**

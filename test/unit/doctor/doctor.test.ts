@@ -138,6 +138,31 @@ it.each([
   ).toContain(finding);
 });
 
+it('warns of a transaction topic that will be made with several partitions', async () => {
+  const several = new Map([...settings, ['topic.creation.transaction.partitions', '3']]);
+  const found = await findings({ source: logOf(ORDERS), connector: connectorOf(several) });
+  expect(found).toContain('warning log.transaction-topic-to-come');
+});
+
+it('misses a registry where the connector writes Avro', async () => {
+  const avro = new Map([
+    ...settings,
+    ['value.converter', 'io.confluent.connect.avro.AvroConverter'],
+  ]);
+  const connector = connectorOf(avro);
+  expect(await findings({ connector })).toContain('error connector.registry-missing');
+  const declared = { ...DECLARED, registry: true };
+  expect((await findings({ connector, declared })).join()).not.toContain('registry-missing');
+});
+
+it('tells that the settings of the topics may not be read', async () => {
+  const topics = {
+    read: () => Promise.resolve({ topics: [], denied: 'not authorized' }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  expect(await findings({ topics })).toContain('warning log.settings-denied');
+});
+
 const EXACTLY_ONCE = new Map([...settings, ['exactly.once.support', 'REQUIRED']]);
 
 it.each([
