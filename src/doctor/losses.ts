@@ -9,6 +9,7 @@ import { LOSSES, type LossId } from '../decode/losses/losses.ts';
 import { Problem } from '../decode/problem.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
 import type { ColumnSchema, SchemaCatalogue } from '../schema/table-schema.ts';
+import { sendsDefaults } from './connector/values.ts';
 import { selection } from './selection.ts';
 
 export interface LossyColumn {
@@ -42,11 +43,20 @@ export function lossyColumns(
   settings: ConnectorSettings | null,
 ): readonly LossyColumn[] {
   const unsent = unsentBy(source, settings);
+  const defaults =
+    settings !== null && sendsDefaults({ settings, facts: inspectSettings(settings) });
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
     .flatMap(({ id, columns }) =>
       columns.flatMap((column) =>
-        (unsent(id, column) ?? lossesIn(source, column))
+        (
+          unsent(id, column) ?? [
+            ...lossesIn(source, column),
+            ...(defaults && column.nullable && column.hasDefault === true
+              ? [inPlaceOfNull(column)]
+              : []),
+          ]
+        )
           .filter(({ id: loss }) => isTold(loss) && !BY_SETTING_ALONE.has(loss))
           .map((loss) => ({ ...loss, table: id })),
       ),
@@ -78,6 +88,12 @@ function unsentBy(
     if (column.generated !== 'no' || isSent(connector, column, unknownDatatypes)) return null;
     return lossesOf(connector, null, column);
   };
+}
+
+/** No form of a column tells of it, but the connector's settings and the column's DEFAULT. */
+function inPlaceOfNull(column: ColumnSchema): ReturnType<typeof lossesOf>[number] {
+  const { setting, loses, cure } = LOSSES['default-for-null'];
+  return { column: column.name, id: 'default-for-null', setting, loses, cure };
 }
 
 function lossesIn(source: ValueSource, column: ColumnSchema): ReturnType<typeof lossesOf> {

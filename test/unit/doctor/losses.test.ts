@@ -113,3 +113,26 @@ it('makes an error of a column that stops the connector or the follower', () => 
     ]);
   }
 });
+
+it('names the columns whose NULL is sent as their default', () => {
+  const columns = [
+    { ...column('stock', { sql: 'integer', kind: 'int32' }), hasDefault: true as const },
+    {
+      ...column('id', { sql: 'integer', kind: 'int32' }),
+      hasDefault: true as const,
+      nullable: false,
+    },
+    column('plain', { sql: 'integer', kind: 'int32' }),
+  ];
+  const table = { id, key: ['id'], uniques: [], foreignKeys: [], partitioned: false, columns };
+  const converter = 'org.apache.kafka.connect.json.JsonConverter';
+  const named = (settings: Readonly<Record<string, string>>): readonly unknown[] =>
+    lossyColumns(
+      { connector: 'postgresql', modes: {} },
+      new Map([['public.t', table]]),
+      () => true,
+      new Map(Object.entries({ 'value.converter': converter, ...settings })),
+    ).map(({ column: name, id: loss }) => [name, loss]);
+  expect(named({})).toEqual([['stock', 'default-for-null']]);
+  expect(named({ 'value.converter.replace.null.with.default': 'false' })).toEqual([]);
+});
