@@ -124,7 +124,15 @@ describe('the traps of a table', () => {
   });
 
   test('depend on what the connector does with types it does not know', async () => {
-    expect(await found('unknown_types')).toEqual(['warning table.null-elements: pa']);
+    expect(await found('unknown_types')).toEqual([
+      'warning table.toast: pa',
+      'warning table.null-elements: pa',
+    ]);
+    const base64 = { modes: { ...STREAM.modes, binary: 'base64' } } as const;
+    expect(await found('unknown_types', base64)).toEqual([
+      'warning table.toast: p, m, pa',
+      'warning table.null-elements: pa',
+    ]);
     expect(await found('unknown_types', { unknownDatatypes: false })).toEqual([
       'warning table.type: n, p, l, m, pa',
     ]);
