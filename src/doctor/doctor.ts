@@ -24,6 +24,7 @@ import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { ChangeSource, TopicSettingsReader } from '../source/change-source.ts';
 import { diagnoseCapture } from './capture.ts';
 import { diagnoseConnector } from './connector-settings.ts';
+import { word } from './connector/rule.ts';
 import { diagnoseLosses, lossyColumns } from './losses.ts';
 import { diagnoseNeighbours } from './neighbours.ts';
 import { diagnoseSample, takeSample } from './sample.ts';
@@ -40,8 +41,11 @@ export interface ConnectorParts {
       readonly tasks: readonly { readonly id: number; readonly state: string }[];
     }>;
     all(): Promise<ReadonlyMap<string, ConnectorSettings>>;
-    /** Milliseconds between two commits of its offset, as seen; null if that cannot be seen. */
-    flushIntervalMs(): Promise<number | null>;
+    /**
+     * Milliseconds between two commits of its offset, as seen; null if too few were seen. Itself
+     * null where no topic of the offsets is configured to look into.
+     */
+    readonly flushIntervalMs: (() => Promise<number | null>) | null;
   } | null;
 }
 
@@ -277,7 +281,7 @@ function examineTransactionTopic(
     ];
   }
   // It comes with the first transaction after the snapshot, as the connector makes it.
-  const sends = known.settings.get('provide.transaction.metadata') === 'true';
+  const sends = word(known, 'provide.transaction.metadata') === 'true';
   const made = partitionsMade(known.settings, name);
   if (!sends || made === '1') return [];
   const message = `${name} will be made with ${made ?? 'the broker’s default of'} partitions: with more than one the order of transactions is lost`;
@@ -322,11 +326,9 @@ async function examineConnector(
   if (known.facts.value === 'avro' && !declared.registry) contradictions.push(REGISTRY_MISSING);
   const { running } = connector;
   if (running === null) return [...contradictions, ...settings];
-  const [state, all, flushMs] = await Promise.all([
-    running.state(),
-    running.all(),
-    running.flushIntervalMs(),
-  ]);
+  const [state, all] = await Promise.all([running.state(), running.all()]);
+  const flushMs =
+    running.flushIntervalMs === null ? NOT_LOOKED_AT : await running.flushIntervalMs();
   return [
     describeState(connector.name, state),
     ...contradictions,
@@ -358,18 +360,24 @@ function describeState(
   };
 }
 
+const NOT_LOOKED_AT = 'not looked at';
+
 /** The worker's offset.flush.interval.ms cannot be asked: only seen. */
 function diagnoseFlush(
   name: string,
   settings: ConnectorSettings,
-  flushMs: number | null,
+  flushMs: number | null | typeof NOT_LOOKED_AT,
 ): readonly Diagnosis[] {
-  const exactlyOnce = settings.get('exactly.once.support')?.toLowerCase() === 'required';
-  if (flushMs === null || flushMs <= LONG_FLUSH_MS || exactlyOnce) return [];
+  if (word({ settings }, 'exactly.once.support') === 'required') return [];
+  const id = 'connector.offset-flush';
+  const unseen = `connector ${name}: how often its offset is committed was not seen`;
+  if (flushMs === NOT_LOOKED_AT) return [ok(id, `${unseen}: source.offsetsTopic is not set`)];
+  if (flushMs === null) return [ok(id, `${unseen}: the offsets topic holds too few commits`)];
+  if (flushMs <= LONG_FLUSH_MS) return [];
   const seconds = Math.round(flushMs / 1000);
   return [
     {
-      id: 'connector.offset-flush',
+      id,
       level: 'warning',
       message: `connector ${name}: its offset is committed every ${seconds} s (seen in the offsets topic): a drift check waits as long, and a crash of the worker sends the changes since then again`,
       cure: 'set offset.flush.interval.ms=5000 in the worker, or exactly.once.support=required',

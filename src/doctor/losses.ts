@@ -9,6 +9,7 @@ import { LOSSES, type LossId } from '../decode/losses/losses.ts';
 import { Problem } from '../decode/problem.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
 import type { ColumnSchema, SchemaCatalogue } from '../schema/table-schema.ts';
+import { sendsDefaults } from './connector/values.ts';
 import { selection } from './selection.ts';
 
 export interface LossyColumn {
@@ -31,7 +32,7 @@ const BY_SETTING_ALONE: ReadonlySet<LossId> = new Set(['time-adjuster']);
 const NAMED = 8;
 
 /**
- * Losses that make a difference to a row of an included table; partitions are left to the table
+ * Losses that make a difference to a row of an included table, or stop at it; partitions are left to the table
  * they belong to. Columns whose form a mode decides that is not known are passed over. By the
  * connector's own settings, null where they are not known, columns are named that it never sends.
  */
@@ -41,28 +42,44 @@ export function lossyColumns(
   includes: (table: TableId) => boolean,
   settings: ConnectorSettings | null,
 ): readonly LossyColumn[] {
-  const unsent = settings === null ? null : unsentBy(source, settings);
+  const unsent = unsentBy(source, settings);
+  const defaults =
+    settings !== null && sendsDefaults({ settings, facts: inspectSettings(settings) });
   const told = settings === null || inspectSettings(settings).value !== 'json-without-schema';
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
     .flatMap(({ id, columns }) =>
       columns.flatMap((column) =>
-        (unsent?.(id, column) ?? lossesIn(source, column, told))
-          .filter(
-            ({ id: loss }) => LOSSES[loss].effect === 'differs' && !BY_SETTING_ALONE.has(loss),
-          )
+        (
+          unsent(id, column) ?? [
+            ...lossesIn(source, column, told),
+            ...(defaults && column.nullable && column.hasDefault === true
+              ? [inPlaceOfNull(column)]
+              : []),
+          ]
+        )
+          .filter(({ id: loss }) => isTold(loss) && !BY_SETTING_ALONE.has(loss))
           .map((loss) => ({ ...loss, table: id })),
       ),
     );
 }
 
-/** What is lost of a column that is not sent at all; null if it is sent. */
+/** Rows that differ; and what stops if it shows in the column already, not in some values only. */
+function isTold(loss: LossId): boolean {
+  const { effect, detection } = LOSSES[loss];
+  return effect === 'differs' || (effect === 'stops' && detection.includes('doctor'));
+}
+
+/**
+ * What is lost of a column that is not sent at all; null if it is sent. Without settings, a column
+ * that no setting has sent.
+ */
 function unsentBy(
   { connector }: ValueSource,
-  settings: ConnectorSettings,
+  settings: ConnectorSettings | null,
 ): (table: TableId, column: ColumnSchema) => ReturnType<typeof lossesOf> | null {
-  const takes = selection(settings, 'column');
-  const { unknownDatatypes } = inspectSettings(settings);
+  const takes = settings === null ? () => true : selection(settings, 'column');
+  const unknownDatatypes = settings === null || inspectSettings(settings).unknownDatatypes;
   return (table, column) => {
     const { name } = column;
     if (!takes(`${table.schema}.${table.name}.${name}`)) {
@@ -72,6 +89,12 @@ function unsentBy(
     if (column.generated !== 'no' || isSent(connector, column, unknownDatatypes)) return null;
     return lossesOf(connector, null, column);
   };
+}
+
+/** No form of a column tells of it, but the connector's settings and the column's DEFAULT. */
+function inPlaceOfNull(column: ColumnSchema): ReturnType<typeof lossesOf>[number] {
+  const { setting, loses, cure } = LOSSES['default-for-null'];
+  return { column: column.name, id: 'default-for-null', setting, loses, cure };
 }
 
 function lossesIn(
@@ -88,18 +111,19 @@ function lossesIn(
 }
 
 /**
- * One finding per loss, with its columns by name: a warning where a setting of the connector
- * cures it. What none does is no trap of the configuration, but told all the same.
+ * One finding per loss, with its columns by name: an error where connector or follower will stop,
+ * a warning where a setting of the connector cures it. What none does is no trap of the
+ * configuration, but told all the same.
  */
 export function diagnoseLosses(columns: readonly LossyColumn[]): readonly Diagnosis[] {
   return [...Map.groupBy(columns, ({ id }) => id)].map(([id, same]) => {
-    const { loses, setting, cure } = LOSSES[id];
+    const { loses, setting, cure, effect } = LOSSES[id];
     const names = same.map(({ table, column }) => `${tableName(table)}.${column}`);
     const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
     const by = setting === null ? '' : ` (${setting})`;
     return {
       id: `column.${id}`,
-      level: setting === null ? 'ok' : 'warning',
+      level: effect === 'stops' ? 'error' : setting === null ? 'ok' : 'warning',
       message: `${loses}${by}: ${names.slice(0, NAMED).join(', ')}${more}`,
       cure,
     };

@@ -11,17 +11,24 @@ import type { ChangeSource } from '../source/change-source.ts';
 const LIMIT_MS = 20_000;
 /** Behind the last record there may be control records, which no reader sees. */
 const TAIL = 16n;
+const NAMED = 5;
 
 export interface Sample {
   readonly first: ReadonlyMap<string, LogRecord>;
   readonly last: ReadonlyMap<string, LogRecord>;
+  /** Partitions of which an end did not come in time. */
+  readonly unread: readonly string[];
 }
 
-/** Reads some records at both ends of every partition. What does not come in time is left out. */
+/**
+ * Reads some records at both ends of every partition. What does not come in time (milliseconds,
+ * for each of the ends) is listed.
+ */
 export async function takeSample(
   source: ChangeSource,
   starts: OffsetMap,
   ends: OffsetMap,
+  limitMs = LIMIT_MS,
 ): Promise<Sample> {
   const filled = new Map([...ends].filter(([key, end]) => end > (starts.get(key) ?? 0n)));
   const tails = new Map(
@@ -30,22 +37,24 @@ export async function takeSample(
       return [key, end - TAIL > start ? end - TAIL : start];
     }),
   );
-  const first = await readFrom(source, starts, filled, (known) => known !== undefined);
-  const last = await readFrom(source, tails, filled, () => false);
-  return { first, last };
+  const reader = { source, ends: filled, limitMs };
+  const first = await readFrom(reader, starts, (known) => known !== undefined);
+  const last = await readFrom(reader, tails, () => false);
+  const unread = [...new Set([...first.unread, ...last.unread])].toSorted();
+  return { first: first.found, last: last.found, unread };
 }
 
 /** The record of each partition that `settled` accepts, else the last before its end. */
 async function readFrom(
-  source: ChangeSource,
+  reader: { readonly source: ChangeSource; readonly ends: OffsetMap; readonly limitMs: number },
   from: OffsetMap,
-  ends: OffsetMap,
   settled: (known: LogRecord | undefined) => boolean,
-): Promise<ReadonlyMap<string, LogRecord>> {
+): Promise<{ readonly found: ReadonlyMap<string, LogRecord>; readonly unread: Iterable<string> }> {
+  const { source, ends, limitMs } = reader;
   const found = new Map<string, LogRecord>();
   const open = new Set(ends.keys());
-  if (open.size === 0) return found;
-  const signal = AbortSignal.timeout(LIMIT_MS);
+  if (open.size === 0) return { found, unread: open };
+  const signal = AbortSignal.timeout(limitMs);
   // A partition that is not named would be read from its start.
   const all = new Map([...ends, ...from]);
   await using stream = await source.open(all, {
@@ -70,7 +79,7 @@ async function readFrom(
   } finally {
     signal.removeEventListener('abort', late);
   }
-  return found;
+  return { found, unread: open };
 }
 
 /** Who wrote a record, as far as it says. */
@@ -132,6 +141,12 @@ export function diagnoseSample(sample: Sample, expected: Expected): readonly Dia
       const message = `${topic} goes back in production’s log: production was replaced or restored, and the topic used again`;
       add('history-restarted', 'error', message, anew);
     }
+  }
+  const { length } = sample.unread;
+  if (length > 0) {
+    const more = length > NAMED ? ` and ${length - NAMED} more` : '';
+    const message = `records at the ends of ${length} partitions did not come in time, and were not looked at: ${sample.unread.slice(0, NAMED).join(', ')}${more}`;
+    add('sample-incomplete', 'warning', message, 'run it again when the brokers answer faster');
   }
   return [...found.values()];
 }

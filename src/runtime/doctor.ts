@@ -110,7 +110,8 @@ async function openConnector(
     running: {
       state: () => client.state(),
       all: () => client.all(),
-      flushIntervalMs: () => readFlushInterval(config, logger),
+      flushIntervalMs:
+        config.source.offsetsTopic === undefined ? null : () => readFlushInterval(config, logger),
     },
   };
 }

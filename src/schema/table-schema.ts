@@ -63,6 +63,8 @@ export interface ColumnSchema {
   readonly nullable: boolean;
   readonly generated: 'no' | 'stored' | 'virtual';
   readonly identity: 'no' | 'always' | 'by-default';
+  /** It has a DEFAULT other than NULL; not set where it has none. */
+  readonly hasDefault?: true;
   /** The engine may store the value out of line, so Debezium may leave it out of an update. */
   readonly toastable: boolean;
 }

@@ -21,6 +21,9 @@ ALTER TABLE lost_arrays REPLICA IDENTITY FULL;
 CREATE TABLE bits (id int PRIMARY KEY, b bit(3)[]); ALTER TABLE bits REPLICA IDENTITY FULL;
 CREATE TABLE enum_arrays (id int PRIMARY KEY, m mood[]); ALTER TABLE enum_arrays REPLICA IDENTITY FULL;
 CREATE TABLE matrix (id int PRIMARY KEY, m int[][]);
+CREATE DOMAIN level AS int DEFAULT 3;
+CREATE TABLE defaults (id int PRIMARY KEY, a int DEFAULT 5, b text, l level,
+  g int GENERATED ALWAYS AS (id + 1) STORED);
 CREATE TABLE zoned (id int PRIMARY KEY, t timetz);
 CREATE TABLE keyless (a int); CREATE TABLE keyless_full (a int);
 ALTER TABLE keyless_full REPLICA IDENTITY FULL;
@@ -121,7 +124,15 @@ describe('the traps of a table', () => {
   });
 
   test('depend on what the connector does with types it does not know', async () => {
-    expect(await found('unknown_types')).toEqual(['warning table.null-elements: pa']);
+    expect(await found('unknown_types')).toEqual([
+      'warning table.toast: pa',
+      'warning table.null-elements: pa',
+    ]);
+    const base64 = { modes: { ...STREAM.modes, binary: 'base64' } } as const;
+    expect(await found('unknown_types', base64)).toEqual([
+      'warning table.toast: p, m, pa',
+      'warning table.null-elements: pa',
+    ]);
     expect(await found('unknown_types', { unknownDatatypes: false })).toEqual([
       'warning table.type: n, p, l, m, pa',
     ]);
@@ -133,6 +144,15 @@ describe('the traps of a table', () => {
     expect(await found('fine', of('rows_only'))).toEqual(['warning table.truncate']);
     expect(await found('elsewhere', of('others'))).toEqual(OK);
   });
+});
+
+test('which columns have a default is known, also from a domain', async () => {
+  const catalogue = await production.catalogue();
+  const columns = catalogue.get('public.defaults')?.columns ?? [];
+  expect(columns.filter(({ hasDefault }) => hasDefault).map(({ name }) => name)).toEqual([
+    'a',
+    'l',
+  ]);
 });
 
 describe('what the connector makes at its start', () => {

@@ -15,7 +15,8 @@ const SHOP = [
 ];
 const ELSEWHERE = [
   'CREATE TABLE squeezed (id INT PRIMARY KEY, c TEXT COMPRESSED)',
-  'CREATE TABLE hosts (id INT PRIMARY KEY, a INET6)',
+  'CREATE TABLE hosts (id INT PRIMARY KEY, a INET6, b INET4)',
+  `CREATE TABLE files (id INT PRIMARY KEY, e ENUM('COMPRESSED', '/*M!100301 COMPRESSED*/'))`,
 ];
 
 describe.each([
@@ -86,8 +87,29 @@ describe.each([
     ]);
   });
 
+  it('says of the year 0000 what the connector makes of it', async () => {
+    const findings = await production.diagnose([{ schema: 'shop', name: 'floats' }], null);
+    const year = findings.find(({ id }) => id === 'table.year');
+    expect(year?.message).toContain(
+      engine === 'mariadb' ? 'stops the connector’s snapshot' : 'arrives as 1900 or 2000',
+    );
+  });
+
+  it('knows which columns have a default', async () => {
+    await server.execute(
+      ['CREATE TABLE defaults (id INT PRIMARY KEY, a INT DEFAULT 5, b INT, c INT DEFAULT NULL)'],
+      'shop',
+    );
+    const catalogue = await production.catalogue();
+    const columns = catalogue.get('shop.defaults')?.columns ?? [];
+    expect(columns.filter(({ hasDefault }) => hasDefault).map(({ name }) => name)).toEqual(['a']);
+    await server.execute(['DROP TABLE defaults'], 'shop');
+  });
+
   it('names settings by which rows arrive in part', async () => {
     await server.execute(['SET GLOBAL binlog_row_image = MINIMAL']);
+    expect(await withoutUsual('fine')).toEqual(['error production.row-image']);
+    await server.execute(['SET GLOBAL binlog_row_image = NOBLOB']);
     expect(await withoutUsual('fine')).toEqual(['error production.row-image']);
     await server.execute(['SET GLOBAL binlog_row_image = FULL']);
     await server.execute(['SET GLOBAL binlog_format = STATEMENT']);
@@ -134,6 +156,10 @@ describe.each([
   it.runIf(engine === 'mariadb')('names what stops the connector, wherever it is', async () => {
     await server.execute(ELSEWHERE, 'elsewhere');
     const stops = (await withoutUsual('fine')).filter((finding) => finding.startsWith('error'));
-    expect(stops).toEqual(['error table.stops-inet6a', 'error table.stops-compressedc']);
+    expect(stops).toEqual([
+      'error table.stops-inet6a',
+      'error table.stops-inet4b',
+      'error table.stops-compressedc',
+    ]);
   });
 });

@@ -3,6 +3,7 @@
  * there; test/unit/decode/readme.test.ts compares.
  */
 import { readFile, writeFile } from 'node:fs/promises';
+import type { Loss } from '../../src/decode/losses/loss.ts';
 import { LOSSES } from '../../src/decode/losses/losses.ts';
 import { BINLOG } from '../../src/decode/types/binlog.ts';
 import { POSTGRESQL } from '../../src/decode/types/postgresql.ts';
@@ -41,7 +42,7 @@ function lossTable(): string {
     loss.connectors.length === 3 ? 'all' : loss.connectors.join(', '),
     loss.loses,
     loss.setting === null ? loss.cause : `${loss.cause} (${code(loss.setting)})`,
-    loss.detection.join(', '),
+    toldBy(loss),
     loss.cure,
     loss.effect,
   ]);
@@ -58,6 +59,16 @@ function shortName(name: string): string {
 
 function code(text: string): string {
   return `\`${text}\``;
+}
+
+/** Drift checks compare with production's own engine, which is PostgreSQL. */
+function toldBy({ detection, connectors }: Loss): string {
+  const checked = connectors.filter((connector) => connector === 'postgresql');
+  const told = detection.flatMap((who) => {
+    if (who !== 'drift' || checked.length === connectors.length) return [who];
+    return checked.length === 0 ? [] : [`drift (${checked.join(', ')})`];
+  });
+  return told.join(', ');
 }
 
 function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {

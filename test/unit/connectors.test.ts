@@ -30,6 +30,7 @@ const REQUIRED = {
     'connector.class': 'io.debezium.connector.postgresql.PostgresConnector',
     'plugin.name': 'pgoutput',
     'publication.autocreate.mode': 'filtered',
+    'publish.via.partition.root': 'true',
     'time.precision.mode': 'adaptive',
     'decimal.handling.mode': 'string',
     'interval.handling.mode': 'string',

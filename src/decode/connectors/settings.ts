@@ -139,7 +139,7 @@ export function inspectSettings(settings: ConnectorSettings): ConnectorFacts {
     key: encodingOf(settings, 'key'),
     value,
     transforms,
-    unknownDatatypes: settings.get('include.unknown.datatypes') === 'true',
+    unknownDatatypes: word(settings, 'include.unknown.datatypes') === 'true',
     slot: log === 'slot' ? (settings.get('slot.name') ?? 'debezium') : null,
     signalTable: settings.get('signal.data.collection') ?? null,
     publication: log === 'slot' ? publicationOf(settings) : null,
@@ -156,7 +156,7 @@ function readModes(
   for (const [mode, { setting, values, ...defaults }] of Object.entries(MODES)) {
     const byDefault = log === null ? null : defaults[log];
     if (log !== null && byDefault === null) continue;
-    const given = settings.get(setting)?.trim().toLowerCase() ?? byDefault;
+    const given = settings.has(setting) ? word(settings, setting) : byDefault;
     if (given === null) continue;
     if (values.includes(given)) modes[mode] = given;
     else unreadable.push(setting);
@@ -188,7 +188,7 @@ function encodingOf(settings: ConnectorSettings, side: 'key' | 'value'): Encodin
   if (name === 'CloudEventsConverter') return 'cloudevents';
   if (name === 'AvroConverter') return 'avro';
   if (name !== 'JsonConverter') return 'other';
-  return settings.get(`${side}.converter.schemas.enable`) === 'false'
+  return word(settings, `${side}.converter.schemas.enable`) === 'false'
     ? 'json-without-schema'
     : 'json';
 }
@@ -196,8 +196,13 @@ function encodingOf(settings: ConnectorSettings, side: 'key' | 'value'): Encodin
 function publicationOf(settings: ConnectorSettings): ConnectorFacts['publication'] {
   return {
     name: settings.get('publication.name') ?? 'dbz_publication',
-    madeByConnector: settings.get('publication.autocreate.mode') !== 'disabled',
+    madeByConnector: word(settings, 'publication.autocreate.mode') !== 'disabled',
   };
+}
+
+/** A setting in the spelling that Debezium compares by; empty where it is not set. */
+export function word(settings: ConnectorSettings, setting: string): string {
+  return settings.get(setting)?.trim().toLowerCase() ?? '';
 }
 
 /** The parts of a list as Kafka Connect writes them. */

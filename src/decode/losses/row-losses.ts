@@ -81,7 +81,7 @@ export const ROW_LOSSES = {
     loses: 'rows of partitioned tables are snapshotted twice, as the parent’s and as the leaf’s',
     cause: 'the snapshot reads both, the stream sends leaves only',
     detection: ['doctor'],
-    cure: 'publish_via_partition_root=true, or exclude the parent',
+    cure: 'publish_via_partition_root=true in the publication (publish.via.partition.root=true where the connector makes it), or exclude the parent',
     effect: 'none',
   },
   'lagging-catalogue': {

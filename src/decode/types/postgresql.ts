@@ -60,6 +60,7 @@ import {
   type TypeEntry,
   type TypeTable,
   type ValueDecoder,
+  type FormLoss,
 } from './type-table.ts';
 import { extendedWkb, pointText, sparseVectorText, vectorText } from './vectors.ts';
 
@@ -319,10 +320,14 @@ const VECTOR = entry(
       : { type: 'array', name: DOUBLE_VECTOR, items: { type: 'double' } },
 );
 
+const LONG_SPARSE_VECTOR: FormLoss = {
+  id: 'sparsevec-size',
+  applies: ({ sql }) => Number(/\((\d+)\)$/.exec(sql)?.[1] ?? 0) > 32_767,
+};
 const SPARSE_VECTOR = entry(
   {
-    'io.debezium.data.SparseDoubleVector': value(sparseVectorText, 'sparsevec-size'),
-    'io.debezium.data.SparseVector': value(sparseVectorText, 'sparsevec-size'),
+    'io.debezium.data.SparseDoubleVector': value(sparseVectorText, LONG_SPARSE_VECTOR),
+    'io.debezium.data.SparseVector': value(sparseVectorText, LONG_SPARSE_VECTOR),
   },
   { type: 'struct', name: 'io.debezium.data.SparseDoubleVector' },
 );

@@ -4,7 +4,7 @@ import { MARKER_PREFIX } from '../../change/marker-prefix.ts';
 import { settingsLike, word, type ConnectorRule, type ConnectorView } from './rule.ts';
 
 const skipped = (view: ConnectorView): readonly string[] =>
-  listOf(view.settings.get('skipped.operations') ?? 't');
+  listOf(view.settings.has('skipped.operations') ? word(view, 'skipped.operations') : 't');
 
 /** Java's regular expressions, as far as they mean the same here; null where they do not. */
 function matchesAny(patterns: readonly string[], text: string): boolean | null {
@@ -79,8 +79,8 @@ export const EVENT_RULES: readonly ConnectorRule[] = [
   {
     id: 'schema-changes-hidden',
     level: 'warning',
-    trapped: ({ facts, settings }) =>
-      facts.log === 'binlog' && settings.get('include.schema.changes') === 'false',
+    trapped: (view) =>
+      view.facts.log === 'binlog' && word(view, 'include.schema.changes') === 'false',
     message: 'schema changes are not sent: a changed table is met by its first row only',
     cure: 'set include.schema.changes=true',
   },
@@ -120,8 +120,7 @@ export const EVENT_RULES: readonly ConnectorRule[] = [
   {
     id: 'slot-dropped',
     level: 'error',
-    trapped: ({ facts, settings }) =>
-      facts.log === 'slot' && settings.get('slot.drop.on.stop') === 'true',
+    trapped: (view) => view.facts.log === 'slot' && word(view, 'slot.drop.on.stop') === 'true',
     message:
       'the slot goes when the connector stops, and with it what changes until the next start',
     cure: 'set slot.drop.on.stop=false',
@@ -129,8 +128,7 @@ export const EVENT_RULES: readonly ConnectorRule[] = [
   {
     id: 'plugin',
     level: 'warning',
-    trapped: ({ facts, settings }) =>
-      facts.log === 'slot' && (settings.get('plugin.name') ?? 'decoderbufs') !== 'pgoutput',
+    trapped: (view) => view.facts.log === 'slot' && word(view, 'plugin.name') !== 'pgoutput',
     message: 'the decoding plug-in sends no logical messages, which mark a drift check’s position',
     cure: 'set plugin.name=pgoutput',
   },

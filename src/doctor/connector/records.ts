@@ -76,6 +76,23 @@ function compacted(view: ConnectorView): string | false {
 
 export const RECORD_RULES: readonly ConnectorRule[] = [
   {
+    id: 'types-left-out',
+    level: 'error',
+    trapped: (view) =>
+      view.facts.value === 'avro' && word(view, 'value.converter.connect.meta.data') === 'false',
+    message: 'Avro is written without the names of types: a date cannot be told from a number',
+    cure: 'set value.converter.connect.meta.data=true, or take it out',
+  },
+  {
+    id: 'names-scrubbed',
+    level: 'error',
+    trapped: (view) =>
+      view.facts.value === 'avro' && word(view, 'value.converter.scrub.invalid.names') === 'true',
+    message:
+      'the converter replaces characters in the names of columns, and nothing maps them back',
+    cure: 'take value.converter.scrub.invalid.names out; field.name.adjustment.mode=avro_unicode does it',
+  },
+  {
     id: 'encoding',
     level: 'error',
     trapped: ({ facts }) => facts.value === 'other' || facts.key === 'other',

@@ -1,4 +1,8 @@
-import type { ConnectorFacts, ConnectorSettings } from '../../decode/connectors/settings.ts';
+import {
+  word as wordOf,
+  type ConnectorFacts,
+  type ConnectorSettings,
+} from '../../decode/connectors/settings.ts';
 
 /** A connector's configuration, as it is and as it was understood. */
 export interface ConnectorView {
@@ -18,8 +22,8 @@ export interface ConnectorRule {
 }
 
 /** A setting in the spelling that Debezium compares by; empty where it is not set. */
-export function word(view: ConnectorView, setting: string): string {
-  return view.settings.get(setting)?.trim().toLowerCase() ?? '';
+export function word({ settings }: Pick<ConnectorView, 'settings'>, setting: string): string {
+  return wordOf(settings, setting);
 }
 
 /** Settings that match and are not empty, for the end of a message; false if there are none. */

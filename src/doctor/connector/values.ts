@@ -18,19 +18,28 @@ function customConverters(view: ConnectorView): string | false {
   return found.length > 0 && found.join(', ');
 }
 
+const nullBecomesDefault = (view: ConnectorView): boolean =>
+  isJson(view) && word(view, 'value.converter.replace.null.with.default') !== 'false';
+const nullBecomesDefaultInAvro = (view: ConnectorView): boolean =>
+  view.facts.value === 'avro' && !keepsNullsInAvro(view);
+
+/** Is a column's DEFAULT sent in place of its NULL? */
+export function sendsDefaults(view: ConnectorView): boolean {
+  return nullBecomesDefault(view) || nullBecomesDefaultInAvro(view);
+}
+
 export const VALUE_RULES: readonly ConnectorRule[] = [
   {
     id: 'null-becomes-default',
     level: 'error',
-    trapped: (view) =>
-      isJson(view) && word(view, 'value.converter.replace.null.with.default') !== 'false',
+    trapped: nullBecomesDefault,
     message: 'NULL in a column with a DEFAULT is sent as the default; the shadow cannot tell',
     cure: 'set value.converter.replace.null.with.default=false',
   },
   {
     id: 'null-becomes-default-in-avro',
     level: 'error',
-    trapped: (view) => view.facts.value === 'avro' && !keepsNullsInAvro(view),
+    trapped: nullBecomesDefaultInAvro,
     message: 'NULL in a column with a DEFAULT is sent as the default; the shadow cannot tell',
     cure:
       'set value.converter.ignore.default.for.nullables=true with Confluent’s converter ' +
@@ -91,6 +100,14 @@ export const VALUE_RULES: readonly ConnectorRule[] = [
     trapped: customConverters,
     message: 'values pass through converters whose inverse is not known',
     cure: 'take converters out, or exclude the columns from drift checks',
+  },
+  {
+    id: 'post-processors',
+    level: 'warning',
+    trapped: (view) => settingsLike(view, /^post\.processors$/),
+    message:
+      'the connector changes rows after reading them; what it selects again is newer than the change',
+    cure: 'take post.processors out',
   },
 ];
 

@@ -27,6 +27,15 @@ describe('the README of the decode room', () => {
     },
   );
 
+  it('promises drift checks where there are some', () => {
+    const rows = (tablePart('losses').exec(readme)?.[0] ?? '').split('\n').slice(2);
+    const told = rows.map((row) => row.split(' | ')).map((cells) => [cells[1], cells[4]] as const);
+    const promised = told.filter(([, by]) => by?.includes('drift'));
+    expect(promised.length).toBeGreaterThan(10);
+    expect(promised.filter(([of]) => !/^(all|postgresql)/.test(of ?? ''))).toEqual([]);
+    expect(told.filter(([, by]) => by === '')).toEqual([]);
+  });
+
   it('says what, why, and what to do of every loss', () => {
     for (const { loses, cause, cure, detection, connectors } of Object.values(LOSSES)) {
       expect([loses, cause, cure].every((text) => text.length > 3)).toBe(true);

@@ -35,7 +35,7 @@ const DECLARED: DoctorParts['declared'] = {
 function connectorOf(
   config: ReadonlyMap<string, string> = settings,
   state: ConnectorState = { connector: 'RUNNING', tasks: [{ id: 0, state: 'RUNNING' }] },
-  flushMs: number | null = null,
+  flushMs: number | null | 'not-configured' = 5_000,
 ): ConnectorParts {
   return {
     name: 'prod',
@@ -43,7 +43,7 @@ function connectorOf(
     running: {
       state: () => Promise.resolve(state),
       all: () => Promise.resolve(new Map([['prod', config]])),
-      flushIntervalMs: () => Promise.resolve(flushMs),
+      flushIntervalMs: flushMs === 'not-configured' ? null : () => Promise.resolve(flushMs),
     },
   };
 }
@@ -136,6 +136,44 @@ it.each([
       connector: connectorOf(settings, state),
     }),
   ).toContain(finding);
+});
+
+it('warns of a transaction topic that will be made with several partitions', async () => {
+  const several = new Map([...settings, ['topic.creation.transaction.partitions', '3']]);
+  const found = await findings({ source: logOf(ORDERS), connector: connectorOf(several) });
+  expect(found).toContain('warning log.transaction-topic-to-come');
+});
+
+it('misses a registry where the connector writes Avro', async () => {
+  const avro = new Map([
+    ...settings,
+    ['value.converter', 'io.confluent.connect.avro.AvroConverter'],
+  ]);
+  const connector = connectorOf(avro);
+  expect(await findings({ connector })).toContain('error connector.registry-missing');
+  const declared = { ...DECLARED, registry: true };
+  expect((await findings({ connector, declared })).join()).not.toContain('registry-missing');
+});
+
+it('tells that the settings of the topics may not be read', async () => {
+  const topics = {
+    read: () => Promise.resolve({ topics: [], denied: 'not authorized' }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  expect(await findings({ topics })).toContain('warning log.settings-denied');
+});
+
+const EXACTLY_ONCE = new Map([...settings, ['exactly.once.support', 'REQUIRED']]);
+
+it.each([
+  ['long', 60_000, settings, ['warning connector.offset-flush']],
+  ['short', 30_000, settings, []],
+  ['long, with exactly-once', 60_000, EXACTLY_ONCE, []],
+  ['not seen', null, settings, ['ok connector.offset-flush']],
+  ['not looked at', 'not-configured', settings, ['ok connector.offset-flush']],
+] as const)('judges how often offsets are committed: %s', async (_, flushMs, config, expected) => {
+  const found = await findings({ connector: connectorOf(config, undefined, flushMs) });
+  expect(found.filter((one) => one.includes('offset-flush'))).toEqual(expected);
 });
 
 it('passes on what is no error of ours: a bug must not look like a finding', async () => {

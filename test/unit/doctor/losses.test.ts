@@ -25,6 +25,7 @@ const CATALOGUE: SchemaCatalogue = new Map([
 ]);
 
 const MONEY: ColumnType = { sql: 'money', kind: 'money' };
+const VARBIT: ColumnType = { sql: 'bit varying', kind: 'bits' };
 const OMITTED: SchemaCatalogue = new Map([
   [
     'public.t',
@@ -110,4 +111,56 @@ it('makes one finding of a loss and its columns', () => {
   const double = found.find(({ level }) => level === 'warning');
   expect(double?.message).toContain('public.t.price');
   expect(double?.cure).not.toBe('');
+});
+
+const STOPPING: SchemaCatalogue = new Map([
+  [
+    'public.t',
+    {
+      ...{ id, key: ['id'], uniques: [], foreignKeys: [], partitioned: false },
+      columns: [
+        column('flags', { sql: 'bit varying(8)', kind: 'bits', length: 8 }),
+        column('small', { sql: 'public.sparsevec(32767)', kind: 'vector' }),
+        column('wide', { sql: 'public.sparsevec(32768)', kind: 'vector' }),
+        column('none', { sql: 'bit varying[]', kind: 'array', element: VARBIT }),
+        column('at', { sql: 'timestamp(6) without time zone', kind: 'timestamp', precision: 6 }),
+      ],
+    },
+  ],
+]);
+
+it('makes an error of a column that stops the connector or the follower', () => {
+  const source = { connector: 'postgresql', modes: { time: 'adaptive' } } as const;
+  const settings = new Map([['include.unknown.datatypes', 'true']]);
+  for (const known of [settings, null]) {
+    const found = diagnoseLosses(lossyColumns(source, STOPPING, () => true, known));
+    const errors = found.filter(({ level }) => level === 'error');
+    expect(errors.map(({ id: loss, message }) => [loss, message.split(': ').at(-1)])).toEqual([
+      ['column.varbit-length', 'public.t.flags'],
+      ['column.sparsevec-size', 'public.t.wide'],
+    ]);
+  }
+});
+
+it('names the columns whose NULL is sent as their default', () => {
+  const columns = [
+    { ...column('stock', { sql: 'integer', kind: 'int32' }), hasDefault: true as const },
+    {
+      ...column('id', { sql: 'integer', kind: 'int32' }),
+      hasDefault: true as const,
+      nullable: false,
+    },
+    column('plain', { sql: 'integer', kind: 'int32' }),
+  ];
+  const table = { id, key: ['id'], uniques: [], foreignKeys: [], partitioned: false, columns };
+  const converter = 'org.apache.kafka.connect.json.JsonConverter';
+  const named = (settings: Readonly<Record<string, string>>): readonly unknown[] =>
+    lossyColumns(
+      { connector: 'postgresql', modes: {} },
+      new Map([['public.t', table]]),
+      () => true,
+      new Map(Object.entries({ 'value.converter': converter, ...settings })),
+    ).map(({ column: name, id: loss }) => [name, loss]);
+  expect(named({})).toEqual([['stock', 'default-for-null']]);
+  expect(named({ 'value.converter.replace.null.with.default': 'false' })).toEqual([]);
 });

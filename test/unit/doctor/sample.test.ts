@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { LogRecord } from '../../../src/change/record.ts';
-import { diagnoseSample } from '../../../src/doctor/sample.ts';
+import { diagnoseSample, takeSample } from '../../../src/doctor/sample.ts';
+import { MemoryLog } from '../../support/memory-log.ts';
 
 const EXPECTED = { topicPrefix: 'p', connector: 'postgresql', database: 'shop', registry: false };
 type Source = Readonly<Record<string, unknown>>;
@@ -19,7 +20,7 @@ function record(source: Source = {}, context: Readonly<Record<string, string>> =
 
 function found(first: LogRecord, last: LogRecord = record(), expected = EXPECTED) {
   const at = (one: LogRecord) => new Map([['p.public.t/0', one]]);
-  return diagnoseSample({ first: at(first), last: at(last) }, expected).map(
+  return diagnoseSample({ first: at(first), last: at(last), unread: [] }, expected).map(
     ({ id, level }) => `${level} ${id}`,
   );
 }
@@ -65,5 +66,27 @@ describe('the ends of a topic', () => {
     const avro = { ...record(), value: Buffer.from([0, 0, 0, 0, 1]) };
     expect(found(avro)).toEqual(['error log.encoding']);
     expect(found(avro, avro, { ...EXPECTED, registry: true })).toEqual([]);
+  });
+});
+
+describe('the reading of the ends', () => {
+  it('tells of what did not come in time', async () => {
+    // Both ends are read, and the log gives its chunk once.
+    const log = new MemoryLog();
+    log.append('p.public.t', 0, 'corrupt');
+    const sample = await takeSample(log, await log.starts(), await log.ends(), 50);
+    expect([sample.first.size, sample.last.size, sample.unread]).toEqual([1, 0, ['p.public.t/0']]);
+    const found = diagnoseSample(sample, EXPECTED);
+    expect(found.map(({ id, level }) => `${level} ${id}`)).toEqual([
+      'warning log.sample-incomplete',
+    ]);
+    expect(found[0]?.message).toContain('1 partitions');
+  });
+
+  it('has nothing to tell of where all came', async () => {
+    const log = new MemoryLog();
+    for (let end = 0; end < 2; end += 1) log.append('p.public.t', 0, 'corrupt');
+    const sample = await takeSample(log, await log.starts(), await log.ends(), 10_000);
+    expect(sample.unread).toEqual([]);
   });
 });

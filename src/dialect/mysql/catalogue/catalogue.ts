@@ -21,6 +21,8 @@ interface ColumnRow {
   readonly columnType: string;
   readonly dataType: string;
   readonly nullable: string;
+  /** MariaDB writes the word where a column's default is NULL. */
+  readonly default: string | null;
   readonly extra: string;
   readonly length: string | number | null;
   readonly precision: string | number | null;
@@ -108,6 +110,7 @@ function readColumns(client: Client, database: string): Promise<readonly ColumnR
   return client.rows<ColumnRow>(
     `SELECT TABLE_NAME AS tableName, COLUMN_NAME AS name, COLUMN_TYPE AS columnType,
         DATA_TYPE AS dataType, IS_NULLABLE AS nullable, EXTRA AS extra,
+        COLUMN_DEFAULT AS \`default\`,
         CHARACTER_MAXIMUM_LENGTH AS length, NUMERIC_PRECISION AS \`precision\`,
         NUMERIC_SCALE AS scale, DATETIME_PRECISION AS fraction,
         CHARACTER_SET_NAME AS charset, COLLATION_NAME AS collation
@@ -164,6 +167,9 @@ function toColumn(row: ColumnRow): ColumnSchema {
     nullable: row.nullable === 'YES',
     generated,
     identity: /\bauto_increment\b/i.test(row.extra) ? 'by-default' : 'no',
+    ...(row.default === null || row.default === 'NULL' || generated !== 'no'
+      ? {}
+      : { hasDefault: true }),
     // A binlog with full row images sends every column of every row.
     toastable: false,
   };

@@ -41,7 +41,10 @@ export async function diagnoseTables(
     ...databases(tables),
     ...(await keys(client, tables)),
     ...(flavour.engine === 'mariadb' ? stoppers(types) : []),
-    ...lossy(types.filter((row) => followed.has(tableName(row)))),
+    ...lossy(
+      types.filter((row) => followed.has(tableName(row))),
+      flavour,
+    ),
   ];
   if (found.length > 0) return found;
   const count = String(tables.length);
@@ -110,12 +113,15 @@ function finding(
   return { id: `table.${id}`, level, message: `table ${tableName(table)} ${message}`, cure };
 }
 
+/** MariaDB writes the attribute as a comment of its own; a label of an ENUM is quoted. */
+const COMPRESSED = /\/\*M!\d+ COMPRESSED\b[^']*$/;
+
 /** Anywhere on the server, followed or not. */
 function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {
   return types.flatMap((row) => {
     const what = /^inet[46]$/i.test(row.dataType)
       ? row.dataType
-      : /COMPRESSED/.test(row.type)
+      : COMPRESSED.test(row.type)
         ? 'COMPRESSED'
         : null;
     if (what === null) return [];
@@ -125,7 +131,7 @@ function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {
   });
 }
 
-function lossy(types: readonly TypeRow[]): readonly Diagnosis[] {
+function lossy(types: readonly TypeRow[], { engine }: Flavour): readonly Diagnosis[] {
   return types.flatMap((row) => {
     switch (row.dataType.toLowerCase()) {
       case 'float':
@@ -144,7 +150,9 @@ function lossy(types: readonly TypeRow[]): readonly Diagnosis[] {
             row,
             'year',
             'warning',
-            `has a YEAR column (${row.column}), whose year 0000 arrives as 1900 or 2000`,
+            engine === 'mariadb'
+              ? `has a YEAR column (${row.column}), whose year 0000 stops the connector’s snapshot`
+              : `has a YEAR column (${row.column}), whose year 0000 arrives as 1900 or 2000`,
             'Keep year 0000 out of it.',
           ),
         ];

@@ -139,7 +139,7 @@ async function preparedTransactions(client: Client): Promise<readonly Diagnosis[
       id: 'production.xa',
       level: 'warning',
       message: `XA transactions are in use (${String(prepared)} prepared since the server started): one that is rolled back is emitted as if it were not`,
-      cure: 'Do without XA, or run drift checks, which find such rows.',
+      cure: 'Do without XA on tables that are followed; make the shadow anew after a rollback of one.',
     },
   ];
 }

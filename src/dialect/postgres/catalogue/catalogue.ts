@@ -27,6 +27,7 @@ interface ColumnRow {
   readonly notNull: boolean;
   readonly generated: '' | 's' | 'v';
   readonly identity: '' | 'a' | 'd';
+  readonly hasDefault: boolean;
   readonly toastable: boolean;
 }
 
@@ -87,7 +88,9 @@ const COLUMNS = `SELECT a.attrelid::int8::float8 AS "table", a.attname AS name,
       FROM beneath JOIN pg_catalog.pg_type b ON b.oid = beneath.oid WHERE b.typtype <> 'd'
     ) AS "domainOf",
     a.attnotnull OR t.typnotnull AS "notNull", a.attgenerated::text AS generated,
-    a.attidentity::text AS identity, a.attlen = -1 AND a.attstorage <> 'p' AS toastable
+    a.attidentity::text AS identity,
+    a.atthasdef AND a.attgenerated = '' OR t.typdefault IS NOT NULL AS "hasDefault",
+    a.attlen = -1 AND a.attstorage <> 'p' AS toastable
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -185,6 +188,7 @@ function toColumn(row: ColumnRow, types: ReadonlyMap<number, TypeRow>): ColumnSc
     nullable: !row.notNull,
     generated: row.generated === '' ? 'no' : row.generated === 's' ? 'stored' : 'virtual',
     identity: row.identity === '' ? 'no' : row.identity === 'a' ? 'always' : 'by-default',
+    ...(row.hasDefault ? { hasDefault: true } : {}),
     toastable: row.toastable,
   };
 }

@@ -73,12 +73,17 @@ function lostWhenUnchanged(column: ColumnFacts, stream: StreamFacts | null): boo
   if (!column.toastable) return false;
   const { binary, decimal, time } = stream?.modes ?? {};
   const textBinary = binary !== 'bytes';
+  if (isUnknown(column)) {
+    // Sent as bytes that hold the text, and in an array with no placeholder that could be relied on.
+    const doubtful = column.element !== null || (textBinary && binary !== 'hex');
+    return stream?.unknownDatatypes === true && doubtful;
+  }
   if (column.element === null) {
     if (column.type === 'numeric') return column.modifier === -1 && decimal !== 'string';
     if (column.type === 'bytea') return textBinary && binary !== 'hex';
     return WITHOUT_PLACEHOLDER.has(column.type);
   }
-  if (isUnknown(column) || neverSent(column)) return false;
+  if (neverSent(column)) return false;
   if (column.element === 'bytea') return textBinary;
   if (column.element === 'date') return time === undefined || time === 'isostring';
   return !ELEMENTS_WITH_PLACEHOLDER.has(column.element);

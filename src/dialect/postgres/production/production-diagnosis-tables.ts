@@ -232,7 +232,9 @@ function published(facts: TableFacts, stream: StreamFacts | null): Diagnosis[] {
     const message =
       'is partitioned, its changes arrive under the names of its partitions, and the snapshot ' +
       'holds its rows twice';
-    add('partitions', 'error', message, set('publish_via_partition_root = true'));
+    const made = 'publish.via.partition.root=true in a connector that makes its publication';
+    const now = set('publish_via_partition_root = true').slice(0, -1);
+    add('partitions', 'error', message, `${now}; set ${made}.`);
   }
   const anew = `Publish the whole table: ALTER PUBLICATION ${names} SET TABLE … without it.`;
   if (facts.rowsFiltered) {
