@@ -44,7 +44,7 @@ describe('every type of PostgreSQL', () => {
     'is equal in the shadow, but for what is declared: $name $modes',
     async (run) => {
       const result = await results.get(run.name);
-      expect(result?.status).toBe(0);
+      expect(result?.status, result?.stderr).toBe(0);
       const tables = writtenTables(run);
       const differences = await stage.differences(run.name, tables);
       const exceptions = POSTGRESQL_EXCEPTIONS.filter(({ table }) => tables.includes(table));

@@ -39,7 +39,7 @@ export function testBinlogTypes(engine: BinlogEngine, name: string): void {
       'is equal in the shadow, but for what is declared: $name $modes',
       async (run) => {
         const result = await results.get(run.name);
-        expect(result?.status).toBe(0);
+        expect(result?.status, result?.stderr).toBe(0);
         const tables = binlogWrittenTables(engine, run);
         const differences = await stage.differences(run.name, tables);
         expect(judge(run, differences, BINLOG_EXCEPTIONS[engine])).toEqual([]);

@@ -158,24 +158,6 @@ const TEXTS: TypeTable = {
   ],
 };
 
-/** A letter of its own in every character set that is not in the table of texts. */
-const LETTERS: Readonly<Record<string, string>> = {
-  ...{ armscii8: 'a', ascii: 'a', big5: '中', cp1250: 'ł', cp1256: 'ا', cp1257: 'ž', cp850: 'é' },
-  ...{ cp852: 'ł', cp866: 'Я', cp932: 'あ', dec8: 'é', eucjpms: 'あ', euckr: '가', gb2312: '中' },
-  ...{ geostd8: 'a', greek: 'Ω', hebrew: 'א', hp8: 'é', keybcs2: 'č', koi8r: 'Я', koi8u: 'Я' },
-  ...{ latin2: 'ł', latin5: 'ş', latin7: 'ž', macce: 'č', macroman: 'é', swe7: 'a', tis620: 'ก' },
-  ...{ ucs2: 'ü', ujis: 'あ', utf16le: '😀' },
-};
-
-function charsets(letters: Readonly<Record<string, string>>): TypeTable {
-  return {
-    name: 't_charset',
-    columns: Object.entries(letters).map(([set, letter]) =>
-      texts(`c_${set}`, `VARCHAR(20) CHARACTER SET ${set}`, `x${letter}`, ''),
-    ),
-  };
-}
-
 const TIMES: TypeTable = {
   name: 't_time',
   columns: [
@@ -341,7 +323,6 @@ const COMMON = [NUMBERS, FAR_NUMBERS, TEXTS, TIMES, ZERO_DATES, NAMES, BINARY_DE
 
 export const MYSQL_TABLES: readonly TypeTable[] = [
   ...COMMON,
-  charsets({ ...LETTERS, gb18030: '中' }),
   spatial('SRID 4326'),
   defaults('STORED'),
   {
@@ -368,7 +349,6 @@ export const MYSQL_TABLES: readonly TypeTable[] = [
 /** YEAR 0000 and COMPRESSED columns would stop the connector, INET4 and INET6 too. */
 export const MARIADB_TABLES: readonly TypeTable[] = [
   ...COMMON,
-  charsets(LETTERS),
   spatial('REF_SYSTEM_ID=4326'),
   defaults('PERSISTENT'),
   {
