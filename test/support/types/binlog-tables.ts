@@ -144,7 +144,6 @@ const TEXTS: TypeTable = {
     expressions('c_varbinary', 'VARBINARY(10)', '0xDEADBEEF00', '0x00', '0x20', "''", '0xFBFF3E'),
     expressions('c_tinyblob', 'TINYBLOB', '0x01', '0x00', "''"),
     expressions('c_blob', 'BLOB', '0xDEADBEEF00FF', '0x20', "''", '0xFBFF3E'),
-    expressions('c_mediumblob', 'MEDIUMBLOB', '0xFBFF3E', "''"),
     expressions('c_longblob', 'LONGBLOB', '0xFF', "''"),
     texts(
       'c_json',

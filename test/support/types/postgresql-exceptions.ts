@@ -18,13 +18,9 @@ const inMode =
 /** Tables that a run does not write whole, and what it says of them. */
 export const POSTGRESQL_REFUSALS: readonly Refusal<PostgresqlRun>[] = [
   // varbit-length
-  { table: 't_varbit1', column: 'c_varbit1', code: 'TYPE_UNKNOWN', when: always },
-  { table: 't_varbit8', column: 'c_varbit8', code: 'TYPE_UNKNOWN', when: always },
-  { table: 't_varbit', column: 'c_varbit', code: 'TYPE_UNKNOWN', when: always },
+  { table: 't_varbit', column: 'c_varbit1', code: 'TYPE_UNKNOWN', when: always },
   // array-dimensions
-  ...['text', 'numeric', 'timestamp', 'uuid', 'jsonb'].map((type) => ({
-    ...{ table: `t_multi_${type}`, column: `a_${type}`, code: 'VALUE_UNREADABLE', when: always },
-  })),
+  { table: 't_multi_texts', column: 'a_text', code: 'VALUE_UNREADABLE', when: always },
   // timestamp-range
   {
     table: 't_time_far',
