@@ -135,10 +135,13 @@ export function countStage(table: ApplyTable): string {
   return `SELECT op, pg_catalog.count(*)::int4 AS rows FROM ${stageRelation(table)} GROUP BY op`;
 }
 
-/** R: marks staged rows that the candidate owns. Its row count is their number. */
+/**
+ * R: marks staged rows that the candidate owns. Its row count is the number of all of them, also of
+ * those that an earlier look had marked.
+ */
 export function markOwned(table: ApplyTable): string {
   return `UPDATE ${stageRelation(table)} s SET own = true FROM ${journalOf(table)} j
-    WHERE ${keysEqual(table, JOURNALED, STAGED)} AND NOT s.own`;
+    WHERE ${keysEqual(table, JOURNALED, STAGED)}`;
 }
 
 /** W1: deletes rows, of the given kinds. */
