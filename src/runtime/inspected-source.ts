@@ -18,15 +18,24 @@ export async function inspectSource(
   connect: Pick<ConnectClient, 'config'> | null,
   logger: Logger,
 ): Promise<Config> {
-  if (connect === null || config.source.recording !== undefined) return config;
-  const settings = await readSettings(connect, logger);
-  if (settings === null) return config;
-  const modes = settleModes(config.source, inspectSettings(settings));
-  return { ...config, source: { ...config.source, modes } };
+  const { source } = await askConnector(config, connect, logger);
+  return { ...config, source };
+}
+
+/** The source with the connector's own modes, and its settings; null where it was not asked. */
+export async function askConnector(
+  { source }: Config,
+  connect: Pick<ConnectClient, 'config'> | null,
+  logger: Logger,
+): Promise<{ readonly source: Config['source']; readonly settings: ConnectorSettings | null }> {
+  const asked = connect !== null && source.recording === undefined;
+  const settings = asked ? await readSettings(connect, logger) : null;
+  if (settings === null) return { source, settings };
+  return { source: { ...source, modes: settleModes(source, inspectSettings(settings)) }, settings };
 }
 
 /** The connector's own settings; null if Kafka Connect cannot be asked, or has no such connector. */
-export async function readSettings(
+async function readSettings(
   connect: Pick<ConnectClient, 'config'>,
   logger: Logger,
 ): Promise<ConnectorSettings | null> {

@@ -3,7 +3,7 @@ import { tableName } from '../change/table-id.ts';
 import { lossyColumns } from '../doctor/losses.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { RuntimeContext } from './context.ts';
-import { inspectSource, readSettings } from './inspected-source.ts';
+import { askConnector } from './inspected-source.ts';
 
 /** A column of which a setting of the connector loses all or a part, with what cures it. */
 export interface LossySetting {
@@ -23,9 +23,7 @@ export async function readLossy(
   catalogue: SchemaCatalogue,
 ): Promise<readonly LossySetting[]> {
   const { config, connect, logger, includes } = context;
-  const { source } = await inspectSource(config, connect, logger);
-  const asked = connect !== null && source.recording === undefined;
-  const settings = asked ? await readSettings(connect, logger) : null;
+  const { source, settings } = await askConnector(config, connect, logger);
   return lossyColumns(source, catalogue, includes, settings).flatMap(
     ({ table, column, setting, cure }) =>
       setting === null ? [] : [{ table: tableName(table), column, setting, cure }],

@@ -7,6 +7,7 @@ import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialec
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
+import { inspectSource } from './inspected-source.ts';
 import { readLossy, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 
@@ -91,7 +92,8 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
       await opened[Symbol.asyncDispose]();
     }
   }
-  const { form, modes } = context.config.source;
+  const { config, connect, logger } = context;
+  const { form, modes } = (await inspectSource(config, connect, logger)).source;
   return {
     databases,
     lossy: await lossyInTrunk(context),

@@ -51,6 +51,8 @@ interface Variant {
   readonly name: string;
   readonly connector: () => Promise<ConnectorConfig> | ConnectorConfig;
   readonly source: object;
+  /** The connector is asked for its modes. */
+  readonly inspected?: true;
   readonly top?: object;
   readonly changes: string;
   /** What status must say of the form. */
@@ -89,7 +91,8 @@ const VARIANTS: readonly Variant[] = [
       'transforms.u.replace.null.with.default': 'false',
       'transforms.u.add.fields': 'op,table,lsn,source.schema,source.ts_ms,source.sequence',
     }),
-    source: { form: 'flat', modes: { deletes: 'rewrite' } },
+    source: { form: 'flat' },
+    inspected: true,
     changes: CHANGES,
     limits: ['no transactions', 'no old rows', 'insert', 'truncates', 'default'],
   },
@@ -156,6 +159,7 @@ it.each(VARIANTS)('the shadow equals production: $name', async (variant) => {
         topicPrefix: prefix,
         kafka: { brokers: [kafka.broker] },
         ...registry,
+        ...(variant.inspected && { connect: { url: connect.url, name: prefix } }),
         ...variant.source,
       },
       production: { url: production.url },
