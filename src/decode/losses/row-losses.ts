@@ -72,7 +72,7 @@ export const ROW_LOSSES = {
     loses: 'rows that a foreign key deletes or changes by itself',
     cause: 'the server does not write them to the binlog',
     detection: FOREWARNED,
-    cure: 'keep such foreign keys in the shadow, or delete the child rows in production yourself',
+    cure: 'let production delete and change such rows itself, or exclude the table',
     effect: 'differs',
   },
   'partition-twice': {

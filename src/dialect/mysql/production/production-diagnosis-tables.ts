@@ -41,6 +41,7 @@ export async function diagnoseTables(
     ...databases(tables),
     ...(await keys(client, tables)),
     ...(flavour.engine === 'mariadb' ? stoppers(types) : []),
+    ...(await cascades(client, followed)),
     ...lossy(
       types.filter((row) => followed.has(tableName(row))),
       flavour,
@@ -115,6 +116,38 @@ function finding(
 
 /** MariaDB writes the attribute as a comment of its own; a label of an ENUM is quoted. */
 const COMPRESSED = /\/\*M!\d+ COMPRESSED\b[^']*$/;
+
+/**
+ * Foreign keys that change rows by themselves, which the binlog does not hold: MariaDB's, and MySQL's
+ * where the storage engine carries them out (before 9.6, or with innodb_native_foreign_keys).
+ */
+async function cascades(
+  client: Client,
+  followed: ReadonlySet<string>,
+): Promise<readonly Diagnosis[]> {
+  const [native] = await client.rows<{ Value: string }>(
+    `SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'`,
+  );
+  if (native?.Value === 'OFF') return [];
+  const rows = await client.rows<TableId & { readonly key: string }>(
+    `SELECT CONSTRAINT_SCHEMA AS \`schema\`, TABLE_NAME AS name, CONSTRAINT_NAME AS \`key\`
+      FROM information_schema.REFERENTIAL_CONSTRAINTS
+      WHERE DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+        OR UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+      ORDER BY 1, 2, 3`,
+  );
+  return rows
+    .filter((row) => followed.has(tableName(row)))
+    .map((row) =>
+      finding(
+        row,
+        'cascades',
+        'error',
+        `has rows that a foreign key (${row.key}) deletes or changes by itself, which the server does not write to the binlog`,
+        'Let production delete and change such rows itself (ON DELETE RESTRICT), or exclude the table.',
+      ),
+    );
+}
 
 /** Anywhere on the server, followed or not. */
 function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {
