@@ -12,27 +12,34 @@ import { driftSnapshot } from '../../src/drift/snapshot.ts';
 import type { DriftReport } from '../../src/report/drift-report.ts';
 import { connect } from '../support/comparison.ts';
 import { createLedgers } from '../support/ledgers.ts';
+import { createDatabase, startPostgres } from '../support/postgres.ts';
 import { SlotFollower } from '../support/slot-follower.ts';
-import { testDatabase } from '../support/test-database.ts';
 
 let production: { url: string; client: pg.Client };
 let shadow: { url: string; client: pg.Client };
 let follower: SlotFollower;
+let server: Awaited<ReturnType<typeof startPostgres>>;
 
 beforeAll(async () => {
-  const [a, b] = [await testDatabase('production'), await testDatabase('shadow')];
-  production = { url: a.url, client: await connect(a.url) };
-  shadow = { url: b.url, client: await connect(b.url) };
+  // Of its own: any long transaction on a server lets its slots read the same log ever again.
+  server = await startPostgres();
+  const [a, b] = [
+    await createDatabase(server.url, 'production'),
+    await createDatabase(server.url, 'shadow'),
+  ];
+  production = { url: a, client: await connect(a) };
+  shadow = { url: b, client: await connect(b) };
   for (const { client } of [production, shadow]) {
     await client.query('CREATE TABLE t (id int PRIMARY KEY, value int)');
   }
-  follower = await SlotFollower.start(production.url, shadow.url, `slot_${a.name}`);
+  follower = await SlotFollower.start(production.url, shadow.url, 'follower');
 });
 
 afterAll(async () => {
   await follower.stop();
   await production.client.end();
   await shadow.client.end();
+  await server.stop();
 });
 
 /** Conflicting writes, some of them slow to commit, until told to stop. */
@@ -89,17 +96,20 @@ test('under load every check is equal, and some had to hold transactions back', 
   const stop = new AbortController();
   const writers = Promise.all([1, 2, 3, 4, 5, 6].map((seed) => write(stop.signal, seed)));
   let deferred = 0;
-  for (let i = 0; i < 20; i += 1) {
-    const report = await check();
-    expect(report).toMatchObject({ verdict: 'equal', reasons: [], differences: [] });
-    expect(report.tables[0]?.rows).toBeGreaterThan(0);
-    deferred += report.pin?.deferred ?? 0;
-    await sleep(10);
+  try {
+    for (let i = 0; i < 12; i += 1) {
+      const report = await check();
+      expect(report).toMatchObject({ verdict: 'equal', reasons: [], differences: [] });
+      expect(report.tables[0]?.rows).toBeGreaterThan(0);
+      deferred += report.pin?.deferred ?? 0;
+      await sleep(10);
+    }
+  } finally {
+    stop.abort();
+    await writers;
   }
-  stop.abort();
-  await writers;
   expect(deferred).toBeGreaterThan(0);
-});
+}, 180_000);
 
 test('planted differences are found and named by row and column', async () => {
   await production.client.query(`DELETE FROM t`);
@@ -302,7 +312,7 @@ describe('what the shadow does not know', () => {
       await writers;
     }
     expect(rows).toBeGreaterThan(6);
-  });
+  }, 180_000);
 
   test('stays as it is where the connector does not reach the point', async () => {
     await production.client.query('INSERT INTO t VALUES (7, 7) ON CONFLICT DO NOTHING');
