@@ -19,7 +19,7 @@ export async function inspectSource(
   logger: Logger,
 ): Promise<Config> {
   const { source } = await askConnector(config, connect, logger);
-  return { ...config, source };
+  return source === config.source ? config : { ...config, source };
 }
 
 /** The source with the connector's own modes, and its settings; null where it was not asked. */
