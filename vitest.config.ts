@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
-          testTimeout: 10_000,
+          testTimeout: 60_000,
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
@@ -29,7 +29,7 @@ export default defineConfig({
         test: {
           name: 'property',
           include: ['test/property/**/*.test.ts'],
-          testTimeout: 30_000,
+          testTimeout: 180_000,
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
@@ -39,7 +39,7 @@ export default defineConfig({
         test: {
           name: 'guards',
           include: ['test/guards/**/*.test.ts'],
-          testTimeout: 60_000,
+          testTimeout: 180_000,
           hookTimeout: 60_000,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
@@ -51,7 +51,7 @@ export default defineConfig({
           name: 'db',
           include: ['test/integration/**/*.db.test.ts'],
           globalSetup: ['test/support/global-stack.ts'],
-          testTimeout: 60_000,
+          testTimeout: 180_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
           sequence: { groupOrder: 2 },
