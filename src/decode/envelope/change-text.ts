@@ -83,10 +83,20 @@ export class ChangeTexts {
   #learn(text: string): void {
     this.#patience -= 1;
     const start = text.lastIndexOf(SOURCE);
-    const template = start < 0 ? null : new Learner(text.slice(start)).template();
+    const template = start < 0 ? null : templateOf(text.slice(start));
     if (template === null) return;
     this.#known.unshift(template);
     this.#known.length = Math.min(this.#known.length, REMEMBERED);
+  }
+}
+
+/** Null too where SOURCE stands in a row, so that the text ends more objects than it begins. */
+function templateOf(text: string): Template | null {
+  try {
+    return new Learner(text).template();
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
   }
 }
 
