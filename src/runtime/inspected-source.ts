@@ -23,11 +23,17 @@ export async function inspectSource(
 }
 
 /** The source with the connector's own modes, and its settings; null where it was not asked. */
+export interface AskedSource {
+  readonly source: Config['source'];
+  readonly settings: ConnectorSettings | null;
+}
+
+/** Asks the connector once for all that depends on it. Errors as of `inspectSource`. */
 export async function askConnector(
   { source }: Config,
   connect: Pick<ConnectClient, 'config'> | null,
   logger: Logger,
-): Promise<{ readonly source: Config['source']; readonly settings: ConnectorSettings | null }> {
+): Promise<AskedSource> {
   const asked = connect !== null && source.recording === undefined;
   const settings = asked ? await readSettings(connect, logger) : null;
   if (settings === null) return { source, settings };

@@ -3,7 +3,7 @@ import { tableName } from '../change/table-id.ts';
 import { lossyColumns } from '../doctor/losses.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { RuntimeContext } from './context.ts';
-import { askConnector } from './inspected-source.ts';
+import { askConnector, type AskedSource } from './inspected-source.ts';
 
 /** A column of which a setting of the connector loses all or a part, with what cures it. */
 export interface LossySetting {
@@ -23,7 +23,15 @@ export async function readLossy(
   catalogue: SchemaCatalogue,
 ): Promise<readonly LossySetting[]> {
   const { config, connect, logger, includes } = context;
-  const { source, settings } = await askConnector(config, connect, logger);
+  return lossyIn(await askConnector(config, connect, logger), catalogue, includes);
+}
+
+/** The same by what the connector has said already. */
+export function lossyIn(
+  { source, settings }: AskedSource,
+  catalogue: SchemaCatalogue,
+  includes: RuntimeContext['includes'],
+): readonly LossySetting[] {
   return lossyColumns(source, catalogue, includes, settings).flatMap(
     ({ table, column, setting, cure }) =>
       setting === null ? [] : [{ table: tableName(table), column, setting, cure }],

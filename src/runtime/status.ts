@@ -7,8 +7,8 @@ import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialec
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
-import { inspectSource } from './inspected-source.ts';
-import { readLossy, type LossySetting } from './lossy.ts';
+import { askConnector, type AskedSource } from './inspected-source.ts';
+import { lossyIn, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 
 export interface DatabaseStatus {
@@ -93,20 +93,24 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
     }
   }
   const { config, connect, logger } = context;
-  const { form, modes } = (await inspectSource(config, connect, logger)).source;
+  const asked = await askConnector(config, connect, logger);
+  const { form, modes } = asked.source;
   return {
     databases,
-    lossy: await lossyInTrunk(context),
+    lossy: await lossyInTrunk(context, asked),
     limits: formLimits(form, modes.deletes ?? null).map(({ text }) => text),
     logError: 'error' in log ? log.error : null,
   };
 }
 
-async function lossyInTrunk(context: RuntimeContext): Promise<StatusReport['lossy']> {
+async function lossyInTrunk(
+  context: RuntimeContext,
+  asked: AskedSource,
+): Promise<StatusReport['lossy']> {
   const trunk = await context.server.open(context.config.trunk.name);
   if (trunk === null) return [];
   await using database = trunk;
-  return await readLossy(context, await database.catalogue());
+  return lossyIn(asked, await database.catalogue(), context.includes);
 }
 
 type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };
