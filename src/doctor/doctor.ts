@@ -326,9 +326,11 @@ async function examineConnector(
   if (known.facts.value === 'avro' && !declared.registry) contradictions.push(REGISTRY_MISSING);
   const { running } = connector;
   if (running === null) return [...contradictions, ...settings];
-  const [state, all] = await Promise.all([running.state(), running.all()]);
-  const flushMs =
-    running.flushIntervalMs === null ? NOT_LOOKED_AT : await running.flushIntervalMs();
+  const [state, all, flushMs] = await Promise.all([
+    running.state(),
+    running.all(),
+    running.flushIntervalMs === null ? NOT_LOOKED_AT : running.flushIntervalMs(),
+  ]);
   return [
     describeState(connector.name, state),
     ...contradictions,
@@ -360,7 +362,7 @@ function describeState(
   };
 }
 
-const NOT_LOOKED_AT = 'not looked at';
+const NOT_LOOKED_AT = 'not looked at' as const;
 
 /** The worker's offset.flush.interval.ms cannot be asked: only seen. */
 function diagnoseFlush(

@@ -43,9 +43,9 @@ export function lossyColumns(
   settings: ConnectorSettings | null,
 ): readonly LossyColumn[] {
   const unsent = unsentBy(source, settings);
-  const defaults =
-    settings !== null && sendsDefaults({ settings, facts: inspectSettings(settings) });
-  const told = settings === null || inspectSettings(settings).value !== 'json-without-schema';
+  const view = settings === null ? null : { settings, facts: inspectSettings(settings) };
+  const defaults = view !== null && sendsDefaults(view);
+  const told = view?.facts.value !== 'json-without-schema';
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
     .flatMap(({ id, columns }) =>
