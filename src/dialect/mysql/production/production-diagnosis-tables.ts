@@ -114,9 +114,6 @@ function finding(
   return { id: `table.${id}`, level, message: `table ${tableName(table)} ${message}`, cure };
 }
 
-/** MariaDB writes the attribute as a comment of its own; a label of an ENUM is quoted. */
-const COMPRESSED = /\/\*M!\d+ COMPRESSED\b[^']*$/;
-
 /**
  * Foreign keys that change rows by themselves, which the binlog does not hold: MariaDB's, and MySQL's
  * where the storage engine carries them out (before 9.6, or with innodb_native_foreign_keys).
@@ -148,6 +145,9 @@ async function cascades(
       ),
     );
 }
+
+/** MariaDB writes the attribute as a comment of its own; a label of an ENUM is quoted. */
+const COMPRESSED = /\/\*M!\d+ COMPRESSED\b[^']*$/;
 
 /** Anywhere on the server, followed or not. */
 function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {

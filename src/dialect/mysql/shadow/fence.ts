@@ -105,16 +105,19 @@ export async function takeFence(
   // A process stopped in there holds the fence's row, and has no presence yet by which it could be
   // found: the server ends it.
   await client.run(`SET SESSION wait_timeout = ${String(TAKE_OVER_WAIT_MS / 1000)}`);
+  const fence = await nullIfLocked(() =>
+    transaction(client, () => raiseGeneration(client, { database, generation, holder, leaseMs })),
+  );
+  await client.run('SET SESSION wait_timeout = DEFAULT');
+  return fence;
+}
+
+async function nullIfLocked<T>(act: () => Promise<T>): Promise<T | null> {
   try {
-    const fence = await transaction(client, () =>
-      raiseGeneration(client, { database, generation, holder, leaseMs }),
-    );
-    await client.run('SET SESSION wait_timeout = DEFAULT');
-    return fence;
+    return await act();
   } catch (error) {
-    if (!hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) throw error;
-    await client.run('SET SESSION wait_timeout = DEFAULT');
-    return null;
+    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) return null;
+    throw error;
   }
 }
 
