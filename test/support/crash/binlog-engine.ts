@@ -29,13 +29,8 @@ import type {
 } from './engine.ts';
 import type { ModelState } from './history.ts';
 import { naiveDatabase } from './naive-cycles.ts';
-import { MODEL_TABLES } from './production.ts';
+import { MODEL_DDL, MODEL_TABLES, modelPlan } from './production.ts';
 
-const TABLES = [
-  'CREATE TABLE account (id int PRIMARY KEY, name varchar(40), note text, n int)',
-  'CREATE TABLE seat (id int PRIMARY KEY, place int NOT NULL UNIQUE, extra text)',
-  'CREATE TABLE pair (a int, b varchar(40), v text, w text, PRIMARY KEY (a, b))',
-];
 const SOURCE = 'shop';
 
 export type BinlogFlavour = 'mysql' | 'mariadb';
@@ -84,10 +79,7 @@ class BinlogServer implements CrashServer {
   async createTrunk(database: string): Promise<void> {
     await this.drop(database);
     await using server = await dialect.connectShadow(this.url);
-    const statements = TABLES.map((sql) => ({ sql, what: sql, optional: false }));
-    const tables = MODEL_TABLES.map(({ name }) => ({ schema: SOURCE, name }));
-    const plan = { statements, notCarried: [], tables };
-    await server.createTrunk({ name: database, topicPrefix: 'p', plan });
+    await server.createTrunk({ name: database, topicPrefix: 'p', plan: modelPlan(SOURCE) });
     const show = this.#flavour === 'mysql' ? 'SHOW BINARY LOG STATUS' : 'SHOW MASTER STATUS';
     const [status] = await this.#with((session) => rowsOf(session, show));
     this.#made.set(database, { file: String(status?.['File']), pos: Number(status?.['Position']) });
@@ -194,7 +186,7 @@ class BinlogServer implements CrashServer {
   async #makeModel(): Promise<Session> {
     await this.#with((session) => session.query(`CREATE DATABASE ${this.#modelName}`));
     const session = await this.#open(this.#modelName);
-    for (const sql of TABLES) await session.query(sql);
+    for (const sql of MODEL_DDL) await session.query(sql);
     return session;
   }
 

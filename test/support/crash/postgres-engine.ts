@@ -28,13 +28,7 @@ import type {
 import { isCollision } from '../overlay-scenario.ts';
 import type { ModelState } from './history.ts';
 import { naiveDatabase } from './naive-cycles.ts';
-import { MODEL_TABLES } from './production.ts';
-
-const TABLES = [
-  'CREATE TABLE account (id int PRIMARY KEY, name varchar(40), note text, n int)',
-  'CREATE TABLE seat (id int PRIMARY KEY, place int NOT NULL UNIQUE, extra text)',
-  'CREATE TABLE pair (a int, b varchar(40), v text, w text, PRIMARY KEY (a, b))',
-];
+import { MODEL_DDL, MODEL_TABLES, modelPlan } from './production.ts';
 
 const NAMES = MODEL_TABLES.map(({ name }) => `public.${name}`);
 
@@ -128,10 +122,7 @@ class PostgresServer implements CrashServer {
   async createTrunk(database: string): Promise<void> {
     await this.drop(database);
     await using server = await postgres.connectShadow(this.url);
-    const statements = TABLES.map((sql) => ({ sql, what: sql, optional: false }));
-    const tables = MODEL_TABLES.map(({ name }) => ({ schema: 'public', name }));
-    const plan = { statements, notCarried: [], tables };
-    await server.createTrunk({ name: database, topicPrefix: 'p', plan });
+    await server.createTrunk({ name: database, topicPrefix: 'p', plan: modelPlan('public') });
     await withClient(databaseUrl(this.url, database), (client) => client.query(WITNESS));
   }
 
@@ -237,7 +228,7 @@ class PostgresServer implements CrashServer {
 
   async #makeModel(): Promise<string> {
     const url = await createDatabase(this.url, this.#modelName);
-    await withClient(url, (client) => client.query(TABLES.join(';')));
+    await withClient(url, (client) => client.query(MODEL_DDL.join(';')));
     return url;
   }
 

@@ -1,6 +1,7 @@
 /** Production's clients and its connector: makes a random history (see history.ts). */
 import type { ChangeEvent, Op } from '../../../src/change/record.ts';
 import { RowShape, UNAVAILABLE, type RowImage } from '../../../src/change/value.ts';
+import type { ShadowPlan } from '../../../src/schema/shadow-plan.ts';
 import { boundary, changeEvent } from '../change-events.ts';
 import type { Random } from '../random.ts';
 import {
@@ -26,6 +27,22 @@ export const MODEL_TABLES: readonly ModelTable[] = [
     ...{ kept: ['v', 'w'], unique: null },
   },
 ];
+
+/** They, as every engine makes them. */
+export const MODEL_DDL = [
+  'CREATE TABLE account (id int PRIMARY KEY, name varchar(40), note text, n int)',
+  'CREATE TABLE seat (id int PRIMARY KEY, place int NOT NULL UNIQUE, extra text)',
+  'CREATE TABLE pair (a int, b varchar(40), v text, w text, PRIMARY KEY (a, b))',
+];
+
+/** A trunk of them; `schema` is where they are in production. */
+export function modelPlan(schema: string): ShadowPlan {
+  return {
+    statements: MODEL_DDL.map((sql) => ({ sql, what: sql, optional: false })),
+    notCarried: [],
+    tables: MODEL_TABLES.map(({ name }) => ({ schema, name })),
+  };
+}
 
 /** What a history may hold; see `possible`. */
 export interface HistoryTraits {
