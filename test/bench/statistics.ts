@@ -6,7 +6,7 @@ export type Better = 'higher' | 'lower';
 export interface CaseResult {
   readonly case: string;
   readonly against: string;
-  /** ours / theirs. */
+  /** ours / theirs: the median of the rounds' ratios, each of two runs beside each other. */
   readonly ratio: number;
   /** (max - min) / median of the runs; of the side that varies more. */
   readonly spread: number;
@@ -41,7 +41,10 @@ export function spread(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / median(values);
 }
 
-/** The line of a case from the values of both sides; a limit is one value of theirs. */
+/**
+ * The line of a case from the values of both sides, round by round; a limit is one value of theirs.
+ * Ratios are made within a round: a machine that slows down slows both of its runs.
+ */
 export function summarizeRuns(
   spec: {
     readonly name: string;
@@ -58,7 +61,7 @@ export function summarizeRuns(
   return {
     case: spec.name,
     against: spec.against,
-    ratio: ours / theirs,
+    ratio: median(oursRuns.map((value, round) => value / (theirsRuns[round] ?? theirs))),
     spread: Math.max(spread(oursRuns), spread(theirsRuns)),
     goal: spec.goal,
     better: spec.better,

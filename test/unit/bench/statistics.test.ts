@@ -30,9 +30,14 @@ test('the spread is (max - min) / median', () => {
   expect(spread([5])).toBe(0);
 });
 
-test('a ratio is ours over theirs, of the medians, and an outlier does not move it', () => {
+test('the sides are told by their medians, which an outlier does not move', () => {
   const result = summarizeRuns(spec, [100, 300, 200], [50, 9000, 100]);
-  expect(result).toMatchObject({ case: 'bulk', ours: 200, theirs: 100, ratio: 2, goal: 2 });
+  expect(result).toMatchObject({ case: 'bulk', ours: 200, theirs: 100, goal: 2 });
+});
+
+test('a ratio is made round by round, and slow rounds do not move it', () => {
+  expect(summarizeRuns(spec, [200, 20, 2], [100, 10, 1]).ratio).toBe(2);
+  expect(summarizeRuns(spec, [200, 200, 5], [100, 100, 5]).ratio).toBe(2);
 });
 
 test('the reported spread is that of the side that varies more', () => {
