@@ -155,20 +155,28 @@ class RecordDecoder implements Decoder {
 
   decode(record: LogRecord): DecodedRecord {
     this.#table = null;
-    return this.#locating(record, () => {
-      const exactly = this.#exact.get(record.topic) ?? 0;
-      if (exactly > 0) {
-        this.#exact.set(record.topic, exactly - 1);
-        return this.#decode(record, 'exact');
-      }
-      try {
-        return this.#decode(record, 'native');
-      } catch (error) {
-        if (!(error instanceof NeedExact)) throw error;
-        this.#exact.set(record.topic, READ_EXACTLY);
-        return this.#decode(record, 'exact');
-      }
-    });
+    try {
+      return this.#decodeFast(record);
+    } catch (error) {
+      throw this.#locatedError(error, record);
+    }
+  }
+
+  /** By the fast reading where that will do, else by the exact one. */
+  #decodeFast(record: LogRecord): DecodedRecord {
+    const exactly = this.#exact.size === 0 ? 0 : (this.#exact.get(record.topic) ?? 0);
+    if (exactly > 0) {
+      if (exactly === 1) this.#exact.delete(record.topic);
+      else this.#exact.set(record.topic, exactly - 1);
+      return this.#decode(record, 'exact');
+    }
+    try {
+      return this.#decode(record, 'native');
+    } catch (error) {
+      if (!(error instanceof NeedExact)) throw error;
+      this.#exact.set(record.topic, READ_EXACTLY);
+      return this.#decode(record, 'exact');
+    }
   }
 
   describe(record: LogRecord): RowDescription | null {
@@ -205,19 +213,21 @@ class RecordDecoder implements Decoder {
     try {
       return act();
     } catch (error) {
-      if (error instanceof Problem) throw this.#located(error, record);
-      // A number that even the exact reading does not tell: no encoder writes one.
-      if (error instanceof NeedExact) throw this.#located(unreadable('a number too large'), record);
-      // The stack is used up by values within values; a real record has a handful of levels.
-      if (error instanceof RangeError) {
-        const problem = new Problem(
-          'RECORD_CORRUPT',
-          'the record is nested too deep, or too large',
-        );
-        throw this.#located(problem, record);
-      }
-      throw error;
+      throw this.#locatedError(error, record);
     }
+  }
+
+  /** What to throw for an error that reading the record gave. */
+  #locatedError(error: unknown, record: LogRecord): unknown {
+    if (error instanceof Problem) return this.#located(error, record);
+    // A number that even the exact reading does not tell: no encoder writes one.
+    if (error instanceof NeedExact) return this.#located(unreadable('a number too large'), record);
+    // The stack is used up by values within values; a real record has a handful of levels.
+    if (error instanceof RangeError) {
+      const problem = new Problem('RECORD_CORRUPT', 'the record is nested too deep, or too large');
+      return this.#located(problem, record);
+    }
+    return error;
   }
 
   #located(problem: Problem, record: LogRecord): UnderstudyError {
@@ -264,13 +274,16 @@ class RecordDecoder implements Decoder {
     if (schema === undefined) {
       throw new Problem('TABLE_UNKNOWN', 'the record is of a table that the shadow lacks');
     }
-    return new TableReader(schema, this.#options);
+    return new TableReader(schema, this.#options, (column) => {
+      const place = `${name}.${column}`;
+      this.doubtfulNulls.set(place, (this.doubtfulNulls.get(place) ?? 0) + 1);
+    });
   }
 
   #change(change: Change): ChangeEvent {
     const { record, sent, reader } = change;
     const { op } = sent;
-    const whole = this.#reading(change, false);
+    const whole = reader.reading(change.exactness, false);
     const keys = op === 'truncate' ? NO_KEYS : this.#keys(change, whole);
     const before =
       sent.before === null || keys.onlyKeyIsReal ? null : reader.row(sent.before, whole);
@@ -279,7 +292,7 @@ class RecordDecoder implements Decoder {
     const after =
       sent.after === null || op === 'delete' || op === 'truncate'
         ? null
-        : reader.row(sent.after, partial ? this.#reading(change, true) : whole);
+        : reader.row(sent.after, partial ? reader.reading(change.exactness, true) : whole);
     if (after === null && op !== 'delete' && op !== 'truncate') {
       throw new Problem('RECORD_CORRUPT', 'the event has no new row');
     }
@@ -304,21 +317,16 @@ class RecordDecoder implements Decoder {
     };
   }
 
-  #reading({ reader, exactness }: Change, partial: boolean): RowReading {
-    return {
-      exactness,
-      partial,
-      onDoubtfulNull: (column) => {
-        const name = `${tableName(reader.table.id)}.${column}`;
-        this.doubtfulNulls.set(name, (this.doubtfulNulls.get(name) ?? 0) + 1);
-      },
-    };
-  }
-
   /** The keys of rows, by the catalogue's key. A table without one has none. */
   #keys(change: Change, reading: RowReading): Keys {
     const { sent, reader, record } = change;
     if (reader.table.key.length === 0) return NO_KEYS;
+    const ofChange = namesAnotherKey(record.headers);
+    const ofRow = ofChange ? null : this.#keyOfRow(sent, reader, reading);
+    if (ofRow !== null) {
+      if (record.key !== null) this.#opener.check(record, 'key', record.key);
+      return { key: ofRow, oldKey: null, newKey: null, moved: false, onlyKeyIsReal: false };
+    }
     const message = this.#openKey(change);
     const sentKey = message && reader.key(message.schema, message.payload, reading);
     const onlyKeyIsReal = sent.op === 'delete' && !this.#connector.deletedRowIsReal;
@@ -335,14 +343,32 @@ class RecordDecoder implements Decoder {
         return { key, oldKey: old, newKey: null, moved: true, onlyKeyIsReal: unsure };
       }
     }
-    const oldKey = this.#headerKey(change, message, '__debezium.oldkey', reading);
+    if (!ofChange) {
+      return { key, oldKey: null, newKey: null, moved: false, onlyKeyIsReal };
+    }
+    const oldKey = this.#headerKey(change, message, OLD_KEY, reading);
     return {
       key,
       oldKey: sent.op === 'update' && !sent.moves ? null : oldKey,
-      newKey: this.#headerKey(change, message, '__debezium.newkey', reading),
-      moved: headerNamed(record.headers, '__debezium.oldkey') !== null,
+      newKey: this.#headerKey(change, message, NEW_KEY, reading),
+      moved: headerNamed(record.headers, OLD_KEY) !== null,
       onlyKeyIsReal,
     };
+  }
+
+  /**
+   * The key where the row alone tells it and the message key need not be read: of a new row, and of
+   * one that is known to have kept its key. Else null: a change of a key is a delete and a create
+   * unless the message key lacks the table's.
+   */
+  #keyOfRow(sent: SentChange, reader: TableReader, reading: RowReading): RowImage | null {
+    const { op, before, after } = sent;
+    if (op === 'delete' || after === null) return null;
+    const key = reader.key(after.schema, after.row, reading);
+    if (key === null || op !== 'update' || before === null) return key;
+    if (!this.#connector.deletedRowIsReal) return null;
+    const old = reader.key(before.schema, before.row, reading);
+    return old !== null && sameKey(reader.table, old, key) ? key : null;
   }
 
   #openKey({ record, exactness }: Change): Opened | null {
@@ -361,12 +387,25 @@ class RecordDecoder implements Decoder {
     name: string,
     reading: RowReading,
   ): RowImage | null {
-    if (key === null || record.headers.length === 0) return null;
+    if (key === null) return null;
     const bytes = headerNamed(record.headers, name);
     if (bytes === null) return null;
     const opened = this.#opener.openJson(`${record.topic}#${name}`, bytes, reading.exactness);
     return reader.key(key.schema, opened.payload, reading);
   }
+}
+
+/** Of a key change: the half that deletes names the new key, the half that creates the old one. */
+const OLD_KEY = '__debezium.oldkey';
+const NEW_KEY = '__debezium.newkey';
+
+/** A plain loop: most records have headers, but none of these. */
+function namesAnotherKey(headers: LogRecord['headers']): boolean {
+  for (let i = 0; i < headers.length; i += 1) {
+    const name = headers[i]?.[0];
+    if (name === OLD_KEY || name === NEW_KEY) return true;
+  }
+  return false;
 }
 
 function formReader(options: DecoderOptions, context: FormContext): FormReader {

@@ -7,7 +7,7 @@ import type { ColumnValue, KnownValue, RowImage } from '../change/value.ts';
 import { imageValue, UNAVAILABLE, UNSURE } from '../change/value.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
 import type { ConnectField, ConnectSchema } from './envelope/connect-schema.ts';
-import { isObject } from './envelope/exact-number.ts';
+import { isObject, type Exactness } from './envelope/exact-number.ts';
 import type { SentRow } from './forms/form.ts';
 import type { ValueSource } from './column.ts';
 import { columnNames } from './names.ts';
@@ -24,8 +24,14 @@ export class TableReader {
   readonly #isOwn: Chooser;
   readonly #keyFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
   readonly #ownFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
+  readonly #readings: Readonly<Record<Exactness, Readonly<Record<'whole' | 'partial', RowReading>>>>;
 
-  constructor(table: TableSchema, source: ValueSource) {
+  /** `onDoubtfulNull` is told of every NULL that may stand for a value that was not sent. */
+  constructor(
+    table: TableSchema,
+    source: ValueSource,
+    onDoubtfulNull: (column: string) => void,
+  ) {
     this.table = table;
     this.#codecs = new TableCodecs(table, source);
     const columns = table.columns.map((column) => column.name);
@@ -34,6 +40,16 @@ export class TableReader {
     const known = new Set(columns);
     this.#isKey = (sent) => key.has(nameOf(sent));
     this.#isOwn = (sent) => !sent.startsWith('__') || known.has(nameOf(sent));
+    const readings = (exactness: Exactness) => ({
+      whole: { exactness, partial: false, onDoubtfulNull },
+      partial: { exactness, partial: true, onDoubtfulNull },
+    });
+    this.#readings = { native: readings('native'), exact: readings('exact') };
+  }
+
+  /** How rows are read; `partial`: columns may be missing although their field is there. */
+  reading(exactness: Exactness, partial: boolean): RowReading {
+    return this.#readings[exactness][partial ? 'partial' : 'whole'];
   }
 
   /**
@@ -44,11 +60,10 @@ export class TableReader {
     const { key } = this.table;
     if (key.length === 0 || !isObject(row)) return null;
     const part = this.#part(schema, row, this.#isKey, this.#keyFields);
-    const names = part.fields ?? Object.keys(part.row);
-    if (names.length < key.length) return null;
+    const { length } = part.fields ?? Object.keys(part.row);
+    if (length < key.length) return null;
     const image = this.#read(part, reading);
-    const whole = image.values.every((value) => value !== null && value !== UNAVAILABLE);
-    return whole ? image : null;
+    return image.values.every(isThere) ? image : null;
   }
 
   /** A row. Throws a Problem or NeedExact. */
@@ -92,6 +107,10 @@ export class TableReader {
     const some = names.filter(chosen).map((name) => [name, row[name]] as const);
     return { fields: null, row: Object.fromEntries(some) };
   }
+}
+
+function isThere(value: ColumnValue): boolean {
+  return value !== null && value !== UNAVAILABLE;
 }
 
 /** Are two images of the table's key the same key? */

@@ -2,7 +2,7 @@ import type { SourcePosition } from '../../change/position.ts';
 import { optionalInteger } from '../envelope/exact-number.ts';
 import { Problem } from '../problem.ts';
 import { order, type Connector, type SourceBlock } from './connector.ts';
-import { optionalText, requiredText } from './source-fields.ts';
+import { requiredText } from './source-fields.ts';
 
 type PostgresqlPosition = Extract<SourcePosition, { connector: 'postgresql' }>;
 
@@ -21,12 +21,12 @@ export const postgresql: Connector<PostgresqlPosition> = {
     name: requiredText(source, 'table'),
   }),
   position: (source) => {
-    const txId = optionalInteger(source['txId']);
+    const { txId } = source;
     return {
       connector: 'postgresql',
       lsn: optionalInteger(source['lsn']),
       lastCommitLsn: lastCommit(source),
-      txId: txId === null ? null : Number(BigInt.asUintN(32, txId)),
+      txId: isUnsigned32(txId) ? txId : unsigned32(optionalInteger(txId)),
     };
   },
   compare: (a, b) => {
@@ -45,13 +45,36 @@ export const postgresql: Connector<PostgresqlPosition> = {
   deletedRowIsReal: false,
 };
 
-const SEQUENCE = /^\[(null|"(\d+)"),(?:null|"\d+")\]$/;
+/** The usual case, which needs no bigint. */
+function isUnsigned32(value: unknown): value is number {
+  return typeof value === 'number' && value >>> 0 === value;
+}
 
-/** The first of `["lastCommitLsn","lsn"]`. */
+function unsigned32(value: bigint | null): number | null {
+  return value === null ? null : Number(BigInt.asUintN(32, value));
+}
+
+const SEQUENCE = /^\[(null|"(\d+)"),(?:null|"\d+")\]$/;
+const DIGITS = /^\d+$/;
+
+/** The first of `["lastCommitLsn","lsn"]`, which may have been parsed (see change-text). */
 function lastCommit(source: SourceBlock): bigint | null {
-  const sequence = optionalText(source, 'sequence');
-  if (sequence === null) return null;
+  const { sequence } = source;
+  if (Array.isArray(sequence)) {
+    const pair = sequence as readonly unknown[];
+    if (pair.length === 2 && pair.every(isDigits)) return BigInt(pair[0] as string);
+    throw unreadableSequence();
+  }
+  if (typeof sequence !== 'string') return null;
   const match = SEQUENCE.exec(sequence);
-  if (match === null) throw new Problem('RECORD_CORRUPT', 'the source sequence is unreadable');
+  if (match === null) throw unreadableSequence();
   return match[2] === undefined ? null : BigInt(match[2]);
+}
+
+function isDigits(value: unknown): value is string {
+  return typeof value === 'string' && DIGITS.test(value);
+}
+
+function unreadableSequence(): Problem {
+  return new Problem('RECORD_CORRUPT', 'the source sequence is unreadable');
 }

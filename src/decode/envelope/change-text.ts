@@ -19,6 +19,8 @@ interface Field {
   readonly name: string;
   /** Null for an integer; else the texts before, between and behind the groups of a text. */
   readonly texts: readonly string[] | null;
+  /** The text is a JSON array of two texts, each a group. */
+  readonly isPair: boolean;
 }
 
 /** What a template has for all the texts that fit it. */
@@ -28,6 +30,9 @@ interface Fixed {
   /** In the order of their groups. */
   readonly fields: readonly Field[];
 }
+
+/** `["1","2"]`, of a PostgreSQL source's `sequence`. */
+const PAIR: readonly string[] = ['["', '","', '"]'];
 
 /** Where the rows end: no text can have it, whose quotes are escaped; an object in a row can. */
 const SOURCE = ',"source":{';
@@ -57,8 +62,8 @@ export class ChangeTexts {
 
   /**
    * What `parse` makes of the text, which it is given whole or in parts. Of a change it may leave
-   * out what no connector asks for (UNREAD, and times beside the source), and integers behind the
-   * rows may be bigints. Throws what `parse` throws.
+   * out what no connector asks for (UNREAD, and times beside the source), and behind the rows
+   * integers may be bigints and a text that is a JSON array of two texts may be that array. Throws what `parse` throws.
    */
   read(text: string, parse: Parser): unknown {
     if (text.length > LONGEST) return parse(text);
@@ -147,11 +152,14 @@ class Template {
     for (let i = 0; i < fields.length; i += 1) {
       const field = fields[i];
       if (field === undefined) break;
-      const { block, name, texts } = field;
+      const { block, name, texts, isPair } = field;
       let value: unknown;
       if (texts === null) {
         value = integerOf(groups[group] ?? '');
         group += 1;
+      } else if (isPair) {
+        value = [groups[group] ?? '', groups[group + 1] ?? ''];
+        group += 2;
       } else {
         let whole = texts[0] ?? '';
         for (let k = 1; k < texts.length; k += 1) {
@@ -245,7 +253,7 @@ class Learner {
     if (read) this.#kept[block][name] = values[name];
     if (digits !== undefined) {
       this.#put(read ? `(${INTEGER})` : INTEGER, end - digits.length, end);
-      if (read) this.#fields.push({ block, name, texts: null });
+      if (read) this.#fields.push({ block, name, texts: null, isPair: false });
     } else if (
       read &&
       written !== undefined &&
@@ -253,7 +261,8 @@ class Learner {
       ONLY_QUOTES_ESCAPED.test(written)
     ) {
       const texts = this.#varying(written, end - 1);
-      this.#fields.push({ block, name, texts });
+      const isPair = PAIR.every((text, i) => text === texts[i]) && texts.length === PAIR.length;
+      this.#fields.push({ block, name, texts, isPair });
     }
     return true;
   }

@@ -42,7 +42,12 @@ const OF_SCHEMAS: ReadonlySet<string> = new Set(
 
 /** Do any of these headers say what schema the record has? Then `frameOf` must see them. */
 export function nameSchemas(headers: LogRecord['headers']): boolean {
-  return headers.some(([name]) => OF_SCHEMAS.has(name));
+  for (let i = 0; i < headers.length; i += 1) {
+    const name = headers[i]?.[0] ?? '';
+    // Debezium's own are on every record.
+    if (!name.startsWith('__debezium.') && OF_SCHEMAS.has(name)) return true;
+  }
+  return false;
 }
 
 /**

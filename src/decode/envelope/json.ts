@@ -102,6 +102,16 @@ export class JsonOpener {
   }
 }
 
+/** Throws a Problem (RECORD_CORRUPT) for nothing, and for an object without its end. */
+export function checkEnds(bytes: Buffer): void {
+  const isWhole = bytes[0] !== BRACE_OPEN || bytes[bytes.length - 1] === BRACE_CLOSE;
+  if (bytes.length === 0 || !isWhole) throw cutOff();
+}
+
+function cutOff(): Problem {
+  return new Problem('RECORD_CORRUPT', 'the record is cut off');
+}
+
 function openPayload(
   bytes: Buffer,
   known: KnownSchema,
@@ -109,7 +119,7 @@ function openPayload(
   isChange: boolean,
 ): Opened {
   if (bytes[bytes.length - 1] !== BRACE_CLOSE) {
-    throw new Problem('RECORD_CORRUPT', 'the record is cut off');
+    throw cutOff();
   }
   const text = utf8(bytes, known.prefix.length, bytes.length - 1);
   const parse = PARSERS[exactness];

@@ -7,7 +7,7 @@ import { Problem } from '../problem.ts';
 import { AvroReader } from './avro.ts';
 import type { Exactness } from './exact-number.ts';
 import { frameOf, nameSchemas, type Frame, type RecordSide } from './framing.ts';
-import { JsonOpener, type Opened } from './json.ts';
+import { checkEnds, JsonOpener, type Opened } from './json.ts';
 import {
   schemaRefName,
   type SchemaRef,
@@ -50,6 +50,14 @@ export class RecordOpener {
     const frame = this.#frame(record, 'value', bytes);
     if (frame === null) return this.#json.value.openChange(record.topic, bytes, exactness);
     return this.#reader(frame.ref).open(frame.body, exactness);
+  }
+
+  /**
+   * For bytes whose content another part of the record tells as well: throws what `open` would
+   * throw for an end or a frame that is cut off, without reading what is between.
+   */
+  check(record: LogRecord, side: RecordSide, bytes: Buffer): void {
+    if (this.#frame(record, side, bytes) === null) checkEnds(bytes);
   }
 
   get hasRegistry(): boolean {
