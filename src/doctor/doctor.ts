@@ -10,7 +10,9 @@ import {
   type ConnectorFacts,
   type ConnectorSettings,
 } from '../decode/connectors/settings.ts';
+import type { LogRecord } from '../change/record.ts';
 import type { ValueSource } from '../decode/column.ts';
+import type { OriginReader } from '../decode/origin.ts';
 import type {
   Diagnosis,
   ProductionDatabase,
@@ -25,9 +27,9 @@ import type { ChangeSource, TopicSettingsReader } from '../source/change-source.
 import { diagnoseCapture } from './capture.ts';
 import { diagnoseConnector } from './connector-settings.ts';
 import { word } from './connector/rule.ts';
-import { diagnoseLosses, lossyColumns } from './losses.ts';
+import { columnsToTell, diagnoseLosses, lossesSeen } from './losses.ts';
 import { diagnoseNeighbours } from './neighbours.ts';
-import { diagnoseSample, takeSample } from './sample.ts';
+import { diagnoseSample, readOrigins, takeSample, type Origins } from './sample.ts';
 import { diagnoseTopics, isChangeTopic, type TopicFacts } from './topics.ts';
 
 /** What the doctor may ask of Kafka Connect, or of a file that holds a connector's settings. */
@@ -56,6 +58,9 @@ export interface DoctorParts {
   readonly production: (() => Promise<ProductionDatabase>) | null;
   readonly source: () => Promise<ChangeSource>;
   readonly topics: TopicSettingsReader | null;
+  readonly origins: OriginReader;
+  /** Fetches the schemas that `origins` needs for a record; null if it needs none. */
+  readonly prepare: (record: LogRecord) => Promise<void> | null;
   readonly connector: ConnectorParts | null;
   /** The trunk's tables and position; null if there is none yet. */
   readonly trunk: () => Promise<{
@@ -115,15 +120,35 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     catalogue = await production.catalogue();
     return examineProduction(production, catalogue, known, parts);
   });
+  let origins: Origins = new Map();
+  const log = await guarded('log', () =>
+    examineLog(parts, known, applied, (read) => {
+      origins = read;
+    }),
+  );
   if (catalogue !== null) {
     const source = { ...parts.declared, modes: modesOf(parts, known) };
-    const settings = connectorSettings(known);
-    found.push(...diagnoseLosses(lossyColumns(source, catalogue, parts.includes, settings)));
+    const told = columnsToTell(source, catalogue, parts.includes, connectorSettings(known));
+    const tables: SchemaCatalogue = catalogue;
+    const seen = [...origins.values()].flatMap(({ own }) =>
+      own !== null && parts.includes(own.table) ? lossesSeen(source.connector, tables, own) : [],
+    );
+    found.push(...diagnoseLosses([...told, ...unique(seen)]));
   }
-  await look('log', () => examineLog(parts, known, applied));
+  found.push(...log);
   found.push(...settings);
   await look('connector', () => examineConnector(parts, known, catalogue !== null));
   return { findings: found, healthy: found.every((finding) => finding.level === 'ok') };
+}
+
+/** Both ends of all partitions of a table say the same of its columns. */
+function unique<
+  T extends { readonly id: string; readonly table: TableId; readonly column: string },
+>(columns: readonly T[]): readonly T[] {
+  const named = columns.map(
+    (one) => [JSON.stringify([one.id, one.table, one.column]), one] as const,
+  );
+  return [...new Map(named).values()];
 }
 
 function ok(id: string, message: string): Diagnosis {
@@ -223,6 +248,7 @@ async function examineLog(
   parts: DoctorParts,
   known: Known | null,
   applied: TopicFacts['applied'],
+  onOrigins: (origins: Origins) => void,
 ): Promise<readonly Diagnosis[]> {
   const { topicPrefix, connector, registry, consistency } = parts.declared;
   await using source = await parts.source();
@@ -243,7 +269,11 @@ async function examineLog(
   const sample = await takeSample(source, starts, ends);
   // Only a connector that reads a slot reads one database.
   const database = known?.settings.get('database.dbname') ?? null;
-  findings.push(...diagnoseSample(sample, { topicPrefix, connector, database, registry }));
+  const compare: OriginReader['compare'] = (a, b) => parts.origins.compare(a, b);
+  const origins = await readOrigins(sample, parts.origins, parts.prepare);
+  onOrigins(origins);
+  const expected = { topicPrefix, connector, database, registry, compare };
+  findings.push(...diagnoseSample(sample, origins, expected));
   return findings;
 }
 

@@ -7,6 +7,7 @@ import { expectedSchema, isSent, lossesOf, type ValueSource } from '../decode/co
 import { inspectSettings, type ConnectorSettings } from '../decode/connectors/settings.ts';
 import { LOSSES, type LossId } from '../decode/losses/losses.ts';
 import { Problem } from '../decode/problem.ts';
+import type { ConnectSchema } from '../decode/envelope/connect-schema.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
 import type { ColumnSchema, SchemaCatalogue } from '../schema/table-schema.ts';
 import { sendsDefaults } from './connector/values.ts';
@@ -28,6 +29,17 @@ export interface LossyColumn {
  */
 const BY_SETTING_ALONE: ReadonlySet<LossId> = new Set(['time-adjuster']);
 
+/** No settings lead to these forms: the connector made them of the DDL in the binlog. */
+const BY_SCHEMA_ALONE: ReadonlySet<LossId> = new Set([
+  ...(['real-as-float', 'boolean-integer', 'char-binary', 'float4-null'] as const),
+]);
+
+/**
+ * Whole columns may be read as something else, and no record tells: as grave as a stop, since the
+ * other way to be sure costs a setting only.
+ */
+const IN_SILENCE: ReadonlySet<LossId> = new Set(['float4-untold', 'char-binary-untold']);
+
 /** How many columns a message names. */
 const NAMED = 8;
 
@@ -36,7 +48,12 @@ const NAMED = 8;
  * they belong to. Columns whose form a mode decides that is not known are passed over. By the
  * connector's own settings, null where they are not known, columns are named that it never sends.
  */
-export function lossyColumns(
+export function lossyColumns(...of: Parameters<typeof columnsToTell>): readonly LossyColumn[] {
+  return columnsToTell(...of).filter(({ id }) => LOSSES[id].effect !== 'none');
+}
+
+/** The same, and what is lost of columns whose rows are equal all the same. */
+export function columnsToTell(
   source: ValueSource,
   catalogue: SchemaCatalogue,
   includes: (table: TableId) => boolean,
@@ -52,7 +69,7 @@ export function lossyColumns(
       columns.flatMap((column) =>
         (
           unsent(id, column) ?? [
-            ...lossesIn(source, column, told),
+            ...lossesIn(source, column, told).filter(({ id: loss }) => !isCured(loss, settings)),
             ...(defaults && column.nullable && column.hasDefault === true
               ? [inPlaceOfNull(column)]
               : []),
@@ -64,10 +81,27 @@ export function lossyColumns(
     );
 }
 
-/** Rows that differ; and what stops if it shows in the column already, not in some values only. */
+/**
+ * Losses that only a record's own schema shows, of columns that the connector read otherwise than
+ * production's catalogue has them: those of one sampled row.
+ */
+export function lossesSeen(
+  connector: ValueSource['connector'],
+  catalogue: SchemaCatalogue,
+  { table, row }: { readonly table: TableId; readonly row: ConnectSchema | null },
+): readonly LossyColumn[] {
+  const columns = catalogue.get(tableName(table))?.columns ?? [];
+  return (row?.fields ?? []).flatMap((field) => {
+    const column = columns.find(({ name }) => name === field.field);
+    const losses = column === undefined ? [] : lossesOf(connector, field, column);
+    return losses.filter(({ id }) => BY_SCHEMA_ALONE.has(id)).map((loss) => ({ ...loss, table }));
+  });
+}
+
+/** Rows that differ; and the rest if it shows in the column already, not in some values only. */
 function isTold(loss: LossId): boolean {
   const { effect, detection } = LOSSES[loss];
-  return effect === 'differs' || (effect === 'stops' && detection.includes('doctor'));
+  return effect === 'differs' || detection.includes('doctor');
 }
 
 /**
@@ -86,9 +120,16 @@ function unsentBy(
       const { setting, loses, cure } = LOSSES['column-excluded'];
       return [{ column: name, id: 'column-excluded', setting, loses, cure }];
     }
-    if (column.generated !== 'no' || isSent(connector, column, unknownDatatypes)) return null;
-    return lossesOf(connector, null, column);
+    if (column.generated === 'no' && isSent(connector, column, unknownDatatypes)) return null;
+    const losses = lossesOf(connector, null, column);
+    // A binlog has the generated columns too.
+    return losses.length === 0 ? null : losses;
   };
+}
+
+/** A column of type `name` has one form in the snapshot, and by this setting one in the stream. */
+function isCured(loss: LossId, settings: ConnectorSettings | null): boolean {
+  return loss === 'name-null' && settings !== null && inspectSettings(settings).unknownDatatypes;
 }
 
 /** No form of a column tells of it, but the connector's settings and the column's DEFAULT. */
@@ -110,6 +151,12 @@ function lossesIn(
   }
 }
 
+function levelOf(id: LossId): Diagnosis['level'] {
+  const { effect, setting } = LOSSES[id];
+  if (effect === 'stops' || IN_SILENCE.has(id)) return 'error';
+  return effect === 'none' || setting === null ? 'ok' : 'warning';
+}
+
 /**
  * One finding per loss, with its columns by name: an error where connector or follower will stop,
  * a warning where a setting of the connector cures it. What none does is no trap of the
@@ -117,13 +164,13 @@ function lossesIn(
  */
 export function diagnoseLosses(columns: readonly LossyColumn[]): readonly Diagnosis[] {
   return [...Map.groupBy(columns, ({ id }) => id)].map(([id, same]) => {
-    const { loses, setting, cure, effect } = LOSSES[id];
+    const { loses, setting, cure } = LOSSES[id];
     const names = same.map(({ table, column }) => `${tableName(table)}.${column}`);
     const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
     const by = setting === null ? '' : ` (${setting})`;
     return {
       id: `column.${id}`,
-      level: effect === 'stops' ? 'error' : setting === null ? 'ok' : 'warning',
+      level: levelOf(id),
       message: `${loses}${by}: ${names.slice(0, NAMED).join(', ')}${more}`,
       cure,
     };

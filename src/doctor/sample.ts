@@ -1,10 +1,10 @@
 /**
- * The first and the last record of every partition, and what they tell of who wrote them. Read
- * without decoding: the extended headers, which Debezium adds by default whatever the encoding,
- * and the source block where the record is JSON.
+ * The first and the last record of every partition, and what they tell of who wrote them: by the
+ * extended headers, which Debezium adds by default, and by the source block, whatever the encoding.
  */
 import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { recordBytes, type LogRecord } from '../change/record.ts';
+import type { OriginReader, RecordOrigin } from '../decode/origin.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 
@@ -82,27 +82,22 @@ async function readFrom(
   return { found, unread: open };
 }
 
-/** Who wrote a record, as far as it says. */
-interface Writer {
-  /** topic.prefix. */
-  readonly name: string | null;
-  readonly connector: string | null;
-  readonly database: string | null;
-  readonly snapshot: boolean | null;
-  /** Position of the last commit before it, where the source has one. */
-  readonly commit: bigint | null;
-}
-
 export interface Expected {
   readonly topicPrefix: string;
   readonly connector: string;
   /** One connector reads one database; null where it reads several. */
   readonly database: string | null;
   readonly registry: boolean;
+  /** Where `a` stands seen from `b` in production's log. */
+  readonly compare: OriginReader['compare'];
 }
 
 /** What the ends of the topics show: records of others, of another database, of two histories. */
-export function diagnoseSample(sample: Sample, expected: Expected): readonly Diagnosis[] {
+export function diagnoseSample(
+  sample: Sample,
+  origins: Origins,
+  expected: Expected,
+): readonly Diagnosis[] {
   const found = new Map<string, Diagnosis>();
   const add = (id: string, level: Diagnosis['level'], message: string, cure: string): void => {
     if (!found.has(id)) found.set(id, { id: `log.${id}`, level, message, cure });
@@ -116,7 +111,7 @@ export function diagnoseSample(sample: Sample, expected: Expected): readonly Dia
         const message = `${topic} holds records of a schema registry, and none is configured`;
         add('encoding', 'error', message, 'set source.schemaRegistry');
       }
-      const { name, connector, database } = writerOf(record);
+      const { name, connector, database } = writerOf(record, origins.get(record));
       if (name !== null && name !== expected.topicPrefix) {
         const message = `${topic} holds records of a connector with topic.prefix ${name}: rows of two sources are mixed`;
         add('foreign-records', 'error', message, anew);
@@ -132,12 +127,16 @@ export function diagnoseSample(sample: Sample, expected: Expected): readonly Dia
         add('foreign-records', 'error', message, anew);
       }
     }
-    const [before, after] = [writerOf(first), writerOf(last)];
-    if (before.snapshot === false && after.snapshot === true) {
+    const [before, after] = [origins.get(first)?.own, origins.get(last)?.own];
+    if (before?.snapshot !== 'no' || after === undefined || after === null) continue;
+    // An incremental snapshot comes in the middle of the stream by design.
+    if (after.snapshot === 'initial') {
       const message = `${topic} holds a snapshot behind changes: rows deleted between two runs of the connector stay in the shadow`;
       add('snapshot-after-changes', 'warning', message, anew);
-    }
-    if (before.commit !== null && after.commit !== null && after.commit < before.commit) {
+    } else if (
+      after.snapshot === 'no' &&
+      expected.compare(after.position, before.position) === 'before'
+    ) {
       const message = `${topic} goes back in production’s log: production was replaced or restored, and the topic used again`;
       add('history-restarted', 'error', message, anew);
     }
@@ -151,55 +150,42 @@ export function diagnoseSample(sample: Sample, expected: Expected): readonly Dia
   return [...found.values()];
 }
 
-function writerOf(record: LogRecord): Writer {
+/** What the records of a sample say of their origin. Asked once for each. */
+export type Origins = ReadonlyMap<LogRecord, RecordOrigin>;
+
+/** Reads who wrote the records of a sample; `prepare` fetches the schemas that one needs. */
+export async function readOrigins(
+  sample: Sample,
+  reader: Pick<OriginReader, 'read'>,
+  prepare: (record: LogRecord) => Promise<void> | null,
+): Promise<Origins> {
+  const origins = new Map<LogRecord, RecordOrigin>();
+  for (const record of [...sample.first.values(), ...sample.last.values()]) {
+    await prepare(record);
+    const origin = reader.read(record);
+    if (origin !== null) origins.set(record, origin);
+  }
+  return origins;
+}
+
+/** Who wrote a record, as far as it or its headers say. */
+interface Writer {
+  /** topic.prefix. */
+  readonly name: string | null;
+  readonly connector: string | null;
+  readonly database: string | null;
+}
+
+function writerOf(record: LogRecord, origin: RecordOrigin | undefined): Writer {
   const header = (name: string): string | null => {
     const value = record.headers.find(([key]) => key === `__debezium.context.${name}`)?.[1];
     if (value === undefined) return null;
     const text = value.toString('utf8');
     return text.startsWith('"') ? text.slice(1, -1) : text;
   };
-  const source = sourceOf(record);
-  const text = (field: string): string | null => {
-    const value = source?.[field];
-    return typeof value === 'string' ? value : null;
-  };
-  const snapshot = source === null ? null : isSnapshot(text('snapshot'));
   return {
-    name: header('connectorLogicalName') ?? text('name'),
-    connector: header('connectorName') ?? text('connector'),
-    database: text('db'),
-    snapshot,
-    commit: snapshot === false ? lastCommit(text('sequence')) : null,
+    name: header('connectorLogicalName') ?? origin?.name ?? null,
+    connector: header('connectorName') ?? origin?.connector ?? null,
+    database: origin?.database ?? null,
   };
-}
-
-/** An incremental snapshot comes in the middle of the stream by design. Null: `false`. */
-function isSnapshot(text: string | null): boolean {
-  return text !== null && text !== 'false' && text !== 'incremental';
-}
-
-function lastCommit(sequence: string | null): bigint | null {
-  const digits = /^\["(\d+)"/.exec(sequence ?? '')?.[1];
-  return digits === undefined ? null : BigInt(digits);
-}
-
-interface Json {
-  readonly payload?: Json;
-  readonly source?: Readonly<Record<string, unknown>>;
-  readonly op?: unknown;
-}
-
-/** The source block of a row's change in JSON; null for everything else. */
-function sourceOf({ value }: LogRecord): Readonly<Record<string, unknown>> | null {
-  if (value?.[0] !== 0x7b) return null;
-  let parsed: Json;
-  try {
-    parsed = JSON.parse(value.toString('utf8')) as Json;
-  } catch (error) {
-    // Whether the record is broken, the decoder says.
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
-  const change = parsed.payload ?? parsed;
-  return typeof change.op === 'string' && change.op !== 'm' ? (change.source ?? null) : null;
 }

@@ -1,14 +1,22 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Config } from '../config/schema.ts';
+import type { LogRecord } from '../change/record.ts';
+import { OriginReader } from '../decode/origin.ts';
 import { followedTables } from '../config/table-filter.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
-import { examine, type ConnectorParts, type DoctorReport } from '../doctor/doctor.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
+import {
+  examine,
+  type ConnectorParts,
+  type DoctorParts,
+  type DoctorReport,
+} from '../doctor/doctor.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { contradictions } from '../source/connect/settle.ts';
 import { RuntimeContext } from './context.ts';
+import { fetching, openRegistry } from './schema-registry.ts';
 import { openProduction } from './production.ts';
 import { openConfiguredSource, openTopicSettings, readFlushInterval } from './sources.ts';
 
@@ -42,6 +50,7 @@ export async function runDoctor(
       production: production === null ? null : () => production,
       source: () => openConfiguredSource(config, includes, logger),
       topics,
+      ...originsOf(config, logger),
       connector,
       trunk: async () => readTrunk(await opening),
       declared: {
@@ -59,6 +68,35 @@ export async function runDoctor(
     await (await production?.catch(() => null))?.[Symbol.asyncDispose]();
     await (await opening.catch(() => null))?.[Symbol.asyncDispose]();
   }
+}
+
+/** How long a registry that does not answer is waited for, in all. */
+const REGISTRY_LIMIT_MS = 20_000;
+
+function originsOf(config: Config, logger: Logger): Pick<DoctorParts, 'origins' | 'prepare'> {
+  const registry = openRegistry(config, logger);
+  const origins = new OriginReader(config.source.connector, registry);
+  if (registry === null) return { origins, prepare: () => null };
+  const fetch = fetching(origins, registry.schemas);
+  const signal = AbortSignal.timeout(REGISTRY_LIMIT_MS);
+  const inTime = async (fetched: Promise<void>): Promise<void> => {
+    try {
+      await fetched;
+    } catch (error) {
+      if (!signal.aborted || isUnderstudyError(error)) throw error;
+      throw new UnderstudyError(
+        'REGISTRY_UNREACHABLE',
+        'the schema registry does not answer',
+        {},
+        error,
+      );
+    }
+  };
+  const prepare = (record: LogRecord): Promise<void> | null => {
+    const fetched = fetch(record, { signal, onState: () => undefined });
+    return fetched === null ? null : inTime(fetched);
+  };
+  return { origins, prepare };
 }
 
 async function reachProduction(config: Config): Promise<ProductionDatabase> {

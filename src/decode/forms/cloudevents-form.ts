@@ -57,7 +57,7 @@ export class CloudEventsForm implements FormReader {
     const rows = asObject(data.payload, 'the data');
     return envelopeChange(this.#context, record, {
       op,
-      source: sourceOf(event),
+      source: attributesOf(event),
       // Its boundaries do not pass the converter, so nothing could say when it is whole.
       transaction: null,
       before: rowOf(data, rows, 'before'),
@@ -151,7 +151,8 @@ function avroData(event: Event): Buffer | null {
 
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-function sourceOf(event: Event): SourceBlock {
+/** The source block that the attributes of an event are. */
+export function attributesOf(event: Event): SourceBlock {
   const source: Record<string, unknown> = {};
   for (const { field, attribute } of SOURCE_FIELDS) {
     const value = event[attribute];

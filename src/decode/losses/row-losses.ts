@@ -53,7 +53,7 @@ export const ROW_LOSSES = {
     loses:
       'all of a deleted row but its key arrives as zeros or defaults; only the key is believed',
     cause: 'REPLICA IDENTITY DEFAULT logs no more',
-    detection: ['record', 'doctor'],
+    detection: ['record'],
     cure: 'none is needed; REPLICA IDENTITY FULL sends the whole row',
     effect: 'none',
   },

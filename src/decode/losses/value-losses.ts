@@ -92,7 +92,7 @@ export const VALUE_LOSSES = {
     setting: null,
     loses: 'every value arrives as NULL',
     cause: 'the connector read FLOAT4 in the binlog’s DDL and cannot convert it',
-    detection: ['record'],
+    detection: ['record', 'doctor'],
     cure: 'ALTER TABLE … MODIFY … FLOAT in production, then write the rows again',
     effect: 'stops',
   },

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { examine, type ConnectorParts, type DoctorParts } from '../../../src/doctor/doctor.ts';
 import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
+import { OriginReader } from '../../../src/decode/origin.ts';
 import type { ValueSource } from '../../../src/decode/column.ts';
 import { publishedConnector } from '../../support/connectors.ts';
 import type { ConnectorState } from '../../../src/source/connect/connect-client.ts';
@@ -56,6 +57,8 @@ function parts(changes: Partial<DoctorParts>): DoctorParts {
     source: logOf(ORDERS, ['p.transaction', 0]),
     connector: null,
     topics: null,
+    origins: new OriginReader('postgresql', null),
+    prepare: () => null,
     trunk: () => Promise.resolve(null),
     declared: DECLARED,
     includes: () => true,

@@ -1,36 +1,49 @@
 import { describe, expect, it } from 'vitest';
 import type { LogRecord } from '../../../src/change/record.ts';
-import { diagnoseSample, takeSample } from '../../../src/doctor/sample.ts';
+import { OriginReader } from '../../../src/decode/origin.ts';
+import { diagnoseSample, readOrigins, takeSample } from '../../../src/doctor/sample.ts';
+import { capturedRecords, capturedRegistry } from '../../support/debezium-records.ts';
 import { MemoryLog } from '../../support/memory-log.ts';
 
-const EXPECTED = { topicPrefix: 'p', connector: 'postgresql', database: 'shop', registry: false };
+const reader = new OriginReader('postgresql', null);
+const EXPECTED = {
+  ...{ topicPrefix: 'p', connector: 'postgresql', database: 'shop', registry: false },
+  compare: reader.compare.bind(reader),
+};
 type Source = Readonly<Record<string, unknown>>;
 
 function record(source: Source = {}, context: Readonly<Record<string, string>> = {}): LogRecord {
-  const usual = { name: 'p', connector: 'postgresql', db: 'shop', snapshot: 'false' };
+  const usual = {
+    name: 'p',
+    connector: 'postgresql',
+    db: 'shop',
+    schema: 'public',
+    table: 't',
+    snapshot: 'false',
+  };
   return {
     ...{ topic: 'p.public.t', partition: 0, offset: 0n, timestampMs: 0, key: null },
     headers: Object.entries(context).map(([name, value]) => [
       `__debezium.context.${name}`,
       Buffer.from(value),
     ]),
-    value: Buffer.from(JSON.stringify({ payload: { op: 'c', source: { ...usual, ...source } } })),
+    value: Buffer.from(JSON.stringify({ op: 'c', source: { ...usual, ...source } })),
   };
 }
 
-function found(first: LogRecord, last: LogRecord = record(), expected = EXPECTED) {
+async function found(first: LogRecord, last: LogRecord = record(), expected = EXPECTED) {
   const at = (one: LogRecord) => new Map([['p.public.t/0', one]]);
-  return diagnoseSample({ first: at(first), last: at(last), unread: [] }, expected).map(
-    ({ id, level }) => `${level} ${id}`,
-  );
+  const sample = { first: at(first), last: at(last), unread: [] };
+  const origins = await readOrigins(sample, reader, () => null);
+  return diagnoseSample(sample, origins, expected).map(({ id, level }) => `${level} ${id}`);
 }
 
 const FOREIGN = ['error log.foreign-records'];
 
 describe('the ends of a topic', () => {
-  it('may be a snapshot and changes behind it', () => {
-    expect(found(record({ snapshot: 'first' }))).toEqual([]);
-    expect(found(record(), record({ snapshot: 'incremental' }))).toEqual([]);
+  it('may be a snapshot and changes behind it', async () => {
+    expect(await found(record({ snapshot: 'first' }))).toEqual([]);
+    expect(await found(record(), record({ snapshot: 'incremental' }))).toEqual([]);
   });
 
   it.each([
@@ -39,33 +52,34 @@ describe('the ends of a topic', () => {
     [record({ db: 'older' })],
     [record({}, { connectorLogicalName: 'other' })],
     [record({}, { connectorName: 'mysql' })],
-  ])('show records that are not the connector’s', (foreign) => {
-    expect(found(foreign)).toEqual(FOREIGN);
-    expect(found(record(), foreign)).toEqual(FOREIGN);
+  ])('show records that are not the connector’s', async (foreign) => {
+    expect(await found(foreign)).toEqual(FOREIGN);
+    expect(await found(record(), foreign)).toEqual(FOREIGN);
   });
 
-  it('say nothing of databases where a connector reads several', () => {
-    expect(found(record({ db: 'b' }), record(), { ...EXPECTED, database: null as never })).toEqual(
-      [],
-    );
+  it('say nothing of databases where a connector reads several', async () => {
+    expect(
+      await found(record({ db: 'b' }), record(), { ...EXPECTED, database: null as never }),
+    ).toEqual([]);
   });
 
-  it('show a second run that took its snapshot again', () => {
-    expect(found(record(), record({ snapshot: 'last' }))).toEqual([
+  it('show a second run that took its snapshot again', async () => {
+    expect(await found(record(), record({ snapshot: 'last' }))).toEqual([
       'warning log.snapshot-after-changes',
     ]);
   });
 
-  it('show a log that went back', () => {
-    const at = (commit: number) => record({ sequence: `["${commit}","${commit + 8}"]` });
-    expect(found(at(200), at(100))).toEqual(['error log.history-restarted']);
-    expect(found(at(100), at(200))).toEqual([]);
+  it('show a log that went back', async () => {
+    const at = (commit: number) =>
+      record({ lsn: commit + 8, sequence: `["${commit}","${commit + 8}"]` });
+    expect(await found(at(200), at(100))).toEqual(['error log.history-restarted']);
+    expect(await found(at(100), at(200))).toEqual([]);
   });
 
-  it('show an encoding that nothing is configured for', () => {
+  it('show an encoding that nothing is configured for', async () => {
     const avro = { ...record(), value: Buffer.from([0, 0, 0, 0, 1]) };
-    expect(found(avro)).toEqual(['error log.encoding']);
-    expect(found(avro, avro, { ...EXPECTED, registry: true })).toEqual([]);
+    expect(await found(avro)).toEqual(['error log.encoding']);
+    expect(await found(avro, avro, { ...EXPECTED, registry: true })).toEqual([]);
   });
 });
 
@@ -76,7 +90,7 @@ describe('the reading of the ends', () => {
     log.append('p.public.t', 0, 'corrupt');
     const sample = await takeSample(log, await log.starts(), await log.ends(), 50);
     expect([sample.first.size, sample.last.size, sample.unread]).toEqual([1, 0, ['p.public.t/0']]);
-    const found = diagnoseSample(sample, EXPECTED);
+    const found = diagnoseSample(sample, new Map(), EXPECTED);
     expect(found.map(({ id, level }) => `${level} ${id}`)).toEqual([
       'warning log.sample-incomplete',
     ]);
@@ -88,5 +102,48 @@ describe('the reading of the ends', () => {
     for (let end = 0; end < 2; end += 1) log.append('p.public.t', 0, 'corrupt');
     const sample = await takeSample(log, await log.starts(), await log.ends(), 10_000);
     expect(sample.unread).toEqual([]);
+  });
+});
+
+describe.each([
+  ['pg.behaviour', 'postgresql'],
+  ['mysql.behaviour', 'mysql'],
+  ['mariadb.behaviour', 'mariadb'],
+] as const)('the records of %s', (capture, connector) => {
+  it.each(['json', 'avro'] as const)('tell a log that went back, in %s', async (encoding) => {
+    const name = encoding === 'json' ? `${capture}.default` : capture;
+    const registry = encoding === 'json' ? null : capturedRegistry();
+    const origins = new OriginReader(connector, registry);
+    const changes = [...capturedRecords(name, encoding)].filter(
+      (one) => origins.read(one)?.own?.snapshot === 'no',
+    );
+    const byPartition = Map.groupBy(changes, (one) => `${one.topic}/${one.partition}`);
+    const same = [...byPartition.values()].toSorted((a, b) => b.length - a.length)[0] ?? [];
+    const [first, last] = [same[0], same.at(-1)];
+    const topic = first?.topic ?? '';
+    expect(same.length).toBeGreaterThan(1);
+    if (first === undefined || last === undefined) throw new Error('there are records');
+    const expected = {
+      ...{ topicPrefix: topic.split('.')[0] ?? '', connector, database: null, registry: true },
+      compare: origins.compare.bind(origins),
+    };
+    const told = async (a: LogRecord, b: LogRecord): Promise<readonly string[]> => {
+      const at = (one: LogRecord) => new Map([[`${topic}/0`, one]]);
+      const sample = { first: at(a), last: at(b), unread: [] };
+      const read = await readOrigins(sample, origins, () => null);
+      return diagnoseSample(sample, read, expected).map(({ id }) => id);
+    };
+    expect(await told(first, last)).toEqual([]);
+    expect(await told(last, first)).toEqual(['log.history-restarted']);
+    const other = { ...expected, topicPrefix: 'else' };
+    const sample = {
+      first: new Map(),
+      last: new Map([[`${topic}/0`, { ...last, headers: [] }]]),
+      unread: [],
+    };
+    const read = await readOrigins(sample, origins, () => null);
+    expect(diagnoseSample(sample, read, other).map(({ id }) => id)).toEqual([
+      'log.foreign-records',
+    ]);
   });
 });

@@ -1,0 +1,102 @@
+/**
+ * Who wrote a record, and where in the source's log it stands: what a record says of itself in any
+ * encoding, before any table is known. Of what a form has taken out of the envelope nothing is told.
+ */
+import type { SourcePosition } from '../change/position.ts';
+import type { ChangeEvent, LogRecord } from '../change/record.ts';
+import type { TableId } from '../change/table-id.ts';
+import type { Connector, PositionOrder, SourceBlock } from './connectors/connector.ts';
+import { connectorNamed } from './connectors/connectors.ts';
+import { schemaField, type ConnectSchema } from './envelope/connect-schema.ts';
+import { isObject, NeedExact } from './envelope/exact-number.ts';
+import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
+import type { SchemaRef } from './envelope/schema-store.ts';
+import { attributesOf } from './forms/cloudevents-form.ts';
+import { snapshotOf } from './forms/envelope-change.ts';
+import { Problem } from './problem.ts';
+
+export interface RecordOrigin {
+  /** topic.prefix; null where the source block lacks it. */
+  readonly name: string | null;
+  readonly connector: string | null;
+  readonly database: string | null;
+  /** The rest is told of records of the expected connector only. */
+  readonly own: {
+    readonly table: TableId;
+    readonly snapshot: ChangeEvent['snapshot'];
+    readonly position: SourcePosition;
+    /** The schema of its new row, else of its old one; null where the record carries none. */
+    readonly row: ConnectSchema | null;
+  } | null;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+export class OriginReader {
+  readonly #connector: Connector;
+  readonly #opener: RecordOpener;
+
+  constructor(connector: SourcePosition['connector'], registry: DecoderRegistry | null) {
+    this.#connector = connectorNamed(connector);
+    this.#opener = new RecordOpener(registry);
+  }
+
+  /** The schemas to fetch before `read`; none of a record that cannot be read. */
+  missing(record: LogRecord): readonly SchemaRef[] {
+    return readable(() => this.#opener.missing({ ...record, key: null })) ?? [];
+  }
+
+  /** Null for what is no change of a row, and for what cannot be read: that the decoder says. */
+  read(record: LogRecord): RecordOrigin | null {
+    const { value } = record;
+    return value === null ? null : readable(() => this.#read(record, value));
+  }
+
+  /** Where `a` stands seen from `b` in production's log. */
+  compare(a: SourcePosition, b: SourcePosition): PositionOrder {
+    return this.#connector.compare(a, b);
+  }
+
+  #read(record: LogRecord, value: Buffer): RecordOrigin | null {
+    const { payload, schema } = this.#opener.open(record, 'value', value, 'exact');
+    if (!isObject(payload)) return null;
+    const source = rowSource(payload);
+    if (source === null) return null;
+    const connector = textOf(source, 'connector');
+    const rowSchema = schemaField(schema, 'after') ?? schemaField(schema, 'before') ?? null;
+    const own = (): RecordOrigin['own'] => ({
+      table: this.#connector.table(source),
+      snapshot: snapshotOf(source['snapshot']),
+      position: this.#connector.position(source),
+      row: rowSchema,
+    });
+    return {
+      name: textOf(source, 'name'),
+      connector,
+      database: textOf(source, 'db'),
+      own: connector === this.#connector.name ? own() : null,
+    };
+  }
+}
+
+function rowSource(payload: Json): SourceBlock | null {
+  const { op, source } = payload;
+  const event = payload['iodebeziumop'];
+  if (typeof event === 'string' && event !== 'm') return attributesOf(payload);
+  return typeof op === 'string' && op !== 'm' && isObject(source) ? source : null;
+}
+
+function textOf(source: SourceBlock, field: string): string | null {
+  const value = source[field];
+  return typeof value === 'string' ? value : null;
+}
+
+function readable<T>(act: () => T): T | null {
+  try {
+    return act();
+  } catch (error) {
+    const unreadable = error instanceof Problem || error instanceof NeedExact;
+    if (unreadable || error instanceof RangeError) return null;
+    throw error;
+  }
+}
