@@ -389,6 +389,8 @@ export interface Diagnosis {
   readonly level: 'ok' | 'warning' | 'error';
   readonly message: string;
   readonly cure: string | null;
+  /** The table of production that it is about, where it is about one. */
+  readonly table?: TableId;
 }
 
 // ---- control -------------------------------------------------------------------------------

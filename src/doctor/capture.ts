@@ -18,6 +18,7 @@ export function diagnoseCapture(
   return missed.map((table) => ({
     id: 'table.not-captured',
     level: 'error',
+    table,
     message: `table ${tableName(table)} is followed, but the connector’s lists leave it out: it stays empty`,
     cure: 'Take it into the connector’s table.include.list, or exclude it with tables.exclude.',
   }));

@@ -4,7 +4,7 @@
  * need not be there yet: its settings may come from a file, and production is looked at without.
  */
 import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
-import type { TableId } from '../change/table-id.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import {
   inspectSettings,
   type ConnectorFacts,
@@ -27,7 +27,7 @@ import type { ChangeSource, TopicSettingsReader } from '../source/change-source.
 import { diagnoseCapture } from './capture.ts';
 import { diagnoseConnector } from './connector-settings.ts';
 import { word } from './connector/rule.ts';
-import { columnsToTell, diagnoseLosses, lossesSeen } from './losses.ts';
+import { columnsToTell, diagnoseLosses, lossesSeen, levelOf, type LossyColumn } from './losses.ts';
 import { diagnoseNeighbours } from './neighbours.ts';
 import { diagnoseSample, readOrigins, takeSample, type Origins } from './sample.ts';
 import { diagnoseTopics, isChangeTopic, type TopicFacts } from './topics.ts';
@@ -127,11 +127,12 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     }),
   );
   if (catalogue !== null) {
-    const source = { ...parts.declared, modes: modesOf(parts, known) };
-    const told = columnsToTell(source, catalogue, parts.includes, connectorSettings(known));
+    const told = tellColumns(parts, known, catalogue);
     const tables: SchemaCatalogue = catalogue;
     const seen = [...origins.values()].flatMap(({ own }) =>
-      own !== null && parts.includes(own.table) ? lossesSeen(source.connector, tables, own) : [],
+      own !== null && parts.includes(own.table)
+        ? lossesSeen(parts.declared.connector, tables, own)
+        : [],
     );
     found.push(...diagnoseLosses([...told, ...unique(seen)]));
   }
@@ -225,20 +226,36 @@ async function examineProduction(
     .map(({ id }) => id);
   const stream: StreamFacts | null =
     known === null ? null : { ...known.facts, started: known.started };
-  const found = await production.diagnose(tables, stream);
-  return [
-    ...found.filter(({ id }) => id !== 'table.ready'),
+  const found = [
+    ...(await production.diagnose(tables, stream)),
     ...(known === null ? [] : diagnoseCapture(known.settings, tables)),
-    ...describeReady(found, tables),
   ];
+  const columns = tellColumns(parts, known, catalogue);
+  const unsummed = found.filter(({ id }) => id !== 'table.ready' && id !== 'tables.ready');
+  return [...unsummed, ...describeReady(found, tables, columns)];
 }
 
-/** One line for all tables without a finding. */
+function tellColumns(
+  parts: DoctorParts,
+  known: Known | null,
+  catalogue: SchemaCatalogue,
+): readonly LossyColumn[] {
+  const source = { ...parts.declared, modes: modesOf(parts, known) };
+  return columnsToTell(source, catalogue, parts.includes, connectorSettings(known));
+}
+
+/** One line for all tables without a finding, and without a column that stops what follows it. */
 function describeReady(
   found: readonly Diagnosis[],
   tables: readonly TableId[],
+  columns: readonly LossyColumn[],
 ): readonly Diagnosis[] {
-  const ready = found.filter(({ id }) => id === 'table.ready').length;
+  const stopping = columns.filter(({ id }) => levelOf(id) === 'error').map(({ table }) => table);
+  const named = found.flatMap(({ level, table }) =>
+    level === 'ok' || table === undefined ? [] : [table],
+  );
+  const unready = new Set([...named, ...stopping].map(tableName));
+  const ready = tables.filter((table) => !unready.has(tableName(table))).length;
   return tables.length === 0
     ? []
     : [ok('table.ready', `${ready} of ${tables.length} tables are ready`)];
@@ -367,6 +384,7 @@ async function examineConnector(
     ...settings,
     ...diagnoseNeighbours(connector.name, all),
     ...diagnoseFlush(connector.name, known.settings, flushMs),
+    ...describeAcks(connector.name, known.settings),
   ];
 }
 
@@ -390,6 +408,14 @@ function describeState(
     message: `connector ${name} is ${state.connector}, ${failed.length} of ${state.tasks.length} tasks are not running`,
     cure: 'look at its trace in Kafka Connect and restart it',
   };
+}
+
+/** The worker's own settings are not told by Kafka Connect; its default is fit. */
+function describeAcks(name: string, settings: ConnectorSettings): readonly Diagnosis[] {
+  if (word({ settings }, 'producer.override.acks') !== '') return [];
+  const unseen =
+    'producer.acks of its worker cannot be asked; it must be all, which is the default';
+  return [ok('connector.acks-unseen', `connector ${name}: ${unseen}`)];
 }
 
 const NOT_LOOKED_AT = 'not looked at' as const;

@@ -151,7 +151,8 @@ function lossesIn(
   }
 }
 
-function levelOf(id: LossId): Diagnosis['level'] {
+/** How grave a loss is. */
+export function levelOf(id: LossId): Diagnosis['level'] {
   const { effect, setting } = LOSSES[id];
   if (effect === 'stops' || IN_SILENCE.has(id)) return 'error';
   return effect === 'none' || setting === null ? 'ok' : 'warning';

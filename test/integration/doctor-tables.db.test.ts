@@ -1,7 +1,11 @@
 /** Traps in production's own catalogue, planted on a real server and looked for one by one. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProductionDatabase, StreamFacts } from '../../src/dialect/dialect.ts';
+import { serverTraps } from '../../src/dialect/postgres/production/production-diagnosis.ts';
+import { slotTraps } from '../../src/dialect/postgres/production/production-diagnosis-stream.ts';
 import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
+import { LOSSES } from '../../src/decode/losses/losses.ts';
+import { toldByCatalogue } from '../support/told-losses.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
 
 const SCHEMA = `
@@ -25,6 +29,7 @@ CREATE DOMAIN level AS int DEFAULT 3;
 CREATE TABLE defaults (id int PRIMARY KEY, a int DEFAULT 5, b text, l level,
   g int GENERATED ALWAYS AS (id + 1) STORED);
 CREATE TABLE zoned (id int PRIMARY KEY, t timetz);
+CREATE DOMAIN feeling AS mood;
 CREATE TABLE keyless (a int); CREATE TABLE keyless_full (a int);
 ALTER TABLE keyless_full REPLICA IDENTITY FULL;
 CREATE TABLE nothing (id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
@@ -52,6 +57,7 @@ const STREAM: StreamFacts = {
   started: true,
 };
 
+const told = new Set<string>();
 const database = await testDatabase('traps');
 let production: ProductionDatabase;
 
@@ -69,7 +75,8 @@ async function found(
 ): Promise<readonly string[]> {
   const tables = table === null ? [] : [{ schema: 'public', name: table }];
   const findings = await production.diagnose(tables, { ...STREAM, ...changes });
-  const usual = ['production.version', 'production.wal-level'];
+  const usual = ['production.version', 'production.wal-level', 'production.enum-domain'];
+  for (const { id } of findings) told.add(id);
   return findings
     .filter(({ id }) => !usual.includes(id))
     .map(({ id, level, message }) => {
@@ -175,6 +182,35 @@ describe('what the connector makes at its start', () => {
 describe('the slot', () => {
   const slot = database.name;
 
+  test.each([
+    ['lost', { status: 'lost' }],
+    ['lost', { invalidation: 'idle_timeout' }],
+    ['temporary', { temporary: true }],
+    ['at-risk', { status: 'unreserved' }],
+    ['behind', { behind: String(2n * 1024n ** 3n) }],
+  ] as const)('that is no longer safe is named: %s by %j', (id, changes) => {
+    const sound = {
+      ...{ temporary: false, active: true, here: true, database: 'd', status: 'reserved' },
+      ...{ invalidation: null, behind: '0' },
+    };
+    expect(slotTraps('s', sound, true)).toEqual([]);
+    const [finding, ...others] = slotTraps('s', { ...sound, ...changes }, true);
+    expect([finding?.id, others]).toEqual([`production.slot-${id}`, []]);
+    expect([finding?.message, finding?.cure].every((text) => (text ?? '').length > 10)).toBe(true);
+  });
+
+  test('that is temporary is told on a real server', async () => {
+    const client = await connectTo(database.url);
+    try {
+      await client.query(
+        `SELECT pg_create_logical_replication_slot('${slot}', 'pgoutput', temporary => true)`,
+      );
+      expect(await found(null, { slot })).toEqual(['error production.slot-temporary']);
+    } finally {
+      await client.end();
+    }
+  });
+
   test('that nobody reads, or that belongs to another database, is named', async () => {
     const client = await connectTo(database.url);
     const other = serverDatabase();
@@ -190,6 +226,47 @@ describe('the slot', () => {
       await client.end();
     }
   });
+});
+
+test('the doctor tells what the table of losses says that it reads in the catalogue', async () => {
+  const promised = toldByCatalogue('postgresql', LOSSES);
+  expect(promised.length).toBeGreaterThan(4);
+  expect(promised.filter((id) => !told.has(id))).toEqual([]);
+});
+
+test('a standby is named, whose snapshots cannot be pinned', () => {
+  const primary = {
+    ...{ version: 150_000, versionText: '15', walLevel: 'logical', standby: false },
+    ...{ mayEmit: true, enumDomains: [] },
+  };
+  expect(serverTraps(primary)).toEqual([]);
+  expect(serverTraps({ ...primary, standby: true })).toMatchObject([
+    { id: 'production.standby', level: 'error', cure: 'Point production.url at the primary.' },
+  ]);
+});
+
+test('an account that may not write the mark of a drift check is named', async () => {
+  const client = await connectTo(database.url);
+  const role = `${database.name}_mute`;
+  const { rows } = await client.query<{ signature: string }>(
+    `SELECT oid::regprocedure::text AS signature FROM pg_proc
+      WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype`,
+  );
+  const change = (what: string): string =>
+    rows.map(({ signature }) => what.replace('$', signature)).join(';');
+  try {
+    await client.query(`CREATE ROLE ${role} LOGIN`);
+    await client.query(change('REVOKE EXECUTE ON FUNCTION $ FROM PUBLIC'));
+    const url = new URL(database.url);
+    url.username = role;
+    await using mute = await connectProduction(url.href);
+    const findings = await mute.diagnose([], { ...STREAM, publication: null });
+    expect(findings.map(({ id, level }) => `${level} ${id}`)).toContain('error production.marker');
+  } finally {
+    await client.query(change('GRANT EXECUTE ON FUNCTION $ TO PUBLIC'));
+    await client.query(`DROP ROLE ${role}`);
+    await client.end();
+  }
 });
 
 /** The server's own database. */

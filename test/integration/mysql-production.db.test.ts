@@ -4,6 +4,8 @@ import { parseConfig } from '../../src/config/load.ts';
 import type { Diagnosis, ProductionDatabase } from '../../src/dialect/dialect.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { openProduction } from '../../src/runtime/production.ts';
+import { LOSSES } from '../../src/decode/losses/losses.ts';
+import { toldByCatalogue } from '../support/told-losses.ts';
 import { startMariaDB } from '../support/mariadb.ts';
 import type { MySqlServer } from '../support/mysql-server.ts';
 import { startMySQL } from '../support/mysql.ts';
@@ -26,6 +28,7 @@ describe.each([
   { engine: 'mysql', start: startMySQL },
   { engine: 'mariadb', start: startMariaDB },
 ] as const)('production on $engine', ({ engine, start }) => {
+  const told = new Set<string>();
   let server: MySqlServer;
   let production: ProductionDatabase;
 
@@ -44,6 +47,7 @@ describe.each([
   const found = async (...tables: readonly string[]): Promise<readonly string[]> => {
     const ids = tables.map((name) => ({ schema: 'shop', name }));
     const findings: readonly Diagnosis[] = await production.diagnose(ids, null);
+    for (const { id, level } of findings) if (level !== 'ok') told.add(id);
     expect(findings.every(({ level, cure }) => (level === 'ok') === (cure === null))).toBe(true);
     return findings.flatMap(({ level, id, message }) =>
       level === 'ok' ? [] : [`${level} ${id}${/ \((\w+)\)/.exec(message)?.[1] ?? ''}`],
@@ -171,5 +175,41 @@ describe.each([
       'error table.stops-inet4b',
       'error table.stops-compressedc',
     ]);
+  });
+
+  it.runIf(engine === 'mysql')('names a server whose binlog nobody may read', async () => {
+    await server.execute(['SET GLOBAL server_id = 0']);
+    expect(await withoutUsual('fine')).toContain('error production.server-id');
+    await server.execute(['SET GLOBAL server_id = 1']);
+    expect(await withoutUsual('fine')).not.toContain('error production.server-id');
+  });
+
+  it('names a server without a binlog', async () => {
+    const silent = await start({ flags: ['--skip-log-bin'] });
+    try {
+      await using other = await dialectFor(silent.url).connectProduction(silent.url, () => true);
+      const findings = await other.diagnose([], null);
+      expect(findings.map(({ level, id }) => `${level} ${id}`)).toContain(
+        'error production.log-bin',
+      );
+    } finally {
+      await silent.stop();
+    }
+  });
+
+  it('names what is no one database', async () => {
+    await server.execute(['CREATE TABLE also (id INT PRIMARY KEY)'], 'elsewhere');
+    const ids = async (includes: () => boolean): Promise<readonly string[]> => {
+      await using all = await dialectFor(server.url).connectProduction(server.url, includes);
+      return (await all.diagnose([], null)).map(({ level, id }) => `${level} ${id}`);
+    };
+    expect(await ids(() => true)).toContain('error tables.databases');
+    expect(await ids(() => false)).toContain('error tables.none');
+  });
+
+  it('tells what the table of losses says that it reads in catalogue and settings', () => {
+    const promised = toldByCatalogue(engine, LOSSES);
+    expect(promised.length).toBeGreaterThan(2);
+    expect(promised.filter((id) => !told.has(id))).toEqual([]);
   });
 });

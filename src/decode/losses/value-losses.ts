@@ -318,7 +318,7 @@ export const VALUE_LOSSES = {
     loses: 'sparse vectors of more than 32767 dimensions stop the connector',
     cause: 'index and dimensions are 16-bit numbers',
     detection: ['doctor'],
-    cure: 'exclude the column',
+    cure: 'declare it with at most 32767 dimensions, or exclude the column',
     effect: 'stops',
   },
 

@@ -322,7 +322,8 @@ const VECTOR = entry(
 
 const LONG_SPARSE_VECTOR: FormLoss = {
   id: 'sparsevec-size',
-  applies: ({ sql }) => Number(/\((\d+)\)$/.exec(sql)?.[1] ?? 0) > 32_767,
+  // One without dimensions may have any.
+  applies: ({ sql }) => Number(/\((\d+)\)$/.exec(sql)?.[1] ?? Infinity) > 32_767,
 };
 const SPARSE_VECTOR = entry(
   {

@@ -5,6 +5,8 @@ import { OriginReader } from '../../../src/decode/origin.ts';
 import type { ValueSource } from '../../../src/decode/column.ts';
 import { publishedConnector } from '../../support/connectors.ts';
 import type { ConnectorState } from '../../../src/source/connect/connect-client.ts';
+import type { Diagnosis, ProductionDatabase } from '../../../src/dialect/dialect.ts';
+import type { ColumnType, TableSchema } from '../../../src/schema/table-schema.ts';
 import { MemoryLog } from '../../support/memory-log.ts';
 
 const settings = new Map(Object.entries(await publishedConnector('postgres')));
@@ -87,6 +89,7 @@ it('makes a finding of every part that is away, and looks at the others all the 
     'error log.kafka-unreachable',
     'ok connector.state',
     'ok connector.settings',
+    'ok connector.acks-unseen',
   ]);
   expect(report.healthy).toBe(false);
   expect(report.findings[0]).toMatchObject({
@@ -177,6 +180,44 @@ it.each([
 ] as const)('judges how often offsets are committed: %s', async (_, flushMs, config, expected) => {
   const found = await findings({ connector: connectorOf(config, undefined, flushMs) });
   expect(found.filter((one) => one.includes('offset-flush'))).toEqual(expected);
+});
+
+it('says that the acks of the worker are not seen, where the connector has none of its own', async () => {
+  const own = new Map([...settings, ['producer.override.acks', 'all']]);
+  const of = async (config: ReadonlyMap<string, string>): Promise<string> =>
+    (await findings({ connector: connectorOf(config) })).join();
+  expect(await of(settings)).toContain('ok connector.acks-unseen');
+  expect(await of(own)).not.toContain('acks-unseen');
+});
+
+it('counts no table as ready that has a finding, or a column that stops the follower', async () => {
+  const table = (name: string, type: ColumnType): readonly [string, TableSchema] => [
+    `public.${name}`,
+    {
+      ...{ id: { schema: 'public', name }, key: ['c'], uniques: [], foreignKeys: [] },
+      partitioned: false,
+      columns: [
+        {
+          ...{ name: 'c', type, nullable: true, generated: 'no', identity: 'no' },
+          toastable: false,
+        },
+      ],
+    },
+  ];
+  const text: ColumnType = { sql: 'text', kind: 'text' };
+  const bits: ColumnType = { sql: 'bit varying', kind: 'bits' };
+  const catalogue = new Map([table('fine', text), table('bits', bits), table('bare', text)]);
+  const bare: Diagnosis = {
+    ...{ id: 'table.key', level: 'error', message: 'has no key', cure: 'one' },
+    table: { schema: 'public', name: 'bare' },
+  };
+  const production = {
+    catalogue: () => Promise.resolve(catalogue),
+    diagnose: () => Promise.resolve([bare]),
+  } as unknown as ProductionDatabase;
+  const report = await examine(parts({ production: () => Promise.resolve(production) }));
+  const ready = report.findings.find(({ id }) => id === 'table.ready');
+  expect(ready?.message).toBe('1 of 3 tables are ready');
 });
 
 it('passes on what is no error of ours: a bug must not look like a finding', async () => {

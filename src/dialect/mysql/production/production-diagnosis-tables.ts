@@ -111,7 +111,14 @@ function finding(
   message: string,
   cure: string,
 ): Diagnosis {
-  return { id: `table.${id}`, level, message: `table ${tableName(table)} ${message}`, cure };
+  const { schema, name } = table;
+  return {
+    id: `table.${id}`,
+    level,
+    message: `table ${tableName(table)} ${message}`,
+    cure,
+    table: { schema, name },
+  };
 }
 
 /**

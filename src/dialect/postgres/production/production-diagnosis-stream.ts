@@ -51,7 +51,8 @@ function missingSlot(slot: string): Diagnosis {
   };
 }
 
-function slotTraps(slot: string, facts: SlotFacts, started: boolean): Diagnosis[] {
+/** What of a slot that is there loses changes, or may. */
+export function slotTraps(slot: string, facts: SlotFacts, started: boolean): Diagnosis[] {
   const found: Diagnosis[] = [];
   const add = (id: string, level: Diagnosis['level'], message: string, cure: string): void => {
     found.push({ id: `production.slot-${id}`, level, message: `slot ${slot} ${message}`, cure });

@@ -132,7 +132,14 @@ function finding(
   message: string,
   cure: string | null,
 ): Diagnosis {
-  return { id: `table.${id}`, level, message: `table ${tableName(table)} ${message}`, cure };
+  const { schema, name } = table;
+  return {
+    id: `table.${id}`,
+    level,
+    message: `table ${tableName(table)} ${message}`,
+    cure,
+    table: { schema, name },
+  };
 }
 
 function access(facts: TableFacts): Diagnosis[] {

@@ -25,7 +25,7 @@ export async function diagnoseServer(client: ClientBase): Promise<readonly Diagn
      FROM pg_proc p WHERE p.oid = (SELECT min(oid) FROM pg_proc
        WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype)`,
   );
-  return rows.flatMap((facts) => [version(facts), walLevel(facts), ...traps(facts)]);
+  return rows.flatMap((facts) => [version(facts), walLevel(facts), ...serverTraps(facts)]);
 }
 
 function version(facts: ServerFacts): Diagnosis {
@@ -50,7 +50,8 @@ function walLevel(facts: ServerFacts): Diagnosis {
   };
 }
 
-function traps(facts: ServerFacts): readonly Diagnosis[] {
+/** Of the server and the account, beside its version and settings. */
+export function serverTraps(facts: ServerFacts): readonly Diagnosis[] {
   const found: Diagnosis[] = [];
   if (facts.standby) {
     found.push({
