@@ -354,7 +354,8 @@ const GEOMETRY = entry(
   { type: 'struct', name: 'io.debezium.data.geometry.Geometry' },
 );
 
-type BinlogKind = Exclude<
+/** Kinds that the catalogues of these databases may give a column: each has its entry below. */
+export type BinlogKind = Exclude<
   TypeKind,
   | 'boolean'
   | 'money'

@@ -1,3 +1,4 @@
+import type { BinlogKind } from '../../../decode/types/binlog.ts';
 import type { ColumnType, TypeKind } from '../../../schema/table-schema.ts';
 
 /** What information_schema.COLUMNS says of a column's type. */
@@ -12,8 +13,8 @@ export interface ColumnFacts {
   readonly fraction: number | null;
 }
 
-/** By data type. Adding a type is one entry here. */
-const KINDS: Readonly<Record<string, TypeKind>> = {
+/** By data type. A kind that the decode room has no entry for does not compile. */
+const KINDS: Readonly<Record<string, BinlogKind>> = {
   tinyint: 'int16',
   smallint: 'int16',
   mediumint: 'int32',
