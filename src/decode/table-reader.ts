@@ -24,14 +24,12 @@ export class TableReader {
   readonly #isOwn: Chooser;
   readonly #keyFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
   readonly #ownFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
-  readonly #readings: Readonly<Record<Exactness, Readonly<Record<'whole' | 'partial', RowReading>>>>;
+  readonly #readings: Readonly<
+    Record<Exactness, Readonly<Record<'whole' | 'partial', RowReading>>>
+  >;
 
   /** `onDoubtfulNull` is told of every NULL that may stand for a value that was not sent. */
-  constructor(
-    table: TableSchema,
-    source: ValueSource,
-    onDoubtfulNull: (column: string) => void,
-  ) {
+  constructor(table: TableSchema, source: ValueSource, onDoubtfulNull: (column: string) => void) {
     this.table = table;
     this.#codecs = new TableCodecs(table, source);
     const columns = table.columns.map((column) => column.name);
