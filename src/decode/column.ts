@@ -14,6 +14,7 @@ import {
   decoderIn,
   formOf,
   type Availability,
+  type Sending,
   type TypeEntry,
   type TypeTable,
   type ValueDecoder,
@@ -98,13 +99,24 @@ export function lossesOf(
     });
 }
 
+/** When the connector sends a column of this type. */
+export function sendingOf(connector: SourcePosition['connector'], column: ColumnSchema): Sending {
+  return TYPE_TABLES[connector].sending(column.type);
+}
+
+/** Whether a NULL in an update may stand for an unchanged large value of such a column. */
+export function nullMayBeUnsent(source: ValueSource, column: ColumnSchema): boolean {
+  const schema = expectedSchema(source, column);
+  return columnReading(source, schema, column).availability?.nullIsDoubtful === true;
+}
+
 /** Whether the connector sends a column of this type, by its include.unknown.datatypes. */
 export function isSent(
   connector: SourcePosition['connector'],
   column: ColumnSchema,
   includesUnknown: boolean,
 ): boolean {
-  const sending = TYPE_TABLES[connector].sending(column.type);
+  const sending = sendingOf(connector, column);
   return sending === 'always' || (sending === 'opt-in' && includesUnknown);
 }
 

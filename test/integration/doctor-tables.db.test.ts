@@ -141,7 +141,7 @@ describe('the traps of a table', () => {
       'warning table.null-elements: pa',
     ]);
     expect(await found('unknown_types', { unknownDatatypes: false })).toEqual([
-      'warning table.type: n, p, l, m, pa',
+      'warning table.type: p, l, m, pa',
     ]);
   });
 

@@ -1,6 +1,8 @@
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
+import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { Diagnosis, StreamFacts } from '../../dialect.ts';
+import { readCatalogue } from '../catalogue/catalogue.ts';
 import { quote } from '../schema/introspect-object.ts';
 import { columnTraps, type ColumnFacts } from './production-diagnosis-columns.ts';
 
@@ -17,7 +19,8 @@ interface TableFacts {
   readonly identityIsKey: boolean;
   /** Columns of the primary key that production generates. */
   readonly generatedKey: readonly string[];
-  readonly columns: readonly ColumnFacts[];
+  /** Of its columns, by name: as declared, 0 for what is no array. */
+  readonly dimensions: Readonly<Record<string, number>>;
   readonly publications: readonly string[];
   readonly truncateMissing: boolean;
   readonly changesMissing: boolean;
@@ -26,25 +29,6 @@ interface TableFacts {
   /** Columns that a publication's column list leaves out. */
   readonly unpublished: readonly string[];
 }
-
-/** Columns with their types as they are beneath any domain. */
-const COLUMNS = `coalesce((SELECT jsonb_agg(jsonb_build_object(
-      'name', a.attname, 'type', t.typname, 'element', e.typname,
-      'class', coalesce(e.typtype, t.typtype), 'builtIn', coalesce(e.oid, t.oid)::int8 < 16384,
-      'modifier', CASE WHEN base.modifier = -1 THEN a.atttypmod ELSE base.modifier END,
-      'dimensions', a.attndims, 'notNull', a.attnotnull,
-      'toastable', a.attlen = -1 AND a.attstorage <> 'p') ORDER BY a.attnum)
-    FROM pg_attribute a
-    CROSS JOIN LATERAL (WITH RECURSIVE beneath(oid, modifier) AS (
-        SELECT a.atttypid, a.atttypmod
-        UNION ALL SELECT d.typbasetype, d.typtypmod FROM beneath
-          JOIN pg_type d ON d.oid = beneath.oid AND d.typtype = 'd')
-      SELECT beneath.* FROM beneath JOIN pg_type d ON d.oid = beneath.oid AND d.typtype <> 'd')
-      base
-    JOIN pg_type t ON t.oid = base.oid
-    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
-  '[]') AS columns`;
 
 const QUERY = `
 SELECT w.schema, w.name, c.oid IS NOT NULL AS found,
@@ -59,7 +43,8 @@ SELECT w.schema, w.name, c.oid IS NOT NULL AS found,
   ARRAY(SELECT a.attname::text FROM pg_index i
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
     WHERE i.indrelid = c.oid AND i.indisprimary AND a.attgenerated <> '') AS "generatedKey",
-  ${COLUMNS},
+  coalesce((SELECT jsonb_object_agg(a.attname, a.attndims) FROM pg_attribute a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '{}') AS dimensions,
   ARRAY(SELECT DISTINCT p.pubname::text FROM published p WHERE p.root = c.oid ORDER BY 1)
     AS publications,
   EXISTS (SELECT FROM published p WHERE p.root = c.oid AND NOT p.pubtruncate)
@@ -110,6 +95,7 @@ export async function diagnoseTables(
     tables.map((table) => table.name),
     stream?.publication?.name ?? null,
   ]);
+  const catalogue = await readCatalogue(client);
   return rows.flatMap((facts) => {
     if (!facts.found) {
       const cure = 'Check tables.include, or that the account’s database is the right one.';
@@ -118,7 +104,7 @@ export async function diagnoseTables(
     const findings = [
       ...access(facts),
       ...identity(facts),
-      ...columns(facts, stream),
+      ...columns(facts, stored(facts, catalogue), stream),
       ...published(facts, stream),
     ];
     return findings.length > 0 ? findings : [finding(facts, 'ready', 'ok', 'is ready', null)];
@@ -203,9 +189,21 @@ function identity(facts: TableFacts): Diagnosis[] {
   return found;
 }
 
-function columns(facts: TableFacts, stream: StreamFacts | null): Diagnosis[] {
+/** What the log has of a table: generated columns are not in it. */
+function stored(facts: TableFacts, catalogue: SchemaCatalogue): readonly ColumnFacts[] {
+  const { columns: all = [] } = catalogue.get(tableName(facts)) ?? {};
+  return all
+    .filter(({ generated }) => generated === 'no')
+    .map((schema) => ({ schema, dimensions: facts.dimensions[schema.name] ?? 0 }));
+}
+
+function columns(
+  facts: TableFacts,
+  of: readonly ColumnFacts[],
+  stream: StreamFacts | null,
+): Diagnosis[] {
   const full = facts.identity === 'f' ? null : fullIdentity(facts);
-  return columnTraps(facts.columns, stream, full).map(({ id, level, message, cure }) =>
+  return columnTraps(of, stream, full).map(({ id, level, message, cure }) =>
     finding(facts, id, level, message, cure),
   );
 }
