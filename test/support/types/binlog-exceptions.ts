@@ -53,8 +53,16 @@ const REFUSED: readonly Refusal<BinlogRun>[] = [
 ];
 
 export const BINLOG_REFUSALS: Readonly<Record<BinlogEngine, readonly Refusal<BinlogRun>[]>> = {
-  mysql: REFUSED,
-  mariadb: REFUSED,
+  mysql: [
+    ...REFUSED,
+    // charset-undefined
+    { table: 't_charset_lost', column: 'c_latin1', code: 'VALUE_UNREADABLE', when: always },
+  ],
+  mariadb: [
+    ...REFUSED,
+    // charset-misread
+    { table: 't_charset_lost', column: 'c_cp932', code: 'VALUE_UNREADABLE', when: always },
+  ],
 };
 
 const COMMON: readonly Exception<BinlogRun>[] = [
@@ -76,6 +84,13 @@ const COMMON: readonly Exception<BinlogRun>[] = [
     c_datetime6: [0, 1],
     c_datetime6_far: [0, 1],
   }),
+  ...lost(
+    'charset-confused',
+    always,
+    't_charset',
+    { c_hp8_confused: [0], c_keybcs2: [0] },
+    'stream',
+  ),
   ...lost('datetime-calendar', always, 't_time', { c_datetime_gap: [0] }, 'snapshot'),
   ...lost('zero-date', always, 't_zero', {
     c_date: 'all',
