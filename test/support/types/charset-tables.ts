@@ -15,7 +15,14 @@ const LETTERS: Readonly<Record<string, string>> = {
   ...{ armscii8: 'aԱՖֆ։', ascii: 'a~', big5: '中文字', cp1250: 'łŞ', cp1256: 'ابپ', cp1257: 'žĖ' },
   ...{ dec8: 'é¤ÿŒœŸ' },
   ...{ eucjpms: 'あ亜ｱ∥―～￠￡￢', euckr: '가힝中', gb2312: '中文', gbk: '中⊕€' },
-  ...{ geostd8: 'აჵ№', greek: 'ΩʼʽΆ', hebrew: 'א‾', hp8: 'é', sjis: 'あ\\―ｱ', swe7: 'aÄÅÉÖÜäåéöü' },
+  ...{
+    geostd8: 'აჵ№',
+    greek: 'ΩʼʽΆ',
+    hebrew: 'א‾',
+    hp8: 'ÙæÎ¿',
+    sjis: 'あ\\―ｱ',
+    swe7: 'aÄÅÉÖÜäåéöü',
+  },
   ...{ tis620: 'กฮ', ucs2: 'ü中', ujis: 'あ亜ｱ―', utf16le: '😀ü' },
 };
 
