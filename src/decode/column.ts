@@ -45,7 +45,7 @@ export function columnReading(
 ): ColumnReading {
   const { type } = column;
   const entry = TYPE_TABLES[source.connector].entryOf(type);
-  const sent = { schema, type, modes: source.modes };
+  const sent = { ...source, schema, type };
   return {
     decode: decoderIn(entry, sent),
     availability: entry.unavailable?.(sent) ?? null,

@@ -53,6 +53,8 @@ export interface ColumnType {
   readonly scale?: number;
   /** Of numbers where the engine has such. */
   readonly unsigned?: true;
+  /** Of a text that is not stored in UTF-8: its character set, as the engine calls it. */
+  readonly charset?: string;
   /** Of an enum or a set, in the order of their declaration, where the engine keeps them so. */
   readonly labels?: readonly string[];
 }

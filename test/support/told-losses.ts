@@ -16,6 +16,7 @@ const BY_COLUMN = [
   ...(['timetz-offset', 'interval-numeric', 'interval-infinity', 'array-dimensions'] as const),
   ...(['array-null-element', 'array-time', 'array-bits', 'columns-omitted'] as const),
   ...(['column-excluded', 'varbit-length', 'sparsevec-size', 'json-rewritten'] as const),
+  ...(['charset-lacks', 'charset-misread', 'charset-confused', 'charset-twice'] as const),
   ...(['char-binary', 'char-binary-untold', 'generated-absent'] as const),
 ] satisfies readonly LossId[];
 

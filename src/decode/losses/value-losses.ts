@@ -1,5 +1,5 @@
 /** What the connectors lose of values, columns and arrays. */
-import { ALL, BINLOG, FOREWARNED, MYSQL, PG, type Loss } from './loss.ts';
+import { ALL, BINLOG, FOREWARNED, MARIADB, MYSQL, PG, type Loss } from './loss.ts';
 
 export const VALUE_LOSSES = {
   // nulls and defaults
@@ -353,6 +353,60 @@ export const VALUE_LOSSES = {
       'the connector read CHAR in the binlog’s DDL as text, and only a schema tells it from BINARY',
     detection: FOREWARNED,
     cure: 'set value.converter.schemas.enable=true, or never write CHARACTER SET binary in DDL',
+    effect: 'differs',
+  },
+
+  // character sets
+  'charset-undefined': {
+    connectors: BINLOG,
+    setting: null,
+    loses:
+      'a streamed character that Java’s table of the column’s set lacks (control characters of ' +
+      'latin1 and tis620, user-defined ones of ujis and eucjpms) is refused',
+    cause: 'the connector decodes the stored bytes by Java’s tables, and U+FFFD arrives',
+    detection: ['record'],
+    cure: 'convert the column to utf8mb4 in production, then have the table snapshotted anew',
+    effect: 'stops',
+  },
+  'charset-lacks': {
+    connectors: BINLOG,
+    setting: null,
+    loses:
+      'streamed Hangul of euckr beyond KS X 1001 (8822 syllables) and 墻嫺恒碁粧裏銹 of big5 are refused',
+    cause: 'Java’s tables of these sets lack them, and U+FFFD arrives',
+    detection: ['record', 'doctor'],
+    cure: 'convert the column to utf8mb4 in production, or exclude it',
+    effect: 'stops',
+  },
+  'charset-misread': {
+    connectors: MARIADB,
+    setting: null,
+    loses: 'texts of cp932 beyond ASCII arrive as Chinese characters from the stream: refused',
+    cause: 'the connector takes the set for a Chinese one',
+    detection: ['record', 'doctor'],
+    cure: 'convert the column to utf8mb4 in production, or exclude it',
+    effect: 'stops',
+  },
+  'charset-confused': {
+    connectors: BINLOG,
+    setting: null,
+    loses:
+      'some streamed characters arrive as others of the same set: 90 of hp8, 31 of keybcs2, 36 of ' +
+      'gb18030, 375 user-defined ones of eucjpms, control characters of dec8 and armscii8',
+    cause: 'the connector decodes the stored bytes by another table than the server’s',
+    detection: FOREWARNED,
+    cure: 'convert the column to utf8mb4 in production, then have the table snapshotted anew',
+    effect: 'differs',
+  },
+  'charset-twice': {
+    connectors: BINLOG,
+    setting: null,
+    loses:
+      'which bytes stand for a character that the set has twice (\\ of sjis as 5C and 815F, 398 of ' +
+      'cp932); the shadow stores those that the server prefers',
+    cause: 'both are the same character in Unicode',
+    detection: FOREWARNED,
+    cure: 'convert the column to utf8mb4 in production',
     effect: 'differs',
   },
 } as const satisfies Record<string, Loss>;

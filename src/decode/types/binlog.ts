@@ -20,6 +20,7 @@ import {
   yearText,
 } from './binlog-temporal.ts';
 import { isoTimeText } from './calendar.ts';
+import { CHARSET_LOSSES, textDecoder } from './charsets.ts';
 import {
   asSent,
   binarySchema,
@@ -197,7 +198,7 @@ const BIT = entry(
 );
 
 const TEXTS: Forms = {
-  string: sent,
+  string: form(textDecoder, ...CHARSET_LOSSES),
   [JSON_TEXT]: sent,
   'io.debezium.data.Enum': sent,
   'io.debezium.data.EnumSet': sent,

@@ -3,6 +3,7 @@
  * `types/binlog.ts`. A type is one entry there; everything that decoding asks of a column is
  * looked up in it.
  */
+import type { SourcePosition } from '../../change/position.ts';
 import type { KnownValue } from '../../change/value.ts';
 import type { ColumnSchema, ColumnType } from '../../schema/table-schema.ts';
 import type { ConnectSchema } from '../envelope/connect-schema.ts';
@@ -16,6 +17,7 @@ export type ValueDecoder = (value: unknown, exactness: Exactness) => KnownValue;
 
 /** A column as the connector sent it. */
 export interface Sent {
+  readonly connector: SourcePosition['connector'];
   readonly schema: ConnectSchema;
   readonly type: ColumnType;
   readonly modes: ConnectorModes;

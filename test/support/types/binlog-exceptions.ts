@@ -8,6 +8,7 @@ type When = (run: BinlogRun) => boolean;
 
 const always: When = () => true;
 const avro: When = ({ encoding }) => encoding === 'avro';
+const notNanoseconds: When = ({ modes }) => modes.time !== 'nanoseconds';
 const inMode =
   <Mode extends keyof BinlogRun['modes']>(mode: Mode, ...values: readonly string[]): When =>
   ({ modes }) =>
@@ -53,8 +54,16 @@ const REFUSED: readonly Refusal<BinlogRun>[] = [
 ];
 
 export const BINLOG_REFUSALS: Readonly<Record<BinlogEngine, readonly Refusal<BinlogRun>[]>> = {
-  mysql: REFUSED,
-  mariadb: REFUSED,
+  mysql: [
+    ...REFUSED,
+    // charset-undefined
+    { table: 't_charset_lost', column: 'c_latin1', code: 'VALUE_UNREADABLE', when: always },
+  ],
+  mariadb: [
+    ...REFUSED,
+    // charset-misread
+    { table: 't_charset_lost', column: 'c_cp932', code: 'VALUE_UNREADABLE', when: always },
+  ],
 };
 
 const COMMON: readonly Exception<BinlogRun>[] = [
@@ -76,6 +85,13 @@ const COMMON: readonly Exception<BinlogRun>[] = [
     c_datetime6: [0, 1],
     c_datetime6_far: [0, 1],
   }),
+  ...lost(
+    'charset-confused',
+    always,
+    't_charset',
+    { c_hp8_confused: [0], c_keybcs2: [0] },
+    'stream',
+  ),
   ...lost('datetime-calendar', always, 't_time', { c_datetime_gap: [0] }, 'snapshot'),
   ...lost('zero-date', always, 't_zero', {
     c_date: 'all',
@@ -109,6 +125,8 @@ const COMMON: readonly Exception<BinlogRun>[] = [
 export const BINLOG_EXCEPTIONS: Readonly<Record<BinlogEngine, readonly Exception<BinlogRun>[]>> = {
   mysql: [
     ...COMMON,
+    // As nanoseconds it is NULL, like any date that early.
+    ...lost('datetime-calendar', notNanoseconds, 't_zero', { c_datetime: [2] }, 'snapshot'),
     ...lost('timestamp-nanoseconds', inMode('time', 'nanoseconds'), 't_time', {
       c_datetime_far: [0, 1, 2],
       c_datetime6_far: [0, 1, 2],
@@ -117,7 +135,10 @@ export const BINLOG_EXCEPTIONS: Readonly<Record<BinlogEngine, readonly Exception
     ...lost('year-zero', always, 't_own', { c_year0: [0] }, 'snapshot'),
     ...lost('json-rewritten', always, 't_own', { c_json_typed: [0] }),
   ],
-  mariadb: COMMON,
+  mariadb: [
+    ...COMMON,
+    ...lost('datetime-calendar', always, 't_zero', { c_datetime: [2] }, 'snapshot'),
+  ],
 };
 
 /** Names of the tables that a run writes whole. */

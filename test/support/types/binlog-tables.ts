@@ -2,6 +2,7 @@
  * Every type of MySQL and MariaDB whose presence does not stop the connector, with its edge
  * values. What only one of them has is in its own list below. Values are expressions.
  */
+import { charsets, undefinedIn } from './charset-tables.ts';
 import type { TypeColumn, TypeTable } from './type-table.ts';
 
 /** A column whose values are texts, written as literals. */
@@ -144,6 +145,7 @@ const TEXTS: TypeTable = {
     expressions('c_varbinary', 'VARBINARY(10)', '0xDEADBEEF00', '0x00', '0x20', "''", '0xFBFF3E'),
     expressions('c_tinyblob', 'TINYBLOB', '0x01', '0x00', "''"),
     expressions('c_blob', 'BLOB', '0xDEADBEEF00FF', '0x20', "''", '0xFBFF3E'),
+    expressions('c_mediumblob', 'MEDIUMBLOB', '0xFF', "''"),
     expressions('c_longblob', 'LONGBLOB', '0xFF', "''"),
     texts(
       'c_json',
@@ -322,6 +324,8 @@ const COMMON = [NUMBERS, FAR_NUMBERS, TEXTS, TIMES, ZERO_DATES, NAMES, BINARY_DE
 
 export const MYSQL_TABLES: readonly TypeTable[] = [
   ...COMMON,
+  charsets({ cp932: 'あ①ｱ～', gb18030: '中😀' }),
+  undefinedIn('latin1', 'CONVERT(0x61819D USING latin1)'),
   spatial('SRID 4326'),
   defaults('STORED'),
   {
@@ -348,6 +352,8 @@ export const MYSQL_TABLES: readonly TypeTable[] = [
 /** YEAR 0000 and COMPRESSED columns would stop the connector, INET4 and INET6 too. */
 export const MARIADB_TABLES: readonly TypeTable[] = [
   ...COMMON,
+  charsets({}),
+  undefinedIn('cp932', `'あ'`),
   spatial('REF_SYSTEM_ID=4326'),
   defaults('PERSISTENT'),
   {

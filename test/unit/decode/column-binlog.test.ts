@@ -415,3 +415,33 @@ test('NULL in a FLOAT that takes none is a FLOAT4 that the connector could not c
   expect(lost(true)).toBeNull();
   expect(lost(false)).toMatch(/takes none.*FLOAT4.*MODIFY/);
 });
+
+describe('a text in a character set of its own', () => {
+  const read = (charset: string, sent: string, connector: 'mysql' | 'mariadb' = 'mysql'): unknown =>
+    readValue(connector, [
+      charset,
+      { sql: 'varchar(9)', kind: 'text', charset },
+      { type: 'string' },
+      sent,
+      null,
+    ]);
+
+  test('has back the characters that arrive as others which the set has not', () => {
+    expect(read('koi8u', 'a╢∙')).toBe('aЄ•');
+    expect(read('sjis', '＼あ')).toBe('\\あ');
+    expect(read('swe7', '[]^\\')).toBe('ÄÅÜÖ');
+    expect(read('koi8r', 'a╢∙')).toBe('a╢∙');
+  });
+
+  test('is refused where the connector had no character for it', () => {
+    expect(read('latin1', 'a\uFFFD')).toBe('VALUE_UNREADABLE');
+    expect(read('euckr', '\uFFFDA')).toBe('VALUE_UNREADABLE');
+    expect(read('gb18030', '\uFFFD')).toBe('\uFFFD');
+  });
+
+  test('is ASCII or nothing in cp932 on MariaDB', () => {
+    expect(read('cp932', 'あ')).toBe('あ');
+    expect(read('cp932', 'a~', 'mariadb')).toBe('a~');
+    expect(read('cp932', 'あ', 'mariadb')).toBe('VALUE_UNREADABLE');
+  });
+});

@@ -165,3 +165,25 @@ it('names the columns whose NULL is sent as their default', () => {
   expect(named({})).toEqual([['stock', 'default-for-null']]);
   expect(named({ 'value.converter.replace.null.with.default': 'false' })).toEqual([]);
 });
+
+it('names the columns whose character set the connector decodes by another', () => {
+  const columns = ['cp932', 'euckr', 'hp8', 'latin1', 'koi8u'].map((charset) =>
+    column(charset, { sql: 'varchar(9)', kind: 'text', charset }),
+  );
+  const table = { id, key: [], uniques: [], foreignKeys: [], partitioned: false, columns };
+  const named = (connector: 'mysql' | 'mariadb'): readonly unknown[] =>
+    diagnoseLosses(
+      lossyColumns({ connector, modes: {} }, new Map([['public.t', table]]), () => true, null),
+    ).map(({ id: loss, level, message }) => [loss, level, message.split(': ').at(-1)]);
+  const either = [
+    ['column.charset-lacks', 'error', 'public.t.euckr'],
+    ['column.charset-confused', 'ok', 'public.t.hp8'],
+  ];
+  const twice = ['column.charset-twice', 'ok', 'public.t.cp932'];
+  expect(named('mysql')).toEqual([twice, ...either]);
+  expect(named('mariadb')).toEqual([
+    ['column.charset-misread', 'error', 'public.t.cp932'],
+    twice,
+    ...either,
+  ]);
+});

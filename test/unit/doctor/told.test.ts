@@ -46,6 +46,12 @@ const BINLOG = tableOf([
   column('four', { sql: 'float', kind: 'float32' }),
 ]);
 
+const CHARSETS = tableOf(
+  ['cp932', 'euckr', 'hp8'].map((charset) =>
+    column(charset, { sql: 'varchar(9)', kind: 'text', charset }),
+  ),
+);
+
 const MODES: readonly ConnectorModes[] = [
   { ...DEFAULT_MODES, bigintUnsigned: 'long' },
   { ...DEFAULT_MODES, bigintUnsigned: 'long', time: 'connect', decimal: 'double' },
@@ -71,6 +77,7 @@ const CATALOGUES = [
   ['mysql', capturedCatalogue('mysql')],
   ['mysql', BINLOG],
   ['mariadb', capturedCatalogue('mariadb')],
+  ['mariadb', CHARSETS],
 ] as const;
 
 /** How a connector that read the DDL in the binlog sends these columns. */

@@ -163,6 +163,7 @@ function toColumn(row: ColumnRow): ColumnSchema {
       precision: toNumber(row.precision),
       scale: toNumber(row.scale),
       fraction: toNumber(row.fraction),
+      charset: row.charset,
     }),
     nullable: row.nullable === 'YES',
     generated,

@@ -11,6 +11,8 @@ export interface ColumnFacts {
   readonly precision: number | null;
   readonly scale: number | null;
   readonly fraction: number | null;
+  /** Of texts. */
+  readonly charset: string | null;
 }
 
 /** By data type. A kind that the decode room has no entry for does not compile. */
@@ -64,7 +66,7 @@ const SIZED = new Set<TypeKind>(['char', 'text', 'bytes']);
 export function columnType(facts: ColumnFacts): ColumnType {
   const sql = bareType(facts.columnType);
   const kind = KINDS[facts.dataType.toLowerCase()] ?? 'other';
-  const { length, precision, scale, fraction } = facts;
+  const { length, precision, scale, fraction, charset } = facts;
   return {
     sql,
     kind,
@@ -75,8 +77,13 @@ export function columnType(facts: ColumnFacts): ColumnType {
     ...(kind === 'numeric' && scale !== null && { scale }),
     ...(fraction !== null && { precision: fraction }),
     ...(/\bunsigned\b/.test(sql) && { unsigned: true as const }),
+    ...((kind === 'char' || kind === 'text') && isOwn(charset) && { charset }),
     ...((kind === 'enum' || kind === 'set') && { labels: parseLabels(sql) }),
   };
+}
+
+function isOwn(charset: string | null): charset is string {
+  return charset !== null && !/^utf8/i.test(charset);
 }
 
 /** MariaDB hides attributes that other servers do not know, such as COMPRESSED, in comments. */
