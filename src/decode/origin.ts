@@ -52,8 +52,12 @@ export class OriginReader {
     return value === null ? null : readable(() => this.#read(record, value));
   }
 
-  /** Where `a` stands seen from `b` in production's log. */
+  /** Where `a` stands seen from `b` in production's log; `incomparable` where they do not tell. */
   compare(a: SourcePosition, b: SourcePosition): PositionOrder {
+    // A connector that starts anew has seen no commit yet: that says nothing of where it is.
+    if ('lastCommitLsn' in a && 'lastCommitLsn' in b) {
+      if ((a.lastCommitLsn === null) !== (b.lastCommitLsn === null)) return 'incomparable';
+    }
     return this.#connector.compare(a, b);
   }
 
@@ -74,7 +78,7 @@ export class OriginReader {
       name: textOf(source, 'name'),
       connector,
       database: textOf(source, 'db'),
-      own: connector === this.#connector.name ? own() : null,
+      own: connector === this.#connector.name ? readable(own) : null,
     };
   }
 }

@@ -20,7 +20,7 @@ import type {
   StreamFacts,
 } from '../dialect/dialect.ts';
 import { CODES } from '../errors/codes.ts';
-import { isUnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
 import type { IsolationEvidence } from '../guard/isolation.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { ChangeSource, TopicSettingsReader } from '../source/change-source.ts';
@@ -171,16 +171,19 @@ async function guarded(
     return await check();
   } catch (error) {
     if (!isUnderstudyError(error)) throw error;
-    const { detail } = error.context;
-    return [
-      {
-        id: `${id}.${error.code.toLowerCase().replaceAll('_', '-')}`,
-        level: 'error',
-        message: detail === undefined ? error.message : `${error.message}: ${detail}`,
-        cure: CODES[error.code].cure,
-      },
-    ];
+    return [failed(id, error)];
   }
+}
+
+/** The finding that an error is. */
+function failed(id: string, error: UnderstudyError): Diagnosis {
+  const { detail } = error.context;
+  return {
+    id: `${id}.${error.code.toLowerCase().replaceAll('_', '-')}`,
+    level: 'error',
+    message: detail === undefined ? error.message : `${error.message}: ${detail}`,
+    cure: CODES[error.code].cure,
+  };
 }
 
 async function readSettings(connector: ConnectorParts | null): Promise<Known | null> {
@@ -287,8 +290,9 @@ async function examineLog(
   // Only a connector that reads a slot reads one database.
   const database = known?.settings.get('database.dbname') ?? null;
   const compare: OriginReader['compare'] = (a, b) => parts.origins.compare(a, b);
-  const origins = await readOrigins(sample, parts.origins, parts.prepare);
+  const { origins, failure } = await readOrigins(sample, parts.origins, parts.prepare);
   onOrigins(origins);
+  if (failure !== null) findings.push(failed('log', failure));
   const expected = { topicPrefix, connector, database, registry, compare };
   findings.push(...diagnoseSample(sample, origins, expected));
   return findings;

@@ -6,6 +6,7 @@ import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { recordBytes, type LogRecord } from '../change/record.ts';
 import type { OriginReader, RecordOrigin } from '../decode/origin.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
+import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 
 const LIMIT_MS = 20_000;
@@ -153,19 +154,29 @@ export function diagnoseSample(
 /** What the records of a sample say of their origin. Asked once for each. */
 export type Origins = ReadonlyMap<LogRecord, RecordOrigin>;
 
-/** Reads who wrote the records of a sample; `prepare` fetches the schemas that one needs. */
+/**
+ * Reads who wrote the records of a sample; `prepare` fetches the schemas that one needs. Of records
+ * whose schema cannot be had nothing is read; the first error is told beside. Of a registry that
+ * does not answer no more is asked.
+ */
 export async function readOrigins(
   sample: Sample,
   reader: Pick<OriginReader, 'read'>,
   prepare: (record: LogRecord) => Promise<void> | null,
-): Promise<Origins> {
+): Promise<{ readonly origins: Origins; readonly failure: UnderstudyError | null }> {
   const origins = new Map<LogRecord, RecordOrigin>();
+  let failure: UnderstudyError | null = null;
   for (const record of [...sample.first.values(), ...sample.last.values()]) {
-    await prepare(record);
-    const origin = reader.read(record);
-    if (origin !== null) origins.set(record, origin);
+    try {
+      if (failure?.code !== 'REGISTRY_UNREACHABLE') await prepare(record);
+      const origin = reader.read(record);
+      if (origin !== null) origins.set(record, origin);
+    } catch (error) {
+      if (!isUnderstudyError(error)) throw error;
+      failure ??= error;
+    }
   }
-  return origins;
+  return { origins, failure };
 }
 
 /** Who wrote a record, as far as it or its headers say. */

@@ -78,8 +78,8 @@ function originsOf(config: Config, logger: Logger): Pick<DoctorParts, 'origins' 
   const origins = new OriginReader(config.source.connector, registry);
   if (registry === null) return { origins, prepare: () => null };
   const fetch = fetching(origins, registry.schemas);
-  const signal = AbortSignal.timeout(REGISTRY_LIMIT_MS);
-  const inTime = async (fetched: Promise<void>): Promise<void> => {
+  let limit: AbortSignal | null = null;
+  const inTime = async (fetched: Promise<void>, signal: AbortSignal): Promise<void> => {
     try {
       await fetched;
     } catch (error) {
@@ -93,8 +93,10 @@ function originsOf(config: Config, logger: Logger): Pick<DoctorParts, 'origins' 
     }
   };
   const prepare = (record: LogRecord): Promise<void> | null => {
+    // From the first question on: what comes before may take long by itself.
+    const signal = (limit ??= AbortSignal.timeout(REGISTRY_LIMIT_MS));
     const fetched = fetch(record, { signal, onState: () => undefined });
-    return fetched === null ? null : inTime(fetched);
+    return fetched === null ? null : inTime(fetched, signal);
   };
   return { origins, prepare };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { LogRecord } from '../../../src/change/record.ts';
 import { OriginReader } from '../../../src/decode/origin.ts';
+import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
 import { diagnoseSample, readOrigins, takeSample } from '../../../src/doctor/sample.ts';
 import { capturedRecords, capturedRegistry } from '../../support/debezium-records.ts';
 import { MemoryLog } from '../../support/memory-log.ts';
@@ -34,7 +35,7 @@ function record(source: Source = {}, context: Readonly<Record<string, string>> =
 async function found(first: LogRecord, last: LogRecord = record(), expected = EXPECTED) {
   const at = (one: LogRecord) => new Map([['p.public.t/0', one]]);
   const sample = { first: at(first), last: at(last), unread: [] };
-  const origins = await readOrigins(sample, reader, () => null);
+  const { origins } = await readOrigins(sample, reader, () => null);
   return diagnoseSample(sample, origins, expected).map(({ id, level }) => `${level} ${id}`);
 }
 
@@ -76,6 +77,15 @@ describe('the ends of a topic', () => {
     expect(await found(at(100), at(200))).toEqual([]);
   });
 
+  it('say nothing of a connector that starts anew and has seen no commit yet', async () => {
+    const first = record({ lsn: 108, sequence: '["100","108"]' });
+    expect(await found(first, record({ lsn: 900, sequence: '[null,"900"]' }))).toEqual([]);
+  });
+
+  it('name a foreign record whose source block cannot be read whole', async () => {
+    expect(await found(record({ name: 'other', sequence: 'odd' }))).toEqual(FOREIGN);
+  });
+
   it('show an encoding that nothing is configured for', async () => {
     const avro = { ...record(), value: Buffer.from([0, 0, 0, 0, 1]) };
     expect(await found(avro)).toEqual(['error log.encoding']);
@@ -105,6 +115,31 @@ describe('the reading of the ends', () => {
   });
 });
 
+describe('a registry that lacks a schema', () => {
+  it.each([
+    ['SCHEMA_UNKNOWN', 2],
+    ['REGISTRY_UNREACHABLE', 1],
+  ] as const)('is told of as %s beside what the other records say', async (code, asked) => {
+    const sample = {
+      first: new Map([['p.public.t/0', record()]]),
+      last: new Map([['p.public.t/0', record({ db: 'older' })]]),
+      unread: [],
+    };
+    let times = 0;
+    const prepare = (): Promise<void> => {
+      times += 1;
+      return Promise.reject(new UnderstudyError(code, 'not to be had'));
+    };
+    const { origins, failure } = await readOrigins(sample, reader, prepare);
+    expect([failure?.code, times]).toEqual([code, asked]);
+    const foreign = record({}, { connectorLogicalName: 'other' });
+    const told = { ...sample, last: new Map([['p.public.t/0', foreign]]) };
+    expect(diagnoseSample(told, origins, EXPECTED).map(({ id }) => id)).toEqual([
+      'log.foreign-records',
+    ]);
+  });
+});
+
 describe.each([
   ['pg.behaviour', 'postgresql'],
   ['mysql.behaviour', 'mysql'],
@@ -130,7 +165,7 @@ describe.each([
     const told = async (a: LogRecord, b: LogRecord): Promise<readonly string[]> => {
       const at = (one: LogRecord) => new Map([[`${topic}/0`, one]]);
       const sample = { first: at(a), last: at(b), unread: [] };
-      const read = await readOrigins(sample, origins, () => null);
+      const { origins: read } = await readOrigins(sample, origins, () => null);
       return diagnoseSample(sample, read, expected).map(({ id }) => id);
     };
     expect(await told(first, last)).toEqual([]);
@@ -141,7 +176,7 @@ describe.each([
       last: new Map([[`${topic}/0`, { ...last, headers: [] }]]),
       unread: [],
     };
-    const read = await readOrigins(sample, origins, () => null);
+    const { origins: read } = await readOrigins(sample, origins, () => null);
     expect(diagnoseSample(sample, read, other).map(({ id }) => id)).toEqual([
       'log.foreign-records',
     ]);
