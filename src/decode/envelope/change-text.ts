@@ -5,6 +5,7 @@
  * varies, and only the rows are given to the JSON parser. A change that does not fit a template to
  * the letter is parsed whole: the result is the same, later.
  */
+import { Problem } from '../problem.ts';
 import { isObject } from './exact-number.ts';
 
 type Json = Record<string, unknown>;
@@ -129,11 +130,13 @@ class Template {
     this.#length = text.length - start;
     const change = this.#change(groups);
     if (text.startsWith(ONLY_AFTER)) {
-      change['after'] = parse(text.slice(ONLY_AFTER.length, start));
+      const row = parsed(text.slice(ONLY_AFTER.length, start), parse);
+      if (row === undefined) return undefined;
+      change['after'] = row;
       return change;
     }
     // What is an object with this brace is, without it, where more fields may follow.
-    const rows = parse(`${text.slice(0, start)}}`);
+    const rows = parsed(`${text.slice(0, start)}}`, parse);
     if (!isObject(rows)) return undefined;
     const names = Object.keys(rows);
     if (names.length !== 2 || names[0] !== 'before' || names[1] !== 'after') return undefined;
@@ -173,6 +176,16 @@ class Template {
       else if (transaction !== null) transaction[name] = value;
     }
     return change;
+  }
+}
+
+/** Undefined for what is no JSON: more stands there than rows, or the whole tells what is wrong. */
+function parsed(text: string, parse: Parser): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (error instanceof Problem) return undefined;
+    throw error;
   }
 }
 
