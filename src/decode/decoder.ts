@@ -115,6 +115,12 @@ interface Keys {
   readonly onlyKeyIsReal: boolean;
 }
 
+/** The keys and rows of an event. */
+interface Images extends Pick<Keys, 'key' | 'oldKey' | 'newKey'> {
+  readonly before: RowImage | null;
+  readonly after: RowImage | null;
+}
+
 const NO_KEYS: Keys = {
   key: null,
   oldKey: null,
@@ -282,6 +288,69 @@ class RecordDecoder implements Decoder {
 
   #change(change: Change): ChangeEvent {
     const { record, sent, reader } = change;
+    const images = this.#keptKey(change) ?? this.#images(change);
+    const { before, after } = images;
+    if (after === null && sent.op !== 'delete' && sent.op !== 'truncate') {
+      throw new Problem('RECORD_CORRUPT', 'the event has no new row');
+    }
+    if (sent.op === 'delete' && images.key === null && before === null) {
+      throw new Problem('KEY_MISSING', 'a delete says neither a key nor the old row');
+    }
+    return {
+      kind: 'change',
+      op: sent.op,
+      table: reader.table.id,
+      at: placeOf(record),
+      key: images.key,
+      before,
+      after,
+      oldKey: images.oldKey,
+      newKey: images.newKey,
+      source: sent.position,
+      snapshot: sent.snapshot,
+      eventTimeMs: sent.eventTimeMs,
+      transaction: sent.transaction,
+      bytes: recordBytes(record),
+    };
+  }
+
+  /**
+   * The images where the rows alone tell the key, and the message key need not be read: of a new
+   * row, and of one that is known to have kept its key. Else null: a change of a key is a delete
+   * and a create, unless the message key lacks the table's.
+   */
+  #keptKey(change: Change): Images | null {
+    const { record, sent, reader, exactness } = change;
+    const { op, before: sentBefore, after: sentAfter } = sent;
+    if (op === 'truncate' || namesAnotherKey(record.headers)) return null;
+    if (op === 'delete') return this.#deletedRow(change);
+    if (sentAfter === null) return null;
+    const isUpdate = op === 'update';
+    if (isUpdate && sentBefore !== null && !this.#connector.deletedRowIsReal) return null;
+    const after = reader.row(sentAfter, reader.reading(exactness, isUpdate && sentBefore === null));
+    const key = reader.keyIn(after);
+    if (key === null) return null;
+    const before = sentBefore && reader.row(sentBefore, reader.reading(exactness, false));
+    if (isUpdate && before !== null) {
+      const old = reader.keyIn(before);
+      if (old === null || !sameKey(reader.table, old, key)) return null;
+    }
+    if (record.key !== null) this.#opener.check(record, 'key', record.key);
+    return { key, oldKey: null, newKey: null, before, after };
+  }
+
+  /** Of a delete whose old row is real: the row tells its key better than a message key could. */
+  #deletedRow({ record, sent, reader, exactness }: Change): Images | null {
+    if (sent.before === null || !this.#connector.deletedRowIsReal) return null;
+    const before = reader.row(sent.before, reader.reading(exactness, false));
+    const key = reader.keyIn(before);
+    if (key === null) return null;
+    if (record.key !== null) this.#opener.check(record, 'key', record.key);
+    return { key, oldKey: null, newKey: null, before, after: null };
+  }
+
+  #images(change: Change): Images {
+    const { sent, reader } = change;
     const { op } = sent;
     const whole = reader.reading(change.exactness, false);
     const keys = op === 'truncate' ? NO_KEYS : this.#keys(change, whole);
@@ -293,40 +362,13 @@ class RecordDecoder implements Decoder {
       sent.after === null || op === 'delete' || op === 'truncate'
         ? null
         : reader.row(sent.after, partial ? reader.reading(change.exactness, true) : whole);
-    if (after === null && op !== 'delete' && op !== 'truncate') {
-      throw new Problem('RECORD_CORRUPT', 'the event has no new row');
-    }
-    if (op === 'delete' && keys.key === null && before === null) {
-      throw new Problem('KEY_MISSING', 'a delete says neither a key nor the old row');
-    }
-    return {
-      kind: 'change',
-      op,
-      table: reader.table.id,
-      at: placeOf(record),
-      key: keys.key,
-      before,
-      after,
-      oldKey: keys.oldKey,
-      newKey: keys.newKey,
-      source: sent.position,
-      snapshot: sent.snapshot,
-      eventTimeMs: sent.eventTimeMs,
-      transaction: sent.transaction,
-      bytes: recordBytes(record),
-    };
+    return { key: keys.key, oldKey: keys.oldKey, newKey: keys.newKey, before, after };
   }
 
   /** The keys of rows, by the catalogue's key. A table without one has none. */
   #keys(change: Change, reading: RowReading): Keys {
     const { sent, reader, record } = change;
     if (reader.table.key.length === 0) return NO_KEYS;
-    const ofChange = namesAnotherKey(record.headers);
-    const ofRow = ofChange ? null : this.#keyOfRow(sent, reader, reading);
-    if (ofRow !== null) {
-      if (record.key !== null) this.#opener.check(record, 'key', record.key);
-      return { key: ofRow, oldKey: null, newKey: null, moved: false, onlyKeyIsReal: false };
-    }
     const message = this.#openKey(change);
     const sentKey = message && reader.key(message.schema, message.payload, reading);
     const onlyKeyIsReal = sent.op === 'delete' && !this.#connector.deletedRowIsReal;
@@ -343,9 +385,6 @@ class RecordDecoder implements Decoder {
         return { key, oldKey: old, newKey: null, moved: true, onlyKeyIsReal: unsure };
       }
     }
-    if (!ofChange) {
-      return { key, oldKey: null, newKey: null, moved: false, onlyKeyIsReal };
-    }
     const oldKey = this.#headerKey(change, message, OLD_KEY, reading);
     return {
       key,
@@ -354,21 +393,6 @@ class RecordDecoder implements Decoder {
       moved: headerNamed(record.headers, OLD_KEY) !== null,
       onlyKeyIsReal,
     };
-  }
-
-  /**
-   * The key where the row alone tells it and the message key need not be read: of a new row, and of
-   * one that is known to have kept its key. Else null: a change of a key is a delete and a create
-   * unless the message key lacks the table's.
-   */
-  #keyOfRow(sent: SentChange, reader: TableReader, reading: RowReading): RowImage | null {
-    const { op, before, after } = sent;
-    if (op === 'delete' || after === null) return null;
-    const key = reader.key(after.schema, after.row, reading);
-    if (key === null || op !== 'update' || before === null) return key;
-    if (!this.#connector.deletedRowIsReal) return null;
-    const old = reader.key(before.schema, before.row, reading);
-    return old !== null && sameKey(reader.table, old, key) ? key : null;
   }
 
   #openKey({ record, exactness }: Change): Opened | null {

@@ -4,7 +4,7 @@
  * a routing transform adds), or be absent.
  */
 import type { ColumnValue, KnownValue, RowImage } from '../change/value.ts';
-import { imageValue, UNAVAILABLE, UNSURE } from '../change/value.ts';
+import { imageValue, RowShape, UNAVAILABLE, UNSURE } from '../change/value.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
 import type { ConnectField, ConnectSchema } from './envelope/connect-schema.ts';
 import { isObject, type Exactness } from './envelope/exact-number.ts';
@@ -16,6 +16,13 @@ import { TableCodecs, type RowReading } from './row-codec.ts';
 type Json = Readonly<Record<string, unknown>>;
 type Chooser = (name: string) => boolean;
 
+/** Where the key's columns are in rows of one shape. */
+interface KeyPart {
+  readonly shape: RowShape;
+  readonly places: readonly number[];
+  readonly isWhole: boolean;
+}
+
 export class TableReader {
   readonly table: TableSchema;
   readonly #codecs: TableCodecs;
@@ -24,6 +31,7 @@ export class TableReader {
   readonly #isOwn: Chooser;
   readonly #keyFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
   readonly #ownFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
+  readonly #keyParts = new WeakMap<RowShape, KeyPart>();
   readonly #readings: Readonly<
     Record<Exactness, Readonly<Record<'whole' | 'partial', RowReading>>>
   >;
@@ -61,6 +69,22 @@ export class TableReader {
     const { length } = part.fields ?? Object.keys(part.row);
     if (length < key.length) return null;
     const image = this.#read(part, reading);
+    return image.values.every(isThere) ? image : null;
+  }
+
+  /** The columns of the table's key, of a row that was read; null if not all are there. */
+  keyIn(row: RowImage): RowImage | null {
+    const { shape, values } = row;
+    let part = this.#keyParts.get(shape);
+    if (part === undefined) {
+      const key = new Set(this.table.key);
+      const columns = shape.columns.filter((column) => key.has(column));
+      const places = columns.map((column) => shape.columns.indexOf(column));
+      part = { shape: new RowShape(columns), places, isWhole: places.length === key.size };
+      this.#keyParts.set(shape, part);
+    }
+    if (!part.isWhole || part.places.length === 0) return null;
+    const image = { shape: part.shape, values: part.places.map((i) => values[i] ?? null) };
     return image.values.every(isThere) ? image : null;
   }
 
@@ -108,7 +132,7 @@ export class TableReader {
 }
 
 function isThere(value: ColumnValue): boolean {
-  return value !== null && value !== UNAVAILABLE;
+  return value !== null && value !== UNAVAILABLE && value !== UNSURE;
 }
 
 /** Are two images of the table's key the same key? */

@@ -213,11 +213,8 @@ export function asObject(value: unknown, what: string): Readonly<Record<string, 
 }
 
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    !(value instanceof ExactNumber) &&
-    !(value instanceof Uint8Array)
-  );
+  if (typeof value !== 'object' || value === null) return false;
+  // What JSON.parse makes, which nearly all of them are; other classes are looked at one by one.
+  if (Object.getPrototypeOf(value) === Object.prototype) return true;
+  return !Array.isArray(value) && !(value instanceof ExactNumber) && !(value instanceof Uint8Array);
 }

@@ -102,14 +102,9 @@ export class JsonOpener {
   }
 }
 
-/** Throws a Problem (RECORD_CORRUPT) for nothing, and for an object without its end. */
-export function checkEnds(bytes: Buffer): void {
-  const isWhole = bytes[0] !== BRACE_OPEN || bytes[bytes.length - 1] === BRACE_CLOSE;
-  if (bytes.length === 0 || !isWhole) throw cutOff();
-}
-
-function cutOff(): Problem {
-  return new Problem('RECORD_CORRUPT', 'the record is cut off');
+/** By its first and last byte, as converters write objects. */
+export function endsAsObject(bytes: Buffer): boolean {
+  return bytes[0] === BRACE_OPEN && bytes[bytes.length - 1] === BRACE_CLOSE;
 }
 
 function openPayload(
@@ -119,7 +114,7 @@ function openPayload(
   isChange: boolean,
 ): Opened {
   if (bytes[bytes.length - 1] !== BRACE_CLOSE) {
-    throw cutOff();
+    throw new Problem('RECORD_CORRUPT', 'the record is cut off');
   }
   const text = utf8(bytes, known.prefix.length, bytes.length - 1);
   const parse = PARSERS[exactness];

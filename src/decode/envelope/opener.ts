@@ -7,7 +7,7 @@ import { Problem } from '../problem.ts';
 import { AvroReader } from './avro.ts';
 import type { Exactness } from './exact-number.ts';
 import { frameOf, nameSchemas, type Frame, type RecordSide } from './framing.ts';
-import { checkEnds, JsonOpener, type Opened } from './json.ts';
+import { endsAsObject, JsonOpener, type Opened } from './json.ts';
 import {
   schemaRefName,
   type SchemaRef,
@@ -54,10 +54,11 @@ export class RecordOpener {
 
   /**
    * For bytes whose content another part of the record tells as well: throws what `open` would
-   * throw for an end or a frame that is cut off, without reading what is between.
+   * throw for an object or a frame that is cut off, without reading what is between.
    */
   check(record: LogRecord, side: RecordSide, bytes: Buffer): void {
-    if (this.#frame(record, side, bytes) === null) checkEnds(bytes);
+    if (this.#frame(record, side, bytes) !== null) return;
+    if (!endsAsObject(bytes)) this.#json[side].open(record.topic, bytes, 'native');
   }
 
   get hasRegistry(): boolean {

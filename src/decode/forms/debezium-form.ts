@@ -24,8 +24,7 @@ export class DebeziumForm implements FormReader {
   }
 
   read(record: LogRecord, exactness: Exactness): Sent {
-    const at = placeOf(record);
-    if (record.value === null) return other('tombstone', at);
+    if (record.value === null) return other('tombstone', placeOf(record));
     const opened = this.#context.opener.openChange(record, record.value, exactness);
     const envelope = opened.payload;
     if (isEnvelope(envelope)) {
@@ -37,6 +36,7 @@ export class DebeziumForm implements FormReader {
         after: rowOf(opened, envelope, 'after'),
       });
     }
+    const at = placeOf(record);
     const control = controlRecord({ ...this.#context, opened, at }) ?? sideRecord(opened, at);
     if (control !== null) return control;
     throw new Problem(

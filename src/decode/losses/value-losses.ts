@@ -381,7 +381,8 @@ export const VALUE_LOSSES = {
   'charset-misread': {
     connectors: MARIADB,
     setting: null,
-    loses: 'texts of cp932 beyond ASCII arrive as Chinese characters from the stream: refused',
+    loses:
+      'texts of cp932 beyond ASCII arrive as Chinese characters from the stream: all such texts are refused, those of a snapshot too',
     cause: 'the connector takes the set for a Chinese one',
     detection: ['record', 'doctor'],
     cure: 'convert the column to utf8mb4 in production, or exclude it',
