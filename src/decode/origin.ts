@@ -7,7 +7,7 @@ import type { ChangeEvent, LogRecord } from '../change/record.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { Connector, PositionOrder, SourceBlock } from './connectors/connector.ts';
 import { connectorNamed } from './connectors/connectors.ts';
-import { schemaField, type ConnectSchema } from './envelope/connect-schema.ts';
+import { parseConnectSchema, schemaField, type ConnectSchema } from './envelope/connect-schema.ts';
 import { isObject, NeedExact } from './envelope/exact-number.ts';
 import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
 import type { SchemaRef } from './envelope/schema-store.ts';
@@ -67,7 +67,8 @@ export class OriginReader {
     const source = rowSource(payload);
     if (source === null) return null;
     const connector = textOf(source, 'connector');
-    const rowSchema = schemaField(schema, 'after') ?? schemaField(schema, 'before') ?? null;
+    const rows = rowsSchema(payload, schema);
+    const rowSchema = schemaField(rows, 'after') ?? schemaField(rows, 'before') ?? null;
     const own = (): RecordOrigin['own'] => ({
       table: this.#connector.table(source),
       snapshot: snapshotOf(source['snapshot']),
@@ -88,6 +89,14 @@ function rowSource(payload: Json): SourceBlock | null {
   const event = payload['iodebeziumop'];
   if (typeof event === 'string' && event !== 'm') return attributesOf(payload);
   return typeof op === 'string' && op !== 'm' && isObject(source) ? source : null;
+}
+
+/** The schema of what has the rows: the record's own, or that of a CloudEvent's data. */
+function rowsSchema(payload: Json, schema: ConnectSchema | null): ConnectSchema | null {
+  const { data, specversion } = payload;
+  if (specversion === undefined) return schema;
+  if (isObject(data) && 'schema' in data) return parseConnectSchema(data['schema']);
+  return schemaField(schema, 'data') ?? null;
 }
 
 function textOf(source: SourceBlock, field: string): string | null {

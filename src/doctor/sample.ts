@@ -45,7 +45,7 @@ export async function takeSample(
   return { first: first.found, last: last.found, unread };
 }
 
-/** The record of each partition that `settled` accepts, else the last before its end. */
+/** The record of each partition that `settled` accepts, else the last with a value before its end. */
 async function readFrom(
   reader: { readonly source: ChangeSource; readonly ends: OffsetMap; readonly limitMs: number },
   from: OffsetMap,
@@ -71,7 +71,8 @@ async function readFrom(
     for await (const { topic, partition, records, next } of stream.chunks) {
       const key = `${topic}/${partition}`;
       for (const record of records) {
-        if (!settled(found.get(key))) found.set(key, record);
+        // A tombstone says nothing, and stands behind the delete that does.
+        if (record.value !== null && !settled(found.get(key))) found.set(key, record);
         stream.released(recordBytes(record));
       }
       if (settled(found.get(key)) || next >= (ends.get(key) ?? 0n)) open.delete(key);

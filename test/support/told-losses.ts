@@ -8,6 +8,7 @@ const BY_COLUMN = [
     'decimal-double',
     'float-snapshot',
     'real-as-float',
+    'real-as-float-untold',
     'float4-null',
     'float4-untold',
   ] as const),

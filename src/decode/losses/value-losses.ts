@@ -87,6 +87,16 @@ export const VALUE_LOSSES = {
     cure: 'ALTER TABLE … MODIFY … DOUBLE in production, then write the rows again',
     effect: 'differs',
   },
+  'real-as-float-untold': {
+    connectors: BINLOG,
+    setting: 'value.converter.schemas.enable=false',
+    loses:
+      'in JSON without schema, digits beyond the 6 to 9 that a float has, of a DOUBLE that DDL called REAL',
+    cause: 'the connector read REAL in the binlog’s DDL as FLOAT, and only a schema tells it',
+    detection: FOREWARNED,
+    cure: 'set value.converter.schemas.enable=true, or write DOUBLE instead of REAL in DDL',
+    effect: 'differs',
+  },
   'float4-null': {
     connectors: BINLOG,
     setting: null,

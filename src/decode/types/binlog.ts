@@ -184,6 +184,7 @@ const DOUBLE = entry(
     float: value(float32Text, 'real-as-float'),
   },
   { type: 'double' },
+  { id: 'real-as-float-untold', applies: () => true },
 );
 
 const BIT = entry(

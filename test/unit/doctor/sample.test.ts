@@ -115,6 +115,41 @@ describe('the reading of the ends', () => {
   });
 });
 
+/** A log whose record at that offset is a tombstone. */
+class BuriedLog extends MemoryLog {
+  readonly #tombstone: bigint;
+
+  constructor(tombstone: bigint) {
+    super();
+    this.#tombstone = tombstone;
+  }
+
+  override async open(...of: Parameters<MemoryLog['open']>): ReturnType<MemoryLog['open']> {
+    const stream = await super.open(...of);
+    const bury = (one: LogRecord): LogRecord =>
+      one.offset === this.#tombstone ? { ...one, value: null } : one;
+    const chunks = async function* (): typeof stream.chunks {
+      for await (const chunk of stream.chunks) {
+        yield { ...chunk, records: chunk.records.map(bury) };
+      }
+    };
+    return {
+      ...stream,
+      chunks: chunks(),
+      [Symbol.asyncDispose]: () => stream[Symbol.asyncDispose](),
+    };
+  }
+}
+
+it('looks behind a tombstone for the last record that says something', async () => {
+  const log = new BuriedLog(2n);
+  log.append('p.public.t', 0, 'corrupt');
+  log.append('p.public.t', 0, 'corrupt', 'corrupt');
+  const sample = await takeSample(log, await log.starts(), await log.ends(), 10_000);
+  expect(sample.last.get('p.public.t/0')?.offset).toBe(1n);
+  expect(sample.unread).toEqual([]);
+});
+
 describe('a registry that lacks a schema', () => {
   it.each([
     ['SCHEMA_UNKNOWN', 2],
