@@ -1,4 +1,5 @@
 import type { SourcePosition } from '../../change/position.ts';
+import { DigitPair } from '../envelope/change-text.ts';
 import { optionalInteger } from '../envelope/exact-number.ts';
 import { Problem } from '../problem.ts';
 import { order, type Connector, type SourceBlock } from './connector.ts';
@@ -55,26 +56,13 @@ function unsigned32(value: bigint | null): number | null {
 }
 
 const SEQUENCE = /^\[(null|"(\d+)"),(?:null|"\d+")\]$/;
-const DIGITS = /^\d+$/;
 
 /** The first of `["lastCommitLsn","lsn"]`, which may have been parsed (see change-text). */
 function lastCommit(source: SourceBlock): bigint | null {
   const { sequence } = source;
-  if (Array.isArray(sequence)) {
-    const pair = sequence as readonly unknown[];
-    if (pair.length === 2 && pair.every(isDigits)) return BigInt(pair[0] as string);
-    throw unreadableSequence();
-  }
+  if (sequence instanceof DigitPair) return BigInt(sequence.first);
   if (typeof sequence !== 'string') return null;
   const match = SEQUENCE.exec(sequence);
-  if (match === null) throw unreadableSequence();
+  if (match === null) throw new Problem('RECORD_CORRUPT', 'the source sequence is unreadable');
   return match[2] === undefined ? null : BigInt(match[2]);
-}
-
-function isDigits(value: unknown): value is string {
-  return typeof value === 'string' && DIGITS.test(value);
-}
-
-function unreadableSequence(): Problem {
-  return new Problem('RECORD_CORRUPT', 'the source sequence is unreadable');
 }

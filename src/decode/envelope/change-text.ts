@@ -20,7 +20,7 @@ interface Field {
   readonly name: string;
   /** Null for an integer; else the texts before, between and behind the groups of a text. */
   readonly texts: readonly string[] | null;
-  /** The text is a JSON array of two texts, each a group. */
+  /** The text is that of a DigitPair. */
   readonly isPair: boolean;
 }
 
@@ -32,7 +32,17 @@ interface Fixed {
   readonly fields: readonly Field[];
 }
 
-/** `["1","2"]`, of a PostgreSQL source's `sequence`. */
+/** The text `["1","2"]`, of a PostgreSQL source's `sequence`; both are digits and nothing else. */
+export class DigitPair {
+  readonly first: string;
+  readonly second: string;
+
+  constructor(first: string, second: string) {
+    this.first = first;
+    this.second = second;
+  }
+}
+
 const PAIR: readonly string[] = ['["', '","', '"]'];
 
 /** Where the rows end: no text can have it, whose quotes are escaped; an object in a row can. */
@@ -41,7 +51,7 @@ const TRANSACTION = ',"transaction":{';
 const ONLY_AFTER = '{"before":null,"after":';
 
 /** Texts that vary; all others are the same for most changes of a table. */
-const VARYING: ReadonlySet<string> = new Set(['op', 'id', 'sequence', 'gtid']);
+const VARYING: ReadonlySet<string> = new Set([...['op', 'id', 'sequence', 'gtid', 'snapshot']]);
 /** Integers that no connector asks for. */
 const UNREAD: ReadonlySet<string> = new Set([
   ...['ts_us', 'ts_ns', 'data_collection_order', 'server_id', 'thread'],
@@ -64,17 +74,12 @@ export class ChangeTexts {
   /**
    * What `parse` makes of the text, which it is given whole or in parts. Of a change it may leave
    * out what no connector asks for (UNREAD, and times beside the source), and behind the rows
-   * integers may be bigints and a text that is a JSON array of two texts may be that array. Throws what `parse` throws.
+   * integers may be bigints and a text that is a JSON array of digits may be a DigitPair. Throws what `parse` throws.
    */
   read(text: string, parse: Parser): unknown {
     if (text.length > LONGEST) return parse(text);
-    const known = this.#known;
-    for (let i = 0; i < known.length; i += 1) {
-      const template = known[i];
-      const change = template?.read(text, parse);
-      if (template === undefined || change === undefined) continue;
-      // The last used one first: neighbours are mostly alike.
-      if (i > 0) [known[0], known[i]] = [template, known[0] ?? template];
+    const change = this.#readKnown(text, parse);
+    if (change !== undefined) {
       if (this.#patience < PATIENCE) this.#patience += 1;
       return change;
     }
@@ -83,6 +88,27 @@ export class ChangeTexts {
       this.#learn(text);
     }
     return whole;
+  }
+
+  /** Undefined where no template fits. */
+  #readKnown(text: string, parse: Parser): Json | undefined {
+    const known = this.#known;
+    // Most are as long behind their rows as the one before of their kind, which tells kinds apart.
+    for (let i = 0; i < known.length; i += 1) {
+      const template = known[i];
+      const start = text.length - (template?.length ?? 0);
+      const change = text.startsWith(SOURCE, start)
+        ? template?.read(text, start, parse)
+        : undefined;
+      if (change !== undefined) return change;
+    }
+    if (known.length === 0) return undefined;
+    const start = text.lastIndexOf(SOURCE);
+    for (let i = 0; i < known.length && start >= 0; i += 1) {
+      const change = known[i]?.read(text, start, parse);
+      if (change !== undefined) return change;
+    }
+    return undefined;
   }
 
   /** The text is known to be JSON. */
@@ -110,24 +136,19 @@ class Template {
   readonly #pattern: RegExp;
   readonly #fixed: Fixed;
   /** How much of the last text that fitted stood behind the rows. */
-  #length = 0;
+  length = 0;
 
   constructor(pattern: RegExp, fixed: Fixed) {
     this.#pattern = pattern;
     this.#fixed = fixed;
   }
 
-  /** Undefined where the text does not fit. */
-  read(text: string, parse: Parser): Json | undefined {
-    let start = text.length - this.#length;
-    if (!text.startsWith(SOURCE, start)) {
-      start = text.lastIndexOf(SOURCE);
-      if (start < 0) return undefined;
-    }
+  /** Undefined where the text, whose rows end at `start`, does not fit. */
+  read(text: string, start: number, parse: Parser): Json | undefined {
     this.#pattern.lastIndex = start;
     const groups = this.#pattern.exec(text);
     if (groups === null) return undefined;
-    this.#length = text.length - start;
+    this.length = text.length - start;
     const change = this.#change(groups);
     if (text.startsWith(ONLY_AFTER)) {
       const row = parsed(text.slice(ONLY_AFTER.length, start), parse);
@@ -161,7 +182,7 @@ class Template {
         value = integerOf(groups[group] ?? '');
         group += 1;
       } else if (isPair) {
-        value = [groups[group] ?? '', groups[group + 1] ?? ''];
+        value = new DigitPair(groups[group] ?? '', groups[group + 1] ?? '');
         group += 2;
       } else {
         let whole = texts[0] ?? '';
