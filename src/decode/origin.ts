@@ -5,8 +5,14 @@
 import type { SourcePosition } from '../change/position.ts';
 import type { ChangeEvent, LogRecord } from '../change/record.ts';
 import type { TableId } from '../change/table-id.ts';
-import type { Connector, PositionOrder, SourceBlock } from './connectors/connector.ts';
+import {
+  order,
+  type Connector,
+  type PositionOrder,
+  type SourceBlock,
+} from './connectors/connector.ts';
 import { connectorNamed } from './connectors/connectors.ts';
+import { milliseconds } from './control-records.ts';
 import { parseConnectSchema, schemaField, type ConnectSchema } from './envelope/connect-schema.ts';
 import { isObject, NeedExact } from './envelope/exact-number.ts';
 import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
@@ -25,6 +31,8 @@ export interface RecordOrigin {
     readonly table: TableId;
     readonly snapshot: ChangeEvent['snapshot'];
     readonly position: SourcePosition;
+    /** When production committed it, or the snapshot read it: `source.ts_ms`. */
+    readonly timeMs: number | null;
     /** The schema of its new row, else of its old one; null where the record carries none. */
     readonly row: ConnectSchema | null;
   } | null;
@@ -54,9 +62,12 @@ export class OriginReader {
 
   /** Where `a` stands seen from `b` in production's log; `incomparable` where they do not tell. */
   compare(a: SourcePosition, b: SourcePosition): PositionOrder {
-    // A connector that starts anew has seen no commit yet: that says nothing of where it is.
+    // A connector that starts anew has seen no commit yet, and a snapshot none at all: what such a
+    // record says of its place is its own LSN, which all that comes later has passed somehow.
     if ('lastCommitLsn' in a && 'lastCommitLsn' in b) {
-      if ((a.lastCommitLsn === null) !== (b.lastCommitLsn === null)) return 'incomparable';
+      if ((a.lastCommitLsn === null) !== (b.lastCommitLsn === null)) {
+        return order(latest(a), latest(b));
+      }
     }
     return this.#connector.compare(a, b);
   }
@@ -73,6 +84,7 @@ export class OriginReader {
       table: this.#connector.table(source),
       snapshot: snapshotOf(source['snapshot']),
       position: this.#connector.position(source),
+      timeMs: milliseconds(source['ts_ms']),
       row: rowSchema,
     });
     return {
@@ -82,6 +94,14 @@ export class OriginReader {
       own: connector === this.#connector.name ? readable(own) : null,
     };
   }
+}
+
+function latest(of: {
+  readonly lsn: bigint | null;
+  readonly lastCommitLsn: bigint | null;
+}): bigint {
+  const { lsn, lastCommitLsn } = of;
+  return (lsn ?? 0n) > (lastCommitLsn ?? 0n) ? (lsn ?? 0n) : (lastCommitLsn ?? 0n);
 }
 
 function rowSource(payload: Json): SourceBlock | null {

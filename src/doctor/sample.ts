@@ -130,15 +130,11 @@ export function diagnoseSample(
       }
     }
     const [before, after] = [origins.get(first)?.own, origins.get(last)?.own];
-    if (before?.snapshot !== 'no' || after === undefined || after === null) continue;
-    // An incremental snapshot comes in the middle of the stream by design.
-    if (after.snapshot === 'initial') {
-      const message = `${topic} holds a snapshot behind changes: rows deleted between two runs of the connector stay in the shadow`;
+    if (before === null || before === undefined || after === null || after === undefined) continue;
+    if (isSecondSnapshot(before, after, expected.compare)) {
+      const message = `${topic} holds a snapshot behind changes or another snapshot: rows deleted between two runs of the connector stay in the shadow`;
       add('snapshot-after-changes', 'warning', message, anew);
-    } else if (
-      after.snapshot === 'no' &&
-      expected.compare(after.position, before.position) === 'before'
-    ) {
+    } else if (goesBack(before, after, expected.compare)) {
       const message = `${topic} goes back in production’s log: production was replaced or restored, and the topic used again`;
       add('history-restarted', 'error', message, anew);
     }
@@ -150,6 +146,23 @@ export function diagnoseSample(
     add('sample-incomplete', 'warning', message, 'run it again when the brokers answer faster');
   }
   return [...found.values()];
+}
+
+type Own = NonNullable<RecordOrigin['own']>;
+
+/** An incremental snapshot comes in the middle of the stream by design; all of another is one read. */
+function isSecondSnapshot(first: Own, last: Own, compare: Expected['compare']): boolean {
+  if (last.snapshot !== 'initial' || first.snapshot === 'incremental') return false;
+  if (first.snapshot === 'no') return true;
+  const between = compare(last.position, first.position);
+  return between === 'before' || between === 'after';
+}
+
+function goesBack(first: Own, last: Own, compare: Expected['compare']): boolean {
+  if (last.snapshot !== 'no' || first.snapshot === 'incremental') return false;
+  if (compare(last.position, first.position) !== 'before') return false;
+  // What was committed while a snapshot began may come behind it, and is older than it.
+  return first.snapshot === 'no' || (last.timeMs ?? 0) > (first.timeMs ?? 0);
 }
 
 /** What the records of a sample say of their origin. Asked once for each. */

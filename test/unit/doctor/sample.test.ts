@@ -77,6 +77,28 @@ describe('the ends of a topic', () => {
     expect(await found(at(100), at(200))).toEqual([]);
   });
 
+  it('show a log that went back behind a snapshot, and none of what it began in', async () => {
+    const snapshot = record({ snapshot: 'first', lsn: 900, ts_ms: 50 });
+    const at = (commit: number, time: number) =>
+      record({ lsn: commit + 8, sequence: `["${commit}","${commit + 8}"]`, ts_ms: time });
+    expect(await found(snapshot, at(100, 60))).toEqual(['error log.history-restarted']);
+    expect(await found(snapshot, at(880, 40))).toEqual([]);
+    expect(await found(snapshot, at(1000, 60))).toEqual([]);
+    // The first after it, behind a commit that the snapshot saw.
+    const next = record({ lsn: 950, sequence: '["880","950"]', ts_ms: 60 });
+    expect(await found(snapshot, next)).toEqual([]);
+  });
+
+  it('show two snapshots without changes between', async () => {
+    const snapshot = (lsn: number) => record({ snapshot: 'true', lsn });
+    expect(await found(snapshot(900), snapshot(900))).toEqual([]);
+    for (const other of [100, 2000]) {
+      expect(await found(snapshot(900), snapshot(other))).toEqual([
+        'warning log.snapshot-after-changes',
+      ]);
+    }
+  });
+
   it('say nothing of a connector that starts anew and has seen no commit yet', async () => {
     const first = record({ lsn: 108, sequence: '["100","108"]' });
     expect(await found(first, record({ lsn: 900, sequence: '[null,"900"]' }))).toEqual([]);
