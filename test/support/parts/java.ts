@@ -37,6 +37,9 @@ export async function javaCommand(options: {
   const jars = await kafkaJars();
   const args = [
     ...[`-Xmx${String(options.heapMb)}m`, '-XX:+UseSerialGC', '-Djava.awt.headless=true'],
+    // Without a locale Java takes all for ASCII: the binlog connectors then pass over the rows of
+    // tables whose names are not.
+    '-Dfile.encoding=UTF-8',
     '-Dorg.slf4j.simpleLogger.showDateTime=true',
     '-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS',
     ...(options.javaOptions ?? []),
