@@ -1,4 +1,5 @@
 import { tableName, type TableId } from '../../../change/table-id.ts';
+import { tableFinding as finding } from '../../sql/table-finding.ts';
 import type { Diagnosis } from '../../dialect.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
@@ -102,23 +103,6 @@ async function keys(client: Client, tables: readonly TableId[]): Promise<readonl
     }
   }
   return found;
-}
-
-function finding(
-  table: TableId,
-  id: string,
-  level: Diagnosis['level'],
-  message: string,
-  cure: string,
-): Diagnosis {
-  const { schema, name } = table;
-  return {
-    id: `table.${id}`,
-    level,
-    message: `table ${tableName(table)} ${message}`,
-    cure,
-    table: { schema, name },
-  };
 }
 
 /**

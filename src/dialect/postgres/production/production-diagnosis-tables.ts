@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
+import { tableFinding as finding } from '../../sql/table-finding.ts';
 import type { Diagnosis, StreamFacts } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { quote } from '../schema/introspect-object.ts';
@@ -109,23 +110,6 @@ export async function diagnoseTables(
     ];
     return findings.length > 0 ? findings : [finding(facts, 'ready', 'ok', 'is ready', null)];
   });
-}
-
-function finding(
-  table: TableId,
-  id: string,
-  level: Diagnosis['level'],
-  message: string,
-  cure: string | null,
-): Diagnosis {
-  const { schema, name } = table;
-  return {
-    id: `table.${id}`,
-    level,
-    message: `table ${tableName(table)} ${message}`,
-    cure,
-    table: { schema, name },
-  };
 }
 
 function access(facts: TableFacts): Diagnosis[] {
