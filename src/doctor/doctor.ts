@@ -131,7 +131,7 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     const tables: SchemaCatalogue = catalogue;
     const seen = [...origins.values()].flatMap(({ own }) =>
       own !== null && parts.includes(own.table)
-        ? lossesSeen(parts.declared.connector, tables, own)
+        ? lossesSeen(sourceOf(parts, known), tables, own)
         : [],
     );
     found.push(...diagnoseLosses([...told, ...unique(seen)]));
@@ -243,8 +243,12 @@ function tellColumns(
   known: Known | null,
   catalogue: SchemaCatalogue,
 ): readonly LossyColumn[] {
-  const source = { ...parts.declared, modes: modesOf(parts, known) };
+  const source = sourceOf(parts, known);
   return columnsToTell(source, catalogue, parts.includes, connectorSettings(known));
+}
+
+function sourceOf(parts: DoctorParts, known: Known | null): ValueSource {
+  return { ...parts.declared, modes: modesOf(parts, known) };
 }
 
 /** One line for all tables without a finding, and without a column that stops what follows it. */

@@ -6,6 +6,7 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import { expectedSchema, isSent, lossesOf, type ValueSource } from '../decode/column.ts';
 import { inspectSettings, type ConnectorSettings } from '../decode/connectors/settings.ts';
 import { LOSSES, type LossId } from '../decode/losses/losses.ts';
+import { columnNames } from '../decode/names.ts';
 import { Problem } from '../decode/problem.ts';
 import type { ConnectSchema } from '../decode/envelope/connect-schema.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
@@ -86,13 +87,15 @@ export function columnsToTell(
  * production's catalogue has them: those of one sampled row.
  */
 export function lossesSeen(
-  connector: ValueSource['connector'],
+  { connector, modes }: ValueSource,
   catalogue: SchemaCatalogue,
   { table, row }: { readonly table: TableId; readonly row: ConnectSchema | null },
 ): readonly LossyColumn[] {
   const columns = catalogue.get(tableName(table))?.columns ?? [];
+  const names = columns.map(({ name }) => name);
+  const nameOf = columnNames(names, modes.names ?? 'none');
   return (row?.fields ?? []).flatMap((field) => {
-    const column = columns.find(({ name }) => name === field.field);
+    const column = columns.find(({ name }) => name === nameOf(field.field));
     const losses = column === undefined ? [] : lossesOf(connector, field, column);
     return losses.filter(({ id }) => BY_SCHEMA_ALONE.has(id)).map((loss) => ({ ...loss, table }));
   });

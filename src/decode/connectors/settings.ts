@@ -23,6 +23,11 @@ export interface ConnectorFacts {
   readonly connector: SourcePosition['connector'] | null;
   /** What it reads: a replication slot's log, or a binary log as a replica does. */
   readonly log: 'slot' | 'binlog' | null;
+  /**
+   * A snapshot that locks nothing sees rows as of before it asks for its position: what is committed
+   * between is lost. So on MySQL, whose catalogue, which the connector reads first, is InnoDB's own.
+   */
+  readonly seesBeforePosition: boolean;
   readonly topicPrefix: string | null;
   /** Those that the connector has; settings that it does not know are left out. */
   readonly modes: ConnectorModes;
@@ -140,6 +145,7 @@ export function inspectSettings(settings: ConnectorSettings): ConnectorFacts {
     value,
     transforms,
     unknownDatatypes: word(settings, 'include.unknown.datatypes') === 'true',
+    seesBeforePosition: connector === 'mysql',
     slot: log === 'slot' ? (settings.get('slot.name') ?? 'debezium') : null,
     signalTable: settings.get('signal.data.collection') ?? null,
     publication: log === 'slot' ? publicationOf(settings) : null,

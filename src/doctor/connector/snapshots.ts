@@ -3,6 +3,9 @@ import { settingsLike, word, type ConnectorRule, type ConnectorView } from './ru
 
 const mode = (view: ConnectorView): string => word(view, 'snapshot.mode');
 
+const isUnlocked = (view: ConnectorView): boolean =>
+  view.facts.log === 'binlog' && word(view, 'snapshot.locking.mode') === 'none';
+
 export const SNAPSHOT_RULES: readonly ConnectorRule[] = [
   {
     id: 'no-snapshot',
@@ -42,10 +45,18 @@ export const SNAPSHOT_RULES: readonly ConnectorRule[] = [
     cure: 'set snapshot.isolation.mode=repeatable_read',
   },
   {
+    // The statements that it sends, and what they see, were looked at on both servers.
     id: 'snapshot-unlocked',
+    level: 'error',
+    trapped: (view) => isUnlocked(view) && view.facts.seesBeforePosition,
+    message:
+      'changes that are committed while the snapshot begins are lost, and a table that is altered meanwhile is read by its old structure',
+    cure: 'set snapshot.locking.mode=minimal and let the connector begin anew, or write nothing meanwhile',
+  },
+  {
+    id: 'snapshot-alters',
     level: 'warning',
-    trapped: (view) =>
-      view.facts.log === 'binlog' && word(view, 'snapshot.locking.mode') === 'none',
+    trapped: (view) => isUnlocked(view) && !view.facts.seesBeforePosition,
     message: 'a table that is altered while the snapshot runs is read by its old structure',
     cure: 'set snapshot.locking.mode=minimal, or alter no table meanwhile',
   },

@@ -75,7 +75,8 @@ const PLANTED: readonly (readonly [finding: string, changes: Changes, of?: Conne
   ['warning connector.snapshot-repeated', { 'snapshot.mode': 'always' }],
   ['error connector.snapshot-partial', { 'snapshot.select.statement.overrides': 'public.t' }],
   ['error connector.snapshot-isolation', { 'snapshot.isolation.mode': 'read_committed' }],
-  ['warning connector.snapshot-unlocked', { 'snapshot.locking.mode': 'none' }, 'mariadb'],
+  ['error connector.snapshot-unlocked', { 'snapshot.locking.mode': 'none' }, 'mysql'],
+  ['warning connector.snapshot-alters', { 'snapshot.locking.mode': 'none' }, 'mariadb'],
   ['warning connector.snapshot-parallel', { 'snapshot.max.threads': '4' }],
   ['error connector.history-missing', { [`${HISTORY}.kafka.topic`]: null }, 'mysql'],
   [

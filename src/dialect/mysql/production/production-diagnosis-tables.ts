@@ -35,7 +35,7 @@ export async function diagnoseTables(
     `SELECT TABLE_SCHEMA AS \`schema\`, TABLE_NAME AS name, COLUMN_NAME AS \`column\`,
         COLUMN_TYPE AS type, DATA_TYPE AS dataType
       FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ${SYSTEM}
-        AND (DATA_TYPE IN ('inet4', 'inet6', 'float', 'year') OR COLUMN_TYPE LIKE '%COMPRESSED%')
+        AND (DATA_TYPE IN ('inet4', 'inet6') OR COLUMN_TYPE LIKE '%COMPRESSED%')
       ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION`,
   );
   const found = [
@@ -43,10 +43,7 @@ export async function diagnoseTables(
     ...(await keys(client, tables)),
     ...(flavour.engine === 'mariadb' ? stoppers(types) : []),
     ...(await cascades(client, followed)),
-    ...lossy(
-      types.filter((row) => followed.has(tableName(row))),
-      flavour,
-    ),
+    ...unreadableNames(tables),
   ];
   if (found.length > 0) return found;
   const count = String(tables.length);
@@ -84,6 +81,24 @@ function databases(tables: readonly TableId[]): readonly Diagnosis[] {
           cure: 'Name one in production.url or tables.include; one configuration follows one.',
         },
   ];
+}
+
+/**
+ * The binlog has the names of tables as bytes, which the connector reads by the character set of
+ * its Java (before 18: the locale's), and passes over tables that it does not know.
+ */
+function unreadableNames(tables: readonly TableId[]): readonly Diagnosis[] {
+  return tables
+    .filter(({ schema, name }) => /[^\0-\x7f]/.test(schema + name))
+    .map((table) =>
+      finding(
+        table,
+        'name',
+        'warning',
+        'has a name beyond ASCII: a Connect worker whose Java has no locale passes over all its changes in silence, and nobody can ask it',
+        'Start Connect’s Java with -Dfile.encoding=UTF-8 (KAFKA_OPTS), or rename the table.',
+      ),
+    );
 }
 
 async function keys(client: Client, tables: readonly TableId[]): Promise<readonly Diagnosis[]> {
@@ -152,36 +167,5 @@ function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {
     const message = `has a ${what} column (${row.column}), which stops the connector even where the table is excluded`;
     const cure = 'Change the column’s type on production before the connector starts.';
     return [finding(row, `stops-${what.toLowerCase()}`, 'error', message, cure)];
-  });
-}
-
-function lossy(types: readonly TypeRow[], { engine }: Flavour): readonly Diagnosis[] {
-  return types.flatMap((row) => {
-    switch (row.dataType.toLowerCase()) {
-      case 'float':
-        return [
-          finding(
-            row,
-            'float',
-            'warning',
-            `has a FLOAT column (${row.column}), of which the connector’s snapshot keeps six digits`,
-            'Make it DOUBLE or DECIMAL, or expect drift in rows not changed since the snapshot.',
-          ),
-        ];
-      case 'year':
-        return [
-          finding(
-            row,
-            'year',
-            'warning',
-            engine === 'mariadb'
-              ? `has a YEAR column (${row.column}), whose year 0000 stops the connector’s snapshot`
-              : `has a YEAR column (${row.column}), whose year 0000 arrives as 1900 or 2000`,
-            'Keep year 0000 out of it.',
-          ),
-        ];
-      default:
-        return [];
-    }
   });
 }
