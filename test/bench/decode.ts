@@ -8,7 +8,7 @@
  * reads, up to 50 columns; `edge`, the rows of those that have an integer beyond 2^53, whose JSON
  * has to be read twice. The goal is that a schema in every event costs us next to nothing.
  */
-import avsc from 'avsc';
+import type avsc from 'avsc';
 import type { ChangeEvent, LogRecord } from '../../src/change/record.ts';
 import { imageValue } from '../../src/change/value.ts';
 import type { Decoder } from '../../src/decode/decoder.ts';
@@ -20,6 +20,7 @@ import {
   capturedRegistry,
   DEFAULT_MODES,
 } from '../support/debezium-records.ts';
+import { plainAvsc } from '../support/plain-avsc.ts';
 import { benchMain, type BenchCase, type BenchStage } from './frame.ts';
 
 /** Which captures hold the same changes in both encodings. */
@@ -167,21 +168,6 @@ function withoutSchemas(record: LogRecord): LogRecord {
   return { ...record, key: bare(record.key), value: bare(record.value) };
 }
 
-/** avsc as its documentation has it read every 64-bit integer. */
-const BIG_LONG = avsc.types.LongType.__with({
-  fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
-  toBuffer: (value: bigint) => {
-    // Asked for the defaults of a schema.
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(value);
-    return bytes;
-  },
-  fromJSON: (value: number) => BigInt(value),
-  toJSON: Number,
-  isValid: (value: unknown) => typeof value === 'bigint',
-  compare: (a: bigint, b: bigint) => Number(a - b),
-});
-
 /** Bytes of Confluent's framing before the datum. */
 const FRAME = 5;
 
@@ -193,19 +179,11 @@ function avroReader(): (bytes: Buffer) => void {
     let type = types.get(id);
     if (type === undefined) {
       const schema = schemas.schema({ kind: 'id', id: String(id) });
-      type = avsc.Type.forSchema(schema as avsc.Schema, {
-        wrapUnions: 'never',
-        omitRecordMethods: true,
-        typeHook: (part) => (isLong(part) ? BIG_LONG : undefined),
-      });
+      type = plainAvsc(schema);
       types.set(id, type);
     }
     type.fromBuffer(bytes.subarray(FRAME));
   };
-}
-
-function isLong(part: avsc.Schema): boolean {
-  return part === 'long' || (typeof part === 'object' && 'type' in part && part.type === 'long');
 }
 
 function caseOf(name: keyof typeof CAPTURES, encoding: Encoding): BenchCase {

@@ -3,7 +3,7 @@
  * rows say what the bytes say. Seeds are records of real connectors in every form, with a marker in
  * the texts of their rows: no error may say any of it.
  */
-import avsc from 'avsc';
+import type avsc from 'avsc';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../../src/change/record.ts';
@@ -20,6 +20,7 @@ import {
   DEFAULT_MODES,
 } from '../support/debezium-records.ts';
 import { FORMS_CATALOGUE } from '../support/form-captures.ts';
+import { plainAvsc } from '../support/plain-avsc.ts';
 
 /** No name and no message has this letter, so that also a part of the marker is known again. */
 const LETTER = 'Þ';
@@ -258,22 +259,6 @@ function parsed(value: Buffer | null): unknown {
   }
 }
 
-const LONG = avsc.types.LongType.__with({
-  fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
-  toBuffer: (number: bigint) => {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(number);
-    return bytes;
-  },
-  fromJSON: BigInt,
-  toJSON: Number,
-  isValid: (number: unknown) => typeof number === 'bigint',
-  compare: (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0),
-});
-function isLong(part: avsc.Schema): boolean {
-  return typeof part === 'object' && 'type' in part && part.type === 'long';
-}
-
 const WRITERS = new Map<string, avsc.Type>();
 
 /** What the library reads of a value in Confluent's framing; undefined where it reads none. */
@@ -282,12 +267,7 @@ function parsedAvro(value: Buffer | null): unknown {
   const id = String(value.readUInt32BE(1));
   const schema = CAPTURED.schema({ kind: 'id', id });
   if (schema === undefined) return undefined;
-  const type =
-    WRITERS.get(id) ??
-    avsc.Type.forSchema(schema as avsc.Schema, {
-      wrapUnions: 'never',
-      typeHook: (part) => (part === 'long' || isLong(part) ? LONG : undefined),
-    });
+  const type = WRITERS.get(id) ?? plainAvsc(schema);
   WRITERS.set(id, type);
   return numbersAsWritten(type.fromBuffer(value.subarray(5)));
 }
