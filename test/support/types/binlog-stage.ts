@@ -8,10 +8,11 @@ import { startMariaDB } from '../mariadb.ts';
 import type { MySqlServer } from '../mysql-server.ts';
 import { startMySQL } from '../mysql.ts';
 import { avroConverters } from '../registry.ts';
+import { tailOf } from '../process/server-process.ts';
 import { Workplace, type CliResult } from '../understudy.ts';
 import {
   BINLOG,
-  BINLOG_RUNS,
+  BINLOG_PLAYED,
   binlogModeSettings,
   connectBinlog,
   fillBinlog,
@@ -55,7 +56,7 @@ export class BinlogStage {
   readonly #production: MySqlServer;
   readonly #shadow: MySqlServer;
   readonly #kafka: Kafka;
-  #marks = 0;
+  #marks = 1;
 
   private constructor(
     engine: BinlogEngine,
@@ -111,18 +112,25 @@ export class BinlogStage {
   async #fillTopics(connect: ConnectServer): Promise<void> {
     const tables = this.#engine === 'mysql' ? MYSQL_TABLES : MARIADB_TABLES;
     await this.#production.execute([`CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4`]);
-    await this.#execute([`CREATE TABLE ${MARKS} (id int PRIMARY KEY)`]);
+    // The first mark is there before any connector is: whoever has sent it has begun, and streams
+    // what comes after it.
+    await this.#execute([
+      `CREATE TABLE ${MARKS} (id int PRIMARY KEY)`,
+      `INSERT INTO ${MARKS} VALUES (1)`,
+    ]);
     for (const table of tables) await this.#execute(snapshotSql(table, BINLOG));
     const phases = new Phases(`types of ${this.#engine}`);
-    await inWaves(CONNECTORS_AT_ONCE, BINLOG_RUNS, (run) => this.#startConnector(connect, run));
+    await inWaves(CONNECTORS_AT_ONCE, BINLOG_PLAYED, (run) => this.#startConnector(connect, run));
     phases.done('connectors started');
-    await this.#settle();
+    await this.#marksArrived(connect);
+    phases.done('snapshots begun');
+    await this.#settle(connect);
     phases.done('snapshots taken');
     for (const table of tables) await this.#execute(streamSql(table, BINLOG, fillBinlog));
-    await this.#settle();
+    await this.#settle(connect);
     phases.done('changes streamed');
     // They would go on writing heartbeats, and take a share of the processor.
-    await Promise.all(BINLOG_RUNS.map((run) => connect.deleteConnector(this.prefixOf(run))));
+    await Promise.all(BINLOG_PLAYED.map((run) => connect.deleteConnector(this.prefixOf(run))));
     phases.done('connectors deleted');
   }
 
@@ -136,7 +144,7 @@ export class BinlogStage {
       ...binlogModeSettings(run),
       'table.include.list': tables.map((name) => `${DATABASE}\\.${name}`).join(','),
       'topic.creation.default.partitions': '1',
-      // Nobody writes during the snapshot, and the connectors would wait for one another's lock.
+      // Nobody writes while the snapshots begin, and the connectors would wait for one another's lock.
       'snapshot.locking.mode': 'none',
       // Fifteen in haste leave no processor for the work.
       'heartbeat.interval.ms': '2000',
@@ -145,25 +153,34 @@ export class BinlogStage {
     await connect.createConnector(prefix, config, START_WITHIN_MS);
   }
 
-  /** Waits until all connectors have in Kafka what was committed up to now. */
-  async #settle(): Promise<void> {
+  /**
+   * Waits until all connectors have in Kafka what was committed up to now. Those that have not begun
+   * may see such a mark in their snapshot, or not at all, if it comes while they begin.
+   */
+  async #settle(connect: ConnectServer): Promise<void> {
     this.#marks += 1;
     await this.#execute([`INSERT INTO ${MARKS} VALUES (${String(this.#marks)})`]);
+    await this.#marksArrived(connect);
+  }
+
+  async #marksArrived(connect: ConnectServer): Promise<void> {
     const admin = this.#kafka.admin();
     await admin.connect();
     try {
-      for (const run of BINLOG_RUNS) {
-        const topic = `${this.prefixOf(run)}.${DATABASE}.${MARKS}`;
+      for (const run of BINLOG_PLAYED) {
+        const connector = this.prefixOf(run);
+        const topic = `${connector}.${DATABASE}.${MARKS}`;
         await pollUntil({
           probe: async () => {
-            // Until its first record there is no such topic.
-            if (!(await admin.listTopics()).includes(topic)) return undefined;
-            const [partition] = await admin.fetchTopicOffsets(topic);
+            await connect.waitRunning(connector, START_WITHIN_MS);
+            // Until its first record there is no such topic, and then for a moment no leader.
+            const [partition] = await admin.fetchTopicOffsets(topic).catch(() => []);
             return Number(partition?.high ?? 0) >= this.#marks ? true : undefined;
           },
-          everyMs: 200,
+          everyMs: 500,
           timeoutMs: START_WITHIN_MS,
-          timeout: () => new Error(`the connector of ${run.name} does not get on`),
+          timeout: () =>
+            new Error(`${connector} does not get on:\n${tailOf(connect.process.logFile)}`),
         });
       }
     } finally {

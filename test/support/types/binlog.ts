@@ -2,7 +2,7 @@
 import mysql, { type Connection, type RowDataPacket } from 'mysql2/promise';
 import type { ConnectorConfig } from '../connect-rest.ts';
 import type { Cell, Rows } from './exceptions.ts';
-import { packRuns, type Run } from './runs.ts';
+import { packRuns, playedRuns, type Run } from './runs.ts';
 import type { SqlWriter } from './type-table.ts';
 
 /** These connectors know no `adaptive` time. */
@@ -32,6 +32,9 @@ const BINLOG_PUBLISHED: BinlogRun = {
 };
 
 export const BINLOG_RUNS: readonly BinlogRun[] = [...packRuns(BINLOG_MODES), BINLOG_PUBLISHED];
+
+/** Those that the tests play this time. */
+export const BINLOG_PLAYED = playedRuns(BINLOG_RUNS);
 
 /** The connector's settings for a run's modes; none are needed for the published ones. */
 export function binlogModeSettings(run: BinlogRun): ConnectorConfig {

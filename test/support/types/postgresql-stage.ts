@@ -12,7 +12,7 @@ import {
   fillPostgresql,
   POSTGRESQL,
   POSTGRESQL_PUBLISHED,
-  POSTGRESQL_RUNS,
+  POSTGRESQL_PLAYED,
   postgresqlModeSettings,
   readPostgresql,
   type PostgresqlRun,
@@ -108,7 +108,7 @@ export class PostgresqlStage {
 
   async #fillTopics(connect: ConnectServer): Promise<void> {
     const settle = async (): Promise<void> => {
-      for (const run of POSTGRESQL_RUNS) {
+      for (const run of POSTGRESQL_PLAYED) {
         await settleConnector(
           this.#production,
           connect,
@@ -126,7 +126,9 @@ export class PostgresqlStage {
       ]);
     }
     const phases = new Phases('types of PostgreSQL');
-    await inWaves(CONNECTORS_AT_ONCE, POSTGRESQL_RUNS, (run) => this.#startConnector(connect, run));
+    await inWaves(CONNECTORS_AT_ONCE, POSTGRESQL_PLAYED, (run) =>
+      this.#startConnector(connect, run),
+    );
     phases.done('connectors started');
     await settle();
     phases.done('snapshots taken');
@@ -136,7 +138,7 @@ export class PostgresqlStage {
     await settle();
     phases.done('changes streamed');
     // They would go on writing heartbeats, and take a share of the processor.
-    await Promise.all(POSTGRESQL_RUNS.map((run) => connect.deleteConnector(this.prefixOf(run))));
+    await Promise.all(POSTGRESQL_PLAYED.map((run) => connect.deleteConnector(this.prefixOf(run))));
     phases.done('connectors deleted');
   }
 

@@ -2,7 +2,7 @@
 import pg from 'pg';
 import type { ConnectorConfig } from '../connect-rest.ts';
 import type { Cell, Rows } from './exceptions.ts';
-import { packRuns, type Run } from './runs.ts';
+import { packRuns, playedRuns, type Run } from './runs.ts';
 import type { SqlWriter } from './type-table.ts';
 
 export const POSTGRESQL_MODES = {
@@ -45,6 +45,9 @@ export const POSTGRESQL_RUNS: readonly PostgresqlRun[] = [
   ...packRuns(POSTGRESQL_MODES),
   POSTGRESQL_PUBLISHED,
 ];
+
+/** Those that the tests play this time. */
+export const POSTGRESQL_PLAYED = playedRuns(POSTGRESQL_RUNS);
 
 /** The connector's settings for a run's modes; none are needed for the published ones. */
 export function postgresqlModeSettings(run: PostgresqlRun): ConnectorConfig {

@@ -1,4 +1,6 @@
 /** The runs of a type matrix: each value of each mode at least once per encoding, in few runs. */
+import { Random } from '../random.ts';
+import { baseSeed } from '../seeds.ts';
 import type { ConnectorConfig } from '../connect-rest.ts';
 
 /** What a matrix shares with other tests. */
@@ -58,6 +60,34 @@ export function assertComplete(values: ModeValues, runs: readonly Run[]): void {
       }
     }
   }
+}
+
+/** `all`, or names of runs with commas between. */
+const CHOICE = process.env['UNDERSTUDY_MATRIX'] ?? '';
+
+/**
+ * Those that are played: all, or those named by UNDERSTUDY_MATRIX, or else, since all of them take
+ * three times as long, one of each encoding by the base seed, and those of other names.
+ */
+export function playedRuns<R extends Run>(runs: readonly R[], choice = CHOICE): readonly R[] {
+  if (choice === 'all') return runs;
+  if (choice !== '') {
+    const names = new Set(choice.split(','));
+    const named = runs.filter(({ name }) => names.has(name));
+    if (named.length < names.size) throw new Error(`no such runs: UNDERSTUDY_MATRIX=${choice}`);
+    return named;
+  }
+  const random = new Random(baseSeed(process.env['UNDERSTUDY_SEED']));
+  const packed = new Set(
+    ENCODINGS.map((encoding) =>
+      random.pick(runs.filter((run) => run.encoding === encoding && isPacked(run))),
+    ),
+  );
+  return runs.filter((run) => packed.has(run) || !isPacked(run));
+}
+
+function isPacked({ name, encoding }: Run): boolean {
+  return name.startsWith(encoding);
 }
 
 /** The converters' settings for an encoding; Avro's are the registry's own. */

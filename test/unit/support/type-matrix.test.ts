@@ -9,8 +9,9 @@ import {
   type Rows,
 } from '../../support/types/exceptions.ts';
 import { POSTGRESQL_MODES, POSTGRESQL_RUNS } from '../../support/types/postgresql.ts';
+import { POSTGRESQL_REFUSALS } from '../../support/types/postgresql-exceptions.ts';
 import { POSTGRESQL_TABLES } from '../../support/types/postgresql-tables.ts';
-import { assertComplete, type Run } from '../../support/types/runs.ts';
+import { assertComplete, ENCODINGS, playedRuns, type Run } from '../../support/types/runs.ts';
 import { MOVED_BY, rowCount } from '../../support/types/type-table.ts';
 
 const run: Run = { name: 'schema1', encoding: 'schema', modes: { time: 'connect' } };
@@ -37,6 +38,27 @@ describe('a type matrix', () => {
       );
       assertComplete(POSTGRESQL_MODES, some);
     }).toThrow('no run of schema has time adaptive');
+  });
+
+  it('has a run of every encoding for each refusal of PostgreSQL', () => {
+    const missing = POSTGRESQL_REFUSALS.flatMap((refusal) =>
+      ENCODINGS.filter(
+        (encoding) => !POSTGRESQL_RUNS.some((r) => r.encoding === encoding && refusal.when(r)),
+      ).map((encoding) => `${refusal.column} in ${encoding}`),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  it('plays all, those named, or one of each encoding and the published settings', () => {
+    expect(playedRuns(BINLOG_RUNS, 'all')).toBe(BINLOG_RUNS);
+    expect(playedRuns(BINLOG_RUNS, 'bare2,avro1').map(({ name }) => name)).toEqual([
+      'bare2',
+      'avro1',
+    ]);
+    expect(() => playedRuns(BINLOG_RUNS, 'bare77')).toThrow('no such runs');
+    const some = playedRuns(BINLOG_RUNS, '');
+    expect(some.map(({ encoding }) => encoding)).toEqual([...ENCODINGS, 'schema']);
+    expect(some.at(-1)?.name).toBe('published');
   });
 
   it('gives the rows of different forms different ids', () => {
