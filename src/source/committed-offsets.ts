@@ -18,11 +18,14 @@ export interface CommittedOffsets {
 
 /**
  * The position in an offset as Debezium stores it: the larger of `lsn` and `lsn_commit`. Null if
- * it holds neither, as before the first change.
+ * it holds neither, as before the first change, and during a snapshot: its position is where it
+ * began, while its rows are still to come. One that fails begins anew further on, without a word.
  */
 export function positionOf(offset: unknown): bigint | null {
   if (typeof offset !== 'object' || offset === null) return null;
   const fields = offset as Readonly<Record<string, unknown>>;
+  const { snapshot = null } = fields;
+  if (snapshot !== null && snapshot !== false && snapshot !== 'false') return null;
   const found = [fields['lsn'], fields['lsn_commit']]
     .filter((value) => typeof value === 'number' && Number.isSafeInteger(value))
     .map((value) => BigInt(value as number));

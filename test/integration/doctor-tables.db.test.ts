@@ -29,6 +29,7 @@ CREATE DOMAIN level AS int DEFAULT 3;
 CREATE TABLE defaults (id int PRIMARY KEY, a int DEFAULT 5, b text, l level,
   g int GENERATED ALWAYS AS (id + 1) STORED);
 CREATE TABLE zoned (id int PRIMARY KEY, t timetz);
+CREATE TABLE cursors (id int PRIMARY KEY, c refcursor, r refcursor[]);
 CREATE DOMAIN feeling AS mood;
 CREATE TABLE keyless (a int); CREATE TABLE keyless_full (a int);
 ALTER TABLE keyless_full REPLICA IDENTITY FULL;
@@ -42,7 +43,7 @@ CREATE TABLE filtered (id int PRIMARY KEY, a int, b int);
 CREATE TABLE elsewhere (id int PRIMARY KEY);
 CREATE UNLOGGED TABLE volatile (id int PRIMARY KEY);
 CREATE PUBLICATION ours FOR TABLE fine, placeholders, toasty, toasty_required, toasty_full,
-  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, keyless, keyless_full, nothing,
+  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, cursors, keyless, keyless_full, nothing,
   by_index, generated_key, parts, filtered (id, a) WHERE (id > 5);
 CREATE PUBLICATION others FOR TABLE elsewhere;
 CREATE PUBLICATION updates FOR TABLE fine WITH (publish = 'update');
@@ -86,7 +87,8 @@ async function found(
 }
 
 /** Findings whose message ends with columns. */
-const BY_COLUMN = /^table\.(toast|type|array|bit|null|dimensions|timetz|generated|column)/;
+const BY_COLUMN =
+  /^table\.(toast|type|array|bit|null|dimensions|timetz|refcursor|generated|column)/;
 
 const OK = ['ok table.ready'];
 
@@ -101,6 +103,7 @@ describe('the traps of a table', () => {
     ['enum_arrays', ['warning table.null-elements: m']],
     ['matrix', ['warning table.dimensions: m']],
     ['zoned', ['warning table.timetz: t']],
+    ['cursors', ['warning table.array-type: r', 'error table.refcursor: c']],
     ['keyless_full', OK],
     ['keyless', ['error table.key']],
     ['nothing', ['error table.identity']],

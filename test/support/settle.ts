@@ -30,7 +30,12 @@ export async function settleConnector(
   await pollUntil({
     probe: async () => {
       const offsets = await connect.offsets(connector);
-      return offsets.some(({ offset }) => lsnOf(offset) >= marker) ? true : undefined;
+      // One of a snapshot tells where it began, also of one that began anew after it had failed.
+      return offsets.some(
+        ({ offset }) => offset?.['snapshot'] === undefined && lsnOf(offset) >= marker,
+      )
+        ? true
+        : undefined;
     },
     everyMs: 100,
     timeoutMs: withinMs,

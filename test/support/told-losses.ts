@@ -30,6 +30,7 @@ export const TOLD: Readonly<Partial<Record<LossId, string>>> = {
   'flattened-key-change': 'connector.flat-deletes-dropped',
   'unavailable-null': 'table.toast',
   'timetz-seconds': 'table.timetz',
+  refcursor: 'table.refcursor',
   'identity-index': 'table.identity',
   'partition-twice': 'table.partitions',
   'domain-over-enum': 'production.enum-domain',

@@ -149,6 +149,15 @@ export const ROW_LOSSES = {
     cure: 'drop the domain and use the enum itself',
     effect: 'stops',
   },
+  refcursor: {
+    connectors: PG,
+    setting: null,
+    loses: 'a column of type refcursor keeps the snapshot beginning anew for ever; the task runs',
+    cause: 'the driver takes the value for a cursor that is open, and fetches from it',
+    detection: ['doctor'],
+    cure: 'ALTER TABLE … ALTER COLUMN … TYPE text, or column.exclude.list with the table excluded here',
+    effect: 'stops',
+  },
   'compressed-column': {
     connectors: MARIADB,
     setting: null,

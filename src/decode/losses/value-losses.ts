@@ -298,7 +298,7 @@ export const VALUE_LOSSES = {
     connectors: PG,
     setting: 'include.unknown.datatypes=false',
     loses:
-      'columns of types the connector does not know (composites, multiranges, shapes, xid, pg_lsn …) are left out; arrays of money, name, interval, varbit, xml and point always',
+      'columns of types the connector does not know (composites, multiranges, shapes, xid, pg_lsn …) are left out; arrays of money, name, interval, varbit, xml, point and refcursor always',
     cause: 'the connector has no converter for them',
     detection: FOREWARNED,
     cure: 'include.unknown.datatypes=true; nothing for those arrays',

@@ -438,6 +438,7 @@ const UNSENT_ELEMENTS: ReadonlySet<TypeKind> = new Set<TypeKind>([
 function sending(type: ColumnType): Sending {
   const { element } = type;
   if (element === undefined) return entryOf(type) === UNKNOWN ? 'opt-in' : 'always';
+  if (bareTypeName(element) === 'refcursor') return 'never';
   const entryOfElement = elementEntry(element);
   if (entryOfElement === UNKNOWN) return 'opt-in';
   const unsent = entryOfElement === NAME || entryOfElement === BIT_VARYING;

@@ -4,7 +4,10 @@ import { positionOf } from '../../../src/source/committed-offsets.ts';
 test.each([
   [{ lsn_proc: 5, messageType: 'UPDATE', lsn_commit: 40, lsn: 41, txId: 7 }, 41n],
   [{ lsn_commit: 50, lsn: 41 }, 50n],
-  [{ lsn: 41, last_snapshot_record: false, snapshot: true }, 41n],
+  // As Debezium 3 writes it, as 2 did, and after a snapshot.
+  [{ lsn: 41, last_snapshot_record: false, snapshot: 'INITIAL' }, null],
+  [{ lsn: 41, last_snapshot_record: true, snapshot: true }, null],
+  [{ lsn: 41, snapshot: false }, 41n],
   [{ lsn_proc: 5 }, null],
   [{ lsn: '41' }, null],
   [{ lsn: 1e300 }, null],

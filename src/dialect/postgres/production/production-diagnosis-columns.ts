@@ -110,6 +110,14 @@ const TRAPS: readonly ColumnTrap[] = [
     cure: 'Use timestamptz, or keep such offsets out by a CHECK.',
     trapped: ({ schema: { type } }) => (type.element ?? type).kind === 'timetz',
   },
+  {
+    id: 'refcursor',
+    level: 'error',
+    message:
+      'keeps the connector’s snapshot beginning anew for ever, though its task runs, by columns of type refcursor',
+    cure: 'Make them text, which holds the same, before the connector starts.',
+    trapped: ({ schema: { type } }) => type.sql === 'refcursor',
+  },
 ];
 
 const TOAST_TRAPS: readonly ColumnTrap[] = [
