@@ -13,7 +13,7 @@ import {
   writtenTables,
 } from '../support/types/postgresql-exceptions.ts';
 import { PostgresqlStage } from '../support/types/postgresql-stage.ts';
-import { ENCODINGS, inLanes } from '../support/types/runs.ts';
+import { inLanes, refusingRuns } from '../support/types/runs.ts';
 
 /** Command lines at work at once. */
 const LANES = 3;
@@ -57,15 +57,15 @@ describe('every type of PostgreSQL', () => {
 
   it.each(
     POSTGRESQL_REFUSALS.flatMap((refusal) =>
-      ENCODINGS.flatMap((encoding) => {
-        const run = POSTGRESQL_PLAYED.find((r) => r.encoding === encoding && refusal.when(r));
-        return run === undefined ? [] : [{ ...refusal, encoding, run }];
-      }),
+      refusingRuns(POSTGRESQL_PLAYED, refusal.when).map((run) => ({ ...refusal, run })),
     ),
-  )('refuses $column of $table with $code in $encoding', async ({ table, column, code, run }) => {
-    const result = await opened().materialize(run, `refused_${run.name}_${table}`, [table]);
-    const refusal = refusalIn(result);
-    expect(refusal).toContain(code);
-    expect(refusal).toContain(column);
-  });
+  )(
+    'refuses $column of $table with $code in $run.encoding',
+    async ({ table, column, code, run }) => {
+      const result = await opened().materialize(run, `refused_${run.name}_${table}`, [table]);
+      const refusal = refusalIn(result);
+      expect(refusal).toContain(code);
+      expect(refusal).toContain(column);
+    },
+  );
 });

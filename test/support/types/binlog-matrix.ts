@@ -6,7 +6,7 @@ import { BINLOG_PLAYED } from './binlog.ts';
 import { BINLOG_EXCEPTIONS, BINLOG_REFUSALS, binlogWrittenTables } from './binlog-exceptions.ts';
 import { BinlogStage, type BinlogEngine } from './binlog-stage.ts';
 import { judge, refusalIn } from './exceptions.ts';
-import { ENCODINGS, inLanes } from './runs.ts';
+import { inLanes, refusingRuns } from './runs.ts';
 
 /** Command lines at work at once. */
 const LANES = 3;
@@ -51,16 +51,16 @@ export function testBinlogTypes(engine: BinlogEngine, name: string): void {
 
     it.each(
       BINLOG_REFUSALS[engine].flatMap((refusal) =>
-        ENCODINGS.flatMap((encoding) => {
-          const run = BINLOG_PLAYED.find((r) => r.encoding === encoding && refusal.when(r));
-          return run === undefined ? [] : [{ ...refusal, encoding, run }];
-        }),
+        refusingRuns(BINLOG_PLAYED, refusal.when).map((run) => ({ ...refusal, run })),
       ),
-    )('refuses $column of $table with $code in $encoding', async ({ table, column, code, run }) => {
-      const result = await opened().materialize(run, `refused_${run.name}_${table}`, [table]);
-      const refusal = refusalIn(result);
-      expect(refusal).toContain(code);
-      expect(refusal).toContain(column);
-    });
+    )(
+      'refuses $column of $table with $code in $run.encoding',
+      async ({ table, column, code, run }) => {
+        const result = await opened().materialize(run, `refused_${run.name}_${table}`, [table]);
+        const refusal = refusalIn(result);
+        expect(refusal).toContain(code);
+        expect(refusal).toContain(column);
+      },
+    );
   });
 }

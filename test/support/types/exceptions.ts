@@ -46,7 +46,7 @@ export interface Refusal<R extends Run> {
 export function refusalIn({ status, stdout, stderr }: CliResult): string {
   if (status === 2 && (JSON.parse(stdout) as { parked: number }).parked > 0) return 'parked';
   if (status === 6) return stderr;
-  throw new Error(`a refusal was expected, not exit status ${String(status)}: ${stderr}`);
+  throw new Error(`a refusal was expected, not exit status ${String(status)}: ${stdout} ${stderr}`);
 }
 
 /** Forms whose last event is one of the snapshot's. */

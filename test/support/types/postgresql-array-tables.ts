@@ -36,6 +36,8 @@ const ARRAYS: TypeTable = {
     column('a_timestamp3', 'timestamp(3)[]', '{"2024-02-29 10:11:12.12"}', '{NULL}'),
     column('a_timestamptz', 'timestamptz[]', '{"2024-02-29 10:11:12.123456+02"}', '{NULL}'),
     column('a_int4range', 'int4range[]', '{"[1,5)",empty}', '{NULL}'),
+    column('a_int8range', 'int8range[]', '{"[1,9007199254740993)"}', '{NULL}'),
+    column('a_tsrange', 'tsrange[]', '{"[2024-01-01 00:00:00,2024-01-02 00:00:00.5)"}', '{NULL}'),
     column('a_numrange', 'numrange[]', '{"[1.1,2)"}', '{NULL}'),
     column('a_tstzrange', 'tstzrange[]', '{"[2024-01-01 00:00+02,2024-01-02 00:00+02)"}', '{NULL}'),
     column('a_daterange', 'daterange[]', '{"[2024-01-01,2024-02-01)"}', '{NULL}'),
@@ -75,6 +77,7 @@ const OMITTED_ARRAYS: TypeTable = {
     column('a_xml', 'xml[]', '{<a/>,<b>x</b>}'),
     column('a_interval', 'interval[]', '{"1 year 2 mons",00:00:01}'),
     column('a_varbit', 'varbit[]', '{1,0101}'),
+    column('a_refcursor', 'refcursor[]', '{c1,c2}'),
     column('a_point', 'point[]', '{"(1,2)","(3,4)"}'),
   ],
 };
@@ -84,7 +87,12 @@ const MULTI_INTS: TypeTable = {
   name: 't_multi_ints',
   columns: [
     column('a_int4', 'int[]', '{{1,2},{3,4}}'),
+    column('a_int2', 'int2[]', '{{1},{-2}}'),
+    column('a_int8', 'int8[]', '{{1,9007199254740993}}'),
+    column('a_float4', 'float4[]', '{{1.5,2.5}}'),
     column('a_float8', 'float8[]', '{{1.5,2.5}}'),
+    column('a_numeric', 'numeric[]', '{{1.10,2}}'),
+    column('a_timestamptz', 'timestamptz[]', '{{"2024-02-29 10:11:12+02"}}'),
     column('a_bool', 'bool[]', '{{t,f}}'),
     column('a_date', 'date[]', '{{2024-01-01},{2024-01-02}}'),
   ],
@@ -95,6 +103,11 @@ const MULTI_TEXTS: TypeTable = {
   columns: [column('a_text', 'text[]', '{{a,b},{c,"d,e"}}')],
 };
 
+const MULTI_UUIDS: TypeTable = {
+  name: 't_multi_uuids',
+  columns: [column('a_uuid', 'uuid[]', '{{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}}')],
+};
+
 export const POSTGRESQL_ARRAY_TABLES: readonly TypeTable[] = [
-  ...[ARRAYS, UNKNOWN_ARRAYS, OMITTED_ARRAYS, MULTI_INTS, MULTI_TEXTS],
+  ...[ARRAYS, UNKNOWN_ARRAYS, OMITTED_ARRAYS, MULTI_INTS, MULTI_TEXTS, MULTI_UUIDS],
 ];

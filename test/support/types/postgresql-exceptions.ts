@@ -21,6 +21,7 @@ export const POSTGRESQL_REFUSALS: readonly Refusal<PostgresqlRun>[] = [
   { table: 't_varbit', column: 'c_varbit1', code: 'TYPE_UNKNOWN', when: always },
   // array-dimensions
   { table: 't_multi_texts', column: 'a_text', code: 'VALUE_UNREADABLE', when: always },
+  { table: 't_multi_uuids', column: 'a_uuid', code: 'VALUE_UNREADABLE', when: always },
   // timestamp-range
   {
     table: 't_time_far',
@@ -140,7 +141,12 @@ export const POSTGRESQL_EXCEPTIONS: readonly Exception<PostgresqlRun>[] = [
   ...lost('array-bits', always, 't_array', { a_bit3: [0] }),
   ...lost('array-dimensions', always, 't_multi_ints', {
     a_int4: [0],
+    a_int2: [0],
+    a_int8: [0],
+    a_float4: [0],
     a_float8: [0],
+    a_numeric: [0],
+    a_timestamptz: [0],
     a_bool: [0],
     a_date: [0],
   }),

@@ -86,6 +86,20 @@ export function playedRuns<R extends Run>(runs: readonly R[], choice = CHOICE): 
   return runs.filter((run) => packed.has(run) || !isPacked(run));
 }
 
+/**
+ * Where a refusal is to be seen: in one run of each encoding in which it occurs, or in one of all
+ * where not all runs are played.
+ */
+export function refusingRuns<R extends Run>(
+  played: readonly R[],
+  when: (run: R) => boolean,
+): readonly R[] {
+  const found = ENCODINGS.flatMap((encoding) =>
+    played.filter((run) => run.encoding === encoding && when(run)).slice(0, 1),
+  );
+  return CHOICE === '' ? found.slice(0, 1) : found;
+}
+
 function isPacked({ name, encoding }: Run): boolean {
   return name.startsWith(encoding);
 }
