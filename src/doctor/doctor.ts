@@ -12,6 +12,7 @@ import {
 } from '../decode/connectors/settings.ts';
 import type { LogRecord } from '../change/record.ts';
 import type { ValueSource } from '../decode/column.ts';
+import { setsToKnow } from '../decode/types/charsets.ts';
 import type { OriginReader } from '../decode/origin.ts';
 import type {
   Diagnosis,
@@ -115,7 +116,7 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
   });
   await look('shadow.isolation', async () => describeIsolation(await parts.isolation()));
   await look('production', async () => {
-    if (parts.production === null) return [PRODUCTION_MISSING];
+    if (parts.production === null) return productionMissing(parts.declared.connector);
     const production = await parts.production();
     catalogue = await production.catalogue();
     return examineProduction(production, catalogue, known, parts);
@@ -162,6 +163,20 @@ const PRODUCTION_MISSING: Diagnosis = {
   message: 'production.url is not set: no schema from production and no drift check',
   cure: 'set production.url to an account that may SELECT',
 };
+
+function productionMissing(connector: ValueSource['connector']): readonly Diagnosis[] {
+  const sets = setsToKnow(connector);
+  if (sets.length === 0) return [PRODUCTION_MISSING];
+  return [
+    PRODUCTION_MISSING,
+    {
+      id: 'production.charsets-unknown',
+      level: 'warning',
+      message: `events do not tell the character set of a column: texts in ${sets.join(', ')} may arrive altered, and are then written so`,
+      cure: 'set production.url, so that they are put back, or refused where that cannot be',
+    },
+  ];
+}
 
 async function guarded(
   id: string,

@@ -77,6 +77,14 @@ export const CHARSET_LOSSES: readonly FormLoss[] = [
   },
 ];
 
+/**
+ * Sets whose texts arrive otherwise than they are stored, and are put back or refused where the
+ * column's set is known: from production's catalogue, never from events.
+ */
+export function setsToKnow(connector: Sent['connector']): readonly string[] {
+  return connector === 'postgresql' ? [] : [...Object.keys(RESTORED), 'cp932'];
+}
+
 /** Is it a text in a set that is not all of Unicode? */
 function isOwn({ charset }: ColumnType): boolean {
   return charset !== undefined && !UNICODE.has(charset);

@@ -115,6 +115,12 @@ it.each([
   expect(perKey.join()).not.toContain('transaction-topic');
 });
 
+it('tells that no character sets are known where there is no production to ask', async () => {
+  const declared = { ...DECLARED, connector: 'mysql' } as const;
+  expect(await findings({ declared })).toContain('warning production.charsets-unknown');
+  expect((await findings({})).join()).not.toContain('charsets');
+});
+
 it('does not miss the transaction topic where the connector’s settings can be asked', async () => {
   const connector = connectorOf(new Map());
   const found = (await findings({ source: logOf(ORDERS), connector })).join();
