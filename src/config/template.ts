@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { SourceConfig } from './schema.ts';
 
@@ -109,6 +110,8 @@ export async function connectorTemplate(
     ...addressOf(answers),
     ...namesOf(config, answers),
     'topic.prefix': answers.topicPrefix,
+    // A prefix may have dots.
+    'topic.creation.transaction.include': `${answers.topicPrefix.replaceAll(/[^\w-]/g, '\\$&')}\\.transaction`,
   };
   const written = answers.format === 'json' ? filled : inAvro(filled, answers.registryUrl);
   return `${JSON.stringify({ name: answers.connectorName, config: written }, null, 2)}\n`;
@@ -131,6 +134,15 @@ function addressOf({
   };
 }
 
+/**
+ * An identity among all who read a server's binlog, the same for the same topics. Out of the way of
+ * small numbers, which people give to servers.
+ */
+function serverId(topicPrefix: string): string {
+  const hash = createHash('sha256').update(topicPrefix).digest().readUInt32BE(0);
+  return String(1_000_000 + (hash % 4_000_000_000));
+}
+
 /** What must not be shared with another connector, named after the topics. */
 function namesOf(
   config: Readonly<Record<string, string>>,
@@ -141,6 +153,7 @@ function namesOf(
     return {
       [`${history}.topic`]: `${topicPrefix}.schema-history`,
       [`${history}.bootstrap.servers`]: brokers.join(','),
+      'database.server.id': serverId(topicPrefix),
     };
   }
   // A slot's name has few characters to choose from.

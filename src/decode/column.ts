@@ -86,7 +86,7 @@ export function lossesOf(
 ): readonly ColumnLoss[] {
   const table = TYPE_TABLES[connector];
   const untold = schema === null || told ? [] : (table.entryOf(column.type).untold ?? []);
-  const unsent: LossId = column.generated === 'no' ? 'columns-omitted' : 'generated-absent';
+  const unsent = unsentLoss(table, column);
   const ids = new Set<LossId>(
     schema === null ? [unsent] : lossIds(table, table.entryOf(column.type), schema, column.type),
   );
@@ -97,6 +97,11 @@ export function lossesOf(
       const { setting, loses, cure } = LOSSES[id];
       return { column: column.name, id, setting, loses, cure };
     });
+}
+
+function unsentLoss(table: TypeTable, { generated, type }: ColumnSchema): LossId {
+  if (generated !== 'no') return 'generated-absent';
+  return table.sending(type) === 'never' ? 'arrays-omitted' : 'columns-omitted';
 }
 
 /** When the connector sends a column of this type. */

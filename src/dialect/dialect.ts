@@ -378,7 +378,7 @@ export interface ProductionDatabase extends AsyncDisposable {
 /** What production feeds: the connector, as far as findings about production depend on it. */
 export interface StreamFacts extends Pick<
   ConnectorFacts,
-  'modes' | 'unknownDatatypes' | 'slot' | 'publication'
+  'modes' | 'unknownDatatypes' | 'stopsAtValues' | 'slot' | 'publication'
 > {
   /** It is registered with Kafka Connect, so what it makes at its start should be there. */
   readonly started: boolean;

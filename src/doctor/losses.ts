@@ -10,8 +10,9 @@ import { columnNames } from '../decode/names.ts';
 import { Problem } from '../decode/problem.ts';
 import type { ConnectSchema } from '../decode/envelope/connect-schema.ts';
 import type { Diagnosis } from '../dialect/dialect.ts';
-import type { ColumnSchema, SchemaCatalogue } from '../schema/table-schema.ts';
-import { sendsDefaults } from './connector/values.ts';
+import type { ColumnSchema, SchemaCatalogue, TypeKind } from '../schema/table-schema.ts';
+import { replacesNulls } from './connector/records.ts';
+import { adjustsYears, sendsDefaults } from './connector/values.ts';
 import { selection } from './selection.ts';
 
 export interface LossyColumn {
@@ -24,11 +25,8 @@ export interface LossyColumn {
   readonly cure: string;
 }
 
-/**
- * Losses by settings that leave no trace in the form of a column, so that it tells nothing of
- * them: the connector's settings are looked at for these by themselves.
- */
-const BY_SETTING_ALONE: ReadonlySet<LossId> = new Set(['time-adjuster']);
+/** Kinds of values with a year, which enable.time.adjuster changes. */
+const WITH_YEAR: ReadonlySet<TypeKind> = new Set<TypeKind>(['date', 'timestamp']);
 
 /** No settings lead to these forms: the connector made them of the DDL in the binlog. */
 const BY_SCHEMA_ALONE: ReadonlySet<LossId> = new Set([
@@ -62,7 +60,8 @@ export function columnsToTell(
 ): readonly LossyColumn[] {
   const unsent = unsentBy(source, settings);
   const view = settings === null ? null : { settings, facts: inspectSettings(settings) };
-  const defaults = view !== null && sendsDefaults(view);
+  const defaults = view !== null && (sendsDefaults(view) || replacesNulls(view));
+  const adjusted = view !== null && adjustsYears(view);
   const told = view?.facts.value !== 'json-without-schema';
   return [...catalogue.values()]
     .filter(({ id, partitionOf }) => includes(id) && partitionOf === undefined)
@@ -72,11 +71,14 @@ export function columnsToTell(
           unsent(id, column) ?? [
             ...lossesIn(source, column, told).filter(({ id: loss }) => !isCured(loss, settings)),
             ...(defaults && column.nullable && column.hasDefault === true
-              ? [inPlaceOfNull(column)]
+              ? [lossOf('default-for-null', column)]
+              : []),
+            ...(adjusted && WITH_YEAR.has(column.type.kind)
+              ? [lossOf('time-adjuster', column)]
               : []),
           ]
         )
-          .filter(({ id: loss }) => isTold(loss) && !BY_SETTING_ALONE.has(loss))
+          .filter(({ id: loss }) => isTold(loss))
           .map((loss) => ({ ...loss, table: id })),
       ),
     );
@@ -120,8 +122,7 @@ function unsentBy(
   return (table, column) => {
     const { name } = column;
     if (!takes(`${table.schema}.${table.name}.${name}`)) {
-      const { setting, loses, cure } = LOSSES['column-excluded'];
-      return [{ column: name, id: 'column-excluded', setting, loses, cure }];
+      return [lossOf('column-excluded', column)];
     }
     if (column.generated === 'no' && isSent(connector, column, unknownDatatypes)) return null;
     const losses = lossesOf(connector, null, column);
@@ -135,10 +136,10 @@ function isCured(loss: LossId, settings: ConnectorSettings | null): boolean {
   return loss === 'name-null' && settings !== null && inspectSettings(settings).unknownDatatypes;
 }
 
-/** No form of a column tells of it, but the connector's settings and the column's DEFAULT. */
-function inPlaceOfNull(column: ColumnSchema): ReturnType<typeof lossesOf>[number] {
-  const { setting, loses, cure } = LOSSES['default-for-null'];
-  return { column: column.name, id: 'default-for-null', setting, loses, cure };
+/** One that no form of a column tells of, but the connector's settings. */
+function lossOf(id: LossId, column: ColumnSchema): ReturnType<typeof lossesOf>[number] {
+  const { setting, loses, cure } = LOSSES[id];
+  return { column: column.name, id, setting, loses, cure };
 }
 
 function lossesIn(

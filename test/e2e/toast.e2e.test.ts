@@ -26,9 +26,10 @@ const LARGE = {
   moments: ['timestamptz[]', 'array_fill(clock_timestamp(), ARRAY[500])'],
   body: ['text', `repeat(md5(random()::text), 100)`],
   codes: ['uuid[]', 'array_fill(gen_random_uuid(), ARRAY[500])'],
+  scores: ['scores', 'array_fill((random() * 1e9)::int, ARRAY[1000])'],
   labels: ['label[]', 'array_fill(md5(random()::text)::label, ARRAY[500])'],
 } as const;
-const WITHOUT_PLACEHOLDER = ['amount', 'flags', 'floats', 'labels', 'moments', 'ranges'];
+const WITHOUT_PLACEHOLDER = ['amount', 'flags', 'floats', 'labels', 'moments', 'ranges', 'scores'];
 
 const columns = Object.entries(LARGE);
 const NAMES = columns.map(([name]) => name).join(', ');
@@ -114,7 +115,7 @@ beforeAll(async () => {
   shadow = await startPostgres();
   const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
   client = await connectTo(production.url);
-  await client.query(`CREATE DOMAIN label AS text;
+  await client.query(`CREATE DOMAIN label AS text; CREATE DOMAIN scores AS int[];
     ${table('doc')} ${table('quiet')}
     CREATE TABLE signals (id varchar(42) PRIMARY KEY, type varchar(32) NOT NULL, data varchar(2048));
     CREATE TABLE words (id int PRIMARY KEY, body text, codes uuid[], bytes bytea, names text[],

@@ -29,6 +29,8 @@ CREATE DOMAIN level AS int DEFAULT 3;
 CREATE TABLE defaults (id int PRIMARY KEY, a int DEFAULT 5, b text, l level,
   g int GENERATED ALWAYS AS (id + 1) STORED);
 CREATE TABLE zoned (id int PRIMARY KEY, t timetz);
+CREATE DOMAIN scores AS int[];
+CREATE TABLE domains (id int PRIMARY KEY, s scores, plain int[]);
 CREATE TABLE cursors (id int PRIMARY KEY, c refcursor, r refcursor[]);
 CREATE DOMAIN feeling AS mood;
 CREATE TABLE keyless (a int); CREATE TABLE keyless_full (a int);
@@ -43,7 +45,7 @@ CREATE TABLE filtered (id int PRIMARY KEY, a int, b int);
 CREATE TABLE elsewhere (id int PRIMARY KEY);
 CREATE UNLOGGED TABLE volatile (id int PRIMARY KEY);
 CREATE PUBLICATION ours FOR TABLE fine, placeholders, toasty, toasty_required, toasty_full,
-  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, cursors, keyless, keyless_full, nothing,
+  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, cursors, domains, keyless, keyless_full, nothing,
   by_index, generated_key, parts, filtered (id, a) WHERE (id > 5);
 CREATE PUBLICATION others FOR TABLE elsewhere;
 CREATE PUBLICATION updates FOR TABLE fine WITH (publish = 'update');
@@ -53,6 +55,7 @@ CREATE PUBLICATION rows_only FOR TABLE fine WITH (publish = 'insert, update, del
 const STREAM: StreamFacts = {
   modes: { binary: 'bytes', decimal: 'precise', time: 'adaptive' },
   unknownDatatypes: true,
+  stopsAtValues: false,
   slot: null,
   publication: { name: 'ours', madeByConnector: false },
   started: true,
@@ -146,6 +149,20 @@ describe('the traps of a table', () => {
     expect(await found('unknown_types', { unknownDatatypes: false })).toEqual([
       'warning table.type: p, l, m, pa',
     ]);
+  });
+
+  test('are worse where the connector may not send NULL for what it cannot convert', async () => {
+    const stops = { stopsAtValues: true };
+    expect(await found('toasty', stops)).toEqual([
+      'error table.toast-stops: n, p, v, fa, ma',
+      'warning table.null-elements-stop: ma',
+    ]);
+    expect(await found('bits', stops)).toEqual(['error table.bit-array-stops: b']);
+    expect(await found('enum_arrays', stops)).toEqual(['warning table.null-elements-stop: m']);
+  });
+
+  test('know a domain over an array for one whose placeholder is lost', async () => {
+    expect(await found('domains')).toEqual(['warning table.toast: s']);
   });
 
   test('are looked for in the connector’s own publication', async () => {

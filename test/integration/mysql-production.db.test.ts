@@ -14,6 +14,7 @@ const SHOP = [
   'CREATE TABLE fine (id INT PRIMARY KEY, d DECIMAL(5,2), u INT NOT NULL UNIQUE)',
   'CREATE TABLE bare (n INT, u INT NULL UNIQUE, p VARCHAR(90) NOT NULL, UNIQUE KEY (p(5)))',
   'CREATE TABLE `straße` (id INT PRIMARY KEY)',
+  'CREATE TABLE years (id INT PRIMARY KEY, y YEAR)',
   `CREATE TABLE children (id INT PRIMARY KEY, fine INT,
     CONSTRAINT goes_along FOREIGN KEY (fine) REFERENCES fine (id) ON DELETE CASCADE,
     CONSTRAINT stays FOREIGN KEY (fine) REFERENCES fine (id))`,
@@ -57,6 +58,7 @@ describe.each([
   const usual = engine === 'mysql' ? ['warning production.gtid'] : [];
   /** MySQL 9.6 and later carries them out itself, and writes them. */
   const cascades = engine === 'mariadb' ? ['error table.cascadesgoes_along'] : [];
+  const years = engine === 'mariadb' ? ['warning table.year-zeroy'] : [];
   const withoutUsual = async (...tables: readonly string[]): Promise<readonly string[]> =>
     (await found(...tables)).filter((finding) => !usual.includes(finding));
 
@@ -88,8 +90,14 @@ describe.each([
   it('names tables without key, names beyond ASCII, and tables that are not there', async () => {
     expect(await withoutUsual('bare')).toEqual(['warning table.key']);
     expect(await withoutUsual('straße')).toEqual(['warning table.name']);
+    expect(await withoutUsual('years')).toEqual(years);
     expect(await withoutUsual('nowhere')).toEqual(['error table.missing']);
-    expect(await withoutUsual()).toEqual(['warning table.key', ...cascades, 'warning table.name']);
+    expect(await withoutUsual()).toEqual([
+      'warning table.key',
+      ...years,
+      ...cascades,
+      'warning table.name',
+    ]);
   });
 
   it('names foreign keys whose effects the binlog lacks: on MariaDB', async () => {
@@ -181,6 +189,24 @@ describe.each([
       );
     } finally {
       await silent.stop();
+    }
+  });
+
+  it('names databases that the binlog leaves out', async () => {
+    const filtered = await start({ flags: ['--binlog-ignore-db=elsewhere'] });
+    try {
+      await using other = await dialectFor(filtered.url).connectProduction(
+        filtered.url,
+        () => true,
+      );
+      const findings = await other.diagnose([], null);
+      const filter = findings.find(({ id }) => id === 'production.binlog-filter');
+      expect(filter).toMatchObject({
+        level: 'error',
+        message: expect.stringContaining('binlog-ignore-db=elsewhere') as string,
+      });
+    } finally {
+      await filtered.stop();
     }
   });
 

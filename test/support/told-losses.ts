@@ -15,7 +15,13 @@ const BY_COLUMN = [
   ...(['boolean-integer', 'date-calendar', 'datetime-calendar', 'year-zero'] as const),
   ...(['time-connect', 'time-beyond-day', 'time-midnight', 'timestamp-nanoseconds'] as const),
   ...(['timetz-offset', 'interval-numeric', 'interval-infinity', 'array-dimensions'] as const),
-  ...(['array-null-element', 'array-time', 'array-bits', 'columns-omitted'] as const),
+  ...([
+    'array-null-element',
+    'array-time',
+    'array-bits',
+    'columns-omitted',
+    'arrays-omitted',
+  ] as const),
   ...(['column-excluded', 'varbit-length', 'sparsevec-size', 'json-rewritten'] as const),
   ...(['charset-lacks', 'charset-misread', 'charset-confused', 'charset-twice'] as const),
   ...(['char-binary', 'char-binary-untold', 'generated-absent'] as const),
@@ -39,6 +45,7 @@ export const TOLD: Readonly<Partial<Record<LossId, string>>> = {
   'partial-json': 'production.partial-json',
   'table-name': 'table.name',
   'cascade-unseen': 'table.cascades',
+  'year-zero-stops': 'table.year-zero',
   'compressed-column': 'table.stops-compressed',
   'inet-ddl': 'table.stops-inet6',
 };

@@ -13,6 +13,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   shadow: 'Shadow server',
   production: 'Production',
   table: 'Tables',
+  tables: 'Tables, as a whole',
   column: 'Columns, as the connector sends them',
   log: 'Event log',
   connector: 'Connector',

@@ -39,6 +39,8 @@ export interface ConnectorFacts {
   readonly transforms: readonly Transform[];
   /** include.unknown.datatypes. */
   readonly unknownDatatypes: boolean;
+  /** A value that cannot be converted stops it, instead of being sent as NULL. */
+  readonly stopsAtValues: boolean;
   readonly slot: string | null;
   /** signal.data.collection. */
   readonly signalTable: string | null;
@@ -56,6 +58,8 @@ type Mode = Exclude<keyof ConnectorModes, 'deletes'>;
 interface ModeSetting {
   readonly setting: string;
   readonly values: readonly string[];
+  /** Those of `values` that one which reads a binlog refuses. */
+  readonly notOfBinlog?: readonly string[];
   /** The default by what the connector reads; null where it has no such setting. */
   readonly slot: string | null;
   readonly binlog: string | null;
@@ -73,6 +77,7 @@ const MODES: { readonly [M in Mode]-?: ModeSetting } = {
       'microseconds',
       'nanoseconds',
     ],
+    notOfBinlog: ['adaptive'],
     slot: 'adaptive',
     binlog: 'adaptive_time_microseconds',
   },
@@ -145,6 +150,7 @@ export function inspectSettings(settings: ConnectorSettings): ConnectorFacts {
     value,
     transforms,
     unknownDatatypes: word(settings, 'include.unknown.datatypes') === 'true',
+    stopsAtValues: word(settings, 'event.converting.failure.handling.mode') === 'fail',
     seesBeforePosition: connector === 'mysql',
     slot: log === 'slot' ? (settings.get('slot.name') ?? 'debezium') : null,
     signalTable: settings.get('signal.data.collection') ?? null,
@@ -159,12 +165,13 @@ function readModes(
 ): { readonly modes: ConnectorModes; readonly unreadable: readonly string[] } {
   const modes: Record<string, string> = {};
   const unreadable: string[] = [];
-  for (const [mode, { setting, values, ...defaults }] of Object.entries(MODES)) {
+  for (const [mode, { setting, values, notOfBinlog = [], ...defaults }] of Object.entries(MODES)) {
     const byDefault = log === null ? null : defaults[log];
     if (log !== null && byDefault === null) continue;
     const given = settings.has(setting) ? word(settings, setting) : byDefault;
     if (given === null) continue;
-    if (values.includes(given)) modes[mode] = given;
+    const refused = log === 'binlog' && notOfBinlog.includes(given);
+    if (values.includes(given) && !refused) modes[mode] = given;
     else unreadable.push(setting);
   }
   const flattening = transforms.find(flattens);

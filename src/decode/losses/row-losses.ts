@@ -167,6 +167,15 @@ export const ROW_LOSSES = {
     cure: 'ALTER TABLE … MODIFY the column without COMPRESSED',
     effect: 'stops',
   },
+  'year-zero-stops': {
+    connectors: MARIADB,
+    setting: null,
+    loses: 'YEAR 0000 stops the snapshot',
+    cause: 'the connector reads the year as a date',
+    detection: ['doctor'],
+    cure: 'store NULL instead of 0000',
+    effect: 'stops',
+  },
   'inet-ddl': {
     connectors: MARIADB,
     setting: null,

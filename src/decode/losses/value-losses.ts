@@ -148,9 +148,9 @@ export const VALUE_LOSSES = {
     effect: 'differs',
   },
   'year-zero': {
-    connectors: BINLOG,
+    connectors: MYSQL,
     setting: null,
-    loses: 'YEAR 0000 from a snapshot arrives as 2000; on MariaDB it stops the snapshot',
+    loses: 'YEAR 0000 from a snapshot arrives as 2000',
     cause: 'the snapshot reads the year as a date',
     detection: FOREWARNED,
     cure: 'store NULL instead of 0000, or write such rows again after the snapshot',
@@ -298,10 +298,19 @@ export const VALUE_LOSSES = {
     connectors: PG,
     setting: 'include.unknown.datatypes=false',
     loses:
-      'columns of types the connector does not know (composites, multiranges, shapes, xid, pg_lsn …) are left out; arrays of money, name, interval, varbit, xml, point and refcursor always',
+      'columns of types the connector does not know (composites, multiranges, shapes, xid, pg_lsn …) are left out',
     cause: 'the connector has no converter for them',
     detection: FOREWARNED,
-    cure: 'include.unknown.datatypes=true; nothing for those arrays',
+    cure: 'include.unknown.datatypes=true',
+    effect: 'differs',
+  },
+  'arrays-omitted': {
+    connectors: PG,
+    setting: null,
+    loses: 'arrays of money, name, interval, varbit, xml, point and refcursor are left out',
+    cause: 'the connector has no converter for them, whatever its settings',
+    detection: FOREWARNED,
+    cure: 'make it an array of text, or exclude the table',
     effect: 'differs',
   },
   'column-excluded': {

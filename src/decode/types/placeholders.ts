@@ -42,6 +42,9 @@ export const BY_HSTORE = placeholder((value) => {
   return isObject(value) && JSON.stringify(value) === PLACEHOLDER_HSTORE;
 });
 
+/** Of a domain over hstore, which the connector does not know by its name. */
+export const BY_HSTORE_DOMAIN: Availability = { ...BY_TEXT, nullIsDoubtful: true };
+
 const BY_TEXTS = byOnly((item) => item === PLACEHOLDER);
 const BY_UUIDS = byOnly((item) => item === PLACEHOLDER_UUID);
 const BY_BYTES_IN_ARRAY = byOnly(isPlaceholderBytes);

@@ -6,7 +6,7 @@ import type { ColumnType } from '../../schema/table-schema.ts';
 import { jsonType } from '../envelope/exact-number.ts';
 import { unreadable } from '../problem.ts';
 import { BITS } from './forms.ts';
-import { BY_UNKNOWN_IN_ARRAY, placeholderOfArray } from './placeholders.ts';
+import { BY_UNKNOWN_IN_ARRAY, ONLY_NULL, placeholderOfArray } from './placeholders.ts';
 import {
   bareTypeName,
   decoderIn,
@@ -54,11 +54,12 @@ export function arrayEntry(elements: Elements): TypeEntry {
       if (element.kind === 'bits') return { type: 'bytes', name: BITS };
       return { type: 'array', items: elements.entryOf(element).expected(element, modes) };
     },
-    unavailable: ({ schema, type: { element } }) =>
+    unavailable: ({ schema, type: { element, domainOf } }) => {
       // A domain's elements have a kind, but are sent as bytes all the same.
-      element !== undefined && elements.isUnknown(element)
-        ? BY_UNKNOWN_IN_ARRAY
-        : placeholderOfArray(schema.items, element),
+      if (element !== undefined && elements.isUnknown(element)) return BY_UNKNOWN_IN_ARRAY;
+      // The connector picks the placeholder by the type's name, and knows none of a domain's.
+      return domainOf === undefined ? placeholderOfArray(schema.items, element) : ONLY_NULL;
+    },
   };
 }
 

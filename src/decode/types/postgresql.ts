@@ -33,6 +33,7 @@ import {
   ALWAYS_SENT,
   BY_BYTES,
   BY_HSTORE,
+  BY_HSTORE_DOMAIN,
   BY_TEXT,
   BY_TEXT_OR_NULL,
   ONLY_NULL,
@@ -299,7 +300,7 @@ const HSTORE = entry(
     needed(modes.hstore, 'hstore') === 'json'
       ? { type: 'string', name: JSON_TEXT }
       : { type: 'map' },
-  BY_HSTORE,
+  ({ type }) => (type.domainOf === undefined ? BY_HSTORE : BY_HSTORE_DOMAIN),
 );
 
 const GEOMETRY = entry(

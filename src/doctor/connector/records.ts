@@ -22,7 +22,8 @@ function dropsDeletes(view: ConnectorView): boolean {
 }
 
 /** Only a row that it copies, to add a field; another one it passes as it is. */
-function replacesNulls(view: ConnectorView): boolean {
+/** Does the flattening transform send a column's DEFAULT in place of its NULL? */
+export function replacesNulls(view: ConnectorView): boolean {
   if (flattening(view) === undefined) return false;
   if (ofFlattening(view, 'replace.null.with.default') === 'false') return false;
   const rewritten = [

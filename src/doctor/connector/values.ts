@@ -28,6 +28,11 @@ export function sendsDefaults(view: ConnectorView): boolean {
   return nullBecomesDefault(view) || nullBecomesDefaultInAvro(view);
 }
 
+/** Are years of few digits taken for years of two? */
+export function adjustsYears(view: ConnectorView): boolean {
+  return view.facts.log === 'binlog' && word(view, 'enable.time.adjuster') !== 'false';
+}
+
 export const VALUE_RULES: readonly ConnectorRule[] = [
   {
     id: 'null-becomes-default',
@@ -82,8 +87,7 @@ export const VALUE_RULES: readonly ConnectorRule[] = [
   {
     id: 'time-adjuster',
     level: 'warning',
-    trapped: (view) =>
-      view.facts.log === 'binlog' && word(view, 'enable.time.adjuster') !== 'false',
+    trapped: adjustsYears,
     message: 'years 0 to 99 of dates and times are moved into 1970 to 2069',
     cure: 'set enable.time.adjuster=false',
   },

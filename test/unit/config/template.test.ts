@@ -74,6 +74,18 @@ describe.each(CONNECTORS)('the template for %s', (connector) => {
     expect(config.trunk.schema).toBe('production');
   });
 
+  it('comes with a connector of its own for topics of any name', async () => {
+    const settingsOf = async (topicPrefix: string): Promise<Readonly<Record<string, string>>> =>
+      parse(await connectorTemplate({ ...ANSWERS, connector, topicPrefix })).config;
+    const [one, other] = [await settingsOf('my.prod'), await settingsOf('my.prod2')];
+    const topics = new RegExp(`^(?:${one['topic.creation.transaction.include'] ?? ''})$`);
+    expect(topics.test('my.prod.transaction')).toBe(true);
+    expect(topics.test('my.prod.shop.transaction')).toBe(false);
+    const identity = connector === 'postgresql' ? 'slot.name' : 'database.server.id';
+    expect(one[identity]).not.toBe(other[identity]);
+    expect(one).toEqual(await settingsOf('my.prod'));
+  });
+
   it.each(FORMATS)('comes with a connector in which doctor finds no trap: %s', async (format) => {
     const shadow = connector === 'postgresql' ? 'embedded' : `${connector}://s/`;
     const names = { topicPrefix: 'mine', connectorName: 'one' };

@@ -69,7 +69,7 @@ it('names the columns that the connector never sends', () => {
     lossyColumns(source, OMITTED, () => true, new Map(Object.entries(settings))).map(
       ({ column: name, id }) => [name, id],
     );
-  const never = ['fees', 'columns-omitted'];
+  const never = ['fees', 'arrays-omitted'];
   expect(unsent({})).toEqual([['shape', 'columns-omitted'], never, ['price', 'decimal-double']]);
   const included = { 'include.unknown.datatypes': 'true' };
   expect(unsent(included)).toEqual([never, ['price', 'decimal-double']]);

@@ -35,13 +35,13 @@ export async function diagnoseTables(
     `SELECT TABLE_SCHEMA AS \`schema\`, TABLE_NAME AS name, COLUMN_NAME AS \`column\`,
         COLUMN_TYPE AS type, DATA_TYPE AS dataType
       FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ${SYSTEM}
-        AND (DATA_TYPE IN ('inet4', 'inet6') OR COLUMN_TYPE LIKE '%COMPRESSED%')
+        AND (DATA_TYPE IN ('inet4', 'inet6', 'year') OR COLUMN_TYPE LIKE '%COMPRESSED%')
       ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION`,
   );
   const found = [
     ...databases(tables),
     ...(await keys(client, tables)),
-    ...(flavour.engine === 'mariadb' ? stoppers(types) : []),
+    ...(flavour.engine === 'mariadb' ? [...stoppers(types), ...years(types, followed)] : []),
     ...(await cascades(client, followed)),
     ...unreadableNames(tables),
   ];
@@ -168,4 +168,18 @@ function stoppers(types: readonly TypeRow[]): readonly Diagnosis[] {
     const cure = 'Change the column’s type on production before the connector starts.';
     return [finding(row, `stops-${what.toLowerCase()}`, 'error', message, cure)];
   });
+}
+
+function years(types: readonly TypeRow[], followed: ReadonlySet<string>): readonly Diagnosis[] {
+  return types
+    .filter((row) => row.dataType.toLowerCase() === 'year' && followed.has(tableName(row)))
+    .map((row) =>
+      finding(
+        row,
+        'year-zero',
+        'warning',
+        `has a YEAR column (${row.column}), whose year 0000 stops the connector’s snapshot`,
+        'Store NULL instead of 0000, and keep it out by a CHECK.',
+      ),
+    );
 }

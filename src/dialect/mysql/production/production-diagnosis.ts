@@ -1,6 +1,7 @@
 /** Findings of `doctor` about a MySQL or MariaDB production: what keeps changes from arriving whole. */
 import type { Diagnosis } from '../../dialect.ts';
 import type { Client } from '../session/client.ts';
+import { isRefusal } from '../session/errors.ts';
 import { readFlavour, type Flavour } from '../session/flavour.ts';
 import { diagnoseTables, type DiagnosedTables } from './production-diagnosis-tables.ts';
 
@@ -26,7 +27,7 @@ export async function diagnoseProduction(
     gtid(settings, flavour),
     expiry(settings),
     ...(await preparedTransactions(client)),
-    ...(await rights(client)),
+    ...(await filters(client, flavour)),
     ...(await diagnoseTables(client, flavour, what)),
   ];
 }
@@ -144,23 +145,43 @@ async function preparedTransactions(client: Client): Promise<readonly Diagnosis[
   ];
 }
 
-/** As far as the account's own grants tell; a role's are not looked into. */
-async function rights(client: Client): Promise<readonly Diagnosis[]> {
-  const rows = await client.rows<Record<string, string>>('SHOW GRANTS');
-  const grants = rows.flatMap((row) => Object.values(row)).join('\n');
-  const global = grants
-    .split('\n')
-    .filter((grant) => / ON \*\.\* TO /.test(grant))
-    .join('\n');
-  const all = /\bALL PRIVILEGES ON \*\.\*/.test(grants);
-  const found: Diagnosis[] = [];
-  if (!all && !/\b(REPLICATION CLIENT|BINLOG MONITOR|SUPER)\b/.test(global)) {
-    found.push({
-      id: 'production.replication-client',
-      level: 'warning',
-      message: 'the account of production.url may not ask for the binlog’s position',
-      cure: 'GRANT REPLICATION CLIENT ON *.* TO it (MariaDB: BINLOG MONITOR), for drift checks.',
-    });
+/**
+ * Whole databases that the server does not log. Told only to whoever may ask for the binlog's
+ * position.
+ */
+async function filters(client: Client, flavour: Flavour): Promise<readonly Diagnosis[]> {
+  interface Status {
+    readonly Binlog_Do_DB: string;
+    readonly Binlog_Ignore_DB: string;
   }
-  return found;
+  let status: readonly Status[];
+  try {
+    status = await client.rows<Status>(
+      flavour.engine === 'mysql' ? 'SHOW BINARY LOG STATUS' : 'SHOW MASTER STATUS',
+    );
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    return [
+      {
+        id: 'production.replication-client',
+        level: 'warning',
+        message:
+          'the account of production.url may not ask which databases the binlog leaves out, so nobody did',
+        cure: 'GRANT REPLICATION CLIENT ON *.* TO it (MariaDB: BINLOG MONITOR).',
+      },
+    ];
+  }
+  const found = status.flatMap((row) => [
+    ...(row.Binlog_Do_DB === '' ? [] : [`binlog-do-db=${row.Binlog_Do_DB}`]),
+    ...(row.Binlog_Ignore_DB === '' ? [] : [`binlog-ignore-db=${row.Binlog_Ignore_DB}`]),
+  ]);
+  if (found.length === 0) return [];
+  return [
+    {
+      id: 'production.binlog-filter',
+      level: 'error',
+      message: `the server leaves changes out of its binlog, by the database in use, not by the table’s: ${found.join(', ')}`,
+      cure: 'Start it without these options; let replicas filter for themselves.',
+    },
+  ];
 }

@@ -49,6 +49,11 @@ function isSent({ schema }: ColumnFacts, stream: StreamFacts | null): boolean {
   return isSentBy('postgresql', schema, stream?.unknownDatatypes === true);
 }
 
+/** No NULL can be sent in place of what cannot be converted. */
+function stopsAtNull({ schema }: ColumnFacts, stream: StreamFacts | null): boolean {
+  return !schema.nullable || stream?.stopsAtValues === true;
+}
+
 /** An unchanged value that is stored out of line arrives as NULL. */
 function lostWhenUnchanged(column: ColumnFacts, stream: StreamFacts | null): boolean {
   const { schema } = column;
@@ -63,6 +68,10 @@ function losesArraysWithNulls(column: ColumnFacts, stream: StreamFacts | null): 
   return lossesOf('postgresql', expectedSchema(source, schema), schema).some(
     ({ id }) => id === 'array-null-element',
   );
+}
+
+function isBitArray(column: ColumnFacts): boolean {
+  return sending(column) !== 'never' && column.schema.type.element?.kind === 'bits';
 }
 
 const EMPTY = 'They stay empty in the shadow: change the type, or exclude the table.';
@@ -87,14 +96,30 @@ const TRAPS: readonly ColumnTrap[] = [
     level: 'warning',
     message: 'has arrays of bit strings, which the connector sends as NULL',
     cure: EMPTY,
-    trapped: (column) => sending(column) !== 'never' && column.schema.type.element?.kind === 'bits',
+    trapped: (column, stream) => stream?.stopsAtValues !== true && isBitArray(column),
+  },
+  {
+    id: 'bit-array-stops',
+    level: 'error',
+    message: 'stops the connector by any value of the arrays of bit strings',
+    cure: 'Change the type before the connector starts, or exclude the table.',
+    trapped: (column, stream) => stream?.stopsAtValues === true && isBitArray(column),
   },
   {
     id: 'null-elements',
     level: 'warning',
     message: 'has arrays that arrive as NULL if one of their elements is NULL',
     cure: 'Keep NULLs out of them (a CHECK with array_position), or exclude the table.',
-    trapped: losesArraysWithNulls,
+    trapped: (column, stream) =>
+      stream?.stopsAtValues !== true && losesArraysWithNulls(column, stream),
+  },
+  {
+    id: 'null-elements-stop',
+    level: 'warning',
+    message: 'has arrays that stop the connector if one of their elements is NULL',
+    cure: 'Keep NULLs out of them (a CHECK with array_position), or exclude the table.',
+    trapped: (column, stream) =>
+      stream?.stopsAtValues === true && losesArraysWithNulls(column, stream),
   },
   {
     id: 'dimensions',
@@ -126,14 +151,14 @@ const TOAST_TRAPS: readonly ColumnTrap[] = [
     level: 'warning',
     message: 'sends NULL for large unchanged values of',
     cure: '',
-    trapped: (column, stream) => column.schema.nullable && lostWhenUnchanged(column, stream),
+    trapped: (column, stream) => !stopsAtNull(column, stream) && lostWhenUnchanged(column, stream),
   },
   {
     id: 'toast-stops',
     level: 'error',
     message: 'stops the connector by large unchanged values of',
     cure: '',
-    trapped: (column, stream) => !column.schema.nullable && lostWhenUnchanged(column, stream),
+    trapped: (column, stream) => stopsAtNull(column, stream) && lostWhenUnchanged(column, stream),
   },
 ];
 
