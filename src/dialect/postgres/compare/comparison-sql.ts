@@ -164,6 +164,18 @@ export function rowsByKeySql(table: PreparedTable, keys: readonly (readonly stri
     FROM ${table.relation} t WHERE (${orderSql(table)}) IN (${tuples.join(', ')})`;
 }
 
+/** One key as the columns' own text forms; `casts` are their types. */
+export function spellKeySql(
+  table: PreparedTable,
+  casts: readonly string[],
+  key: readonly string[],
+): string {
+  const values = table.keyColumns.map(({ text }, i) =>
+    text(`(${escapeLiteral(key[i] ?? '')}::${casts[i] ?? 'text'})`),
+  );
+  return `SELECT ${values.join(', ')}`;
+}
+
 /** A table's own name, quoted and qualified. */
 export function quotedTable(table: TableId): string {
   return `${escapeIdentifier(table.schema)}.${escapeIdentifier(table.name)}`;

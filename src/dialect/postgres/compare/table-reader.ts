@@ -11,6 +11,7 @@ import {
   prepareTable,
   rowHashesSql,
   rowsByKeySql,
+  spellKeySql,
   type PreparedTable,
 } from './comparison-sql.ts';
 import { selfTestSql, type HashedType } from './hash-sql.ts';
@@ -143,6 +144,29 @@ export class PgTableReader implements BaseReader {
     }));
   }
 
+  async spellKey(table: ComparedTable, key: readonly string[]): Promise<readonly string[] | null> {
+    const prepared = await this.#prepare(table);
+    const relation = this.#parts.relation(table.table);
+    const types = await this.#query(KEY_TYPES, table.table, [relation]);
+    const castOf = new Map(types.map(([column, cast]) => [String(column), String(cast)]));
+    const casts = table.key.map((column) => castOf.get(column) ?? 'text');
+    try {
+      const [row] = await this.#query(spellKeySql(prepared, casts, key), table.table);
+      return row?.map(String) ?? null;
+    } catch (error) {
+      // Class 22, data exceptions, and 23, of a domain's own check.
+      const said = isUnderstudyError(error, 'READ_FAILED') ? error.context.detail : undefined;
+      if (/^SQLSTATE 2[23]/.test(said ?? '')) return null;
+      throw error;
+    }
+  }
+
+  async aboutRows(table: ComparedTable): Promise<number> {
+    const relation = this.#parts.relation(table.table);
+    const [row] = await this.#query(ABOUT_ROWS, table.table, [relation]);
+    return Number(row?.[0] ?? 0);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#parts.close();
   }
@@ -218,6 +242,20 @@ const COLUMN_TYPES = `
   )
   SELECT b.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace, b.domain
   FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype <> 'd'`;
+
+/** Without the declared length: a cast to it would cut off what is too long. */
+const KEY_TYPES = `
+  SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+  WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`;
+
+const ABOUT_ROWS = `
+  WITH RECURSIVE parts AS (
+    SELECT $1::regclass::oid AS oid
+    UNION ALL
+    SELECT i.inhrelid FROM parts JOIN pg_inherits i ON i.inhparent = parts.oid
+  )
+  SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8::text
+  FROM parts JOIN pg_class c ON c.oid = parts.oid WHERE c.relkind = 'r'`;
 
 /** pg_class by SQL shows the snapshot's file, pg_relation_filenode the one of now. */
 const REWRITTEN = `
