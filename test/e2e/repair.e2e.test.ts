@@ -102,7 +102,11 @@ it('repairs a table in trunk and rollout beside a run, while production and cand
   const { url } = await workplace.json<{ url: string }>(['rollout', 'get', 'next']);
   await query(url, `UPDATE coupons SET percent = 77 WHERE code = 'WINTER5'`);
   run = workplace.start(['run']);
-  await expect.poll(() => run.stderr, { timeout: 30_000 }).toMatch(/"following".*shop_next/s);
+  const states = async (): Promise<readonly string[]> =>
+    (await workplace.json<{ databases: readonly { state: string }[] }>(['status'])).databases.map(
+      ({ state }) => state,
+    );
+  await expect.poll(states, { timeout: 60_000 }).toEqual(['following', 'following']);
   const writers = traffic.start(3);
   for (const database of [trunk(), rollout()]) {
     await damage(
