@@ -16,8 +16,15 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import type { NetChange } from '../order/change-batch.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import { sleep } from '../util/wait.ts';
-import { atPin, type PinActs, type PinOptions, type PinParts, type WriteAtPin } from './at-pin.ts';
-import { assertComparable, differingKeys } from './differing-keys.ts';
+import {
+  atPin,
+  type PinActs,
+  type PinOptions,
+  type PinParts,
+  type Unreached,
+  type WriteAtPin,
+} from './at-pin.ts';
+import { assertSameForms, assertSameHashes, differingKeys } from './differing-keys.ts';
 import { columnNames } from './reference.ts';
 import { rowUpsert } from './row-change.ts';
 
@@ -46,6 +53,8 @@ export interface RepairOptions extends PinOptions {
 }
 
 export interface RepairResult {
+  /** Keys that were named; null for the whole table. */
+  readonly keys: number | null;
   /** Rows of production that were compared. */
   readonly rows: number;
   readonly inserted: number;
@@ -55,7 +64,7 @@ export interface RepairResult {
   readonly confirmed: number;
   /** How many points were reached, and the marker of the last in production's log. */
   readonly pins: number;
-  readonly position: string | null;
+  readonly position: string;
 }
 
 type Key = readonly string[];
@@ -76,7 +85,7 @@ const PAUSE_MS = 1_000;
 
 /**
  * Errors: PIN_FAILED where no exact point was reached, TABLE_NOT_FOLLOWED, TABLE_KEYLESS,
- * SCHEMA_DIFFERS, TABLE_REWRITTEN (truncated meanwhile), READ_FAILED, APPLY_BLOCKED, APPLY_FAILED
+ * SCHEMA_DIFFERS, TABLE_REWRITTEN (production truncates again and again), READ_FAILED, APPLY_BLOCKED, APPLY_FAILED
  * and what a drift check rejects with. What was repaired before stays so; it is safe to repeat.
  */
 export function repair(parts: RepairParts, options: RepairOptions): Promise<RepairResult> {
@@ -111,7 +120,7 @@ class Repair {
   readonly #parts: RepairParts;
   readonly #options: RepairOptions;
   #counts = { rows: 0, inserted: 0, overwritten: 0, deleted: 0, confirmed: 0, pins: 0 };
-  #position: string | null = null;
+  #position = '';
   #readRows = FIRST_READ;
   /** Keys that wait for their turn, and how many there were. */
   #queue: Key[] = [];
@@ -128,15 +137,14 @@ class Repair {
   }
 
   async run(): Promise<RepairResult> {
-    const { keys } = this.#options;
+    const keys = this.#options.keys === null ? null : distinct(this.#options.keys);
     if (keys === null) await this.#whole();
     else {
-      this.#enqueue(distinct(keys));
+      this.#enqueue(keys);
       await this.#drain();
-      this.#counts.rows = keys.length;
     }
     await this.#settleLater();
-    return { ...this.#counts, position: this.#position };
+    return { keys: keys?.length ?? null, ...this.#counts, position: this.#position };
   }
 
   async #whole(): Promise<void> {
@@ -144,7 +152,7 @@ class Repair {
     await this.#atPin({
       read: async (pinned, base) => {
         const { compared } = await this.#open(pinned, base);
-        await assertComparable(pinned.reader, base, compared);
+        await assertSameHashes(pinned.reader, base);
         const about = await pinned.reader.aboutRows(compared);
         const onRows = (rows: number): void => {
           this.#counts.rows += rows;
@@ -231,7 +239,9 @@ class Repair {
     const mine = new Map(ours.map((row) => [idOf(row.key), row]));
     const there = new Set(theirs.map((row) => idOf(row.key)));
     const upserts: NetChange[] = [];
-    const counts = { inserted: 0, overwritten: 0, deleted: 0, confirmed: 0 };
+    // Of a whole table they were counted when it was compared.
+    const rows = this.#options.keys === null ? 0 : theirs.length;
+    const counts = { rows, inserted: 0, overwritten: 0, deleted: 0, confirmed: 0 };
     for (const row of theirs) {
       const own = mine.get(idOf(row.key));
       if (own === undefined) counts.inserted += 1;
@@ -278,29 +288,47 @@ class Repair {
     const { table } = this.#options;
     const schema = repairable(await this.#parts.catalogue(), table);
     const compared = comparedTable(schema, (await pinned.reader.tables()).get(tableName(table)));
+    await assertSameForms(pinned.reader, base, compared);
     const unsure = new Set((await gapKeys(base, table)).map(idOf));
     return { pinned, base, schema, compared, unsure };
   }
 
   async #atPin(acts: PinActs): Promise<void> {
+    const { supply, read } = acts;
     for (let attempt = 1; ; attempt += 1) {
-      const unreached = await atPin(this.#parts, this.#options, {
-        ...acts,
-        ...(acts.supply !== undefined && {
+      const unreached = await this.#tryAtPin({
+        ...(supply !== undefined && {
           supply: async (pinned: PinnedSnapshot, write: WriteAtPin) => {
-            await acts.supply?.(pinned, write);
+            await supply(pinned, write);
             this.#reached(pinned);
+          },
+        }),
+        ...(read !== undefined && {
+          read: async (pinned: PinnedSnapshot, base: BaseReader) => {
+            this.#reached(pinned);
+            await read(pinned, base);
           },
         }),
       });
       if (unreached === null) return;
       if (!unreached.passing || attempt === ATTEMPTS) {
+        if (unreached.error !== undefined) throw unreached.error;
         throw new UnderstudyError('PIN_FAILED', 'no exact point of production was reached', {
           table: tableName(this.#options.table),
           detail: unreached.reason,
         });
       }
       await sleep(PAUSE_MS, this.#options.signal);
+    }
+  }
+
+  /** A snapshot that shows no rows since the table was rewritten after it is one to take anew. */
+  async #tryAtPin(acts: PinActs): Promise<(Unreached & { readonly error?: unknown }) | null> {
+    try {
+      return await atPin(this.#parts, this.#options, acts);
+    } catch (error) {
+      if (acts.read !== undefined || !isUnderstudyError(error, 'TABLE_REWRITTEN')) throw error;
+      return { reason: error.message, passing: true, error };
     }
   }
 
@@ -323,7 +351,7 @@ interface Opened {
   readonly unsure: ReadonlySet<string>;
 }
 
-const COUNTED = ['inserted', 'overwritten', 'deleted', 'confirmed'] as const;
+const COUNTED = ['rows', 'inserted', 'overwritten', 'deleted', 'confirmed'] as const;
 
 interface Found {
   readonly upserts: readonly NetChange[];
@@ -332,7 +360,7 @@ interface Found {
 }
 
 function join(found: readonly Found[]): Found {
-  const counts = { inserted: 0, overwritten: 0, deleted: 0, confirmed: 0 };
+  const counts = { rows: 0, inserted: 0, overwritten: 0, deleted: 0, confirmed: 0 };
   for (const one of found) for (const name of COUNTED) counts[name] += one.counts[name];
   return {
     upserts: found.flatMap((one) => one.upserts),

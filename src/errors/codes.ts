@@ -222,7 +222,7 @@ export const CODES = {
   TABLE_REWRITTEN: {
     exit: 2,
     retry: 'backoff',
-    cure: 'Run the check again; a truncate or rewrite after the snapshot hides what it saw.',
+    cure: 'Run it again; a truncate or rewrite after the snapshot hides what it saw.',
   },
   READ_FAILED: {
     exit: 4,

@@ -96,8 +96,7 @@ export async function repairTable(
   );
   const control = await context.control();
   await control.audit(context.holder, 'repair', database.name, {
-    ...{ table: tableName(table), keys: keys?.length ?? null },
-    ...outcome,
+    ...{ table: tableName(table), ...outcome },
   });
   return outcome;
 }

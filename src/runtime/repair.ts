@@ -2,7 +2,7 @@
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { RepairProgress, RepairResult } from '../drift/repair.ts';
 import { findRollout } from '../rollout/lifecycle.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
 import { repairTable } from './repair-act.ts';
 import { perform, withStage } from './requests.ts';
@@ -42,7 +42,9 @@ export async function runRepair(
   const databases: RepairedDatabase[] = [];
   for (const target of await targetsOf(context, request.rollout)) {
     const started = performance.now();
-    const result = await repairOne(context, request, target.database);
+    const result = await repairOne(context, request, target.database).catch((error: unknown) => {
+      throw naming(target.database, error);
+    });
     const durationMs = Math.round(performance.now() - started);
     databases.push({ ...target, ...result, durationMs });
   }
@@ -70,6 +72,12 @@ async function targetsOf(
       ...{ name: row.name, kind: 'rollout' as const, database: row.database },
     })),
   ];
+}
+
+/** Of several databases that were asked for, it must say which one it is. */
+function naming(database: string, error: unknown): unknown {
+  if (!isUnderstudyError(error) || error.context.database !== undefined) return error;
+  return new UnderstudyError(error.code, error.message, { ...error.context, database }, error);
 }
 
 async function repairOne(

@@ -19,12 +19,13 @@ interface Summary {
   readonly databases: readonly {
     readonly name: string;
     readonly kind: string;
+    readonly keys: number | null;
     readonly rows: number;
     readonly inserted: number;
     readonly overwritten: number;
     readonly deleted: number;
     readonly confirmed: number;
-    readonly position: string | null;
+    readonly position: string;
   }[];
 }
 
@@ -78,6 +79,11 @@ beforeAll(async () => {
   const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
   traffic = await ShopTraffic.open(production.url);
   await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
+  // Coupons that nobody else uses: what is done to them, no event puts right.
+  await query(
+    production.url,
+    `INSERT INTO coupons VALUES ('half off', 50), ('-5', 5), ('ours', 10), ('theirs', 20)`,
+  );
   await traffic.serve(60);
   await traffic.settle(connect, PREFIX);
   source = {
@@ -100,7 +106,7 @@ afterAll(async () => {
 
 it('repairs a table in trunk and rollout beside a run, while production and candidate write', async () => {
   const { url } = await workplace.json<{ url: string }>(['rollout', 'get', 'next']);
-  await query(url, `UPDATE coupons SET percent = 77 WHERE code = 'WINTER5'`);
+  await query(url, `UPDATE coupons SET percent = 77 WHERE code = 'ours'`);
   run = workplace.start(['run']);
   const states = async (): Promise<readonly string[]> =>
     (await workplace.json<{ databases: readonly { state: string }[] }>(['status'])).databases.map(
@@ -115,7 +121,7 @@ it('repairs a table in trunk and rollout beside a run, while production and cand
       `UPDATE inventory SET location = 'nowhere'
          WHERE sku IN (SELECT sku FROM inventory ORDER BY sku DESC LIMIT 5)`,
       `INSERT INTO inventory VALUES ('no such thing', 1, 0, 'x')`,
-      `UPDATE coupons SET percent = 1 WHERE code <> 'WINTER5'`,
+      `UPDATE coupons SET percent = 1 WHERE code <> 'ours'`,
     );
   }
   const summary = await workplace.json<Summary>(['repair', 'public.inventory']);
@@ -136,7 +142,7 @@ it('repairs a table in trunk and rollout beside a run, while production and cand
   await writers.stop();
   await expectEqual();
   const client = await connectTo(rollout());
-  const { rows } = await client.query(`SELECT percent FROM coupons WHERE code = 'WINTER5'`);
+  const { rows } = await client.query(`SELECT percent FROM coupons WHERE code = 'ours'`);
   await client.end();
   expect(rows).toEqual([{ percent: 77 }]);
   expect(await workplace.json(['drift', 'check', 'next'])).toMatchObject({ verdict: 'equal' });
@@ -146,17 +152,32 @@ it('repairs the rows that are named when nobody runs', async () => {
   run.kill('SIGTERM');
   expect(await run.ended).toMatchObject({ status: 0 });
   await damage(trunk(), 'UPDATE coupons SET percent = 2');
+  await damage(rollout(), `DELETE FROM coupons WHERE code = '-5'`);
   await traffic.serve(5);
-  const args = ['repair', 'public.coupons', '--key', 'WINTER5', '--key', 'SPRING15'];
+  const args = ['repair', 'public.coupons', '--key', 'half off', 'none', '--key=-5'];
   const summary = await workplace.json<Summary>(args);
   expect(summary.databases).toMatchObject([
-    { name: 'shop', rows: 2, inserted: 0, overwritten: 2, deleted: 0 },
-    { name: 'next', rows: 2, inserted: 0, overwritten: 0, deleted: 0 },
+    { name: 'shop', keys: 3, rows: 2, inserted: 0, overwritten: 2, deleted: 0 },
+    { name: 'next', keys: 3, rows: 2, inserted: 1, overwritten: 0, deleted: 0 },
   ]);
   const [one] = (await workplace.json<Summary>(['repair', 'public.coupons', '--rollout', 'next']))
     .databases;
   expect(one).toMatchObject({ kind: 'rollout', overwritten: 0 });
   expect(await workplace.json(['drift', 'check'], 1)).toMatchObject({ verdict: 'drift' });
+  const told = await workplace.run([
+    'repair',
+    'public.coupons',
+    '--key',
+    'theirs',
+    '--key',
+    'none',
+  ]);
+  expect(told).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(
+      /^shop: 1 of 2 rows found in production, 1 overwritten, in .*\nnext: 1 of 2 rows found in production, nothing to repair, in /,
+    ) as string,
+  });
   await workplace.json<Summary>(['repair', 'public.coupons']);
   await workplace.json(['materialize', '--until-caught-up']);
   await expectEqual();

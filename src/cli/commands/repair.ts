@@ -31,7 +31,8 @@ A \`run\` that holds the shadow does it and goes on following. Safe to interrupt
 Examples:
   $ understudy repair public.orders
   $ understudy repair public.orders --key 17 --key 18
-  $ understudy repair public.order_lines --key 17 2     order_id and line`,
+  $ understudy repair public.order_lines --key 17 2     order_id and line
+  $ understudy repair public.balances --key=-5          what begins with a dash`,
     );
   register<Options>(command, async (session, options, [name = '']) => {
     const { terminal } = session;
@@ -62,7 +63,7 @@ Examples:
 }
 
 function describe(one: RepairedDatabase): string {
-  const { inserted, overwritten, deleted, confirmed } = one;
+  const { keys, rows, inserted, overwritten, deleted, confirmed } = one;
   const changed = [
     [inserted, 'inserted'],
     [overwritten, 'overwritten'],
@@ -71,5 +72,9 @@ function describe(one: RepairedDatabase): string {
   ] as const;
   const words = changed.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
   const found = words.length === 0 ? 'nothing to repair' : words.join(', ');
-  return `${one.name}: ${countOf(one.rows, 'row')} compared, ${found}, in ${humanDuration(one.durationMs)}.`;
+  const compared =
+    keys === null
+      ? `${countOf(rows, 'row')} compared`
+      : `${rows} of ${countOf(keys, 'row')} found in production`;
+  return `${one.name}: ${compared}, ${found}, in ${humanDuration(one.durationMs)}.`;
 }

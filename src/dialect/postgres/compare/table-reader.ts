@@ -12,6 +12,7 @@ import {
   rowHashesSql,
   rowsByKeySql,
   spellKeySql,
+  type KeyCast,
   type PreparedTable,
 } from './comparison-sql.ts';
 import { selfTestSql, type HashedType } from './hash-sql.ts';
@@ -127,6 +128,7 @@ export class PgTableReader implements BaseReader {
     if (ranges.length === 0) return [];
     const prepared = await this.#prepare(table);
     const rows = await this.#query(rowHashesSql(prepared, ranges), table.table);
+    await this.#assertNotRewritten(prepared, table.table);
     return rows.map((row) => ({ key: row.slice(0, -1).map(String), hash: String(row.at(-1)) }));
   }
 
@@ -137,6 +139,7 @@ export class PgTableReader implements BaseReader {
     if (keys.length === 0) return [];
     const prepared = await this.#prepare(table);
     const rows = await this.#query(rowsByKeySql(prepared, keys), table.table);
+    await this.#assertNotRewritten(prepared, table.table);
     const width = prepared.keys.length;
     return rows.map((row) => ({
       key: row.slice(0, width).map(String),
@@ -147,12 +150,17 @@ export class PgTableReader implements BaseReader {
   async spellKey(table: ComparedTable, key: readonly string[]): Promise<readonly string[] | null> {
     const prepared = await this.#prepare(table);
     const relation = this.#parts.relation(table.table);
-    const types = await this.#query(KEY_TYPES, table.table, [relation]);
-    const castOf = new Map(types.map(([column, cast]) => [String(column), String(cast)]));
-    const casts = table.key.map((column) => castOf.get(column) ?? 'text');
+    const casts = new Map<string, KeyCast>();
+    for (const [column, declared, uncut] of await this.#query(KEY_TYPES, table.table, [relation])) {
+      casts.set(String(column), {
+        declared: String(declared),
+        uncut: typeof uncut === 'string' ? uncut : null,
+      });
+    }
+    const ofKey = table.key.map((column) => casts.get(column) ?? { declared: 'text', uncut: null });
     try {
-      const [row] = await this.#query(spellKeySql(prepared, casts, key), table.table);
-      return row?.map(String) ?? null;
+      const [row] = await this.#query(spellKeySql(prepared, ofKey, key), table.table);
+      return row?.at(-1) === true ? row.slice(0, -1).map(String) : null;
     } catch (error) {
       // Class 22, data exceptions, and 23, of a domain's own check.
       const said = isUnderstudyError(error, 'READ_FAILED') ? error.context.detail : undefined;
@@ -243,10 +251,12 @@ const COLUMN_TYPES = `
   SELECT b.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace, b.domain
   FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype <> 'd'`;
 
-/** Without the declared length: a cast to it would cut off what is too long. */
+/** -1 is no length: without it, format_type's `character` would mean one character. */
 const KEY_TYPES = `
-  SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
-  WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`;
+  SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+    CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN format_type(a.atttypid, -1) END
+  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+  WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`;
 
 const ABOUT_ROWS = `
   WITH RECURSIVE parts AS (
