@@ -25,8 +25,9 @@ import { BatchBuilder } from '../../src/order/batch-builder.ts';
 import { canonicalState, productionView } from '../support/canonical-state.ts';
 import { image } from '../support/change-events.ts';
 import { connect } from '../support/comparison.ts';
+import { hangCommit } from '../support/hung-commit.ts';
 import { batchOf } from '../support/overlay-applier.ts';
-import { databaseUrl } from '../support/postgres.ts';
+import { createDatabase, databaseUrl, startPostgres } from '../support/postgres.ts';
 import { Random } from '../support/random.ts';
 import { baseSeed } from '../support/seeds.ts';
 import { SlotLog } from '../support/slot-log.ts';
@@ -64,8 +65,11 @@ interface Scene {
 let slots = 0;
 
 /** `before` is done to production before its log begins: the shadow has the tables, not the rows. */
-async function scene(before = ''): Promise<Scene> {
-  const { url: productionUrl } = await testDatabase('repair');
+async function scene(before = '', server = postgresUrl()): Promise<Scene> {
+  const productionUrl =
+    server === postgresUrl()
+      ? (await testDatabase('repair')).url
+      : await createDatabase(server, 'shop');
   const client = await session(productionUrl);
   await client.query(`CREATE TABLE t (id int PRIMARY KEY, v int, w text, u int UNIQUE);
     CREATE TABLE other (id int PRIMARY KEY, v int)`);
@@ -74,18 +78,18 @@ async function scene(before = ''): Promise<Scene> {
   const log = await SlotLog.start(productionUrl, `repair_${process.pid}_${slots}`);
   onTestFinished(() => log[Symbol.asyncDispose]());
   await client.query(`INSERT INTO t SELECT g, g, 'w' || g, g FROM generate_series(1, ${ROWS}) g`);
-  const server = await connectShadow(postgresUrl());
-  onTestFinished(() => server[Symbol.asyncDispose]());
+  const shadow = await connectShadow(postgresUrl());
+  onTestFinished(() => shadow[Symbol.asyncDispose]());
   const production = await connectProduction(productionUrl);
   onTestFinished(() => production[Symbol.asyncDispose]());
   const [name, clone] = [freshName('trunk'), freshName('rollout')];
   const plan = await production.planShadow();
-  await server.createTrunk({ name, topicPrefix: 'p', plan, bootstrap: false });
-  await server.clone({ from: name, to: clone, rolloutName: 'next' });
-  const trunk = await follow(log, await server.open(name));
-  const rollout = await follow(log, await server.open(clone), true);
-  const role = await server.createCandidateRole({ database: clone, role: clone, password: 'pass' });
-  onTestFinished(() => server.drop({ database: clone, role: clone }));
+  await shadow.createTrunk({ name, topicPrefix: 'p', plan, bootstrap: false });
+  await shadow.clone({ from: name, to: clone, rolloutName: 'next' });
+  const trunk = await follow(log, await shadow.open(name));
+  const rollout = await follow(log, await shadow.open(clone), true);
+  const role = await shadow.createCandidateRole({ database: clone, role: clone, password: 'pass' });
+  onTestFinished(() => shadow.drop({ database: clone, role: clone }));
   const candidate = await session(role.url);
   const made = { productionUrl, production, client, log, trunk, rollout, candidate };
   await catchUp(made);
@@ -393,6 +397,31 @@ test('rows stay that production’s snapshot shows no more, because their table 
   await catchUp(at);
   await expectEqual(at);
 });
+
+test('a change that production’s snapshots do not show yet is not taken back', async () => {
+  const server = await startPostgres();
+  onTestFinished(() => server.stop());
+  const at = await scene('', server.url);
+  const row = async (id: number): Promise<unknown> =>
+    (await at.trunk.damage.query(`SELECT v FROM t WHERE id = ${id}`)).rows.at(0);
+  await at.trunk.damage.query('UPDATE t SET v = 0 WHERE id = 2');
+  const letGo = await hangCommit(at.productionUrl, 'UPDATE t SET v = 4711 WHERE id = 1');
+  await expect.poll(() => row(1)).toEqual({ v: 4711 });
+  const { rows } = await at.client.query('SELECT v FROM t WHERE id = 1');
+  expect(rows).toEqual([{ v: 1 }]);
+  const keys = [['1'], ['2']];
+  const impatient = { everyMs: 5, timeoutMs: 200 };
+  await expect(mend(at, at.trunk, { keys, timing: impatient })).rejects.toMatchObject({
+    code: 'PIN_FAILED',
+    context: { detail: 'production still hides 1 transactions that were applied' },
+  });
+  const mending = mend(at, at.trunk, { keys });
+  await letGo();
+  expect(await mending).toMatchObject({ rows: 2, inserted: 0, overwritten: 1, deleted: 0 });
+  expect([await row(1), await row(2)]).toEqual([{ v: 4711 }, { v: 2 }]);
+  await catchUp(at);
+  await expectEqual(at);
+}, 60_000);
 
 test('what was unknown or parked is known', async () => {
   const at = await scene();
