@@ -1,27 +1,9 @@
 /** The keys of rows in which two snapshots of one point differ, found in bounded memory. */
-import { tableName } from '../change/table-id.ts';
 import type { ComparedTable, Leaf, RowHash, TableReader } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 
 /** Leaves searched in one go: where a key has no usable index, each search reads the whole table. */
 const LEAVES_PER_SEARCH = 20;
-
-/** SCHEMA_DIFFERS where a column, or a key, is of another type on the other side. */
-export async function assertSameForms(
-  production: TableReader,
-  base: TableReader,
-  table: ComparedTable,
-): Promise<void> {
-  const [theirs, ours] = [await production.forms(table), await base.forms(table)];
-  const names = [...table.columns, ...table.key];
-  const differing = [...new Set(names.filter((_, i) => theirs[i] !== ours[i]))];
-  if (differing.length > 0) {
-    throw new UnderstudyError('SCHEMA_DIFFERS', 'columns have other types in production', {
-      table: tableName(table.table),
-      detail: differing.join(', '),
-    });
-  }
-}
 
 /** READ_FAILED where hashes of the two sides cannot be compared. */
 export async function assertSameHashes(production: TableReader, base: TableReader): Promise<void> {

@@ -24,8 +24,8 @@ import {
   type Unreached,
   type WriteAtPin,
 } from './at-pin.ts';
-import { assertSameForms, assertSameHashes, differingKeys } from './differing-keys.ts';
-import { columnNames } from './reference.ts';
+import { assertSameHashes, differingKeys } from './differing-keys.ts';
+import { assertSameForms, comparedTable, repairable } from './repaired-table.ts';
 import { rowUpsert } from './row-change.ts';
 
 export interface RepairParts extends PinParts {
@@ -48,6 +48,8 @@ export interface RepairOptions extends PinOptions {
   readonly table: TableId;
   /** As the key's columns write them (see TableReader.spellKey); null repairs the whole table. */
   readonly keys: readonly Key[] | null;
+  /** Columns that are left as they are: the log does not tell of them. */
+  readonly leftOut: ReadonlySet<string>;
   readonly leafRows: number;
   readonly onProgress?: (progress: RepairProgress) => void;
 }
@@ -79,6 +81,7 @@ const MOST_READ = 1_000;
 const READ_CHARACTERS = 4 * 1024 * 1024;
 /** Rows that may wait for each other, see Repair.#later. */
 const MOST_LATER = 20_000;
+const LATER_CHARACTERS = 64 * 1024 * 1024;
 /** How often a point is tried that was missed by what happened to be under way. */
 const ATTEMPTS = 5;
 const PAUSE_MS = 1_000;
@@ -90,30 +93,6 @@ const PAUSE_MS = 1_000;
  */
 export function repair(parts: RepairParts, options: RepairOptions): Promise<RepairResult> {
   return new Repair(parts, options).run();
-}
-
-/** The shadow's table that `id` names, if its rows can be repaired. */
-export function repairable(catalogue: SchemaCatalogue, id: TableId): TableSchema {
-  const table = tableName(id);
-  const schema = catalogue.get(table);
-  if (schema === undefined) {
-    throw new UnderstudyError('TABLE_NOT_FOLLOWED', 'the shadow has no such table', { table });
-  }
-  if (
-    schema.partitionOf !== undefined &&
-    (catalogue.get(tableName(schema.partitionOf))?.key.length ?? 0) > 0
-  ) {
-    throw new UnderstudyError('TABLE_NOT_FOLLOWED', 'the table is a partition', {
-      table,
-      detail: `repair ${tableName(schema.partitionOf)}, of which it is one`,
-    });
-  }
-  if (schema.key.length === 0) {
-    throw new UnderstudyError('TABLE_KEYLESS', 'rows of a table without key cannot be told apart', {
-      table,
-    });
-  }
-  return schema;
 }
 
 class Repair {
@@ -130,6 +109,7 @@ class Repair {
    * of theirs. When all others are right, those in the way are among these: all go at once.
    */
   #later: Key[] = [];
+  #laterCharacters = 0;
 
   constructor(parts: RepairParts, options: RepairOptions) {
     this.#parts = parts;
@@ -208,7 +188,8 @@ class Repair {
     } catch (error) {
       if (!isUnderstudyError(error, 'APPLY_FAILED')) throw error;
       this.#later.push(...keys);
-      if (this.#later.length > MOST_LATER) throw error;
+      this.#laterCharacters += found.characters;
+      if (this.#later.length > MOST_LATER || this.#laterCharacters > LATER_CHARACTERS) throw error;
     }
   }
 
@@ -235,7 +216,8 @@ class Repair {
     const { compared, schema } = at;
     const theirs = await at.pinned.reader.rows(compared, keys);
     const ours = await at.base.rows(compared, keys);
-    this.#readRows = nextRead(keys.length, [...theirs, ...ours]);
+    const characters = sizeOf(theirs) + sizeOf(ours);
+    this.#readRows = nextRead(keys.length, characters);
     const mine = new Map(ours.map((row) => [idOf(row.key), row]));
     const there = new Set(theirs.map((row) => idOf(row.key)));
     const upserts: NetChange[] = [];
@@ -260,7 +242,7 @@ class Repair {
       deletes.push({ kind: 'delete', key });
       counts.confirmed += 1;
     }
-    return { upserts, deletes, counts };
+    return { upserts, deletes, counts, characters };
   }
 
   async #write(at: Opened, found: Found, write: WriteAtPin): Promise<void> {
@@ -287,7 +269,8 @@ class Repair {
   async #open(pinned: PinnedSnapshot, base: BaseReader): Promise<Opened> {
     const { table } = this.#options;
     const schema = repairable(await this.#parts.catalogue(), table);
-    const compared = comparedTable(schema, (await pinned.reader.tables()).get(tableName(table)));
+    const theirs = (await pinned.reader.tables()).get(tableName(table));
+    const compared = comparedTable(schema, theirs, this.#options.leftOut);
     await assertSameForms(pinned.reader, base, compared);
     const unsure = new Set((await gapKeys(base, table)).map(idOf));
     return { pinned, base, schema, compared, unsure };
@@ -356,6 +339,8 @@ const COUNTED = ['rows', 'inserted', 'overwritten', 'deleted', 'confirmed'] as c
 interface Found {
   readonly upserts: readonly NetChange[];
   readonly deletes: readonly NetChange[];
+  /** Of the values that were read. */
+  readonly characters: number;
   readonly counts: Readonly<Record<(typeof COUNTED)[number], number>>;
 }
 
@@ -365,29 +350,9 @@ function join(found: readonly Found[]): Found {
   return {
     upserts: found.flatMap((one) => one.upserts),
     deletes: found.flatMap((one) => one.deletes),
+    characters: found.reduce((sum, one) => sum + one.characters, 0),
     counts,
   };
-}
-
-/** All columns of production, in the shadow's order; those that only the shadow has are its own. */
-function comparedTable(schema: TableSchema, theirs: TableSchema | undefined): ComparedTable {
-  const table = tableName(schema.id);
-  const refuse = (message: string, detail?: string): UnderstudyError =>
-    new UnderstudyError('SCHEMA_DIFFERS', message, {
-      table,
-      ...(detail !== undefined && { detail }),
-    });
-  if (theirs === undefined) throw refuse('production has no such table, or shows it to no one');
-  if (JSON.stringify(theirs.key) !== JSON.stringify(schema.key)) {
-    const keys = `(${theirs.key.join(', ')}) and (${schema.key.join(', ')})`;
-    throw refuse('production and the shadow have other keys', keys);
-  }
-  const wanted = new Set(columnNames(theirs));
-  const ours = columnNames(schema);
-  const missing = [...wanted].filter((column) => !ours.includes(column));
-  if (missing.length > 0) throw refuse('the shadow lacks columns', missing.join(', '));
-  const columns = ours.filter((column) => wanted.has(column));
-  return { table: schema.id, key: schema.key, columns };
 }
 
 async function gapKeys(base: BaseReader, table: TableId): Promise<readonly Key[]> {
@@ -410,10 +375,14 @@ function sameValues(a: RowText, b: RowText): boolean {
   return a.values.every((value, i) => value === b.values[i]);
 }
 
-/** How many rows to read next, by the size of those just read. */
-function nextRead(keys: number, rows: readonly RowText[]): number {
+function sizeOf(rows: readonly RowText[]): number {
   let characters = 0;
   for (const { values } of rows) for (const value of values) characters += value?.length ?? 0;
+  return characters;
+}
+
+/** How many rows to read next, by the size of those just read. */
+function nextRead(keys: number, characters: number): number {
   const each = characters / Math.max(keys, 1);
   return Math.max(1, Math.min(MOST_READ, Math.floor(READ_CHARACTERS / Math.max(each, 1))));
 }

@@ -1,15 +1,18 @@
 /** Repairs of a database that this process holds. */
 import { z } from 'zod';
-import { tableName } from '../change/table-id.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import type { BaseReader } from '../dialect/dialect.ts';
 import { DEFAULT_LIMITS } from '../drift/compare.ts';
 import { columnNames } from '../drift/reference.ts';
-import { repair, repairable, type RepairProgress, type RepairResult } from '../drift/repair.ts';
+import { repair, type RepairProgress, type RepairResult } from '../drift/repair.ts';
+import { repairable } from '../drift/repaired-table.ts';
+import { LOSSES } from '../decode/losses/losses.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import type { TableSchema } from '../schema/table-schema.ts';
+import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { assertBootstrapped } from './bootstrap-state.ts';
 import { controlOf } from './control.ts';
+import { readLossy } from './lossy.ts';
 import { openCommittedOffsets } from './sources.ts';
 import type { Stage } from './stage.ts';
 
@@ -23,6 +26,11 @@ const repairArgs = z.strictObject({
 
 export type RepairArgs = z.infer<typeof repairArgs>;
 
+export interface RepairOutcome extends RepairResult {
+  /** Columns that the connector's lists leave out: they stay as they are. */
+  readonly leftOut: readonly string[];
+}
+
 export interface RepairWatcher {
   readonly onProgress?: (progress: RepairProgress) => void;
   /** Gives up; what was repaired stays so. */
@@ -31,7 +39,7 @@ export interface RepairWatcher {
 
 const LOG_EVERY_MS = 5_000;
 
-/** The act behind `repair`: its outcome is a RepairResult. */
+/** The act behind `repair`: its outcome is a RepairOutcome. */
 export async function repairAct(stage: Stage, args: unknown): Promise<unknown> {
   const parsed = repairArgs.safeParse(args);
   if (!parsed.success) throw new UnderstudyError('USAGE', 'the repair request is malformed');
@@ -51,7 +59,7 @@ export async function repairTable(
   stage: Stage,
   args: RepairArgs,
   watcher: RepairWatcher,
-): Promise<RepairResult> {
+): Promise<RepairOutcome> {
   const { context, database, holder } = stage;
   await assertBootstrapped(database);
   const production = await context.production();
@@ -65,8 +73,9 @@ export async function repairTable(
     });
   }
   // Asked before anything stands still, and where drift checks are not offered, refused like them.
+  const catalogue = await database.catalogue();
   const keys = await withBase(stage, async (base) => {
-    const schema = repairable(await database.catalogue(), table);
+    const schema = repairable(catalogue, table);
     return args.key === null ? null : await readKeys(base, schema, args.key);
   });
   await using offsets = await openCommittedOffsets(context.config, context.logger);
@@ -76,15 +85,16 @@ export async function repairTable(
       'a repair needs source.connect or source.offsetsTopic',
     );
   }
+  const leftOut = await unsentColumns(stage, catalogue, table);
   const { follower, source } = await stage.running();
-  const outcome = await repair(
+  const repaired = await repair(
     {
       ...{ follower: controlOf(stage, follower), source, production, offsets: offsets.reader },
       openBase: () => database.openBaseSnapshot(),
       catalogue: () => database.catalogue(),
     },
     {
-      ...{ table, keys, leafRows: DEFAULT_LIMITS.leafRows },
+      ...{ table, keys, leftOut: new Set(leftOut), leafRows: DEFAULT_LIMITS.leafRows },
       timing: { ...DEFAULT_TIMING, timeoutMs: args.timeoutMs },
       ...(watcher.onProgress !== undefined && { onProgress: watcher.onProgress }),
       signal: AbortSignal.any([
@@ -94,11 +104,28 @@ export async function repairTable(
       ]),
     },
   );
+  const outcome = { ...repaired, leftOut };
   const control = await context.control();
   await control.audit(context.holder, 'repair', database.name, {
     ...{ table: tableName(table), ...outcome },
   });
   return outcome;
+}
+
+/**
+ * What the log will never tell of is not made right once, to be wrong at the next change; and it may
+ * have been left out so that it does not come here.
+ */
+async function unsentColumns(
+  stage: Stage,
+  catalogue: SchemaCatalogue,
+  table: TableId,
+): Promise<readonly string[]> {
+  const { setting } = LOSSES['column-excluded'];
+  const lossy = await readLossy(stage.context, catalogue);
+  return lossy
+    .filter((one) => one.setting === setting && one.table === tableName(table))
+    .map(({ column }) => column);
 }
 
 async function withBase<T>(stage: Stage, act: (base: BaseReader) => Promise<T>): Promise<T> {

@@ -1,10 +1,10 @@
 /** `understudy repair`: which databases, and who carries it out. */
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { RepairProgress, RepairResult } from '../drift/repair.ts';
+import type { RepairProgress } from '../drift/repair.ts';
 import { findRollout } from '../rollout/lifecycle.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
-import { repairTable } from './repair-act.ts';
+import { repairTable, type RepairOutcome } from './repair-act.ts';
 import { perform, withStage } from './requests.ts';
 
 export interface RepairRequest {
@@ -18,7 +18,7 @@ export interface RepairRequest {
   readonly onProgress?: (database: string, progress: RepairProgress) => void;
 }
 
-export interface RepairedDatabase extends RepairResult {
+export interface RepairedDatabase extends RepairOutcome {
   readonly name: string;
   readonly kind: 'trunk' | 'rollout';
   readonly database: string;
@@ -84,7 +84,7 @@ async function repairOne(
   context: RuntimeContext,
   request: RepairRequest,
   database: string,
-): Promise<RepairResult> {
+): Promise<RepairOutcome> {
   const { table, timeoutMs, signal, onProgress } = request;
   const args = { table, key: request.key === null ? null : [...request.key], timeoutMs };
   const watcher = {
@@ -96,5 +96,5 @@ async function repairOne(
   const hours = 24 * 3_600_000;
   return (await perform(context, {
     ...{ kind: 'repair', database, args, signal, timeoutMs: timeoutMs + hours },
-  })) as RepairResult;
+  })) as RepairOutcome;
 }

@@ -78,7 +78,11 @@ beforeAll(async () => {
   shadow = await startPostgres();
   const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
   traffic = await ShopTraffic.open(production.url);
-  await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
+  await query(production.url, 'CREATE TABLE notes (id int PRIMARY KEY, body text, secret text)');
+  await connect.createConnector(PREFIX, {
+    ...(await postgresConnector(production.url, PREFIX)),
+    'column.exclude.list': 'public.notes.secret',
+  });
   // Coupons that nobody else uses: what is done to them, no event puts right.
   await query(
     production.url,
@@ -164,6 +168,18 @@ it('repairs the rows that are named when nobody runs', async () => {
     .databases;
   expect(one).toMatchObject({ kind: 'rollout', overwritten: 0 });
   expect(await workplace.json(['drift', 'check'], 1)).toMatchObject({ verdict: 'drift' });
+  await query(production.url, `INSERT INTO notes VALUES (1, 'body', 'secret')`);
+  await workplace.json(['materialize', '--until-caught-up']);
+  await damage(trunk(), 'UPDATE notes SET body = NULL');
+  expect(await workplace.json(['repair', 'public.notes', '--rollout', 'next'])).toMatchObject({
+    databases: [{ name: 'next', overwritten: 0, leftOut: ['secret'] }],
+  });
+  expect(await workplace.run(['repair', 'public.notes'])).toMatchObject({
+    stdout: expect.stringMatching(
+      /^shop: 1 row compared, 1 overwritten, in .*; not sent, so left as they are: secret\.\n/,
+    ) as string,
+  });
+  await query(production.url, 'UPDATE notes SET secret = NULL');
   const told = await workplace.run([
     'repair',
     'public.coupons',

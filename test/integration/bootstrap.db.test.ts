@@ -333,7 +333,7 @@ async function withStandby(): Promise<
     /** Leaves a transaction that is in the log, and that nobody sees. */
     hang: async () => {
       const letGo = await hangCommit(at.url, 'UPDATE a SET v = 4711 WHERE id = 1');
-      await expect.poll(() => at.log.recordsOf('public.a')).toBe(1);
+      await expect.poll(() => at.log.recordsOf('public.a'), { timeout: 10_000 }).toBe(1);
       const { rows } = await at.production.query('SELECT v FROM a WHERE id = 1');
       expect(rows).toEqual([{ v: 1000 }]);
       return letGo;

@@ -136,7 +136,9 @@ async function catchUp(at: Pick<Scene, 'client' | 'log' | 'trunk' | 'rollout'>):
   const { rows } = await at.client.query<{ lsn: string }>(
     `SELECT pg_logical_emit_message(true, 'test', 'mark') - '0/0'::pg_lsn AS lsn`,
   );
-  await expect.poll(() => at.log.committed()).toBeGreaterThanOrEqual(BigInt(rows[0]?.lsn ?? 0));
+  await expect
+    .poll(() => at.log.committed(), { timeout: 10_000 })
+    .toBeGreaterThanOrEqual(BigInt(rows[0]?.lsn ?? 0));
   const [ends, starts] = [await at.log.ends(), await at.log.starts()];
   for (const { follower } of [at.trunk, at.rollout]) {
     await follower.until(() => follower.caughtUp(ends, starts));
@@ -166,7 +168,7 @@ function mend(
       catalogue: () => database.catalogue(),
     },
     {
-      ...{ table: T, keys: null, leafRows: 40 },
+      ...{ table: T, keys: null, leftOut: new Set<string>(), leafRows: 40 },
       timing: { everyMs: 5, timeoutMs: 20_000 },
       signal: new AbortController().signal,
       ...options,
@@ -366,6 +368,23 @@ test('keys of several columns are named as a person writes them, and a table is 
   await expectEqual(at);
 });
 
+test('columns that are left out stay, and are not read', async () => {
+  const at = await scene();
+  await at.trunk.damage.query(
+    'UPDATE t SET v = 0, w = NULL WHERE id < 3; DELETE FROM t WHERE id = 3',
+  );
+  const leftOut = new Set(['w', 'id']);
+  expect(await mend(at, at.trunk, { leftOut })).toMatchObject({ inserted: 1, overwritten: 2 });
+  const { rows } = await at.trunk.damage.query('SELECT id, v, w FROM t WHERE id < 5 ORDER BY id');
+  expect(rows).toEqual([
+    { id: 1, v: 1, w: null },
+    { id: 2, v: 2, w: null },
+    { id: 3, v: 3, w: null },
+    { id: 4, v: 4, w: 'w4' },
+  ]);
+  expect(await mend(at, at.trunk)).toMatchObject({ inserted: 0, overwritten: 3 });
+});
+
 test('rows stay that production’s snapshot shows no more, because their table was rewritten', async () => {
   const at = await scene();
   await at.trunk.damage.query('UPDATE t SET v = 0 WHERE id < 4; DELETE FROM t WHERE id = 4');
@@ -406,7 +425,7 @@ test('a change that production’s snapshots do not show yet is not taken back',
     (await at.trunk.damage.query(`SELECT v FROM t WHERE id = ${id}`)).rows.at(0);
   await at.trunk.damage.query('UPDATE t SET v = 0 WHERE id = 2');
   const letGo = await hangCommit(at.productionUrl, 'UPDATE t SET v = 4711 WHERE id = 1');
-  await expect.poll(() => row(1)).toEqual({ v: 4711 });
+  await expect.poll(() => row(1), { timeout: 10_000 }).toEqual({ v: 4711 });
   const { rows } = await at.client.query('SELECT v FROM t WHERE id = 1');
   expect(rows).toEqual([{ v: 1 }]);
   const keys = [['1'], ['2']];
@@ -461,6 +480,11 @@ test('a table that cannot be repaired is refused before anything stands still', 
   });
   const named = mend(at, at.trunk, { table: other, keys: [['1']] });
   await expect(named).rejects.toMatchObject({ code: 'SCHEMA_DIFFERS', context: { detail: 'v' } });
+  await at.client.query('ALTER TABLE other ALTER v TYPE numeric(9, 4)');
+  await at.trunk.damage.query('ALTER TABLE other ALTER v TYPE numeric(12, 2) USING v::numeric');
+  await expect(mend(at, at.trunk, { table: other })).rejects.toMatchObject({
+    ...{ code: 'SCHEMA_DIFFERS', message: 'columns of the shadow are too narrow' },
+  });
   await at.trunk.damage.query('ALTER TABLE other DROP v');
   await expect(mend(at, at.trunk, { table: other })).rejects.toMatchObject({
     ...{ code: 'SCHEMA_DIFFERS', context: { detail: 'v' } },

@@ -15,9 +15,15 @@ export async function hangCommit(url: string, statement: string): Promise<() => 
   };
   await standbys('nobody');
   await expect
-    .poll(async () => (await writer.query('SHOW synchronous_standby_names')).rows.at(0) as unknown)
+    .poll(
+      async () => (await writer.query('SHOW synchronous_standby_names')).rows.at(0) as unknown,
+      { timeout: 10_000 },
+    )
     .toEqual({ synchronous_standby_names: 'nobody' });
+  // A test that fails before it lets go ends with its server.
+  for (const client of [settings, writer]) client.on('error', () => undefined);
   const committed = writer.query(statement);
+  committed.catch(() => undefined);
   return async () => {
     await standbys('');
     await committed;

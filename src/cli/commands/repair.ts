@@ -25,7 +25,8 @@ export function addRepairCommand(program: Command, register: Register): void {
       `
 Makes production’s image of the table in the trunk and in all rollouts equal to production, at an
 exact position: rows that are missing are inserted, others overwritten or deleted, and what was
-unknown of them is known. Rows of a candidate keep what it wrote; \`rollout reset\` puts them back.
+unknown of them is known. Rows of a candidate keep what it wrote; \`rollout reset\` puts them back. Columns that the connector
+does not send, by its lists, stay as they are.
 A \`run\` that holds the shadow does it and goes on following. Safe to interrupt and to repeat.
 
 Examples:
@@ -63,7 +64,7 @@ Examples:
 }
 
 function describe(one: RepairedDatabase): string {
-  const { keys, rows, inserted, overwritten, deleted, confirmed } = one;
+  const { keys, rows, leftOut, inserted, overwritten, deleted, confirmed } = one;
   const changed = [
     [inserted, 'inserted'],
     [overwritten, 'overwritten'],
@@ -76,5 +77,6 @@ function describe(one: RepairedDatabase): string {
     keys === null
       ? `${countOf(rows, 'row')} compared`
       : `${rows} of ${countOf(keys, 'row')} found in production`;
-  return `${one.name}: ${compared}, ${found}, in ${humanDuration(one.durationMs)}.`;
+  const rest = leftOut.length === 0 ? '' : `; not sent, so left as they are: ${leftOut.join(', ')}`;
+  return `${one.name}: ${compared}, ${found}, in ${humanDuration(one.durationMs)}${rest}.`;
 }
