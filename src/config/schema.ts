@@ -76,7 +76,7 @@ const source = z
       })
       .optional()
       .describe(
-        'drift checks need it or the offsets topic; modes and doctor come from the connector’s settings',
+        'drift checks and repairs need it or the offsets topic; modes and doctor come from the connector’s settings',
       ),
     offsetsTopic: z
       .string()

@@ -378,8 +378,8 @@ describe('rows by their keys', () => {
       ['Word9', 'b     ', '0'],
     ];
     await using reader = await readNow(production.url);
-    const rows = (await reader.rows(table, wanted)).map(({ values: [v] }) => v);
-    expect(rows.toSorted()).toEqual(['7', '9']);
+    const found = new Set((await reader.rows(table, wanted)).map(({ values: [v] }) => v));
+    expect(found).toEqual(new Set(['7', '9']));
     const type = (name: string): HashedType => ({ name, builtIn: true, domain: false });
     const prepared = prepareTable(
       table,
