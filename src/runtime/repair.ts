@@ -65,7 +65,10 @@ async function targetsOf(
   }
   const { name } = context.config.trunk;
   const rows = (await control?.rollouts()) ?? [];
-  const rollouts = rows.filter(({ state }) => state === 'following' || state === 'failed');
+  // One that could not go on may fail here as well: it comes last.
+  const rollouts = (['following', 'failed'] as const).flatMap((state) =>
+    rows.filter((row) => row.state === state),
+  );
   return [
     { name, kind: 'trunk', database: name },
     ...rollouts.map((row) => ({
