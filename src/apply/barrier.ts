@@ -20,10 +20,15 @@ export interface BarrierPlan {
   /** First offsets of partitions that were never read. */
   readonly starts: OffsetMap;
   /**
-   * Asked at the barrier: changes to write there, before the base is opened and the waiting ones
-   * are applied. Given how many changes are missing, see BarrierOutcome.
+   * Called at the barrier, before the base is opened and the waiting changes are applied: what it
+   * gives `write` is written there, each time in a transaction of its own. If `write` rejects,
+   * nothing of that was written, and it may go on. Given how many changes are missing, see
+   * BarrierOutcome.
    */
-  readonly supply?: (missing: number) => Promise<readonly BatchStep[]>;
+  readonly supply?: (
+    missing: number,
+    write: (steps: readonly BatchStep[]) => Promise<void>,
+  ) => Promise<void>;
 }
 
 export interface BarrierOutcome<Base> {

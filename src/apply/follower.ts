@@ -28,7 +28,7 @@ import { Intake } from './intake.ts';
 import { MemoryCredit } from './memory-credit.ts';
 import { isPast, samePosition } from './positions.ts';
 
-/** How long a batch may wait for a lock before a freeze gives up on it, and how often it looks. */
+/** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
 const FREEZE_LOOK_MS = 250;
 
@@ -440,7 +440,7 @@ export class Follower {
       ({ at }) => this.#appliedAhead?.has(at) !== true,
     );
     try {
-      await this.#write((await barrier.plan.supply?.(barrier.missing(held))) ?? []);
+      await barrier.plan.supply?.(barrier.missing(held), (steps) => this.#write(steps));
       const base = await this.#parts.database.openBaseSnapshot();
       barrier.reach(base, held);
     } catch (error) {
@@ -456,23 +456,32 @@ export class Follower {
     this.#changed();
   }
 
-  /** Writes changes that come from no event; the position stays. */
+  /**
+   * Writes changes that come from no event; the position stays. Gives up soon: whoever brings them
+   * can come again, and what is under way waits for it.
+   */
   async #write(steps: readonly BatchStep[]): Promise<void> {
     if (steps.length === 0) return;
     const counts = { txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 };
     const batch = { steps, position: this.#position, ahead: [], ...counts };
-    await this.#withRetry(() => this.#parts.database.apply(this.#parts.fence, batch));
+    await this.#withRetry(
+      () => this.#parts.database.apply(this.#parts.fence, batch),
+      Math.min(this.#parts.limits.giveUpAfterMs, FREEZE_LIMIT_MS),
+    );
   }
 
   /** Retries what can pass by itself: a candidate's lock, a server that restarts. */
-  async #withRetry<T>(act: () => Promise<T>): Promise<T> {
+  async #withRetry<T>(
+    act: () => Promise<T>,
+    giveUpAfterMs = this.#parts.limits.giveUpAfterMs,
+  ): Promise<T> {
     const started = Date.now();
     for (let attempt = 0; ; attempt += 1) {
       try {
         return await this.#writing.run(act);
       } catch (error) {
         if (!isUnderstudyError(error, 'APPLY_BLOCKED', 'SHADOW_UNREACHABLE')) throw error;
-        if (Date.now() - started > this.#parts.limits.giveUpAfterMs) throw error;
+        if (Date.now() - started > giveUpAfterMs) throw error;
         this.#state = { kind: 'retrying', reason: error.code, sinceMs: started };
         if (attempt % 10 === 0) {
           this.#parts.logger.warn('cannot write, trying again', {

@@ -14,6 +14,7 @@ import { addDriftCommands } from './commands/drift.ts';
 import { addInitCommand } from './commands/init.ts';
 import { addMaterializeCommand } from './commands/materialize.ts';
 import { addRecordCommand } from './commands/record.ts';
+import { addRepairCommand } from './commands/repair.ts';
 import { addRolloutCommands } from './commands/rollout.ts';
 import { addRunCommand } from './commands/run.ts';
 import { addStatusCommand } from './commands/status.ts';
@@ -101,6 +102,7 @@ Examples:
   addRecordCommand(program, register);
   addRolloutCommands(program, register);
   addDriftCommands(program, register);
+  addRepairCommand(program, register);
   return program;
 }
 

@@ -32,6 +32,11 @@ export class ProgressLine {
     this.#terminal.err(`\r\u001b[2K${this.#render(label, done, total)}`);
   }
 
+  /** Begins to measure anew: what comes next has a pace of its own. */
+  restart(): void {
+    this.#samples.length = 0;
+  }
+
   #render(label: string, done: number, total: number): string {
     const share = total === 0 ? 1 : Math.min(1, done / total);
     const filled = Math.round(share * WIDTH);

@@ -76,7 +76,7 @@ const source = z
       })
       .optional()
       .describe(
-        'drift checks need it or the offsets topic; modes and doctor come from the connector’s settings',
+        'drift checks and repairs need it or the offsets topic; modes and doctor come from the connector’s settings',
       ),
     offsetsTopic: z
       .string()
@@ -154,7 +154,7 @@ const fields = z.strictObject({
   production: z
     .strictObject({ url: secret.describe('an account that may SELECT; nothing is written there') })
     .optional()
-    .describe('for the schema and for drift checks'),
+    .describe('for the schema, drift checks and repairs'),
   shadow: z.union([
     z
       .literal('embedded')

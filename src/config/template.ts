@@ -37,7 +37,7 @@ export function configTemplate(answers: TemplateAnswers): string {
   const text = JSON.stringify; // JSON strings are YAML strings
   const production =
     answers.production === null
-      ? '# production: { url: "${PRODUCTION_URL}" }   # for the schema and for drift checks\n'
+      ? '# production: { url: "${PRODUCTION_URL}" }   # for the schema, drift checks and repairs\n'
       : `production: { url: ${text(answers.production)} }\n`;
   const shadow =
     answers.shadow === 'embedded'

@@ -322,6 +322,10 @@ export interface TableReader extends AsyncDisposable {
   rowHashes(table: ComparedTable, ranges: readonly LeafRange[]): Promise<readonly RowHash[]>;
   /** For some keys: column values as text, to name the columns that differ. */
   rows(table: ComparedTable, keys: readonly (readonly string[])[]): Promise<readonly RowText[]>;
+  /** A person's words for a key as this reader writes them; null if they are no values of it. */
+  spellKey(table: ComparedTable, key: readonly string[]): Promise<readonly string[] | null>;
+  /** About how many rows the table has, by the server's statistics; 0 if there are none. */
+  aboutRows(table: ComparedTable): Promise<number>;
 }
 
 /** A reader of production's image in a shadow. */
@@ -407,7 +411,7 @@ export interface RolloutRow {
   readonly expiresAt: Date | null;
 }
 
-export type RequestKind = 'rollout-create' | 'rollout-delete' | 'reset' | 'drift-check';
+export type RequestKind = 'rollout-create' | 'rollout-delete' | 'reset' | 'drift-check' | 'repair';
 
 export interface RequestRow {
   readonly id: string;

@@ -21,10 +21,14 @@ export interface BarrierRun extends BarrierPoint {
    */
   readonly visible: (change: ChangeEvent) => boolean;
   /**
-   * Asked at the barrier, before the base is opened: changes that are written as part of it. Given
-   * how many visible changes are missing, see ReachedBarrier.
+   * Called at the barrier, before the base is opened: what it gives `write` is written as part of
+   * it, each time in a transaction of its own. Given how many visible changes are missing, see
+   * ReachedBarrier.
    */
-  readonly supply?: (missing: number) => Promise<readonly BatchStep[]>;
+  readonly supply?: (
+    missing: number,
+    write: (steps: readonly BatchStep[]) => Promise<void>,
+  ) => Promise<void>;
 }
 
 export interface ReachedBarrier {

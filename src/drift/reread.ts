@@ -1,34 +1,24 @@
 /**
  * Reads from production what a shadow does not know: unknown values, and rows of parked keys.
  *
- * The point is a drift check's: freeze, prove, pin, wait for the connector, apply what the snapshot
- * saw and nothing else. There the values are what the shadow would hold had the connector said so,
- * and they are written before anything the snapshot did not see. Written as changes of those
- * columns or rows, they close the gaps like any event that brings a known value.
+ * The point is a drift check's (at-pin.ts). There the values are what the shadow would hold had the
+ * connector said so, and they are written before anything the snapshot did not see. Written as
+ * changes of those columns or rows, they close the gaps like any event that brings a known value.
  */
 import { tableName } from '../change/table-id.ts';
-import { RowShape, type KnownValue } from '../change/value.ts';
-import type { ProductionDatabase, RowText, TableGaps, TableReader } from '../dialect/dialect.ts';
+import type { RowText, TableGaps, TableReader } from '../dialect/dialect.ts';
 import type { BatchStep, NetChange } from '../order/change-batch.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
-import type { ChangeSource } from '../source/change-source.ts';
-import type { CommittedOffsets } from '../source/committed-offsets.ts';
-import { describeTimeout, findBarrier, type BarrierTiming } from '../source/barrier.ts';
-import { DeferralFilter } from './deferral.ts';
-import { untilAborted, type FollowerControl } from './follower-control.ts';
-import { waitUntilProven } from './proven.ts';
+import { atPin, type PinOptions, type PinParts } from './at-pin.ts';
 import { columnNames } from './reference.ts';
+import { rowUpsert } from './row-change.ts';
 
 /** Rows read in one go; what is more waits for the next. */
 export const REREAD_ROWS = 500;
 /** Keys of one statement on production. */
 const KEYS_PER_READ = 100;
 
-export interface RereadParts {
-  readonly follower: FollowerControl;
-  readonly source: Pick<ChangeSource, 'ends' | 'starts'>;
-  readonly production: Pick<ProductionDatabase, 'view' | 'pin'>;
-  readonly offsets: CommittedOffsets;
+export interface RereadParts extends PinParts {
   readonly gaps: (limit: number) => Promise<readonly TableGaps[]>;
   readonly catalogue: () => Promise<SchemaCatalogue>;
 }
@@ -44,55 +34,17 @@ export interface RereadOutcome {
  * Closes the oldest gaps. Rejects with what a drift check rejects with; the follower goes on in
  * every case.
  */
-export async function reread(
-  parts: RereadParts,
-  options: { readonly timing: BarrierTiming; readonly signal: AbortSignal },
-): Promise<RereadOutcome> {
-  try {
-    return await rereadFrozen(parts, options);
-  } finally {
-    parts.follower.resume();
-  }
-}
-
-async function rereadFrozen(
-  parts: RereadParts,
-  options: { readonly timing: BarrierTiming; readonly signal: AbortSignal },
-): Promise<RereadOutcome> {
-  const { follower, production, offsets, source } = parts;
-  const { timing, signal } = options;
-  await follower.freeze();
-  const unproven = await waitUntilProven(parts, options);
-  if (unproven !== null) return { rows: 0, reason: unproven };
-  await using pinned = await production.pin();
-  const { marker } = pinned;
-  const barrier = await findBarrier({ offsets, source, marker, timing, signal });
-  if (barrier.kind === 'timeout') {
-    return { rows: 0, reason: describeTimeout(barrier.committed, { offsets, marker, timing }) };
-  }
-  const filter = new DeferralFilter(pinned, pinned.floor);
+export async function reread(parts: RereadParts, options: PinOptions): Promise<RereadOutcome> {
   let rows = 0;
-  let reason: string | null = null;
-  const reached = await untilAborted(
-    follower.runToBarrier({
-      ...barrier.point,
-      visible: (change) => filter.decide(change) === 'apply',
-      supply: async (missing) => {
-        const [doubt] = filter.doubts();
-        if (doubt !== undefined || missing > 0) {
-          reason = doubt?.message ?? 'changes before the point wait for their transaction';
-          return [];
-        }
-        const gaps = await parts.gaps(REREAD_ROWS);
-        const steps = await readSteps(pinned.reader, gaps, await parts.catalogue());
-        rows = steps.reduce((sum, step) => sum + step.changes.length, 0);
-        return steps;
-      },
-    }),
-    signal,
-  );
-  await reached.base[Symbol.asyncDispose]();
-  return { rows, reason };
+  const unreached = await atPin(parts, options, {
+    supply: async (pinned, write) => {
+      const gaps = await parts.gaps(REREAD_ROWS);
+      const steps = await readSteps(pinned.reader, gaps, await parts.catalogue());
+      await write(steps);
+      rows = steps.reduce((sum, step) => sum + step.changes.length, 0);
+    },
+  });
+  return { rows, reason: unreached?.reason ?? null };
 }
 
 type RowsStep = Extract<BatchStep, { readonly kind: 'rows' }>;
@@ -111,13 +63,13 @@ async function readSteps(
     for (const [columns, keys] of byColumns(unknown)) {
       // A row that is not there is none to write; that it is here is for the drift check to say.
       for (const { row, key } of await readRows(reader, schema, columns, keys)) {
-        if (row !== null) changes.push(upsert(schema, columns, key, row, false));
+        if (row !== null) changes.push(rowUpsert(schema, columns, { ...row, key }, false));
       }
     }
     const columns = columnNames(schema).filter((column) => !schema.key.includes(column));
     for (const { row, key } of await readRows(reader, schema, columns, parked)) {
       changes.push(
-        row === null ? { kind: 'delete', key } : upsert(schema, columns, key, row, true),
+        row === null ? { kind: 'delete', key } : rowUpsert(schema, columns, { ...row, key }, true),
       );
     }
     if (changes.length > 0) steps.push({ kind: 'rows', table, changes });
@@ -159,16 +111,4 @@ async function readRows(
     found.push(...matched.filter(({ row }) => row !== null || spelled));
   }
   return found;
-}
-
-function upsert(
-  schema: TableSchema,
-  columns: readonly string[],
-  key: Key,
-  row: RowText,
-  complete: boolean,
-): NetChange {
-  const values: KnownValue[] = [...key, ...row.values];
-  const image = { shape: new RowShape([...schema.key, ...columns]), values };
-  return { kind: 'upsert', key, from: key, image, complete };
 }

@@ -153,6 +153,28 @@ export const CODES = {
   },
   RECORDING_INVALID: { exit: 3, retry: 'never', cure: 'Record it again with `understudy record`.' },
 
+  // repair
+  TABLE_NOT_FOLLOWED: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Name a table as production does, like public.orders, that tables.include and exclude let in.',
+  },
+  TABLE_KEYLESS: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Give the table a primary key in production, or make a new trunk with trunk.bootstrap: production.',
+  },
+  KEY_MALFORMED: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Give one value for each column of the key, in its order, for each row.',
+  },
+  SCHEMA_DIFFERS: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Bring the shadow’s table to production’s columns, types and key; `understudy drift check` names them.',
+  },
+
   // writing
   APPLY_FAILED: {
     exit: 6,
@@ -200,7 +222,7 @@ export const CODES = {
   TABLE_REWRITTEN: {
     exit: 2,
     retry: 'backoff',
-    cure: 'Run the check again; a truncate or rewrite after the snapshot hides what it saw.',
+    cure: 'Run it again; a truncate or rewrite after the snapshot hides what it saw.',
   },
   READ_FAILED: {
     exit: 4,

@@ -8,6 +8,7 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
 import { assertBootstrapped } from './bootstrap-state.ts';
 import { driftCheckAct } from './drift-act.ts';
+import { repairAct } from './repair-act.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { Stage } from './stage.ts';
 
@@ -22,6 +23,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   'rollout-delete': rolloutDelete,
   reset,
   'drift-check': driftCheckAct,
+  repair: repairAct,
 };
 
 async function partsOf(stage: Stage): Promise<RolloutParts> {

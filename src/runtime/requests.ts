@@ -5,12 +5,19 @@
  */
 import type { ControlStore, RequestKind, RequestRow } from '../dialect/dialect.ts';
 import { CODES, type ErrorCode } from '../errors/codes.ts';
-import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import {
+  isUnderstudyError,
+  UnderstudyError,
+  type ErrorContext,
+} from '../errors/understudy-error.ts';
 import { backoffMs, pollUntil, sleep } from '../util/wait.ts';
 import { ACTS } from './acts.ts';
 import { assertBootstrapped, bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { Stage } from './stage.ts';
+
+/** What of an error's context is text, and so crosses processes as it is. */
+const PLACES = ['database', 'table', 'column', 'key', 'topic', 'detail'] as const;
 
 /** About a minute, with the pauses between. */
 const OUTCOME_ATTEMPTS = 30;
@@ -157,11 +164,16 @@ function errorToJson(error: unknown): unknown {
 }
 
 function errorFromJson(outcome: unknown): UnderstudyError {
-  const { code, message, detail, database } = outcome as Record<string, unknown>;
+  const { code, message, ...where } = outcome as Record<string, unknown>;
   const known: ErrorCode =
     typeof code === 'string' && code in CODES ? (code as ErrorCode) : 'REQUEST_FAILED';
-  return new UnderstudyError(known, typeof message === 'string' ? message : 'it failed', {
-    ...(typeof detail === 'string' ? { detail } : {}),
-    ...(typeof database === 'string' ? { database } : {}),
-  });
+  const context = PLACES.filter((name) => typeof where[name] === 'string').map((name) => [
+    name,
+    where[name],
+  ]);
+  return new UnderstudyError(
+    known,
+    typeof message === 'string' ? message : 'it failed',
+    Object.fromEntries(context) as ErrorContext,
+  );
 }

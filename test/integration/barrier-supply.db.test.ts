@@ -196,7 +196,7 @@ test('is written once, after what the snapshot saw and before what it did not', 
   const outcome = await follower.runToBarrier({
     ...(await logged(at)),
     visible,
-    supply: async (missing) => {
+    supply: async (missing, write) => {
       asked += 1;
       expect(missing).toBe(0);
       expect(await state(at)).toEqual([
@@ -204,7 +204,7 @@ test('is written once, after what the snapshot saw and before what it did not', 
         [3, 'three'],
         [101, '5'],
       ]);
-      return [OF_A];
+      await write([OF_A]);
     },
   });
   const rows = await outcome.base.rows({ table: A, key: ['id'], columns: ['v', 'w'] }, [
@@ -231,10 +231,10 @@ test.each(['before', 'after'] as const)(
     const { follower, done } = await follow(at, failing(at, when));
     await withGaps(at, follower);
     await at.production.query(DEFERRED);
-    const plan = {
+    const plan: BarrierPlan = {
       ...(await logged(at)),
       visible,
-      supply: () => Promise.resolve([OF_A]),
+      supply: (_, write) => write([OF_A]),
     };
     await expect(follower.runToBarrier(plan)).rejects.toMatchObject({ code: 'INTERRUPTED' });
     await expect(done).rejects.toMatchObject({ code: 'INTERRUPTED' });
@@ -267,7 +267,8 @@ test('that cannot be written as a whole is not written at all, and following goe
   await withGaps(at, follower);
   await at.shadow.query('ALTER TABLE b ADD CHECK (v <> 1) NOT VALID');
   await at.production.query(DEFERRED);
-  const plan = { ...(await logged(at)), visible, supply: () => Promise.resolve([OF_A, OF_B]) };
+  const supply: BarrierPlan['supply'] = (_, write) => write([OF_A, OF_B]);
+  const plan = { ...(await logged(at)), visible, supply };
   await expect(follower.runToBarrier(plan)).rejects.toMatchObject({ code: 'APPLY_FAILED' });
   await catchUp(at, follower);
   await expectEqual(at);

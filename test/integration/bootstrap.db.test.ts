@@ -28,6 +28,7 @@ import { silentLogger } from '../../src/observability/logger.ts';
 import { TransactionAssembler } from '../../src/order/assembler.ts';
 import { BatchBuilder } from '../../src/order/batch-builder.ts';
 import { compareDatabases, connect } from '../support/comparison.ts';
+import { hangCommit } from '../support/hung-commit.ts';
 import { createDatabase, databaseUrl, startPostgres } from '../support/postgres.ts';
 import { SlotLog } from '../support/slot-log.ts';
 import { postgresUrl, testDatabase } from '../support/test-database.ts';
@@ -327,30 +328,15 @@ async function withStandby(): Promise<
   const server = await startPostgres();
   onTestFinished(() => server.stop());
   const at = await setting(await createDatabase(server.url, 'shop'));
-  const names = async (value: string): Promise<void> => {
-    await at.production.query(`ALTER SYSTEM SET synchronous_standby_names = '${value}'`);
-    await at.production.query('SELECT pg_reload_conf()');
-  };
   return {
     ...at,
     /** Leaves a transaction that is in the log, and that nobody sees. */
     hang: async () => {
-      await names('nobody');
-      const writer = await connect(at.url);
-      await expect
-        .poll(
-          async () => (await writer.query('SHOW synchronous_standby_names')).rows.at(0) as unknown,
-        )
-        .toEqual({ synchronous_standby_names: 'nobody' });
-      const committed = writer.query('UPDATE a SET v = 4711 WHERE id = 1');
-      await expect.poll(() => at.log.recordsOf('public.a')).toBe(1);
+      const letGo = await hangCommit(at.url, 'UPDATE a SET v = 4711 WHERE id = 1');
+      await expect.poll(() => at.log.recordsOf('public.a'), { timeout: 10_000 }).toBe(1);
       const { rows } = await at.production.query('SELECT v FROM a WHERE id = 1');
       expect(rows).toEqual([{ v: 1000 }]);
-      return async () => {
-        await names('');
-        await committed;
-        await writer.end();
-      };
+      return letGo;
     },
   };
 }

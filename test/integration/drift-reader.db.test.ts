@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type pg from 'pg';
+import { prepareTable, rowsByKeySql } from '../../src/dialect/postgres/compare/comparison-sql.ts';
+import type { HashedType } from '../../src/dialect/postgres/compare/hash-sql.ts';
 import type { Comparison } from '../../src/drift/compare.ts';
 import type { TableResult } from '../../src/report/drift-report.ts';
 import { collect, compareDatabases, connect, readNow } from '../support/comparison.ts';
@@ -303,5 +305,94 @@ describe('what cannot be compared', () => {
     await expect(compareDatabases(production.url, shadow.url, { signal })).rejects.toThrow(
       'enough',
     );
+  });
+});
+
+/** Type, what a person writes, how the column spells it; null is no value of the type. */
+const SPELLED: readonly (readonly [type: string, written: string, spelled: string | null])[] = [
+  ['int4', ' 007 ', '7'],
+  ['int4', 'x', null],
+  ['int4', '99999999999', null],
+  ['numeric(6,2)', '1.5', '1.50'],
+  ['uuid', '{C0FFEE00-1234-4000-8000-000000000001}', 'c0ffee00-1234-4000-8000-000000000001'],
+  ['uuid', 'c0ffee', null],
+  ['timestamptz', '2024-01-01T01:00+01', '2024-01-01 00:00:00+00'],
+  ['date', '2024-02-30', null],
+  ['text', `it's \\ "ü" `, `it's \\ "ü" `],
+  ['text', '', ''],
+  ['numeric(6,2)', '1.555', null],
+  ['varchar(3)', 'abc', 'abc'],
+  ['varchar(3)', 'abcd', null],
+  ['char(5)', 'ab', 'ab   '],
+  ['char(5)', 'abcdef', null],
+  ['bit(5)', '10110', '10110'],
+  ['bit(5)', '101', null],
+  ['timestamp(0)', '2024-01-01 00:00:00.6', null],
+  ['short', 'ab', 'ab'],
+  ['short', 'abc', null],
+  ['bytea', '\\xC0', '\\xc0'],
+  ['mood', 'glad', 'glad'],
+  ['mood', 'angry', null],
+  ['even', '2', '2'],
+  ['even', '3', null],
+  ['citext', 'Word', 'Word'],
+];
+
+describe('rows by their keys', () => {
+  test('a person’s words become the key as the column spells it, and find the row', async () => {
+    await reset();
+    await both(`CREATE EXTENSION citext SCHEMA public;
+      CREATE TYPE public.mood AS ENUM ('sad', 'glad');
+      CREATE DOMAIN public.short AS varchar(2);
+      CREATE DOMAIN public.even AS int CHECK (VALUE % 2 = 0)`);
+    for (const [i, [type, written, spelled]] of SPELLED.entries()) {
+      await production.client.query(`CREATE TABLE public.t${i} (k ${type} PRIMARY KEY, v int)`);
+      if (spelled === null) continue;
+      await production.client.query(`INSERT INTO public.t${i} VALUES ($1, ${i})`, [written]);
+    }
+    await using reader = await readNow(production.url);
+    for (const [i, [type, written, spelled]] of SPELLED.entries()) {
+      const table = { table: { schema: 'public', name: `t${i}` }, key: ['k'], columns: ['v'] };
+      const key = await reader.spellKey(table, [written]);
+      expect(key, `${type} ${written}`).toEqual(spelled === null ? null : [spelled]);
+      if (key === null) continue;
+      const rows = await reader.rows(table, [key]);
+      expect(rows, `${type} ${written}`).toEqual([{ key, values: [String(i)] }]);
+    }
+  });
+
+  test('texts are found by the key’s index, exactly', async () => {
+    await reset();
+    await production.client.query(`
+      CREATE COLLATION public.shouting
+        (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+      CREATE TABLE public.t (a text COLLATE public.shouting, b char(6), c int, v int,
+        PRIMARY KEY (a, b, c));
+      INSERT INTO public.t SELECT 'Word' || g, 'b', g % 3, g FROM generate_series(1, 20000) g;
+      ANALYZE public.t`);
+    const { client } = production;
+    const table = { table: { schema: 'public', name: 't' }, key: ['a', 'b', 'c'], columns: ['v'] };
+    const wanted = [
+      ['Word7', 'b     ', '1'],
+      ['word8', 'b     ', '2'],
+      ['Word9', 'b     ', '0'],
+    ];
+    await using reader = await readNow(production.url);
+    const found = new Set((await reader.rows(table, wanted)).map(({ values: [v] }) => v));
+    expect(found).toEqual(new Set(['7', '9']));
+    const type = (name: string): HashedType => ({ name, builtIn: true, domain: false });
+    const prepared = prepareTable(
+      table,
+      'public.t',
+      new Map([
+        ...[['a', type('text')] as const, ['b', type('bpchar')] as const],
+        ...[['c', type('int4')] as const, ['v', type('int4')] as const],
+      ]),
+    );
+    const plan = await client.query({
+      text: `EXPLAIN ${rowsByKeySql(prepared, wanted)}`,
+      rowMode: 'array',
+    });
+    expect(plan.rows.join('\n')).toMatch(/Index (Only )?Scan/);
   });
 });

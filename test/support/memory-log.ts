@@ -167,5 +167,7 @@ const READER: BaseReader = {
   hashLeaves: unused,
   rowHashes: unused,
   rows: unused,
+  spellKey: unused,
+  aboutRows: unused,
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };

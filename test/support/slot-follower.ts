@@ -157,7 +157,7 @@ export class SlotFollower implements FollowerControl {
     this.#barrier = null;
     this.#ledger ||= barrier.run.supply !== undefined;
     try {
-      await this.#write((await barrier.run.supply?.(0)) ?? []);
+      await barrier.run.supply?.(0, (steps) => this.#write(steps));
     } catch (error) {
       barrier.failed(error);
       return;

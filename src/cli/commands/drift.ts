@@ -10,6 +10,7 @@ import { readRolloutDivergence, runDriftCheck, runDriftSnapshot } from '../../ru
 import { ProgressLine } from '../progress.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions, type Session } from '../session.ts';
+import { parsePositive } from '../words.ts';
 
 export function addDriftCommands(program: Command, register: Register): void {
   const drift = program
@@ -60,9 +61,9 @@ Examples:
         {
           manifest,
           showValues: options.showValues,
-          listedRows: positive(options.rows, '--rows'),
-          leafRows: positive(options.leafRows, '--leaf-rows'),
-          timeoutMs: positive(options.timeout, '--timeout') * 1_000,
+          listedRows: parsePositive(options.rows, '--rows'),
+          leafRows: parsePositive(options.leafRows, '--leaf-rows'),
+          timeoutMs: parsePositive(options.timeout, '--timeout') * 1_000,
         },
         {
           signal: session.terminal.signal,
@@ -122,8 +123,8 @@ function addSnapshot(drift: Command, register: Register): void {
     const manifest = await withContext(session, (context) =>
       runDriftSnapshot(context, {
         rows: options.withRows,
-        leafRows: positive(options.leafRows, '--leaf-rows'),
-        timeoutMs: positive(options.timeout, '--timeout') * 1_000,
+        leafRows: parsePositive(options.leafRows, '--leaf-rows'),
+        timeoutMs: parsePositive(options.timeout, '--timeout') * 1_000,
         signal: session.terminal.signal,
         onRows: (table, rows) => {
           session.logger.info('read', { table, rows });
@@ -164,7 +165,7 @@ function addReport(drift: Command, register: Register): void {
     const divergence = await withContext(session, (context) =>
       readRolloutDivergence(context, rollout, {
         showValues: options.showValues,
-        listedRows: positive(options.rows, '--rows'),
+        listedRows: parsePositive(options.rows, '--rows'),
       }),
     );
     if (options.html !== undefined) {
@@ -178,12 +179,4 @@ function addReport(drift: Command, register: Register): void {
     }
     return options.failOn === 'divergence' && divergence.rows > 0 ? 1 : 0;
   });
-}
-
-function positive(text: string, option: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) {
-    throw new UnderstudyError('USAGE', `${option} takes a positive whole number`);
-  }
-  return value;
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { tableName, type TableId } from '../../change/table-id.ts';
+import { tableName } from '../../change/table-id.ts';
 import type { RolloutRow } from '../../dialect/dialect.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import { countOf } from '../../report/words.ts';
@@ -12,6 +12,7 @@ import { perform } from '../../runtime/requests.ts';
 import { describeOffsets } from '../../runtime/materialize.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
+import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
@@ -256,14 +257,6 @@ async function describeRollout(
   } finally {
     await database[Symbol.asyncDispose]();
   }
-}
-
-function parseTable(text: string): TableId {
-  const dot = text.indexOf('.');
-  if (dot <= 0 || dot === text.length - 1) {
-    throw new UnderstudyError('USAGE', `'${text}' is no table like public.orders`);
-  }
-  return { schema: text.slice(0, dot), name: text.slice(dot + 1) };
 }
 
 function parseCount(text: string): number {

@@ -56,11 +56,11 @@ class MySqlProduction implements ProductionDatabase {
   }
 
   view(): Promise<SnapshotView> {
-    return Promise.reject(notOffered('drift checks'));
+    return Promise.reject(notOffered('drift checks and repairs'));
   }
 
   pin(): Promise<PinnedSnapshot> {
-    return Promise.reject(notOffered('drift checks'));
+    return Promise.reject(notOffered('drift checks and repairs'));
   }
 
   /** Held by a session of its own, which ends with it. */

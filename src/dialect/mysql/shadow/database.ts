@@ -176,7 +176,7 @@ export class MySqlShadowDatabase implements ShadowDatabase {
   }
 
   openBaseSnapshot(): Promise<BaseReader> {
-    return Promise.reject(notOffered('drift checks'));
+    return Promise.reject(notOffered('drift checks and repairs'));
   }
 
   /** Waits for what runs. Does not give a fence back. */

@@ -154,14 +154,54 @@ export function rowHashesSql(table: PreparedTable, ranges: readonly LeafRange[])
 
 /** Key columns and compared columns, as text, of the rows with these keys. */
 export function rowsByKeySql(table: PreparedTable, keys: readonly (readonly string[])[]): string {
+  const conditions = [inSql(table.keys, keys)];
+  if (!table.indexed) {
+    // What is the same text is equal too, and that an index can find.
+    const found = table.keys.map(({ lookup }) => lookup);
+    if (found.some((lookup) => lookup !== null)) conditions.push(inSql(found, keys));
+  }
+  return `SELECT ${[...table.keyText, ...table.columnText].join(', ')}
+    FROM ${table.relation} t WHERE ${conditions.join(' AND ')}`;
+}
+
+/** `(k1, k2) IN ((…), …)` over those key columns for which there is a form. */
+function inSql(
+  forms: readonly (Pick<KeyForm, 'sql' | 'boundType'> | null)[],
+  keys: readonly (readonly string[])[],
+): string {
   const tuples = keys.map((key) => {
-    const literals = table.keys.map(
-      (form, i) => `${escapeLiteral(key[i] ?? '')}::${form.boundType}`,
+    const literals = forms.flatMap((form, i) =>
+      form === null ? [] : [`${escapeLiteral(key[i] ?? '')}::${form.boundType}`],
     );
     return `(${literals.join(', ')})`;
   });
-  return `SELECT ${[...table.keyText, ...table.columnText].join(', ')}
-    FROM ${table.relation} t WHERE (${orderSql(table)}) IN (${tuples.join(', ')})`;
+  const columns = forms.flatMap((form) => (form === null ? [] : [form.sql]));
+  return `(${columns.join(', ')}) IN (${tuples.join(', ')})`;
+}
+
+/** A key column's type: as it is declared, and without the length that a cast to it cuts to. */
+export interface KeyCast {
+  readonly declared: string;
+  /** Null if its values cannot be compared without knowing where it comes from. */
+  readonly uncut: string | null;
+}
+
+/** One key as the columns' own text forms, and whether that is still what was written. */
+export function spellKeySql(
+  table: PreparedTable,
+  casts: readonly KeyCast[],
+  key: readonly string[],
+): string {
+  const texts: string[] = [];
+  const same: string[] = [];
+  for (const [i, { text }] of table.keyColumns.entries()) {
+    const literal = escapeLiteral(key[i] ?? '');
+    const { declared = 'text', uncut = null } = casts[i] ?? {};
+    texts.push(text(`(${literal}::${declared})`));
+    const wide = table.keys[i]?.lookup?.boundType ?? uncut;
+    if (wide !== null) same.push(`${literal}::${declared} = ${literal}::${wide}`);
+  }
+  return `SELECT ${[...texts, ['true', ...same].join(' AND ')].join(', ')}`;
 }
 
 /** A table's own name, quoted and qualified. */

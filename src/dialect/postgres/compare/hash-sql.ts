@@ -88,18 +88,30 @@ export interface KeyForm {
   readonly boundType: string;
   /** The key's own index gives this order. */
   readonly indexed: boolean;
+  /** What the key's index can find a value by; null if there is nothing. */
+  readonly lookup: Pick<KeyForm, 'sql' | 'boundType'> | null;
 }
+
+/** Key types in an order of their own, whose equality is no finer than that of their text. */
+const TEXTS: ReadonlyMap<string, string> = new Map([
+  ['text', 'pg_catalog.text'],
+  ['varchar', 'pg_catalog.text'],
+  ['bpchar', 'pg_catalog.bpchar'],
+]);
 
 export function keyForm(type: HashedType, operand: string): KeyForm {
   if (type.builtIn && ORDERED.has(type.name)) {
     const name = `pg_catalog.${escapeIdentifier(type.name)}`;
     const sql = type.domain ? `${operand}::${name}` : operand;
     const form = NATIVE.get(type.name) ?? type.name;
-    return { form: `key ${form}`, sql, boundType: name, indexed: true };
+    const bound = { sql, boundType: name };
+    return { form: `key ${form}`, ...bound, indexed: true, lookup: bound };
   }
   // Both sides may have other collation versions, or other enum orders: bytes are bytes.
   const sql = `${exactTextSql(type, operand)} COLLATE "C"`;
-  return { form: 'key as-text', sql, boundType: 'pg_catalog.text', indexed: false };
+  const boundType = type.builtIn ? TEXTS.get(type.name) : undefined;
+  const lookup = boundType === undefined ? null : { sql: operand, boundType };
+  return { form: 'key as-text', sql, boundType: 'pg_catalog.text', indexed: false, lookup };
 }
 
 /** The 64-bit checksum of a row made of these expressions. */

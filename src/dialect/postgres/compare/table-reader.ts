@@ -11,6 +11,8 @@ import {
   prepareTable,
   rowHashesSql,
   rowsByKeySql,
+  spellKeySql,
+  type KeyCast,
   type PreparedTable,
 } from './comparison-sql.ts';
 import { selfTestSql, type HashedType } from './hash-sql.ts';
@@ -126,6 +128,7 @@ export class PgTableReader implements BaseReader {
     if (ranges.length === 0) return [];
     const prepared = await this.#prepare(table);
     const rows = await this.#query(rowHashesSql(prepared, ranges), table.table);
+    await this.#assertNotRewritten(prepared, table.table);
     return rows.map((row) => ({ key: row.slice(0, -1).map(String), hash: String(row.at(-1)) }));
   }
 
@@ -136,11 +139,40 @@ export class PgTableReader implements BaseReader {
     if (keys.length === 0) return [];
     const prepared = await this.#prepare(table);
     const rows = await this.#query(rowsByKeySql(prepared, keys), table.table);
+    await this.#assertNotRewritten(prepared, table.table);
     const width = prepared.keys.length;
     return rows.map((row) => ({
       key: row.slice(0, width).map(String),
       values: row.slice(width).map((value) => (value === null ? null : String(value))),
     }));
+  }
+
+  async spellKey(table: ComparedTable, key: readonly string[]): Promise<readonly string[] | null> {
+    const prepared = await this.#prepare(table);
+    const relation = this.#parts.relation(table.table);
+    const casts = new Map<string, KeyCast>();
+    for (const [column, declared, uncut] of await this.#query(KEY_TYPES, table.table, [relation])) {
+      casts.set(String(column), {
+        declared: String(declared),
+        uncut: typeof uncut === 'string' ? uncut : null,
+      });
+    }
+    const ofKey = table.key.map((column) => casts.get(column) ?? { declared: 'text', uncut: null });
+    try {
+      const [row] = await this.#query(spellKeySql(prepared, ofKey, key), table.table);
+      return row?.at(-1) === true ? row.slice(0, -1).map(String) : null;
+    } catch (error) {
+      // Class 22, data exceptions, and 23, of a domain's own check.
+      const said = isUnderstudyError(error, 'READ_FAILED') ? error.context.detail : undefined;
+      if (/^SQLSTATE 2[23]/.test(said ?? '')) return null;
+      throw error;
+    }
+  }
+
+  async aboutRows(table: ComparedTable): Promise<number> {
+    const relation = this.#parts.relation(table.table);
+    const [row] = await this.#query(ABOUT_ROWS, table.table, [relation]);
+    return Number(row?.[0] ?? 0);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -218,6 +250,22 @@ const COLUMN_TYPES = `
   )
   SELECT b.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace, b.domain
   FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype <> 'd'`;
+
+/** -1 is no length: without it, format_type's `character` would mean one character. */
+const KEY_TYPES = `
+  SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+    CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN format_type(a.atttypid, -1) END
+  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+  WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`;
+
+const ABOUT_ROWS = `
+  WITH RECURSIVE parts AS (
+    SELECT $1::regclass::oid AS oid
+    UNION ALL
+    SELECT i.inhrelid FROM parts JOIN pg_inherits i ON i.inhparent = parts.oid
+  )
+  SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8::text
+  FROM parts JOIN pg_class c ON c.oid = parts.oid WHERE c.relkind = 'r'`;
 
 /** pg_class by SQL shows the snapshot's file, pg_relation_filenode the one of now. */
 const REWRITTEN = `
