@@ -236,6 +236,17 @@ const fields = z.strictObject({
         .describe('how long a silent holder keeps a database before a stand-by takes it'),
     })
     .prefault({}),
+  deadLetters: z
+    .strictObject({
+      max: z
+        .int()
+        .min(0)
+        .default(100)
+        .describe(
+          'rows that may be set aside, because the shadow refuses them, before it stops; 0: none',
+        ),
+    })
+    .prefault({}),
 });
 
 export const configSchema = fields

@@ -159,6 +159,16 @@ export const CODES = {
     retry: 'never',
     cure: 'The batch was rolled back and no position was passed; see the database’s message.',
   },
+  DEAD_LETTERS_FULL: {
+    exit: 6,
+    retry: 'never',
+    cure: 'See `understudy dead-letters list`; remove the cause and replay, or raise deadLetters.max.',
+  },
+  DEAD_LETTER_NOT_FOUND: {
+    exit: 3,
+    retry: 'never',
+    cure: 'See `understudy dead-letters list`.',
+  },
   APPLY_BLOCKED: {
     exit: 4,
     retry: 'backoff',

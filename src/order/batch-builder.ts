@@ -38,6 +38,11 @@ export class BatchBuilder {
     return this.#bytes;
   }
 
+  /** All changes so far, in the order in which they are applied. */
+  get changes(): readonly ChangeEvent[] {
+    return this.#changes;
+  }
+
   /** The records of all changes so far. */
   places(): readonly OffsetRange[] {
     return rangesOf(this.#changes.map(({ at }) => at));
@@ -62,10 +67,13 @@ export class BatchBuilder {
     }
   }
 
-  /** Errors: KEY_MISSING, TABLE_UNKNOWN, COLUMN_UNKNOWN. */
-  build(): ChangeBatch {
+  /**
+   * `kept`: which of the changes are written; all if it is not given. Errors: KEY_MISSING,
+   * TABLE_UNKNOWN, COLUMN_UNKNOWN.
+   */
+  build(kept: readonly ChangeEvent[] = this.#changes): ChangeBatch {
     return {
-      steps: coalesce(this.#changes, this.#catalogue),
+      steps: coalesce(kept, this.#catalogue),
       position: {
         offsets: this.#offsets,
         source: this.#source,
