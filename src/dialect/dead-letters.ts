@@ -7,7 +7,7 @@ import type { TableId } from '../change/table-id.ts';
 import { UnderstudyError, type ErrorContext } from '../errors/understudy-error.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import type { DeadState } from '../order/dead-keys.ts';
-import type { Fence } from './dialect.ts';
+import type { Fence } from './fence.ts';
 
 /**
  * APPLY_FAILED because of what a row holds: a constraint, a type, an encoding. Trying again does

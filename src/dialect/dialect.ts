@@ -16,16 +16,12 @@ import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
+import type { Fence } from './fence.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-/** Proof that a process may write: the generation it took. A newer one makes every act FENCED. */
-export interface Fence {
-  readonly generation: bigint;
-  /** Who: `host/pid/random`. */
-  readonly holder: string;
-}
+export type { Fence };
 
 export interface FenceState {
   readonly generation: bigint;
