@@ -21,7 +21,7 @@ export function boxOf(database: {
   if (database.deadLetters !== null) return database.deadLetters;
   throw new UnderstudyError(
     'UNSUPPORTED',
-    'dead letters on MySQL and MariaDB shadows are not offered by this version',
+    'shadows of this engine set nothing aside in this version',
     { database: database.name, detail: 'what cannot be written stops who follows' },
   );
 }
