@@ -133,6 +133,7 @@ const KEYS: readonly string[] = [
   'apply.budgetBytes',
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
+  'deadLetters.max',
 ];
 
 /** `source.topicPrefix` → `UNDERSTUDY_SOURCE_TOPIC_PREFIX`. */
