@@ -1,12 +1,14 @@
 /**
- * Writes releases as batches. What the shadow refuses because of what a row holds is set aside with
- * its key (order/dead-keys.ts), in the transaction that moves the position past it: releases are
- * halved until one is refused, and within it the rows are found that are to blame.
+ * Writes releases as batches. What could not be read, or what the shadow refuses because of what a
+ * row holds, is set aside with its key (order/dead-keys.ts), in the transaction that moves the
+ * position past it. Where the shadow refuses, releases are halved until one is refused, and within it
+ * the rows are found that are to blame.
  *
  * In memory stands what the database holds of dead keys. After an answer was lost nobody knows what
  * that is, so it is read again before the next batch is made, and after it was written.
  */
 import { randomBytes } from 'node:crypto';
+import { causeOf, type DeadCause } from '../change/dead-cause.ts';
 import type { Position } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
@@ -19,7 +21,6 @@ import type { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import { coalesce } from '../order/coalesce.ts';
 import { DeadKeys, type Screened } from '../order/dead-keys.ts';
-import type { DeadCause } from '../order/dead-notes.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { findPoison, type Unit } from './find-poison.ts';
 import { samePosition } from './positions.ts';
@@ -77,18 +78,19 @@ export class BatchWriter {
     try {
       await this.#write(releases, holdPosition, NO_POISON);
     } catch (error) {
-      const { dead } = this.#parts;
-      if (!(error instanceof RowRefused) || dead === null || dead.max === 0) throw error;
+      const dead = error instanceof RowRefused ? this.#parts.dead : null;
+      const aside = dead !== null && dead.max > 0;
+      if (!aside && !isUnderstudyError(error, 'DEAD_LETTERS_FULL')) throw error;
       const middle = releases.length >>> 1;
       if (middle > 0) {
         await this.write(releases.slice(0, middle), holdPosition);
         await this.write(releases.slice(middle), holdPosition);
         return;
       }
+      if (!aside) throw error;
       const poison = await this.#findPoison(releases, holdPosition, dead);
       if (poison === null) throw error;
       await this.#write(releases, holdPosition, poison);
-      for (const [change, cause] of poison) this.#tell(change, cause);
     }
   }
 
@@ -123,6 +125,7 @@ export class BatchWriter {
     if (written === null) return;
     const { batch, outcome, screened } = written;
     onWritten(batch, outcome, inParts(releases, screened));
+    for (const [change, cause] of culprits(screened, poison)) this.#tell(change, cause);
   }
 
   #collect(releases: readonly Release[]): BatchBuilder {
@@ -148,7 +151,7 @@ export class BatchWriter {
     const screened = keys.screen(changes, poison, newLetterId);
     const max = this.#parts.dead?.max ?? 0;
     if (screened.next.size <= max || screened.next.size <= keys.size) return screened;
-    const [found] = poison;
+    const [found] = culprits(screened, poison);
     throw new UnderstudyError(
       'DEAD_LETTERS_FULL',
       'more rows cannot be written than may be set aside',
@@ -201,7 +204,8 @@ export class BatchWriter {
   }
 
   #tell(change: ChangeEvent, cause: DeadCause): void {
-    this.#parts.logger.error('a change cannot be written and is set aside with its key', {
+    const what = change.op === 'unread' ? 'read' : 'written';
+    this.#parts.logger.error(`a change cannot be ${what} and is set aside with its key`, {
       ...{ topic: change.at.topic, partition: change.at.partition },
       offset: change.at.offset.toString(),
       table: tableName(change.table),
@@ -215,11 +219,16 @@ function newLetterId(): string {
   return randomBytes(4).toString('hex');
 }
 
-/** Without row values: our own errors hold none. */
-function causeOf({ code, message, context }: UnderstudyError): DeadCause {
-  const { column, detail } = context;
-  const where = column === undefined ? '' : ` in column ${column}`;
-  return { code, message: `${message}${where}${detail === undefined ? '' : `: ${detail}`}` };
+/** What is set aside for its own sake, with the cause. */
+function culprits(
+  screened: Screened | null,
+  poison: PoisonMap,
+): readonly (readonly [ChangeEvent, DeadCause])[] {
+  const found = [...(screened?.aside ?? [])].flatMap((change) => {
+    const cause = change.op === 'unread' ? change.cause : poison.get(change);
+    return cause === undefined ? [] : [[change, cause] as const];
+  });
+  return found;
 }
 
 /** Source transactions that were not applied whole, because a part was set aside. */

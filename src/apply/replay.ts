@@ -1,4 +1,5 @@
 /** Writes the events of dead letters, whatever has become of what they were refused for. */
+import { errorOf } from '../change/dead-cause.ts';
 import type { LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { DeadLetterBox } from '../dialect/dead-letters.ts';
@@ -20,7 +21,7 @@ export interface ReplayParts {
 export interface ReplayOutcome {
   /** Ids of letters whose events are written. */
   readonly replayed: readonly string[];
-  /** Those that the shadow refuses still. */
+  /** Those that the shadow refuses still, or that still cannot be read. */
   readonly left: readonly {
     readonly id: string;
     readonly code: string;
@@ -64,10 +65,13 @@ class Replay {
     return { replayed, left };
   }
 
-  /** Null if it is written; else why a row is refused. */
+  /** Null if it is written; else why a row is refused, or an event cannot be read still. */
   async #write(ids: readonly string[]): Promise<UnderstudyError | null> {
     const { database, fence, box, catalogue } = this.#parts;
     const events = await this.#parts.events(await box.queue(ids));
+    for (const event of events) {
+      if (event.op === 'unread') return errorOf(event.cause, { ...event.at });
+    }
     const { position } = await database.progress();
     const batch: ChangeBatch = {
       steps: coalesce(events, catalogue),

@@ -131,6 +131,7 @@ const KEYS: readonly string[] = [
   'apply.batchEvents',
   'apply.batchBytes',
   'apply.budgetBytes',
+  'apply.maxRecordBytes',
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
   'deadLetters.max',

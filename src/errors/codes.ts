@@ -106,6 +106,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Look at the record in Kafka; its position was not passed.',
   },
+  RECORD_TOO_LARGE: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Raise apply.maxRecordBytes; then replay, if the record was set aside.',
+  },
   RECORD_UNKNOWN: {
     exit: 6,
     retry: 'never',

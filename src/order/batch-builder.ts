@@ -1,6 +1,6 @@
 import { rangesOf, type OffsetRange } from '../change/offset-ranges.ts';
 import type { Position, SourcePosition } from '../change/position.ts';
-import type { ChangeEvent } from '../change/record.ts';
+import type { ChangeEvent, RowChange } from '../change/record.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { Release } from './assembler.ts';
 import type { ChangeBatch } from './change-batch.ts';
@@ -57,6 +57,8 @@ export class BatchBuilder {
     this.#bytes += release.bytes;
     for (const change of release.changes) {
       this.#changes.push(change);
+      // What could not be read tells nothing of production's log.
+      if (change.op === 'unread') continue;
       this.#source = change.source;
       this.#eventTimeMs = change.eventTimeMs ?? this.#eventTimeMs;
       if (isUnmarked(change)) this.#unmarked += 1;
@@ -93,6 +95,6 @@ export class BatchBuilder {
  * A change of the stream whose transaction is not known. Where a TRUNCATE commits by itself it
  * carries none, since it is one of its own.
  */
-function isUnmarked({ snapshot, transaction, op }: ChangeEvent): boolean {
+function isUnmarked({ snapshot, transaction, op }: RowChange): boolean {
   return snapshot === 'no' && transaction === null && op !== 'truncate';
 }

@@ -1,6 +1,6 @@
 /**
- * Which changes are set aside because the shadow cannot take them, or because they come after such
- * a one: poison events and their queues.
+ * Which changes are set aside because they cannot be read, because the shadow cannot take them, or
+ * because they come after such a one: poison events and their queues.
  *
  * Invariants
  * - A key is dead or alive. While it is alive, its row is production's at the position; while it is
@@ -9,18 +9,21 @@
  * - An event touches its key and, if it changes that, the other one: if one of them is dead, both
  *   are from then on, with one queue (a letter). So a letter can be replayed by itself.
  * - All other changes of the same transaction are applied.
- * - A truncate of the table ends its letters: nothing of before it is left to be applied.
+ * - A truncate of the table ends its letters: nothing of before it is left to be applied. It stops
+ *   where an event of theirs could not be read, which may belong behind it.
  *
  * Keys are told by their text. Of a table where different texts can be one key for the server, or
  * that has no key, all rows together are one key.
  */
 import { createHash } from 'node:crypto';
+import type { DeadCause } from '../change/dead-cause.ts';
+import { partitionKey, type LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
-import type { DeadCause, DeadKey, DeadNotes } from './dead-notes.ts';
+import type { DeadKey, DeadNotes } from './dead-notes.ts';
 import { keyText } from './key-text.ts';
 import { LettersDraft, type Letter, type TouchedKey } from './letters-draft.ts';
 import { whereOf } from './net-rows.ts';
@@ -34,6 +37,8 @@ export interface DeadState {
     readonly table: TableId;
     /** Of the queued events, each once. */
     readonly tables: readonly TableId[];
+    /** Of those that could not be read, a place in every partition that has some. */
+    readonly unread: readonly Omit<LogOffset, 'offset'>[];
   }[];
   readonly keys: readonly Omit<DeadKey, 'key'>[];
 }
@@ -74,9 +79,13 @@ export class DeadKeys {
   }
 
   static of(catalogue: SchemaCatalogue, { exact, letters, keys }: DeadState): DeadKeys {
-    const known = letters.map(({ id, table, tables }): [string, Letter] => [
+    const known = letters.map(({ id, table, tables, unread }): [string, Letter] => [
       id,
-      { table: tableName(table), tables: new Set(tables.map(tableName)) },
+      {
+        table: tableName(table),
+        tables: new Set(tables.map(tableName)),
+        unread: new Set(unread.map(({ topic, partition }) => partitionKey(topic, partition))),
+      },
     ]);
     const slots = keys.map(({ table, id, letter }): [string, string] => [slot(table, id), letter]);
     return new DeadKeys({ catalogue, exact }, { letters: new Map(known), slots: new Map(slots) });
@@ -93,16 +102,17 @@ export class DeadKeys {
   }
 
   /**
-   * Takes changes in the order in which they are applied. From a change in `poison` on, its keys
-   * are dead. Errors: TABLE_UNKNOWN, KEY_MISSING; APPLY_FAILED for a truncate of a partition if it
-   * cannot be said whether rows that are set aside were in it.
+   * Takes changes in the order in which they are applied. From a change in `poison` on, or one that
+   * could not be read, its keys are dead. Errors: TABLE_UNKNOWN, KEY_MISSING; APPLY_FAILED for a
+   * truncate if it cannot be said whether what is set aside was before it.
    */
   screen(
     changes: readonly ChangeEvent[],
     poison: ReadonlyMap<ChangeEvent, DeadCause>,
     newId: () => string,
   ): Screened {
-    if (this.#slots.size === 0 && poison.size === 0) {
+    const allRead = changes.every(({ op }) => op !== 'unread');
+    if (this.#slots.size === 0 && poison.size === 0 && allRead) {
       return { kept: changes, aside: NOBODY, notes: null, next: this };
     }
     const draft = new LettersDraft(this.#letters, this.#slots);
@@ -112,9 +122,11 @@ export class DeadKeys {
       if (change.op === 'truncate') {
         draft.truncate(change, this.#rootOf(change));
         kept.push(change);
-      } else if (draft.take(change, this.#touched(change), poison.get(change) ?? null, newId)) {
-        aside.add(change);
-      } else kept.push(change);
+        continue;
+      }
+      const cause = change.op === 'unread' ? change.cause : (poison.get(change) ?? null);
+      if (draft.take(change, this.#touched(change), cause, newId)) aside.add(change);
+      else kept.push(change);
     }
     const notes = draft.notes();
     if (notes === null) return { kept, aside, notes, next: this };

@@ -1,14 +1,8 @@
 /** What is set aside of the changes, and how a batch changes that: see dead-keys.ts for the rules. */
+import type { DeadCause } from '../change/dead-cause.ts';
 import type { LogOffset } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
-import type { ErrorCode } from '../errors/codes.ts';
-
-/** Why an event was set aside: without row values. */
-export interface DeadCause {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
 
 export interface NewLetter extends DeadCause {
   readonly id: string;
@@ -32,6 +26,8 @@ export interface DeadEvent {
   readonly at: LogOffset;
   /** As the event names it: perhaps a partition. */
   readonly table: TableId;
+  /** It could not be read: where in production's log it belongs only its partition tells. */
+  readonly unread: boolean;
 }
 
 /** What a batch changes in the letters. Taken in this order: merged, cleared, the rest. */

@@ -1,9 +1,11 @@
+import type { DeadCause } from '../change/dead-cause.ts';
+import { partitionKey } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
-import type { DeadCause, DeadEvent, DeadKey, DeadNotes, NewLetter } from './dead-notes.ts';
+import type { DeadEvent, DeadKey, DeadNotes, NewLetter } from './dead-notes.ts';
 import { whereOf } from './net-rows.ts';
 
 /** A key that a change touches: its name, and its values unless it stands for a whole table. */
@@ -18,7 +20,11 @@ export interface Letter {
   readonly table: string;
   /** `tableName()` of the tables that its events name. */
   readonly tables: ReadonlySet<string>;
+  /** Partitions of the log with events of its that could not be read. */
+  readonly unread: ReadonlySet<string>;
 }
+
+const NOTHING_YET: Omit<Letter, 'table'> = { tables: new Set(), unread: new Set() };
 
 /** The letters as a batch changes them. */
 export class LettersDraft {
@@ -58,23 +64,29 @@ export class LettersDraft {
       this.slots.set(slot, letter);
       this.#keys.push({ letter, table: table.id, id, key });
     }
-    const { tables, ...rest } = this.#letter(letter);
-    this.letters.set(letter, { ...rest, tables: new Set(tables).add(tableName(change.table)) });
-    this.#events.push({ letter, at: change.at, table: change.table });
+    const known = this.#letter(letter);
+    const tables = new Set(known.tables).add(tableName(change.table));
+    const isUnread = change.op === 'unread';
+    const unread = isUnread ? new Set(known.unread).add(partitionOf(change)) : known.unread;
+    this.letters.set(letter, { ...known, tables, unread });
+    this.#events.push({ letter, at: change.at, table: change.table, unread: isUnread });
     return true;
   }
 
-  /** Ends the letters of a truncated table. */
+  /** Ends the letters of a truncated table. APPLY_FAILED if it cannot be told which those are. */
   truncate(change: ChangeEvent, root: TableSchema): void {
     const truncated = tableName(change.table);
     const whole = tableName(root.id) === truncated;
-    for (const [id, { table, tables }] of this.letters) {
+    for (const [id, { table, tables, unread }] of this.letters) {
       if (table !== tableName(root.id)) continue;
       if (!whole && !tables.has(truncated)) continue;
       if (!whole && tables.size > 1) {
         const what = 'a partition was truncated, and rows that are set aside may have been in it';
-        const detail = `replay or discard dead letter ${id} first`;
-        throw new UnderstudyError('APPLY_FAILED', what, { ...whereOf(change), detail });
+        throw unsure(what, change, id);
+      }
+      if ([...unread].some((partition) => partition !== partitionOf(change))) {
+        const what = 'a table was truncated, before or after a change that could not be read';
+        throw unsure(what, change, id);
       }
       this.#clear(id);
     }
@@ -93,20 +105,21 @@ export class LettersDraft {
   }
 
   #letter(id: string): Letter {
-    return this.letters.get(id) ?? { table: '', tables: new Set() };
+    return this.letters.get(id) ?? { table: '', ...NOTHING_YET };
   }
 
   #open(change: ChangeEvent, table: TableId, cause: DeadCause | null, id: string): string {
     const { code, message } = cause ?? { code: 'APPLY_FAILED', message: '' };
     const transactionId = change.transaction?.id ?? null;
     this.#opened.set(id, { id, table, code, message, at: change.at, transactionId });
-    this.letters.set(id, { table: tableName(table), tables: new Set() });
+    this.letters.set(id, { table: tableName(table), ...NOTHING_YET });
     return id;
   }
 
   #merge(from: string, into: string): void {
-    const tables = new Set([...this.#letter(into).tables, ...this.#letter(from).tables]);
-    this.letters.set(into, { ...this.#letter(into), tables });
+    const [one, other] = [this.#letter(into), this.#letter(from)];
+    const tables = new Set([...one.tables, ...other.tables]);
+    this.letters.set(into, { ...one, tables, unread: new Set([...one.unread, ...other.unread]) });
     this.letters.delete(from);
     for (const [slot, letter] of this.slots) if (letter === from) this.slots.set(slot, into);
     const moved = <T extends { readonly letter: string }>(entry: T): T =>
@@ -123,4 +136,13 @@ export class LettersDraft {
     this.#events = this.#events.filter(({ letter }) => letter !== id);
     if (!this.#opened.delete(id)) this.#cleared.add(id);
   }
+}
+
+function partitionOf({ at }: ChangeEvent): string {
+  return partitionKey(at.topic, at.partition);
+}
+
+function unsure(what: string, change: ChangeEvent, letter: string): UnderstudyError {
+  const detail = `replay or discard dead letter ${letter} first`;
+  return new UnderstudyError('APPLY_FAILED', what, { ...whereOf(change), detail });
 }

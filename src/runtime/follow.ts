@@ -35,7 +35,9 @@ export async function createFollower(parts: {
   const { snapshotView } = parts;
   const { offsets } = resume.position;
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
-  const { prepare, decode, mask } = openDecoding({ ...parts, catalogue });
+  const { deadLetters } = holder.database;
+  const setsAside = deadLetters !== null && config.deadLetters.max > 0;
+  const { prepare, decode, mask } = openDecoding({ ...parts, catalogue, setsAside });
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
@@ -59,9 +61,7 @@ export async function createFollower(parts: {
       ahead: resume.ahead,
       builder: (position) => new BatchBuilder({ catalogue, position }),
       dead:
-        holder.database.deadLetters === null
-          ? null
-          : { box: holder.database.deadLetters, catalogue, max: config.deadLetters.max },
+        deadLetters === null ? null : { box: deadLetters, catalogue, max: config.deadLetters.max },
       limits: {
         batchEvents: config.apply.batchEvents,
         batchBytes: config.apply.batchBytes,

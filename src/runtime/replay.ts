@@ -87,7 +87,7 @@ class Queue {
     return new Queue(
       stage,
       catalogue,
-      openDecoding({ config: inspected, catalogue, includes, logger }),
+      openDecoding({ config: inspected, catalogue, includes, logger, setsAside: true }),
     );
   }
 

@@ -1,4 +1,4 @@
-import type { ChangeEvent, Op, TransactionBoundary } from '../../src/change/record.ts';
+import type { RowChange, Op, TransactionBoundary } from '../../src/change/record.ts';
 import { RowShape, type ColumnValue, type RowImage } from '../../src/change/value.ts';
 import type { ColumnSchema, TableSchema } from '../../src/schema/table-schema.ts';
 
@@ -21,7 +21,7 @@ export function changeEvent(options: {
   readonly newKey?: RowImage | null;
   readonly tx?: { readonly id: string; readonly totalOrder: number } | null;
   readonly lsn?: bigint;
-}): ChangeEvent {
+}): RowChange {
   const table = options.table ?? 't';
   const tx = options.tx ?? null;
   return {

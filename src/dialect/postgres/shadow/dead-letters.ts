@@ -135,26 +135,32 @@ export async function saveDeadNotes(client: pg.Client, notes: DeadNotes): Promis
   const { events } = notes;
   if (events.length === 0) return;
   await client.query(
-    `INSERT INTO understudy.dead_event (letter, topic, partition, at_offset, table_schema, table_name)
-      SELECT letter, topic, part, place, schema, name
+    `INSERT INTO understudy.dead_event
+        (letter, topic, partition, at_offset, table_schema, table_name, unread)
+      SELECT letter, topic, part, place, schema, name, unread
         FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
           pg_catalog.unnest($3::int[]), pg_catalog.unnest($4::int8[]), pg_catalog.unnest($5::text[]),
-          pg_catalog.unnest($6::text[])) WITH ORDINALITY
-          AS g (letter, topic, part, place, schema, name, n)
+          pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::bool[])) WITH ORDINALITY
+          AS g (letter, topic, part, place, schema, name, unread, n)
         ORDER BY n`,
     [
       ...[events.map((e) => e.letter), events.map((e) => e.at.topic)],
       ...[events.map((e) => e.at.partition), events.map((e) => e.at.offset)],
       ...[events.map((e) => e.table.schema), events.map((e) => e.table.name)],
+      events.map((e) => e.unread),
     ],
   );
 }
 
 async function readState(client: pg.Client): Promise<DeadState> {
-  const letters = await client.query<{ id: string } & TableRow & { tables: readonly string[][] }>(
+  const letters = await client.query<
+    { id: string } & TableRow & Readonly<Record<'tables' | 'unread', readonly string[][]>>
+  >(
     `SELECT l.id, l.table_schema AS schema, l.table_name AS name,
         ARRAY(SELECT DISTINCT ARRAY[e.table_schema, e.table_name]
-          FROM understudy.dead_event e WHERE e.letter = l.id) AS tables
+          FROM understudy.dead_event e WHERE e.letter = l.id) AS tables,
+        ARRAY(SELECT DISTINCT ARRAY[e.topic, e.partition::text]
+          FROM understudy.dead_event e WHERE e.letter = l.id AND e.unread) AS unread
       FROM understudy.dead_letter l`,
   );
   const keys = await client.query<{ letter: string; id: string } & TableRow>(
@@ -162,10 +168,11 @@ async function readState(client: pg.Client): Promise<DeadState> {
   );
   return {
     exact: await readExact(client),
-    letters: letters.rows.map(({ id, tables, ...table }) => ({
+    letters: letters.rows.map(({ id, tables, unread, ...table }) => ({
       id,
       table: { schema: table.schema, name: table.name },
       tables: tables.map(([schema = '', name = '']) => ({ schema, name })),
+      unread: unread.map(([topic = '', partition]) => ({ topic, partition: Number(partition) })),
     })),
     keys: keys.rows.map(({ letter, id, schema, name }) => ({
       letter,

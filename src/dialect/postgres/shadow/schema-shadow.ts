@@ -19,7 +19,7 @@ import type { Migration } from '../session/migration.ts';
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
- *   by places in the log. No row values but keys. (`unknown_table` is not used.)
+ *   by places in the log; `unread` events could not be read. No row values but keys. (`unknown_table` is not used.)
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -201,7 +201,8 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         partition int NOT NULL,
         at_offset bigint NOT NULL,
         table_schema text NOT NULL,
-        table_name text NOT NULL
+        table_name text NOT NULL,
+        unread boolean NOT NULL
       );
       CREATE INDEX ON understudy.dead_event (letter, seq);`,
   },
