@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { ChangeEvent } from '../../src/change/record.ts';
+import type { ChangeEvent, RowChange } from '../../src/change/record.ts';
 import { tableName } from '../../src/change/table-id.ts';
 import { keyText } from '../../src/order/key-text.ts';
 import { coalesce } from '../../src/order/coalesce.ts';
 import { DeadKeys } from '../../src/order/dead-keys.ts';
 import type { DeadNotes } from '../../src/order/dead-notes.ts';
-import { changeEvent, image, textTable } from '../support/change-events.ts';
+import { changeEvent, image, textTable, unread } from '../support/change-events.ts';
 
 const CATALOGUE = new Map(
   ['t', 'o'].map((name) => [`public.${name}`, textTable(name, ['id', 'v'])]),
@@ -41,14 +41,16 @@ const history = fc
       id: fc.nat(4).map(String),
       to: fc.nat(4).map(String),
       poison: fc.nat(5).map((n) => n === 0),
+      damaged: fc.nat(8).map((n) => n === 0),
     }),
     { maxLength: 30 },
   )
   .map((acts) => {
     const there = new Set<string>();
     const poison = new Set<ChangeEvent>();
-    const events: ChangeEvent[] = [];
-    const add = (change: Parameters<typeof changeEvent>[0]): ChangeEvent => {
+    const damaged = new Set<ChangeEvent>();
+    const events: RowChange[] = [];
+    const add = (change: Parameters<typeof changeEvent>[0]): RowChange => {
       const event = changeEvent({ ...change, offset: events.length });
       events.push(event);
       return event;
@@ -56,7 +58,7 @@ const history = fc
     for (const [n, { table, what, id, to, ...act }] of acts.entries()) {
       const [row, target] = [`${table} ${id}`, `${table} ${to}`];
       const after = (key: string) => image({ id: key, v: `${n}` });
-      let last: ChangeEvent | null = null;
+      let last: RowChange | null = null;
       if (what === 'truncate') {
         if (n % 3 !== 0) continue;
         for (const name of there) if (name.startsWith(`${table} `)) there.delete(name);
@@ -75,8 +77,9 @@ const history = fc
         there.add(target);
       }
       if (last !== null && act.poison) poison.add(last);
+      if (last !== null && act.damaged) damaged.add(last);
     }
-    return { events, poison };
+    return { events, poison, damaged };
   });
 
 /** The letters' queues, as the notes of batch after batch keep them. */
@@ -92,8 +95,14 @@ class Letters {
   }
 }
 
+interface Told {
+  readonly events: readonly RowChange[];
+  readonly poison: ReadonlySet<ChangeEvent>;
+  readonly damaged: ReadonlySet<ChangeEvent>;
+}
+
 function play(
-  { events, poison }: { events: readonly ChangeEvent[]; poison: ReadonlySet<ChangeEvent> },
+  { events, poison, damaged }: Told,
   batch: number,
 ): { readonly rows: Rows; readonly letters: Letters; readonly dead: DeadKeys } {
   const rows: Rows = new Map();
@@ -101,8 +110,9 @@ function play(
   let dead = DeadKeys.of(CATALOGUE, { exact: EXACT, letters: [], keys: [] });
   let id = 0;
   for (let at = 0; at < events.length; at += batch) {
-    const changes = events.slice(at, at + batch);
-    const refused = new Map(changes.filter((c) => poison.has(c)).map((c) => [c, CAUSE]));
+    const read = events.slice(at, at + batch);
+    const refused = new Map(read.filter((c) => poison.has(c)).map((c) => [c, CAUSE]));
+    const changes = read.map((c) => (damaged.has(c) && !poison.has(c) ? unread(c) : c));
     const screened = dead.screen(changes, refused, () => String((id += 1)));
     write(rows, screened.kept);
     letters.take(screened.notes);
@@ -157,8 +167,30 @@ test('rows that no poison reaches are production’s at every moment', () => {
 test('without poison nothing is set aside', () => {
   fc.assert(
     fc.property(history, batches, ({ events }, batch) => {
-      const { letters, dead } = play({ events, poison: new Set() }, batch);
+      const { letters, dead } = play({ events, poison: new Set(), damaged: new Set() }, batch);
       expect([letters.events, dead.size]).toEqual([[], 0]);
     }),
   );
+});
+
+test('a truncate ends no letter with a damaged record of another partition, whoever starts anew', () => {
+  const key = image({ id: '1' });
+  const at = (partition: number): ChangeEvent =>
+    unread(changeEvent({ table: 't', op: 'update', partition, key, after: key }));
+  const truncate = changeEvent({ table: 't', op: 'truncate', offset: 9 });
+  const fresh = DeadKeys.of(CATALOGUE, { exact: EXACT, letters: [], keys: [] });
+  const screen = (dead: DeadKeys, ...changes: readonly ChangeEvent[]) =>
+    dead.screen(changes, new Map(), () => 'letter');
+  expect(screen(fresh, at(0), truncate).next.size).toBe(0);
+  expect(() => screen(fresh, at(1), truncate)).toThrow(/truncated/);
+  expect(() => screen(screen(fresh, at(0), at(1)).next, truncate)).toThrow(/truncated/);
+  const table = { schema: 'public', name: 't' };
+  const known = (partition: number) =>
+    DeadKeys.of(CATALOGUE, {
+      exact: EXACT,
+      letters: [{ id: 'l', table, tables: [table], unread: [{ topic: 'p.public.t', partition }] }],
+      keys: [{ letter: 'l', table, id: 'any' }],
+    });
+  expect(screen(known(0), truncate).next.size).toBe(0);
+  expect(() => screen(known(1), truncate)).toThrow(/truncated/);
 });
