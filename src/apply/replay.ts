@@ -4,7 +4,7 @@ import type { LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { DeadLetterBox } from '../dialect/dead-letters.ts';
 import type { Fence, ShadowDatabase } from '../dialect/dialect.ts';
-import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import { coalesce } from '../order/coalesce.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
@@ -14,14 +14,14 @@ export interface ReplayParts {
   readonly fence: Fence;
   readonly box: DeadLetterBox;
   readonly catalogue: SchemaCatalogue;
-  /** The events at these places of the log, in their order. */
+  /** The events at these places of the log, in their order. LOG_GAP if one is there no more. */
   readonly events: (places: readonly LogOffset[]) => Promise<readonly ChangeEvent[]>;
 }
 
 export interface ReplayOutcome {
   /** Ids of letters whose events are written. */
   readonly replayed: readonly string[];
-  /** Those that the shadow refuses still, or that still cannot be read. */
+  /** Those that the shadow refuses still, that cannot be read, or that the log no longer holds. */
   readonly left: readonly {
     readonly id: string;
     readonly code: string;
@@ -32,7 +32,8 @@ export interface ReplayOutcome {
 /**
  * Writes the queues of these letters, each in one transaction with the end of its letter: all
  * together if that goes, else one by one, since one may wait for what another one brings. Nothing
- * may be written meanwhile by others. Errors: as of `events`, `coalesce` and `apply`.
+ * may be written meanwhile by others. Errors: as of `events`, `coalesce` and `apply`, but for what is
+ * told of each letter.
  */
 export async function replay(parts: ReplayParts, ids: readonly string[]): Promise<ReplayOutcome> {
   return new Replay(parts).run(ids);
@@ -65,13 +66,11 @@ class Replay {
     return { replayed, left };
   }
 
-  /** Null if it is written; else why a row is refused, or an event cannot be read still. */
+  /** Null if it is written; else why a row is refused, or an event cannot be read. */
   async #write(ids: readonly string[]): Promise<UnderstudyError | null> {
-    const { database, fence, box, catalogue } = this.#parts;
-    const events = await this.#parts.events(await box.queue(ids));
-    for (const event of events) {
-      if (event.op === 'unread') return errorOf(event.cause, { ...event.at });
-    }
+    const { database, fence, catalogue } = this.#parts;
+    const events = await this.#read(ids);
+    if (events instanceof UnderstudyError) return events;
     const { position } = await database.progress();
     const batch: ChangeBatch = {
       steps: coalesce(events, catalogue),
@@ -91,6 +90,21 @@ class Replay {
       if (isUnderstudyError(error, 'APPLY_FAILED')) return error;
       throw error;
     }
+  }
+
+  /** The events of these letters; or why not all of them can be had. */
+  async #read(ids: readonly string[]): Promise<readonly ChangeEvent[] | UnderstudyError> {
+    let events: readonly ChangeEvent[];
+    try {
+      events = await this.#parts.events(await this.#parts.box.queue(ids));
+    } catch (error) {
+      if (isUnderstudyError(error, 'LOG_GAP')) return error;
+      throw error;
+    }
+    for (const event of events) {
+      if (event.op === 'unread') return errorOf(event.cause, { ...event.at });
+    }
+    return events;
   }
 }
 

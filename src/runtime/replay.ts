@@ -6,7 +6,7 @@ import { replay, type ReplayOutcome } from '../apply/replay.ts';
 import { partitionKey, type LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { DeadLetter, DeadLetterBox } from '../dialect/dead-letters.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { readPlaces } from '../source/read-places.ts';
 import { openDecoding, type Decoding } from './decoding.ts';
@@ -40,7 +40,7 @@ export async function lettersOf(
 /**
  * Writes the queues of these letters, or of all with null, each in one transaction with the end of
  * its letter: all together if that goes, else one by one, since one may have waited for another.
- * Errors: LOG_GAP if the log no longer holds an event, and those of decoding and `apply`.
+ * Errors: those of decoding and `apply`.
  */
 export async function replayLetters(
   stage: Stage,
@@ -50,7 +50,7 @@ export async function replayLetters(
   const queue = await Queue.open(stage);
   // What is there already is read beside the follower; what comes meanwhile, in our turn.
   const before = await lettersOf(box, ids);
-  await queue.read(await box.queue(before.map(({ id }) => id)));
+  await queue.prefetch(await box.queue(before.map(({ id }) => id)));
   return stage.betweenWrites(async () => {
     const letters = await lettersOf(box, ids);
     try {
@@ -91,7 +91,16 @@ class Queue {
     );
   }
 
-  /** The events at these places, in their order. */
+  /** Of what is gone, reading it will tell. */
+  async prefetch(places: readonly LogOffset[]): Promise<void> {
+    try {
+      await this.read(places);
+    } catch (error) {
+      if (!isUnderstudyError(error, 'LOG_GAP')) throw error;
+    }
+  }
+
+  /** The events at these places, in their order. LOG_GAP if the log no longer holds one. */
   async read(places: readonly LogOffset[]): Promise<readonly ChangeEvent[]> {
     const { context, database, holder, stopping } = this.#stage;
     const missing = places.filter((at) => !this.#known.has(placeName(at)));

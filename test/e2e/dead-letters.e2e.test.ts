@@ -22,6 +22,9 @@ const production = await testDatabase('production');
 interface Letter {
   readonly id: string;
   readonly table: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: string;
   readonly keys: readonly (readonly string[])[];
   readonly code: string;
   readonly queued: number;
@@ -324,6 +327,37 @@ it('reads what was too large when it may be, and gives up what stays damaged', a
   await kill(run);
   await kill(await follow());
   expect((await status()).parked).toBe(0);
+  await expectEqual();
+});
+
+it('leaves what Kafka no longer holds, and replays the others', async () => {
+  await configure(20_000);
+  const first = await follow();
+  await source.query(
+    `INSERT INTO notes SELECT i, repeat('x', 30000) FROM generate_series(910, 915) i`,
+  );
+  await until('all are set aside', async () => (await status()).deadLetters === 6);
+  await kill(first);
+  await configure(1_000_000);
+  const found = await letters();
+  const [{ topic, partition, offset } = { topic: '', partition: 0, offset: '' }] = found;
+  const admin = (await sharedKafka()).client().admin();
+  await admin.connect();
+  await admin.deleteTopicRecords({
+    topic,
+    partitions: [{ partition, offset: String(BigInt(offset) + 1n) }],
+  });
+  await admin.disconnect();
+  const isGone = (letter: Letter): boolean =>
+    letter.partition === partition && BigInt(letter.offset) <= BigInt(offset);
+  const idsOf = (some: readonly Letter[]): string[] => some.map(({ id }) => id).toSorted();
+  const outcome = await workplace.json<Replayed>(['dead-letters', 'replay'], 2);
+  expect(outcome.replayed.toSorted()).toEqual(idsOf(found.filter((letter) => !isGone(letter))));
+  expect(outcome.left.map(({ id }) => id).toSorted()).toEqual(idsOf(found.filter(isGone)));
+  expect(new Set(outcome.left.map(({ code }) => code))).toEqual(new Set(['LOG_GAP']));
+  await workplace.json(['dead-letters', 'discard', ...outcome.left.map(({ id }) => id)]);
+  await source.query(`UPDATE notes SET body = 'here again' WHERE id >= 910`);
+  await kill(await follow());
   await expectEqual();
 });
 

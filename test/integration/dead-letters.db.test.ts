@@ -6,7 +6,7 @@ import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { Follower } from '../../src/apply/follower.ts';
 import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
-import type { ChangeEvent } from '../../src/change/record.ts';
+import type { ChangeEvent, DecodedRecord, RowChange } from '../../src/change/record.ts';
 import type { DeadLetter } from '../../src/dialect/dead-letters.ts';
 import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
@@ -17,6 +17,7 @@ import { silentLogger } from '../../src/observability/logger.ts';
 import { TransactionAssembler } from '../../src/order/assembler.ts';
 import { BatchBuilder } from '../../src/order/batch-builder.ts';
 import { canonicalState } from '../support/canonical-state.ts';
+import { unread } from '../support/change-events.ts';
 import { connect } from '../support/comparison.ts';
 import { databaseUrl } from '../support/postgres.ts';
 import { SlotLog } from '../support/slot-log.ts';
@@ -64,10 +65,18 @@ async function setting(): Promise<Setting> {
 
 type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
 
+type Damaged = (change: RowChange) => boolean;
+
+/** The record as it is read if some are damaged. */
+function readOf(record: DecodedRecord, damaged: Damaged | undefined): DecodedRecord {
+  if (record.kind !== 'change' || record.op === 'unread') return record;
+  return damaged?.(record) === true ? unread(record) : record;
+}
+
 /** Follows from where the database stands, as a process that has just started does. */
 async function follow(
   at: Setting,
-  options: { readonly max?: number; readonly writes?: Writes } = {},
+  options: { readonly max?: number; readonly writes?: Writes; readonly damaged?: Damaged } = {},
 ): Promise<{ readonly follower: Follower; readonly done: Promise<void> }> {
   const catalogue = await at.database.catalogue();
   const { position, ahead, delivered } = await at.database.resumePoint();
@@ -75,7 +84,7 @@ async function follow(
     {
       ...{ fence: at.fence, source: at.log, ahead, logger: silentLogger },
       database: options.writes ?? at.database,
-      decode: (record) => at.log.decode(record),
+      decode: (record) => readOf(at.log.decode(record), options.damaged),
       mask: (event) => event,
       assembler: new TransactionAssembler({
         ...{ mode: 'transaction', isSubscribed: () => true, stallLimitMs: 30_000, delivered },
@@ -110,14 +119,14 @@ async function commit(at: Setting, ...transactions: readonly string[]): Promise<
   for (const sql of transactions) await at.production.query(`BEGIN; ${sql}; COMMIT`);
 }
 
-async function replayAll(at: Setting): Promise<ReplayOutcome> {
+async function replayAll(at: Setting, damaged?: Damaged): Promise<ReplayOutcome> {
   const box = at.database.deadLetters;
   const ids = (await box.list()).map(({ id }) => id);
   const events = (places: Parameters<Parameters<typeof replay>[0]['events']>[0]) =>
     Promise.resolve(
       places.map((place) => {
         const record = { ...place, timestampMs: 0, key: null, value: null, headers: [] };
-        return at.log.decode(record) as ChangeEvent;
+        return readOf(at.log.decode(record), damaged) as ChangeEvent;
       }),
     );
   const catalogue = await at.database.catalogue();
@@ -356,4 +365,128 @@ test('a full disk, a cancelled statement or a server that takes no writes sets n
   }
   expect(await letters(at)).toEqual([]);
   await expectEqual(at);
+});
+
+/** Updates of `a` that set `v` to this. */
+const sets =
+  (v: string): Damaged =>
+  ({ table, after }) =>
+    table.name === 'a' && after?.values[1] === v;
+
+test('what cannot be read waits with its key until it can; its transaction does not', async () => {
+  const at = await setting();
+  const damaged = sets('13');
+  const first = await follow(at, { damaged });
+  await commit(at, 'INSERT INTO a SELECT i, i, i FROM generate_series(1, 5) i');
+  await commit(
+    at,
+    'UPDATE a SET v = 20 WHERE id = 1; UPDATE a SET v = 13 WHERE id = 3;' +
+      'UPDATE a SET v = 20 WHERE id = 5; INSERT INTO b VALUES (1, 1)',
+  );
+  await commit(at, 'UPDATE a SET v = v + 1 WHERE id > 2');
+  const started = performance.now();
+  await catchUp(at, first.follower);
+  // Nobody waits for what will not come: the limit is 30 s.
+  expect(performance.now() - started).toBeLessThan(15_000);
+  await expectEqualBut(at, 3);
+  expect(await letters(at)).toMatchObject([
+    { keys: [['3']], code: 'RECORD_CORRUPT', transactionId: null, queued: 2 },
+  ]);
+  expect((await at.shadow.query('SELECT v FROM a WHERE id = 3')).rows).toEqual([{ v: 3 }]);
+  expect(first.follower.totals.degraded).toBeGreaterThan(0);
+  first.follower.stop();
+  await first.done.catch(() => undefined);
+
+  const second = await follow(at, { damaged });
+  await commit(at, 'UPDATE a SET id = 33 WHERE id = 3', 'INSERT INTO a VALUES (3, 3, 30)');
+  await catchUp(at, second.follower);
+  await expectEqualBut(at, 3, 33);
+  expect(await replayAll(at, damaged)).toMatchObject({
+    replayed: [],
+    left: [{ code: 'RECORD_CORRUPT', message: 'damaged' }],
+  });
+  expect((await replayAll(at)).left).toEqual([]);
+  second.follower.forgetDead();
+  await expectEqual(at);
+});
+
+test('what cannot be read and what is refused wait in one batch, each with its key', async () => {
+  const at = await setting();
+  const { follower } = await follow(at, { damaged: sets('13') });
+  await commit(
+    at,
+    `INSERT INTO a SELECT i, i, i FROM generate_series(1, 9) i; UPDATE a SET v = 13 WHERE id = 2;
+     UPDATE a SET v = 200 WHERE id = 4; UPDATE a SET v = 200 WHERE id = 2; UPDATE a SET v = 7 WHERE id = 7`,
+  );
+  await catchUp(at, follower);
+  await expectEqualBut(at, 2, 4);
+  const found = (await letters(at)).map(({ keys, code, queued }) => [keys[0]?.[0], code, queued]);
+  expect(found.toSorted()).toEqual([
+    ['2', 'RECORD_CORRUPT', 2],
+    ['4', 'APPLY_FAILED', 1],
+  ]);
+  await allow(at);
+  expect((await replayAll(at)).left).toEqual([]);
+  await expectEqual(at);
+});
+
+test('of what the log no longer holds a letter is left, and the others are replayed', async () => {
+  const at = await setting();
+  const { follower } = await follow(at);
+  await commit(at, 'INSERT INTO a VALUES (1, 100, 1), (2, 200, 2)');
+  await catchUp(at, follower);
+  await allow(at);
+  const isGone: Damaged = ({ after }) => {
+    if (after?.values[0] === '1') throw new UnderstudyError('LOG_GAP', 'gone');
+    return false;
+  };
+  const [first, second] = await letters(at);
+  const outcome = await replayAll(at, isGone);
+  expect(outcome.left).toMatchObject([{ code: 'LOG_GAP' }]);
+  expect([outcome.left[0]?.id, ...outcome.replayed].toSorted()).toEqual(
+    [first?.id, second?.id].toSorted(),
+  );
+  await expectEqualBut(at, 1);
+});
+
+test('too much that cannot be read stops it, with what came before written', async () => {
+  const at = await setting();
+  const options = { max: 2, damaged: sets('13') };
+  const { done } = await follow(at, options);
+  await commit(
+    at,
+    'INSERT INTO a SELECT i, i, i FROM generate_series(1, 5) i; INSERT INTO b VALUES (1, 1)',
+    'UPDATE a SET v = 13 WHERE id < 3',
+    'UPDATE a SET v = 13 WHERE id = 4; INSERT INTO b VALUES (2, 2)',
+  );
+  await expect(done).rejects.toMatchObject({ code: 'DEAD_LETTERS_FULL' });
+  expect(keysOf(await letters(at)).toSorted()).toEqual([['1'], ['2']]);
+  expect((await replayAll(at)).left).toEqual([]);
+  const again = await follow(at, options);
+  await catchUp(at, again.follower);
+  await expectEqualBut(at, 4);
+});
+
+test('a truncate that may be before or after what cannot be read stops a process that starts', async () => {
+  const at = await setting();
+  const elsewhere: Writes = {
+    name: at.database.name,
+    openBaseSnapshot: () => at.database.openBaseSnapshot(),
+    apply: (fence, { dead, ...batch }) => {
+      const events = dead?.events.map((event) => ({ ...event, at: { ...event.at, partition: 1 } }));
+      const moved = dead && events && { dead: { ...dead, events } };
+      return at.database.apply(fence, { ...batch, ...moved });
+    },
+  };
+  const first = await follow(at, { damaged: sets('13'), writes: elsewhere });
+  await commit(at, 'INSERT INTO a VALUES (1, 1, 1), (2, 13, 2)');
+  await catchUp(at, first.follower);
+  first.follower.stop();
+  await first.done.catch(() => undefined);
+  const second = await follow(at);
+  await commit(at, 'TRUNCATE a');
+  await expect(second.done).rejects.toMatchObject({
+    ...{ code: 'APPLY_FAILED', message: expect.stringContaining('could not be read') as string },
+  });
+  expect(await letters(at)).toHaveLength(1);
 });

@@ -3,7 +3,7 @@ import { HandOver, isHandedOver } from '../../../src/bootstrap/hand-over.ts';
 import type { RowChange } from '../../../src/change/record.ts';
 import type { CopiedTable } from '../../../src/dialect/copying.ts';
 import { parseSnapshot } from '../../../src/dialect/postgres/production/snapshot.ts';
-import { boundary, changeEvent, textTable } from '../../support/change-events.ts';
+import { boundary, changeEvent, textTable, unread } from '../../support/change-events.ts';
 
 const PART = {
   ...textTable('part_1', ['id']),
@@ -95,6 +95,14 @@ test('what only one of two snapshots saw stays whole, and then loses that tableâ
   expect(two.trim(release)).toEqual({ ...release, changes: [both[0]] });
   expect(kinds(two, [change(99), change(99, { name: 'u' })])).toEqual(['ignored', 'ignored']);
   expect(two.screen(boundary('end', '104', 5)).kind).toBe('end');
+});
+
+test('what could not be read stops before the ends, where the copy may have it, and not behind', () => {
+  expect(() => one.screen(unread(change(99)))).toThrow('damaged');
+  expect(() => one.screen(unread(change(104)))).toThrow('damaged');
+  expect(one.screen(unread(change(99, { at: { ...change(99).at, offset: 100n } }))).kind).toBe(
+    'change',
+  );
 });
 
 test('rows of a connectorâ€™s snapshot that was read before the marker are passed over', () => {
