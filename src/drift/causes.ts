@@ -67,7 +67,7 @@ export class TableCauses {
   doubt(): Reason | null {
     if (this.#dead === null || this.#dead.size > 0) {
       const rows = this.#dead === null ? 'all rows wait' : `${this.#dead.size} keys wait`;
-      const message = `${rows} behind events that the shadow refused; see \`dead-letters list\``;
+      const message = `${rows} behind events that were set aside; see \`dead-letters list\``;
       return { code: 'rows-dead', message, table: this.#table };
     }
     if (this.#parked.size > 0) {

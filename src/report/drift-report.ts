@@ -72,7 +72,7 @@ export interface RowDifference {
   readonly kind: DifferenceKind;
   /**
    * `parked-row` of `missing`: events left columns out, and there was no row to keep them from.
-   * `dead-letter` of any kind: the shadow refused an event of the row, and later ones wait behind it.
+   * `dead-letter` of any kind: an event of the row was set aside, and later ones wait behind it.
    * `unknown-value` of `changed` whose columns cannot be named: some of its values are unknown.
    */
   readonly cause?: 'parked-row' | 'unknown-value' | 'dead-letter';

@@ -18,7 +18,7 @@ export interface DeadLetterRow {
   readonly keys: DeadLetter['keys'];
   readonly code: string;
   readonly message: string;
-  /** Of the event that the shadow refused. */
+  /** Of the event that was set aside for its own sake. */
   readonly topic: string;
   readonly partition: number;
   readonly offset: string;

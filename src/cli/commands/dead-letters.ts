@@ -14,7 +14,9 @@ import { humanDuration, renderTable } from '../terminal.ts';
 export function addDeadLetterCommands(program: Command, register: Register): void {
   const letters = program
     .command('dead-letters')
-    .description('rows that the shadow refused, and the events that wait behind them');
+    .description(
+      'rows that were refused or could not be read, and the events that wait behind them',
+    );
   addList(letters, register);
   addShow(letters, register);
   addReplay(letters, register);
@@ -31,7 +33,10 @@ function addList(letters: Command, register: Register): void {
   const command = letters
     .command('list')
     .description('all of the trunk and the rollouts, the oldest first')
-    .addHelpText('after', '\nExample:\n  $ understudy dead-letters list --json');
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ understudy dead-letters list\n  $ understudy dead-letters list --json',
+    );
   register<GlobalOptions>(command, async (session, options) => {
     const rows = await withContext(session, listDeadLetters);
     if (options.json) printJson(session, rows);
@@ -56,7 +61,13 @@ function addShow(letters: Command, register: Register): void {
     .command('show <id>')
     .description('one, with the places of its events in the log')
     .option(...ROLLOUT)
-    .addHelpText('after', '\nExample:\n  $ understudy dead-letters show 3f9c01ab');
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ understudy dead-letters show 3f9c01ab
+  $ understudy dead-letters show 3f9c01ab --rollout new-checkout`,
+    );
   register<PlaceOptions>(command, async (session, options, [id = '']) => {
     const found = await withContext(session, (context) =>
       showDeadLetter(context, options.rollout ?? null, id),
@@ -80,7 +91,13 @@ function addReplay(letters: Command, register: Register): void {
     .option(...ROLLOUT)
     .addHelpText(
       'after',
-      '\nExits with 2 if the shadow refuses some still.\n\nExample:\n  $ understudy dead-letters replay',
+      `
+Letters that are refused still, cannot be read still, or whose events Kafka no longer holds are
+left. Exits with 2 if there are any.
+
+Examples:
+  $ understudy dead-letters replay
+  $ understudy dead-letters replay 3f9c01ab --rollout new-checkout`,
     );
   register<PlaceOptions>(command, async (session, options, ids) => {
     const { signal } = session.terminal;
@@ -103,7 +120,15 @@ function addDiscard(letters: Command, register: Register): void {
       'give up their events; the rows are parked until production is asked, or sends them',
     )
     .option(...ROLLOUT)
-    .addHelpText('after', '\nExample:\n  $ understudy dead-letters discard 3f9c01ab');
+    .addHelpText(
+      'after',
+      `
+Where all rows of a table wait together, none of them is parked: a drift check tells which differ.
+
+Examples:
+  $ understudy dead-letters discard 3f9c01ab
+  $ understudy dead-letters discard 3f9c01ab --rollout new-checkout`,
+    );
   register<PlaceOptions>(command, async (session, options, ids) => {
     const { signal } = session.terminal;
     const outcome = await withContext(session, (context) =>
