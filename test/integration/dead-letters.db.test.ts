@@ -452,13 +452,18 @@ test('of what the log no longer holds a letter is left, and the others are repla
 test('too much that cannot be read stops it, with what came before written', async () => {
   const at = await setting();
   const options = { max: 2, damaged: sets('13') };
-  const { done } = await follow(at, options);
+  const { follower, done } = await follow(at, options);
+  // So that all of it comes in one batch.
+  await follower.freeze();
   await commit(
     at,
     'INSERT INTO a SELECT i, i, i FROM generate_series(1, 5) i; INSERT INTO b VALUES (1, 1)',
     'UPDATE a SET v = 13 WHERE id < 3',
+    'UPDATE a SET v = 50 WHERE id = 5',
     'UPDATE a SET v = 13 WHERE id = 4; INSERT INTO b VALUES (2, 2)',
   );
+  await expect.poll(() => follower.held().events).toBe(11);
+  follower.resume();
   await expect(done).rejects.toMatchObject({ code: 'DEAD_LETTERS_FULL' });
   expect(keysOf(await letters(at)).toSorted()).toEqual([['1'], ['2']]);
   expect((await replayAll(at)).left).toEqual([]);

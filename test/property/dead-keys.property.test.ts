@@ -184,6 +184,13 @@ test('a truncate ends no letter with a damaged record of another partition, whoe
   expect(screen(fresh, at(0), truncate).next.size).toBe(0);
   expect(() => screen(fresh, at(1), truncate)).toThrow(/truncated/);
   expect(() => screen(screen(fresh, at(0), at(1)).next, truncate)).toThrow(/truncated/);
+  // A letter that is put together with one of another partition.
+  const [other, both] = [image({ id: '2' }), { table: 't', op: 'update' as const }];
+  const second = unread(changeEvent({ ...both, partition: 1, key: other, after: other }));
+  const moved = changeEvent({ ...both, key, oldKey: other, after: key });
+  let id = 0;
+  const two = fresh.screen([at(0), second, moved], new Map(), () => String((id += 1))).next;
+  expect(() => screen(two, truncate)).toThrow(/truncated/);
   const table = { schema: 'public', name: 't' };
   const known = (partition: number) =>
     DeadKeys.of(CATALOGUE, {
