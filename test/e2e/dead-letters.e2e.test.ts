@@ -205,11 +205,8 @@ it('sets aside what the shadow refuses, and nothing else, whoever is killed', as
 it('names them in a drift check, which calls their table equal in no case', async () => {
   const report = await workplace.json<Report>(['drift', 'check'], 1);
   expect(report.verdict).toBe('drift');
-  expect(report.differences.map(({ key, cause }) => [key['id'], cause]).toSorted()).toEqual([
-    ['12', 'dead-letter'],
-    ['7', 'dead-letter'],
-    ['70', 'dead-letter'],
-  ]);
+  const named = report.differences.map(({ key, cause }) => [key['id'], cause]);
+  expect(new Set(named)).toEqual(new Set(['12', '7', '70'].map((id) => [id, 'dead-letter'])));
   expect(report.tables.find(({ table }) => table === 'public.notes')?.state).toBe('equal');
   // The row may be as production's by chance: it still waits for what came between.
   await source.query(`DELETE FROM parts WHERE id = 70; UPDATE parts SET grade = 'a' WHERE id = 12;
@@ -305,10 +302,9 @@ it('sets aside a record that is too large or damaged, and applies all else', asy
     ['3', 'dead-letter'],
   ]);
   const refused = await workplace.json<Replayed>(['dead-letters', 'replay'], 2);
-  expect(refused.left.map(({ code }) => code).toSorted()).toEqual([
-    'RECORD_CORRUPT',
-    'RECORD_TOO_LARGE',
-  ]);
+  expect(new Set(refused.left.map(({ code }) => code))).toEqual(
+    new Set(['RECORD_CORRUPT', 'RECORD_TOO_LARGE']),
+  );
   await kill(again);
 });
 
@@ -352,10 +348,11 @@ it('leaves what Kafka no longer holds, and replays the others', async () => {
   await admin.disconnect();
   const isGone = (letter: Letter): boolean =>
     letter.partition === partition && BigInt(letter.offset) <= BigInt(offset);
-  const idsOf = (some: readonly Letter[]): string[] => some.map(({ id }) => id).toSorted();
+  const idsOf = (some: readonly { readonly id: string }[]): ReadonlySet<string> =>
+    new Set(some.map(({ id }) => id));
   const outcome = await workplace.json<Replayed>(['dead-letters', 'replay'], 2);
-  expect(outcome.replayed.toSorted()).toEqual(idsOf(found.filter((letter) => !isGone(letter))));
-  expect(outcome.left.map(({ id }) => id).toSorted()).toEqual(idsOf(found.filter(isGone)));
+  expect(new Set(outcome.replayed)).toEqual(idsOf(found.filter((letter) => !isGone(letter))));
+  expect(idsOf(outcome.left)).toEqual(idsOf(found.filter(isGone)));
   expect(new Set(outcome.left.map(({ code }) => code))).toEqual(new Set(['LOG_GAP']));
   await workplace.json(['dead-letters', 'discard', ...outcome.left.map(({ id }) => id)]);
   await source.query(`UPDATE notes SET body = 'here again' WHERE id >= 910`);

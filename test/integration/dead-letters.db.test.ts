@@ -421,10 +421,12 @@ test('what cannot be read and what is refused wait in one batch, each with its k
   await catchUp(at, follower);
   await expectEqualBut(at, 2, 4);
   const found = (await letters(at)).map(({ keys, code, queued }) => [keys[0]?.[0], code, queued]);
-  expect(found.toSorted()).toEqual([
-    ['2', 'RECORD_CORRUPT', 2],
-    ['4', 'APPLY_FAILED', 1],
-  ]);
+  expect(new Set(found)).toEqual(
+    new Set([
+      ['2', 'RECORD_CORRUPT', 2],
+      ['4', 'APPLY_FAILED', 1],
+    ]),
+  );
   await allow(at);
   expect((await replayAll(at)).left).toEqual([]);
   await expectEqual(at);
@@ -443,8 +445,8 @@ test('of what the log no longer holds a letter is left, and the others are repla
   const [first, second] = await letters(at);
   const outcome = await replayAll(at, isGone);
   expect(outcome.left).toMatchObject([{ code: 'LOG_GAP' }]);
-  expect([outcome.left[0]?.id, ...outcome.replayed].toSorted()).toEqual(
-    [first?.id, second?.id].toSorted(),
+  expect(new Set([outcome.left[0]?.id, ...outcome.replayed])).toEqual(
+    new Set([first?.id, second?.id]),
   );
   await expectEqualBut(at, 1);
 });
@@ -465,7 +467,7 @@ test('too much that cannot be read stops it, with what came before written', asy
   await expect.poll(() => follower.held().events).toBe(11);
   follower.resume();
   await expect(done).rejects.toMatchObject({ code: 'DEAD_LETTERS_FULL' });
-  expect(keysOf(await letters(at)).toSorted()).toEqual([['1'], ['2']]);
+  expect(new Set(keysOf(await letters(at)))).toEqual(new Set([['1'], ['2']]));
   expect((await replayAll(at)).left).toEqual([]);
   const again = await follow(at, options);
   await catchUp(at, again.follower);
