@@ -7,8 +7,8 @@
  *   stays before the first deferred change, and what was applied ahead of it is stored by its
  *   places, so that a restart reads it again and passes it over).
  * - A record that cannot be decoded stops the follower loudly after everything before it was
- *   applied; its position is not passed. So does one that cannot be applied, unless it is set aside
- *   (see `batch-writer.ts`).
+ *   applied; its position is not passed. So does one that cannot be applied. Unless it is set aside:
+ *   `decode` may give an unread change, and see `batch-writer.ts`.
  * - One apply at a time. `freeze` returns only when none is running.
  */
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
