@@ -6,8 +6,9 @@
  *   which one (the only exception is an armed barrier, see `barrier.ts`: then the stored position
  *   stays before the first deferred change, and what was applied ahead of it is stored by its
  *   places, so that a restart reads it again and passes it over).
- * - A record that cannot be decoded or applied stops the follower loudly after everything before
- *   it was applied; its position is not passed.
+ * - A record that cannot be decoded stops the follower loudly after everything before it was
+ *   applied; its position is not passed. So does one that cannot be applied. Unless it is set aside:
+ *   `decode` may give an unread change, and see `batch-writer.ts`.
  * - One apply at a time. `freeze` returns only when none is running.
  */
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
@@ -24,9 +25,10 @@ import { Mutex } from '../util/mutex.ts';
 import { Wakeup } from '../util/signal.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
+import { BatchWriter, type DeadLetterRules } from './batch-writer.ts';
 import { Intake } from './intake.ts';
 import { MemoryCredit } from './memory-credit.ts';
-import { isPast, samePosition } from './positions.ts';
+import { isPast } from './positions.ts';
 
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
@@ -62,6 +64,8 @@ export interface FollowerParts {
   /** What was applied before beyond the position. Default: nothing. */
   readonly ahead?: readonly OffsetRange[];
   readonly builder: (position: Position) => BatchBuilder;
+  /** What is refused is set aside by these. Default: it stops the follower. */
+  readonly dead?: DeadLetterRules | null;
   readonly limits: FollowerLimits;
   /** Names the database in all its lines. */
   readonly logger: Logger;
@@ -78,7 +82,7 @@ export interface FollowerTotals {
   readonly events: number;
   readonly rows: number;
   readonly transactions: number;
-  /** Transactions released although they were not complete. */
+  /** Transactions released although they were not complete, or of which a part was set aside. */
   readonly degraded: number;
 }
 
@@ -87,6 +91,7 @@ export class Follower {
   readonly #wakeup = new Wakeup();
   readonly #stop = new AbortController();
   readonly #writing = new Mutex();
+  readonly #writer: BatchWriter;
   #state: FollowerState = { kind: 'starting' };
   #sourceState: SourceState = { state: 'starting', since: Date.now(), detail: null };
   /** Why records wait to be decoded, if they do. */
@@ -113,7 +118,19 @@ export class Follower {
     parts.assembler.onNews(() => {
       this.#wakeup.notify();
     });
-    const { ahead = [] } = parts;
+    const { ahead = [], database, fence, builder, dead = null, logger } = parts;
+    this.#writer = new BatchWriter({
+      ...{ database, fence, builder, dead, logger },
+      persist: (act) => this.#withRetry(act),
+      position: () => this.#position,
+      onWritten: (batch, outcome, inParts) => {
+        this.#position = batch.position;
+        this.#totals.events += batch.events;
+        this.#totals.transactions += batch.transactions;
+        this.#totals.rows += outcome.rows + outcome.owned;
+        this.#totals.degraded += inParts;
+      },
+    });
     this.#appliedAhead = ahead.length === 0 ? null : new OffsetSet(ahead);
   }
 
@@ -257,6 +274,11 @@ export class Follower {
     return this.#writing.run(act);
   }
 
+  /** What is set aside was changed by an act between writes. */
+  forgetDead(): void {
+    this.#writer.forget();
+  }
+
   resume(): void {
     this.#frozen = false;
     this.#wakeup.notify();
@@ -376,7 +398,7 @@ export class Follower {
     }
     if (releases.length === 0) return { worked: false, drained };
     const now = this.#barrier?.admit(releases) ?? { releases, holdPosition: false };
-    await this.#applyReleases(now.releases, now.holdPosition);
+    await this.#writer.write(now.releases, now.holdPosition);
     credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
     await commit(this.#position.offsets);
     return { worked: true, drained };
@@ -395,23 +417,6 @@ export class Follower {
       transaction: release.transactionId,
       events: release.changes.length,
     });
-  }
-
-  async #applyReleases(releases: readonly Release[], holdPosition: boolean): Promise<void> {
-    const builder = this.#parts.builder(this.#position);
-    for (const release of releases) builder.add(release);
-    const built = builder.build();
-    const batch = holdPosition
-      ? { ...built, position: this.#position, ahead: builder.places() }
-      : built;
-    if (batch.steps.length === 0 && samePosition(batch.position, this.#position)) return;
-    const outcome = await this.#withRetry(() =>
-      this.#parts.database.apply(this.#parts.fence, batch),
-    );
-    this.#position = batch.position;
-    this.#totals.events += batch.events;
-    this.#totals.transactions += batch.transactions;
-    this.#totals.rows += outcome.rows + outcome.owned;
   }
 
   #readToBarrier(): boolean {
@@ -449,7 +454,7 @@ export class Follower {
     this.#barrier = null;
     const deferred = barrier.deferred;
     if (deferred.length > 0) {
-      await this.#applyReleases(deferred, false);
+      await this.#writer.write(deferred, false);
       credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));
       await commit(this.#position.offsets);
     }
@@ -484,10 +489,7 @@ export class Follower {
         if (Date.now() - started > giveUpAfterMs) throw error;
         this.#state = { kind: 'retrying', reason: error.code, sinceMs: started };
         if (attempt % 10 === 0) {
-          this.#parts.logger.warn('cannot write, trying again', {
-            error,
-            attempt,
-          });
+          this.#parts.logger.warn('cannot write, trying again', { error, attempt });
         }
         this.#changed();
         await sleep(backoffMs(attempt, 50, 2_000), this.#stop.signal);

@@ -8,6 +8,7 @@
  * see lies behind H as a whole; it is put together first, and then loses the changes of the tables
  * whose snapshots saw it.
  */
+import { errorOf } from '../change/dead-cause.ts';
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
@@ -49,10 +50,16 @@ export class HandOver {
     this.#sourceOf = sourceOf;
   }
 
-  /** Before transactions are put together: the record, or a mere move over it. */
+  /**
+   * Before transactions are put together: the record, or a mere move over it. Throws the cause of a
+   * change that could not be read, where the copy may have it or not.
+   */
   screen(record: DecodedRecord): DecodedRecord {
     switch (record.kind) {
       case 'change':
+        if (record.op === 'unread' && this.#before(record)) {
+          throw errorOf(record.cause, { ...record.at, table: tableName(record.table) });
+        }
         return this.#passesOver(record) ? passedOver(record) : record;
       case 'begin':
       case 'end':

@@ -1,3 +1,4 @@
+import type { DeadCause } from './dead-cause.ts';
 import type { LogOffset, SourcePosition } from './position.ts';
 import type { TableId } from './table-id.ts';
 import type { RowImage } from './value.ts';
@@ -26,9 +27,8 @@ export interface TransactionMark {
   readonly totalOrder: bigint;
 }
 
-export interface ChangeEvent {
+interface Change {
   readonly kind: 'change';
-  readonly op: Op;
   readonly table: TableId;
   readonly at: LogOffset;
   /**
@@ -56,6 +56,26 @@ export interface ChangeEvent {
   /** Bytes of the record, for budgets. */
   readonly bytes: number;
 }
+
+export interface RowChange extends Change {
+  readonly op: Op;
+}
+
+/**
+ * A change that cannot be read, of which the topic and the message key tell the table and the keys
+ * it touches: it can be set aside, and not applied. Its place in production's log and its transaction
+ * are not known; with a message key it is no truncate.
+ */
+export interface UnreadChange extends Change {
+  readonly op: 'unread';
+  readonly cause: DeadCause;
+  readonly before: null;
+  readonly after: null;
+  readonly transaction: null;
+  readonly eventTimeMs: null;
+}
+
+export type ChangeEvent = RowChange | UnreadChange;
 
 export interface TransactionBoundary {
   readonly kind: 'begin' | 'end';

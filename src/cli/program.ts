@@ -8,6 +8,7 @@ import { openRecorded } from '../demo/recorded.ts';
 import type { OpenStagecraft } from '../demo/stagecraft.ts';
 import { packageVersion } from '../config/version.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import { addDeadLetterCommands } from './commands/dead-letters.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addDriftCommands } from './commands/drift.ts';
@@ -103,6 +104,7 @@ Examples:
   addRolloutCommands(program, register);
   addDriftCommands(program, register);
   addRepairCommand(program, register);
+  addDeadLetterCommands(program, register);
   return program;
 }
 

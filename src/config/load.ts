@@ -131,8 +131,10 @@ const KEYS: readonly string[] = [
   'apply.batchEvents',
   'apply.batchBytes',
   'apply.budgetBytes',
+  'apply.maxRecordBytes',
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
+  'deadLetters.max',
 ];
 
 /** `source.topicPrefix` → `UNDERSTUDY_SOURCE_TOPIC_PREFIX`. */

@@ -224,6 +224,12 @@ const fields = z.strictObject({
         .min(1024 * 1024)
         .default(64 * 1024 * 1024)
         .describe('bytes read ahead per database'),
+      maxRecordBytes: z
+        .int()
+        .min(1024)
+        .max(512 * 1024 * 1024)
+        .default(64 * 1024 * 1024)
+        .describe('larger records are not parsed: they are set aside, or stop who follows'),
       stallLimitSeconds: z
         .number()
         .min(1)
@@ -234,6 +240,17 @@ const fields = z.strictObject({
         .min(1)
         .default(10)
         .describe('how long a silent holder keeps a database before a stand-by takes it'),
+    })
+    .prefault({}),
+  deadLetters: z
+    .strictObject({
+      max: z
+        .int()
+        .min(0)
+        .default(100)
+        .describe(
+          'rows that may be set aside, because they are refused or cannot be read, before it stops; 0: none',
+        ),
     })
     .prefault({}),
 });

@@ -6,12 +6,14 @@
  * Pure: it keeps caches only. The shadow's catalogue is asked for every record and everything
  * compiled is dropped when another one is given.
  */
+import type { DeadCause } from '../change/dead-cause.ts';
 import type { SourcePosition } from '../change/position.ts';
 import {
   recordBytes,
   type ChangeEvent,
   type DecodedRecord,
   type LogRecord,
+  type UnreadChange,
 } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { RowImage } from '../change/value.ts';
@@ -36,11 +38,14 @@ import {
   type RecordForm,
   type SentChange,
 } from './forms/form.ts';
+import { TopicTables } from './forms/topic-tables.ts';
+import { headerKey, namesAnotherKey, NEW_KEY, OLD_KEY } from './header-keys.ts';
 import type { ConnectorModes } from './modes.ts';
 import { columnNames } from './names.ts';
 import { Problem, unreadable } from './problem.ts';
 import type { RowReading } from './row-codec.ts';
 import { sameKey, TableReader } from './table-reader.ts';
+import { unreadChange } from './unread.ts';
 
 export interface DecoderOptions {
   readonly connector: SourcePosition['connector'];
@@ -65,6 +70,11 @@ export interface Decoder {
    */
   decode(record: LogRecord): DecodedRecord;
   /**
+   * What can be set aside of a change that cannot be read; null if topic and message key do not tell
+   * which row it is of. The schemas of `missingOfKey` must be here.
+   */
+  unread(record: LogRecord, cause: DeadCause): UnreadChange | null;
+  /**
    * What a record's own schemas tell of its table; null for what is no row of an included table or
    * carries no schema. Needs no catalogue. Errors as of `decode`.
    */
@@ -74,6 +84,8 @@ export interface Decoder {
    * none. Errors: RECORD_CORRUPT, UNSUPPORTED, with the record's place.
    */
   missing(record: LogRecord): readonly SchemaRef[];
+  /** As `missing`, for the record's key alone. */
+  missingOfKey(record: LogRecord): readonly SchemaRef[];
   /**
    * By `schema.table.column`: how many NULLs were read as UNAVAILABLE because the connector sends
    * NULL for an unchanged large value of that type too. Any of them may have been a real NULL.
@@ -140,7 +152,11 @@ class RecordDecoder implements Decoder {
   readonly #form: FormReader;
   #catalogue: SchemaCatalogue | null = null;
   #readers = new Map<string, TableReader>();
-  #last: { readonly table: TableId; readonly reader: TableReader } | null = null;
+  #last: { readonly topic: string; readonly table: TableId; readonly reader: TableReader } | null =
+    null;
+  #topics: TopicTables | null = null;
+  /** By topic, the table that it is of as far as was seen; null if it is of several. */
+  readonly #tableOn = new Map<string, TableId | null>();
   /**
    * By topic, of how many more records every number is kept at once: after one that had to be read
    * a second time, for an integer that JSON.parse rounds. Such integers seldom stand alone.
@@ -215,6 +231,28 @@ class RecordDecoder implements Decoder {
     return this.#locating(record, () => this.#form.missing(record));
   }
 
+  missingOfKey(record: LogRecord): readonly SchemaRef[] {
+    return this.#locating(record, () => this.#opener.missing({ ...record, value: null }));
+  }
+
+  unread(record: LogRecord, cause: DeadCause): UnreadChange | null {
+    const table = this.#tableNamedBy(record.topic);
+    if (table === null || this.#options.include?.(table) === false) return null;
+    const reader = this.#readerOf(table, record.topic);
+    return unreadChange(record, {
+      ...{ cause, reader, connector: this.#connector, opener: this.#opener },
+    });
+  }
+
+  /** Null too where records of another table were seen on the topic. */
+  #tableNamedBy(topic: string): TableId | null {
+    this.#topics ??= new TopicTables(this.#options.catalogue(), this.#options.topicPrefix);
+    const table = this.#topics.onlyTableOf(topic);
+    const seen = this.#tableOn.get(topic);
+    if (table === null || seen === undefined) return table;
+    return seen !== null && tableName(seen) === tableName(table) ? table : null;
+  }
+
   #locating<T>(record: LogRecord, act: () => T): T {
     try {
       return act();
@@ -253,25 +291,38 @@ class RecordDecoder implements Decoder {
     if (this.#options.include?.(sent.table) === false) {
       return { kind: 'ignored', at: placeOf(record), eventTimeMs: sent.eventTimeMs };
     }
-    return this.#change({ record, sent, reader: this.#readerOf(sent.table), exactness });
+    return this.#change({
+      record,
+      sent,
+      reader: this.#readerOf(sent.table, record.topic),
+      exactness,
+    });
   }
 
-  #readerOf(table: TableId): TableReader {
+  #readerOf(table: TableId, topic: string): TableReader {
     const catalogue = this.#options.catalogue();
     if (catalogue !== this.#catalogue) {
       this.#catalogue = catalogue;
       this.#readers = new Map();
       this.#last = null;
+      this.#topics = null;
     }
     // Neighbours are mostly of one table; two names are compared sooner than joined.
     const last = this.#last;
-    if (last !== null && last.table.name === table.name && last.table.schema === table.schema) {
+    if (
+      last?.topic === topic &&
+      last.table.name === table.name &&
+      last.table.schema === table.schema
+    ) {
       return last.reader;
     }
     const name = tableName(table);
     const reader = this.#readers.get(name) ?? this.#newReader(catalogue, name);
     this.#readers.set(name, reader);
-    this.#last = { table, reader };
+    this.#last = { topic, table, reader };
+    const seen = this.#tableOn.get(topic);
+    if (seen === undefined) this.#tableOn.set(topic, table);
+    else if (seen !== null && tableName(seen) !== name) this.#tableOn.set(topic, null);
     return reader;
   }
 
@@ -401,35 +452,15 @@ class RecordDecoder implements Decoder {
     return opened.payload === null ? null : opened;
   }
 
-  /**
-   * The other key of a key change: JSON text in a header, of the types of the record's key. Null
-   * if it has not the table's key: then the halves are a delete and an insert of their own.
-   */
   #headerKey(
     { record, reader }: Change,
     key: Opened | null,
-    name: string,
+    name: typeof OLD_KEY | typeof NEW_KEY,
     reading: RowReading,
   ): RowImage | null {
     if (key === null) return null;
-    const bytes = headerNamed(record.headers, name);
-    if (bytes === null) return null;
-    const opened = this.#opener.openJson(`${record.topic}#${name}`, bytes, reading.exactness);
-    return reader.key(key.schema, opened.payload, reading);
+    return headerKey(record, name, { opener: this.#opener, reader, reading, key });
   }
-}
-
-/** Of a key change: the half that deletes names the new key, the half that creates the old one. */
-const OLD_KEY = '__debezium.oldkey';
-const NEW_KEY = '__debezium.newkey';
-
-/** A plain loop: most records have headers, but none of these. */
-function namesAnotherKey(headers: LogRecord['headers']): boolean {
-  for (let i = 0; i < headers.length; i += 1) {
-    const name = headers[i]?.[0];
-    if (name === OLD_KEY || name === NEW_KEY) return true;
-  }
-  return false;
 }
 
 function formReader(options: DecoderOptions, context: FormContext): FormReader {

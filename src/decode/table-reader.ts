@@ -29,6 +29,7 @@ export class TableReader {
   readonly #isKey: Chooser;
   /** Fields that a form added to a row, and no column has, are not read. */
   readonly #isOwn: Chooser;
+  readonly #isColumn: Chooser;
   readonly #keyFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
   readonly #ownFields = new WeakMap<readonly ConnectField[], readonly ConnectField[]>();
   readonly #keyParts = new WeakMap<RowShape, KeyPart>();
@@ -45,6 +46,7 @@ export class TableReader {
     const key = new Set(table.key);
     const known = new Set(columns);
     this.#isKey = (sent) => key.has(nameOf(sent));
+    this.#isColumn = (sent) => known.has(nameOf(sent));
     this.#isOwn = (sent) => !sent.startsWith('__') || known.has(nameOf(sent));
     const readings = (exactness: Exactness) => ({
       whole: { exactness, partial: false, onDoubtfulNull },
@@ -70,6 +72,12 @@ export class TableReader {
     if (length < key.length) return null;
     const image = this.#read(part, reading);
     return image.values.every(isThere) ? image : null;
+  }
+
+  /** As `key`, of a message key; null too if that has what is no column of the table. */
+  wholeKey(schema: ConnectSchema | null, row: unknown, reading: RowReading): RowImage | null {
+    if (!isObject(row) || !Object.keys(row).every(this.#isColumn)) return null;
+    return this.key(schema, row, reading);
   }
 
   /** The columns of the table's key, of a row that was read; null if not all are there. */

@@ -15,16 +15,13 @@ import type { ChangeBatch } from '../order/change-batch.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
+import type { DeadLetterBox } from './dead-letters.ts';
+import type { Fence } from './fence.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-/** Proof that a process may write: the generation it took. A newer one makes every act FENCED. */
-export interface Fence {
-  readonly generation: bigint;
-  /** Who: `host/pid/random`. */
-  readonly holder: string;
-}
+export type { Fence };
 
 export interface FenceState {
   readonly generation: bigint;
@@ -58,6 +55,7 @@ export interface StoredProgress {
   readonly unmarked: number;
   /** Rows of production that cannot be made here: see TableGaps. */
   readonly parked: number;
+  /** Keys whose events are set aside: see DeadLetterBox. */
   readonly deadLetters: number;
   /** Values that are here, but perhaps not production's: see TableGaps. */
   readonly unknown: number;
@@ -82,6 +80,8 @@ export interface TableGaps {
   }[];
   /** Rows that production has and the shadow cannot make, because events left columns out. */
   readonly parked: readonly (readonly string[])[];
+  /** Keys whose events are set aside, so that their rows are of before; null for all rows. */
+  readonly dead: readonly (readonly string[] | null)[];
 }
 
 /** How many values of a column are unknown; without column, how many rows are parked. */
@@ -153,6 +153,8 @@ export interface InstalledOverlay {
 export interface ShadowDatabase extends AsyncDisposable {
   readonly name: string;
   readonly marker: DatabaseMarker;
+  /** Null where nothing is set aside: what cannot be written stops who follows. */
+  readonly deadLetters: DeadLetterBox | null;
 
   /** The tables as they are now. Cached by the caller, who asks again after a schema change. */
   catalogue(): Promise<SchemaCatalogue>;
@@ -182,7 +184,8 @@ export interface ShadowDatabase extends AsyncDisposable {
    * that it saved as written ahead of it, under a lock that waits for a commit whose answer was
    * lost; rows alone do not tell it. Not so for a batch ahead of the position that is of no records.
    * Errors: FENCED, APPLY_BLOCKED (a lock of the candidate: retry), SHADOW_UNREACHABLE (retry),
-   * ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+   * ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED (as RowRefused where
+   * it is due to what a row holds).
    */
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome>;
 
@@ -411,7 +414,14 @@ export interface RolloutRow {
   readonly expiresAt: Date | null;
 }
 
-export type RequestKind = 'rollout-create' | 'rollout-delete' | 'reset' | 'drift-check' | 'repair';
+export type RequestKind =
+  | 'rollout-create'
+  | 'rollout-delete'
+  | 'reset'
+  | 'drift-check'
+  | 'repair'
+  | 'dead-letters-replay'
+  | 'dead-letters-discard';
 
 export interface RequestRow {
   readonly id: string;

@@ -20,6 +20,8 @@ export class TableCauses {
   readonly #key: readonly string[];
   readonly #unknown: ReadonlyMap<string, readonly string[]>;
   readonly #parked: ReadonlySet<string>;
+  /** Null: all rows. */
+  readonly #dead: ReadonlySet<string> | null;
   readonly #lossy: ReadonlyMap<string, LossyColumn>;
 
   constructor(
@@ -33,6 +35,8 @@ export class TableCauses {
     const entries = own?.unknown ?? [];
     this.#unknown = new Map(entries.map(({ key, columns }) => [JSON.stringify(key), columns]));
     this.#parked = new Set((own?.parked ?? []).map((key) => JSON.stringify(key)));
+    const dead = (own?.dead ?? []).map((key) => (key === null ? null : JSON.stringify(key)));
+    this.#dead = dead.includes(null) ? null : new Set(dead.filter((key) => key !== null));
     this.#lossy = new Map(
       lossy.filter((one) => one.table === table.name).map((one) => [one.column, one]),
     );
@@ -41,6 +45,7 @@ export class TableCauses {
   /** The difference with its causes beside it. */
   name(difference: RowDifference): RowDifference {
     const id = JSON.stringify(this.#key.map((column) => difference.key[column] ?? ''));
+    if (this.#dead === null || this.#dead.has(id)) return { ...difference, cause: 'dead-letter' };
     if (difference.kind === 'missing' && this.#parked.has(id)) {
       return { ...difference, cause: 'parked-row' };
     }
@@ -60,6 +65,11 @@ export class TableCauses {
 
   /** Why the table is not equal even if no row differs; null if nothing speaks against it. */
   doubt(): Reason | null {
+    if (this.#dead === null || this.#dead.size > 0) {
+      const rows = this.#dead === null ? 'all rows wait' : `${this.#dead.size} keys wait`;
+      const message = `${rows} behind events that were set aside; see \`dead-letters list\``;
+      return { code: 'rows-dead', message, table: this.#table };
+    }
     if (this.#parked.size > 0) {
       const message = `${this.#parked.size} rows are parked: events left columns out; see \`status\``;
       return { code: 'rows-parked', message, table: this.#table };

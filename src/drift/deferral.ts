@@ -37,6 +37,8 @@ export class DeferralFilter {
   }
 
   decide(change: ChangeEvent): 'apply' | 'defer' {
+    // It is set aside, and no table with such a change is called equal.
+    if (change.op === 'unread') return 'apply';
     switch (change.snapshot) {
       case 'incremental':
         this.#doubt('incremental-snapshot-in-window');

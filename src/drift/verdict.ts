@@ -16,6 +16,7 @@ export function severity(code: ReasonCode): Exclude<Verdict, 'equal'> {
     case 'table-unreadable':
     case 'values-unknown':
     case 'rows-parked':
+    case 'rows-dead':
     case 'no-committed-offsets':
     case 'barrier-timeout':
     case 'unproven-transactions':

@@ -106,6 +106,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Look at the record in Kafka; its position was not passed.',
   },
+  RECORD_TOO_LARGE: {
+    exit: 6,
+    retry: 'never',
+    cure: 'Raise apply.maxRecordBytes; then replay, if the record was set aside.',
+  },
   RECORD_UNKNOWN: {
     exit: 6,
     retry: 'never',
@@ -180,6 +185,16 @@ export const CODES = {
     exit: 6,
     retry: 'never',
     cure: 'The batch was rolled back and no position was passed; see the database’s message.',
+  },
+  DEAD_LETTERS_FULL: {
+    exit: 6,
+    retry: 'never',
+    cure: 'See `understudy dead-letters list`; remove the cause and replay, or raise deadLetters.max.',
+  },
+  DEAD_LETTER_NOT_FOUND: {
+    exit: 3,
+    retry: 'never',
+    cure: 'See `understudy dead-letters list`.',
   },
   APPLY_BLOCKED: {
     exit: 4,

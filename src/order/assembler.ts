@@ -11,8 +11,9 @@
  *   through whole transactions, from which an assembler can start anew.
  * - A complete release holds all events of one transaction (of the tables that are read), each
  *   once, in production's order; releases of transactions come in commit order.
- * - An event outside any transaction is released when it comes to the head of its partition, or,
- *   where truncates are such, by its place in production's log (source-order.ts).
+ * - An event outside any transaction, or one that could not be read, is released when it comes to
+ *   the head of its partition, or, where truncates are such, by its place in production's log
+ *   (source-order.ts). A transaction with an unread event is not complete (unread-places.ts).
  * - Nothing waits for ever, nothing is left out in silence: what cannot be completed goes on after
  *   `stallLimitMs` in the order of its partition, as a release that says `complete: false`.
  *
@@ -30,6 +31,7 @@ import { nextBoundaries, type BoundaryRun } from './boundaries.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { RecentIds } from './recent-ids.ts';
+import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
 /** What may be applied together, and where every partition it touches stands after it. */
@@ -95,6 +97,7 @@ export class TransactionAssembler {
   readonly #done: RecentIds;
   /** Given up, or without END: their events go as they come. */
   readonly #open = new RecentIds();
+  readonly #unread = new UnreadPlaces();
   /** Positions that moved in partitions where nothing waits. */
   #moves = new Map<string, bigint>();
   #events = 0;
@@ -221,6 +224,7 @@ export class TransactionAssembler {
     this.#order?.came(key, item, mark === null);
     this.#events += 1;
     this.#bytes += event.bytes;
+    if (event.op === 'unread') this.#unread.add(event, key);
     if (mark === null) return;
     let gathering = this.#gatherings.get(mark.id);
     if (gathering === undefined) {
@@ -359,8 +363,13 @@ export class TransactionAssembler {
     gathering: Gathering | undefined,
   ): Judgement {
     const present = gathering ?? new Gathering(endSinceMs);
-    const reached = present.reached(end.counts, this.#options.isSubscribed);
+    const lacking = present.lacking(end.counts, this.#options.isSubscribed);
     const sinceMs = Math.max(endSinceMs, present.lastMs);
+    const reached = lacking.size === 0;
+    const unread = reached
+      ? this.#unread.splits(end.id, present.lanes)
+      : this.#unread.makeUpFor(lacking);
+    if (unread) return 'incomplete';
     if (reached && !restarted) return 'complete';
     if (reached && this.#now() - sinceMs >= Math.min(SETTLE_MS, this.#stallLimitMs)) {
       return 'complete';
@@ -444,27 +453,19 @@ export class TransactionAssembler {
       }
     }
     const repeated = this.#done.has(id);
-    if (!unsure) this.#done.add(id);
+    if (!unsure) {
+      this.#done.add(id);
+      this.#unread.passed(offsets);
+    }
     this.#gatherings.delete(id);
-    if (events.length < gathering.size) this.#gatherAgain(id, gathering);
+    const left = events.length < gathering.size ? gathering.left(id) : null;
+    if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     const order = this.#order?.transactionsToo === true ? this.#order : null;
     const changes = (repeated ? [] : inSourceOrder(events, unsure)).filter(
       (event) => order?.isSuperseded(event) !== true,
     );
     this.#events -= events.length;
     return this.#release(changes, id, repeated || !unsure, bytes, offsets);
-  }
-
-  /** What is left of a transaction after its release. */
-  #gatherAgain(id: string, before: Gathering): void {
-    const left = new Gathering(before.lastMs);
-    for (const lane of before.lanes) {
-      for (const event of lane.records()) {
-        const mark = this.#transactionOf(event);
-        if (mark?.id === id) left.add(event, mark.totalOrder, lane, before.lastMs);
-      }
-    }
-    if (left.size > 0) this.#gatherings.set(id, left);
   }
 
   #passBoundaries(count: number): void {

@@ -2,6 +2,7 @@
  * Changes of a table without key, where a row is known by all its columns and nothing else: what is
  * added to the multiset of its rows, and what is taken from it.
  */
+import { errorOf } from '../change/dead-cause.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
@@ -30,6 +31,7 @@ export class BagRows {
    * incremental snapshot reads.
    */
   add(event: ChangeEvent): void {
+    if (event.op === 'unread') throw errorOf(event.cause, whereOf(event));
     if (event.snapshot === 'no' && event.transaction === null) throw unaddressable(event, MARKS);
     if (event.snapshot === 'incremental') throw unaddressable(event, TWICE);
     switch (event.op) {

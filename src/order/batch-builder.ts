@@ -1,6 +1,6 @@
 import { rangesOf, type OffsetRange } from '../change/offset-ranges.ts';
 import type { Position, SourcePosition } from '../change/position.ts';
-import type { ChangeEvent } from '../change/record.ts';
+import type { ChangeEvent, RowChange } from '../change/record.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { Release } from './assembler.ts';
 import type { ChangeBatch } from './change-batch.ts';
@@ -38,6 +38,11 @@ export class BatchBuilder {
     return this.#bytes;
   }
 
+  /** All changes so far, in the order in which they are applied. */
+  get changes(): readonly ChangeEvent[] {
+    return this.#changes;
+  }
+
   /** The records of all changes so far. */
   places(): readonly OffsetRange[] {
     return rangesOf(this.#changes.map(({ at }) => at));
@@ -52,6 +57,8 @@ export class BatchBuilder {
     this.#bytes += release.bytes;
     for (const change of release.changes) {
       this.#changes.push(change);
+      // What could not be read tells nothing of production's log.
+      if (change.op === 'unread') continue;
       this.#source = change.source;
       this.#eventTimeMs = change.eventTimeMs ?? this.#eventTimeMs;
       if (isUnmarked(change)) this.#unmarked += 1;
@@ -62,10 +69,13 @@ export class BatchBuilder {
     }
   }
 
-  /** Errors: KEY_MISSING, TABLE_UNKNOWN, COLUMN_UNKNOWN. */
-  build(): ChangeBatch {
+  /**
+   * `kept`: which of the changes are written; all if it is not given. Errors: KEY_MISSING,
+   * TABLE_UNKNOWN, COLUMN_UNKNOWN.
+   */
+  build(kept: readonly ChangeEvent[] = this.#changes): ChangeBatch {
     return {
-      steps: coalesce(this.#changes, this.#catalogue),
+      steps: coalesce(kept, this.#catalogue),
       position: {
         offsets: this.#offsets,
         source: this.#source,
@@ -85,6 +95,6 @@ export class BatchBuilder {
  * A change of the stream whose transaction is not known. Where a TRUNCATE commits by itself it
  * carries none, since it is one of its own.
  */
-function isUnmarked({ snapshot, transaction, op }: ChangeEvent): boolean {
+function isUnmarked({ snapshot, transaction, op }: RowChange): boolean {
   return snapshot === 'no' && transaction === null && op !== 'truncate';
 }

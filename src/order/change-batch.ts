@@ -2,6 +2,7 @@ import type { OffsetRange } from '../change/offset-ranges.ts';
 import type { Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
+import type { DeadNotes } from './dead-notes.ts';
 
 /**
  * The net effect of a batch on one row. At most one per key and step, in the order of the rows'
@@ -68,6 +69,13 @@ export interface ChangeBatch {
    * delivery. Saved with it. Default: none.
    */
   readonly delivered?: readonly string[];
+  /** What it sets aside and lets go; saved with it. Default: nothing. */
+  readonly dead?: DeadNotes;
+  /**
+   * Letters whose queue the steps are: they are gone with it, and without all of them it is not
+   * written. Default: none.
+   */
+  readonly replayed?: readonly string[];
   /** Source transaction ids (PostgreSQL: 32-bit xid) in the batch, for the ring of pin proofs. */
   readonly txIds: readonly number[];
   /** Changes of the stream that carried no source transaction: the guarantee for them is per key. */

@@ -3,6 +3,8 @@ import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
 import { keyText } from './key-text.ts';
 import type { Lane } from './lane.ts';
 
+const NOTHING: ReadonlyMap<string, bigint> = new Map();
+
 /** A source transaction of which events are held. */
 export class Gathering {
   /** Where its events are. */
@@ -29,21 +31,35 @@ export class Gathering {
     this.#counts.set(collection, (this.#counts.get(collection) ?? 0n) + 1n);
   }
 
-  /** Are as many events here as its END says, of the collections that we read? */
-  reached(
+  /** The events of it, as it is named, that its partitions still hold. */
+  left(id: string): Gathering {
+    const left = new Gathering(this.lastMs);
+    for (const lane of this.lanes) {
+      for (const event of lane.records()) {
+        const mark = event.transaction;
+        if (mark?.id === id) left.add(event, mark.totalOrder, lane, this.lastMs);
+      }
+    }
+    return left;
+  }
+
+  /** How many fewer events are here than its END says, of the collections that we read. */
+  lacking(
     counts: TransactionBoundary['counts'],
     isSubscribed: (collection: string) => boolean,
-  ): boolean {
+  ): ReadonlyMap<string, bigint> {
+    let lacking = NOTHING;
     for (const [collection, count] of counts ?? []) {
       if (count === 0n || !isSubscribed(collection)) continue;
-      if ((this.#counts.get(collection) ?? 0n) < count) return false;
+      const here = this.#counts.get(collection) ?? 0n;
+      if (here < count) lacking = new Map(lacking).set(collection, count - here);
     }
-    return true;
+    return lacking;
   }
 }
 
 /** Debezium's spelling in data_collections: nothing is quoted. */
-function collectionOf(event: ChangeEvent): string {
+export function collectionOf(event: ChangeEvent): string {
   return `${event.table.schema}.${event.table.name}`;
 }
 

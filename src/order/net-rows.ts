@@ -2,6 +2,7 @@
  * The net effect of a stretch of changes on the rows of one table: what each key's row is
  * afterwards, and from which row of before the stretch its unsent columns come.
  */
+import { errorOf } from '../change/dead-cause.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import {
@@ -62,6 +63,8 @@ export class NetRows {
         return;
       case 'truncate':
         throw new UnderstudyError('INTERNAL', 'a truncate is no change of a row', whereOf(event));
+      case 'unread':
+        throw errorOf(event.cause, whereOf(event));
     }
   }
 

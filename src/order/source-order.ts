@@ -19,6 +19,9 @@
  * After a truncate, what is delivered again of before it is passed over: the truncate removed it.
  * So is the same truncate. What was after it comes again too.
  *
+ * What could not be read tells no place: it goes at once, and a truncate goes behind it where it is
+ * at the head of a partition (order/letters-draft.ts stops where that may be wrong).
+ *
  * The wait is bounded by the stall limit; what goes then is not called complete.
  */
 import { parsePartitionKey, type OffsetMap, type SourcePosition } from '../change/position.ts';
@@ -135,8 +138,8 @@ export class SourceOrder {
     // Of whole transactions truncates are a part, and their order is known without this.
     if (!isFree && !this.transactionsToo) return;
     item.arrival = this.#arrived;
-    // Rows that a snapshot read have no place of their own in the log.
-    if (event.snapshot === 'no') {
+    // Rows that a snapshot read have no place of their own in the log, and of some it is not known.
+    if (event.snapshot === 'no' && event.op !== 'unread') {
       const { bound } = place;
       place.last = event.source;
       if (bound === null || !this.#options.isBefore(event.source, bound)) {
@@ -171,7 +174,7 @@ export class SourceOrder {
     forced: boolean,
   ): Passage {
     const event = head.record;
-    if (event.snapshot !== 'no') return 'pass';
+    if (event.snapshot !== 'no' || event.op === 'unread') return 'pass';
     const { key } = lane;
     const place = this.#place(key);
     // This runs for every event, so nothing is made here.
@@ -202,6 +205,7 @@ export class SourceOrder {
 
   /** Did a truncate that went already remove what this event says? Notes truncates. */
   isSuperseded(event: ChangeEvent): boolean {
+    if (event.op === 'unread') return false;
     if (event.op !== 'truncate' && this.#truncates.size === 0) return false;
     const table = tableName(event.table);
     const truncate = this.#truncates.get(table);
@@ -224,6 +228,7 @@ export class SourceOrder {
     if (event.op === 'truncate') {
       for (const other of places.values()) {
         const head = other === place ? undefined : other.lane?.peek()?.record;
+        if (head?.op === 'unread') return false;
         if (head === undefined || !isBefore(head.source, event.source)) continue;
         // What is delivered a second time has gone.
         if (!this.#isSecond(head)) return false;

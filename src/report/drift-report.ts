@@ -25,6 +25,7 @@ export type ReasonCode =
   | 'table-unreadable'
   | 'values-unknown'
   | 'rows-parked'
+  | 'rows-dead'
   // inconclusive: the whole check
   | 'no-committed-offsets'
   | 'barrier-timeout'
@@ -71,9 +72,10 @@ export interface RowDifference {
   readonly kind: DifferenceKind;
   /**
    * `parked-row` of `missing`: events left columns out, and there was no row to keep them from.
+   * `dead-letter` of any kind: an event of the row was set aside, and later ones wait behind it.
    * `unknown-value` of `changed` whose columns cannot be named: some of its values are unknown.
    */
-  readonly cause?: 'parked-row' | 'unknown-value';
+  readonly cause?: 'parked-row' | 'unknown-value' | 'dead-letter';
   /** For `changed` the columns that differ; empty if only checksums of production's row are here. */
   readonly columns: readonly ColumnDifference[];
 }

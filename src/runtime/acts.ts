@@ -9,6 +9,7 @@ import { createRollout, deleteRollout, type RolloutParts } from '../rollout/life
 import { assertBootstrapped } from './bootstrap-state.ts';
 import { driftCheckAct } from './drift-act.ts';
 import { repairAct } from './repair-act.ts';
+import { boxOf, lettersOf, replayLetters } from './replay.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { Stage } from './stage.ts';
 
@@ -24,6 +25,8 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   reset,
   'drift-check': driftCheckAct,
   repair: repairAct,
+  'dead-letters-replay': replayDead,
+  'dead-letters-discard': discardDead,
 };
 
 async function partsOf(stage: Stage): Promise<RolloutParts> {
@@ -75,6 +78,33 @@ async function reset(stage: Stage, args: unknown): Promise<unknown> {
   const control = await stage.context.control();
   await control.audit(stage.context.holder, 'rollout reset', stage.database.name, { rows });
   return { rows };
+}
+
+const lettersArgs = z.strictObject({ ids: z.array(z.string()).nullable() });
+
+async function replayDead(stage: Stage, args: unknown): Promise<unknown> {
+  const { ids } = parseArgs(lettersArgs, args);
+  const outcome = await despiteLocks(stage, () => replayLetters(stage, ids));
+  await audit(stage, 'dead-letters replay', outcome);
+  return outcome;
+}
+
+async function discardDead(stage: Stage, args: unknown): Promise<unknown> {
+  const { ids } = parseArgs(lettersArgs, args);
+  const box = boxOf(stage.database);
+  const discarded = await stage.betweenWrites(async () => {
+    const found = (await lettersOf(box, ids)).map(({ id }) => id);
+    await box.discard(stage.holder.fence, found);
+    await stage.forgetDead();
+    return found;
+  });
+  await audit(stage, 'dead-letters discard', { discarded });
+  return { discarded };
+}
+
+async function audit(stage: Stage, action: string, detail: unknown): Promise<void> {
+  const control = await stage.context.control();
+  await control.audit(stage.context.holder, action, stage.database.name, detail);
 }
 
 /** The candidate may be in the midst of a transaction: its locks mostly go within moments. */

@@ -12,7 +12,7 @@ import { perform, withStage } from './requests.ts';
 import { openCommittedOffsets } from './sources.ts';
 
 /** Null names the trunk. Errors: ROLLOUT_NOT_FOUND. */
-async function databaseOf(context: RuntimeContext, rollout: string | null): Promise<string> {
+export async function databaseOf(context: RuntimeContext, rollout: string | null): Promise<string> {
   if (rollout === null) return context.config.trunk.name;
   const control = await context.existingControl();
   if (control === null) {

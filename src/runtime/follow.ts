@@ -3,17 +3,15 @@ import type { OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
-import { createDecoder } from '../decode/decoder.ts';
 import type { HolderNote, SnapshotView } from '../dialect/dialect.ts';
-import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
 import type { ChangeSource } from '../source/change-source.ts';
 import { readHandOver } from './bootstrap-state.ts';
+import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
-import { fetching, openRegistry } from './schema-registry.ts';
 
 /** How old the knowledge may be which partitions there are, for who asks for ends many times a second. */
 const LISTED_MS = 1_000;
@@ -37,16 +35,9 @@ export async function createFollower(parts: {
   const { snapshotView } = parts;
   const { offsets } = resume.position;
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
-  const registry = openRegistry(config, parts.logger);
-  const decoder = createDecoder({
-    connector: config.source.connector,
-    topicPrefix: config.source.topicPrefix,
-    modes: config.source.modes,
-    form: config.source.form,
-    catalogue: () => catalogue,
-    include: parts.includes,
-    registry: registry === null ? null : { wire: registry.wire, schemas: registry.schemas },
-  });
+  const { deadLetters } = holder.database;
+  const setsAside = deadLetters !== null && config.deadLetters.max > 0;
+  const { prepare, decode, mask } = openDecoding({ ...parts, catalogue, setsAside });
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
@@ -59,16 +50,18 @@ export async function createFollower(parts: {
       database: holder.database,
       fence: holder.fence,
       source: parts.source,
-      ...(registry !== null && { prepare: fetching(decoder, registry.schemas) }),
+      ...(prepare !== null && { prepare }),
       decode: (record) => {
-        const decoded = decoder.decode(record);
+        const decoded = decode(record);
         return handOver === null ? decoded : handOver.screen(decoded);
       },
-      mask: (event) => identityMasker.mask(event),
+      mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       ahead: resume.ahead,
       builder: (position) => new BatchBuilder({ catalogue, position }),
+      dead:
+        deadLetters === null ? null : { box: deadLetters, catalogue, max: config.deadLetters.max },
       limits: {
         batchEvents: config.apply.batchEvents,
         batchBytes: config.apply.batchBytes,

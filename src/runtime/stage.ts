@@ -114,6 +114,11 @@ export class Stage {
     return follower === undefined ? await act() : await follower.betweenWrites(act);
   }
 
+  /** What is set aside was changed by an act; to be called in its turn. */
+  async forgetDead(): Promise<void> {
+    (await this.#started())?.follower.forgetDead();
+  }
+
   /** Null if nothing was started, or if that failed: then who started it knows. */
   async #started(): Promise<Running | null> {
     return (await this.#running?.catch(() => null)) ?? null;

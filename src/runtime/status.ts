@@ -36,7 +36,10 @@ export interface DatabaseStatus {
   /** How the copy stands that it is filled with; null if it is not, or that lies behind. */
   readonly bootstrap: BootstrapStatus | null;
   readonly parked: number;
+  /** Keys that are set aside. */
   readonly deadLetters: number;
+  /** Age of the oldest dead letter, by the shadow server's clock; null if there is none. */
+  readonly oldestDeadLetterMs: number | null;
   readonly unknown: number;
   /** What is unknown, by table and column; without column, rows that are parked. */
   readonly gaps: readonly {
@@ -132,11 +135,12 @@ async function statusOf(
   database: ShadowDatabase,
   log: Log,
 ): Promise<DatabaseStatus> {
-  const [fence, progress, gaps, bootstrap] = await Promise.all([
+  const [fence, progress, gaps, bootstrap, letters] = await Promise.all([
     database.fenceState(),
     database.progress(),
     database.gapCounts(),
     bootstrapOf(database),
+    database.deadLetters?.list() ?? [],
   ]);
   const { offsets, source, eventTimeMs } = progress.position;
   const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
@@ -159,6 +163,7 @@ async function statusOf(
     bootstrap: bootstrap === null ? null : describeBootstrap(bootstrap),
     parked: progress.parked,
     deadLetters: progress.deadLetters,
+    oldestDeadLetterMs: letters[0]?.ageMs ?? null,
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
     gapsCure: gaps.length === 0 ? null : gapsCure(context),

@@ -8,7 +8,7 @@
  * 500 a second, as they would from a log that answers in 2 ms; how long the slowest hundredth waits
  * for its place, in milliseconds. One partition of theirs brings nothing (`idle`).
  */
-import type { ChangeEvent, DecodedRecord } from '../../src/change/record.ts';
+import type { RowChange, DecodedRecord } from '../../src/change/record.ts';
 import {
   partitionKey,
   START,
@@ -40,7 +40,7 @@ interface Load {
 }
 
 /** The nth change of production. Its partition is as good as any: keys are spread by a hash. */
-function change(n: number, load: Load, offset: number, partition: number): ChangeEvent {
+function change(n: number, load: Load, offset: number, partition: number): RowChange {
   const isTruncate = load.truncateEvery > 0 && n % load.truncateEvery === 0;
   const group = load.perTransaction > 0 && !isTruncate ? Math.floor(n / load.perTransaction) : n;
   const source: SourcePosition = {

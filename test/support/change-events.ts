@@ -1,4 +1,4 @@
-import type { ChangeEvent, Op, TransactionBoundary } from '../../src/change/record.ts';
+import type { Op, RowChange, TransactionBoundary, UnreadChange } from '../../src/change/record.ts';
 import { RowShape, type ColumnValue, type RowImage } from '../../src/change/value.ts';
 import type { ColumnSchema, TableSchema } from '../../src/schema/table-schema.ts';
 
@@ -21,7 +21,7 @@ export function changeEvent(options: {
   readonly newKey?: RowImage | null;
   readonly tx?: { readonly id: string; readonly totalOrder: number } | null;
   readonly lsn?: bigint;
-}): ChangeEvent {
+}): RowChange {
   const table = options.table ?? 't';
   const tx = options.tx ?? null;
   return {
@@ -48,6 +48,16 @@ export function changeEvent(options: {
     eventTimeMs: 1_000,
     transaction: tx === null ? null : { id: tx.id, totalOrder: BigInt(tx.totalOrder) },
     bytes: 100,
+  };
+}
+
+/** What is told of a change whose record is damaged. */
+export function unread({ key, oldKey, newKey, table, at, bytes }: RowChange): UnreadChange {
+  return {
+    ...{ kind: 'change', op: 'unread', key, oldKey, newKey, table, at, bytes },
+    ...{ before: null, after: null, snapshot: 'no', transaction: null, eventTimeMs: null },
+    source: { connector: 'postgresql', lsn: null, lastCommitLsn: null, txId: null },
+    cause: { code: 'RECORD_CORRUPT', message: 'damaged' },
   };
 }
 

@@ -1,12 +1,12 @@
 import { RowShape } from '../../src/change/value.ts';
-import type { ChangeEvent } from '../../src/change/record.ts';
+import type { RowChange } from '../../src/change/record.ts';
 
 const SHAPE = new RowShape(['id', 'value']);
 
 /** A change of table public.t, of which a test says what matters to it. */
 export function sampleChange(
-  parts: Partial<ChangeEvent> & { readonly txId?: number | null; readonly lsn?: bigint | null },
-): ChangeEvent {
+  parts: Partial<RowChange> & { readonly txId?: number | null; readonly lsn?: bigint | null },
+): RowChange {
   const { txId = 1, lsn = 1n, ...rest } = parts;
   return {
     kind: 'change',

@@ -134,25 +134,31 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
     const [, table = '', op = '', text = ''] =
       /^table public\.(\w+): (INSERT|UPDATE|DELETE|TRUNCATE): (.*)$/.exec(data) ?? [];
     if (table === '') return;
-    const order = Object.values(tx.counts).reduce((sum, n) => sum + n, 1);
-    tx.counts[`public.${table}`] = (tx.counts[`public.${table}`] ?? 0) + 1;
     const topic = `p.public.${table}`;
-    const base = { table, topic, tx: { id: tx.xid, totalOrder: order }, lsn: tx.lsn };
-    this.#append(topic, (offset) => {
-      if (op === 'TRUNCATE') return changeEvent({ ...base, op: 'truncate', offset });
-      const row = Object.fromEntries(
-        [...text.matchAll(/(\w+)\[[\w ]+\]:(?:'([^']*)'|(\S+))/g)].map(([, name, quoted, bare]) => [
-          name ?? '',
-          quoted ?? (bare === 'null' ? null : (bare ?? null)),
-        ]),
+    const add = (more: Partial<Parameters<typeof changeEvent>[0]>): void => {
+      const totalOrder = Object.values(tx.counts).reduce((sum, n) => sum + n, 1);
+      tx.counts[`public.${table}`] = (tx.counts[`public.${table}`] ?? 0) + 1;
+      const base = { op: 'truncate', table, topic, lsn: tx.lsn } as const;
+      this.#append(topic, (offset) =>
+        changeEvent({ ...base, offset, tx: { id: tx.xid, totalOrder }, ...more }),
       );
-      const key = image({ id: row['id'] ?? null });
-      const kind = OPS[op as keyof typeof OPS];
-      return changeEvent({
-        ...{ ...base, op: kind, key, offset },
-        after: kind === 'delete' ? null : image(row),
-      });
-    });
+    };
+    if (op === 'TRUNCATE') {
+      add({});
+      return;
+    }
+    const [old, now] = text.startsWith('old-key: ') ? text.split(' new-tuple: ') : [null, text];
+    const row = rowOf(now ?? '');
+    const key = image({ id: row['id'] ?? null });
+    const kind = OPS[op as keyof typeof OPS];
+    if (typeof old !== 'string') {
+      add({ op: kind, key, after: kind === 'delete' ? null : image(row) });
+      return;
+    }
+    // A changed key is two events, as Debezium makes them.
+    const oldKey = image({ id: rowOf(old)['id'] ?? null });
+    add({ op: 'delete', key: oldKey, newKey: key });
+    add({ op: 'create', key, oldKey, after: image(row) });
   }
 
   #append(topic: string, make: Make): void {
@@ -161,4 +167,13 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
     all.push(make(all.length));
     this.#partitions.set(key, all);
   }
+}
+
+function rowOf(text: string): Record<string, string | null> {
+  return Object.fromEntries(
+    [...text.matchAll(/(\w+)\[[\w ]+\]:(?:'([^']*)'|(\S+))/g)].map(([, name, quoted, bare]) => [
+      name ?? '',
+      quoted ?? (bare === 'null' ? null : (bare ?? null)),
+    ]),
+  );
 }

@@ -76,7 +76,8 @@ function describe(summary: MaterializeSummary, ms: number): string {
   if (summary.unknown > 0) {
     lines.push(`${summary.unknown} values are unknown; see \`understudy status\`.`);
   }
-  if (summary.deadLetters > 0) lines.push(`${summary.deadLetters} events are dead letters.`);
+  if (summary.deadLetters > 0)
+    lines.push(`${summary.deadLetters} keys are set aside: see \`understudy dead-letters list\`.`);
   for (const item of summary.notCarried) lines.push(`Not carried over: ${item.what}: ${item.why}`);
   return `${lines.join('\n')}\n`;
 }

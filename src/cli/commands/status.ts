@@ -22,6 +22,7 @@ export function addStatusCommand(program: Command, register: Register): void {
     for (const database of report.databases) {
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
+      terminal.out(describeDead(database));
     }
     for (const { table, column, setting, cure } of report.lossy) {
       terminal.out(`${table}.${column} is not sent exactly (${setting}): ${cure}\n`);
@@ -42,6 +43,12 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
   });
   if (gapsCure !== null) lines.push(`${name}: ${gapsCure}`);
   return lines.map((line) => `${line}\n`).join('');
+}
+
+function describeDead({ name, deadLetters, oldestDeadLetterMs }: DatabaseStatus): string {
+  if (oldestDeadLetterMs === null) return '';
+  const since = `the oldest for ${humanDuration(oldestDeadLetterMs)}`;
+  return `${name}: ${deadLetters} keys are set aside, ${since}: see \`understudy dead-letters list\`\n`;
 }
 
 const HEAD = [

@@ -42,6 +42,12 @@ export class TopicTables {
     throw ambiguous('the topic');
   }
 
+  /** The topic's table; null if it is of none, or may be of several. */
+  onlyTableOf(topic: string): TableId | null {
+    const tables = this.#byTopic.get(topic) ?? [];
+    return tables.length === 1 ? (tables[0] ?? null) : null;
+  }
+
   /**
    * The table of that name, of which the topic decides where schemas share it; null if there is
    * none. Throws a Problem, TABLE_UNKNOWN, if several may be meant.

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { HandOver, isHandedOver } from '../../../src/bootstrap/hand-over.ts';
-import type { ChangeEvent } from '../../../src/change/record.ts';
+import type { RowChange } from '../../../src/change/record.ts';
 import type { CopiedTable } from '../../../src/dialect/copying.ts';
 import { parseSnapshot } from '../../../src/dialect/postgres/production/snapshot.ts';
-import { boundary, changeEvent, textTable } from '../../support/change-events.ts';
+import { boundary, changeEvent, textTable, unread } from '../../support/change-events.ts';
 
 const PART = {
   ...textTable('part_1', ['id']),
@@ -38,8 +38,8 @@ const two = handOver([copied('t', '100:104:100', 1_000n), copied('u', '110:110:'
 
 function change(
   tx: number,
-  parts: Partial<ChangeEvent> & { readonly name?: string; readonly offset?: number } = {},
-): ChangeEvent {
+  parts: Partial<RowChange> & { readonly name?: string; readonly offset?: number } = {},
+): RowChange {
   const { name = 't', offset = 5, ...rest } = parts;
   const made = changeEvent({
     ...{ op: 'update', table: name, offset, lsn: 900n },
@@ -48,7 +48,7 @@ function change(
   return { ...made, ...rest };
 }
 
-const kinds = (by: HandOver, changes: readonly ChangeEvent[]): string[] =>
+const kinds = (by: HandOver, changes: readonly RowChange[]): string[] =>
   changes.map((event) => by.screen(event).kind);
 
 test('transactions that the snapshot saw are passed over with their boundaries', () => {
@@ -97,8 +97,16 @@ test('what only one of two snapshots saw stays whole, and then loses that tableâ
   expect(two.screen(boundary('end', '104', 5)).kind).toBe('end');
 });
 
+test('what could not be read stops before the ends, where the copy may have it, and not behind', () => {
+  expect(() => one.screen(unread(change(99)))).toThrow('damaged');
+  expect(() => one.screen(unread(change(104)))).toThrow('damaged');
+  expect(one.screen(unread(change(99, { at: { ...change(99).at, offset: 100n } }))).kind).toBe(
+    'change',
+  );
+});
+
 test('rows of a connectorâ€™s snapshot that was read before the marker are passed over', () => {
-  const read = (lsn: bigint | null, snapshot: 'initial' | 'incremental'): ChangeEvent => {
+  const read = (lsn: bigint | null, snapshot: 'initial' | 'incremental'): RowChange => {
     const event = change(99, { op: 'read', snapshot, transaction: null });
     return { ...event, source: { ...event.source, lsn, txId: 99 } as never };
   };

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseSnapshot } from '../../../src/dialect/postgres/production/snapshot.ts';
 import { DeferralFilter } from '../../../src/drift/deferral.ts';
+import { unread } from '../../support/change-events.ts';
 import { sampleChange } from '../../support/change-samples.ts';
 
 const filter = (): DeferralFilter => new DeferralFilter(parseSnapshot('100:104:100'), 1_000n);
@@ -45,4 +46,10 @@ test('a change without transaction id is never taken for a visible one in silenc
   const deferral = filter();
   deferral.decide(sampleChange({ txId: null }));
   expect(deferral.doubts()).toMatchObject([{ code: 'change-without-transaction' }]);
+});
+
+test('what could not be read is applied, which sets it aside, and casts no doubt on other tables', () => {
+  const deferral = filter();
+  expect(deferral.decide(unread(sampleChange({ txId: 100 })))).toBe('apply');
+  expect(deferral.doubts()).toEqual([]);
 });

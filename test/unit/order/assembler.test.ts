@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { TransactionAssembler, type Release } from '../../../src/order/assembler.ts';
 import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
-import { boundary, changeEvent, image } from '../../support/change-events.ts';
+import { boundary, changeEvent, image, unread } from '../../support/change-events.ts';
 
 let now = 0;
 let assembler: TransactionAssembler;
@@ -181,6 +181,74 @@ describe('a connector that was restarted', () => {
     const releases = drain();
     expect(releases.map((release) => release.changes.length)).toEqual([1, 0]);
     expect(releases[1]?.offsets.get('p.public.t/0')).toBe(2n);
+  });
+});
+
+describe('a change that could not be read', () => {
+  const damaged = (offset: number) => unread(event('?', 1, 0, offset));
+  const told = (releases: readonly Release[]) =>
+    releases.map(({ changes, complete, transactionId }) => [
+      changes.map(({ at }) => Number(at.offset)),
+      ...[transactionId, complete],
+    ]);
+
+  test('holds its transaction not up, which goes in its order and is not called complete', () => {
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push(damaged(1));
+    assembler.push(event('1', 3, 0, 2));
+    expect(drain()).toEqual([]);
+    assembler.push(boundary('end', '1', 0, { 'public.t': 3 }));
+    assembler.push(event('2', 1, 0, 3));
+    assembler.push(boundary('end', '2', 1, { 'public.t': 1 }));
+    const releases = drain();
+    expect(told(releases)).toEqual([
+      [[0], '1', false],
+      [[1], null, true],
+      [[2], '1', false],
+      [[3], '2', true],
+    ]);
+  });
+
+  test('that is all there is of a transaction leaves it nothing to wait for', () => {
+    assembler.push(damaged(0));
+    expect(told(drain())).toEqual([[[0], null, true]]);
+    assembler.push(boundary('end', '1', 0, { 'public.t': 1 }));
+    expect(told(drain())).toEqual([[[], '1', false]]);
+    expect(assembler.held()).toMatchObject({ transactions: 0, events: 0 });
+  });
+
+  test('that is of no transaction loses none of those around it', () => {
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push(damaged(1));
+    assembler.push(event('1', 2, 0, 2));
+    assembler.push(boundary('end', '1', 0, { 'public.t': 2 }));
+    expect(drain().flatMap(({ changes }) => changes.map(({ at }) => Number(at.offset)))).toEqual([
+      0, 1, 2,
+    ]);
+  });
+
+  test('is missed by no transaction of after a whole one behind it', () => {
+    assembler.push(damaged(0));
+    assembler.push(event('1', 1, 0, 1));
+    assembler.push(boundary('end', '1', 0, { 'public.t': 1 }));
+    expect(told(drain())).toEqual([
+      [[0], null, true],
+      [[1], '1', true],
+    ]);
+    assembler.push(event('2', 1, 0, 2));
+    assembler.push(boundary('end', '2', 1, { 'public.t': 2 }));
+    expect(wait(59_000)).toEqual([]);
+    assembler.push(event('2', 2, 1, 0));
+    expect(told(drain())).toEqual([[[2, 0], '2', true]]);
+  });
+
+  test('makes up for no more events than it is', () => {
+    assembler.push(damaged(0));
+    assembler.push(event('1', 1, 0, 1));
+    assembler.push(boundary('end', '1', 0, { 'public.t': 3 }));
+    expect(told(wait(59_000))).toEqual([[[0], null, true]]);
+    assembler.push(event('1', 2, 1, 0));
+    expect(told(drain())).toEqual([[[1, 0], '1', false]]);
   });
 });
 

@@ -64,6 +64,8 @@ export interface DatabaseParts {
 export class MySqlShadowDatabase implements ShadowDatabase {
   readonly name: string;
   readonly marker: DatabaseMarker;
+  /** What cannot be written stops. */
+  readonly deadLetters = null;
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #acts: Connection;

@@ -1,14 +1,28 @@
 import { DatabaseError } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { RowRefused } from '../../dead-letters.ts';
 import { isConnectionLoss, SQLSTATE, tellable } from '../session/errors.ts';
 
-/** Conditions that pass when the candidate's session goes on: trying again is the cure. */
+/** Conditions that pass by themselves or by the server's operator: trying again is the cure. */
 const TRANSIENT: ReadonlyMap<string, string> = new Map([
   // In READ COMMITTED too: a row moved to another partition while we waited for it.
   [SQLSTATE.serializationFailure, 'a session of the candidate moved a row of the batch'],
   [SQLSTATE.deadlockDetected, 'the batch and a session of the candidate waited for each other'],
   [SQLSTATE.lockNotAvailable, 'a session of the candidate holds a lock'],
+  [SQLSTATE.diskFull, 'the shadow server has no room on its disk'],
+  [SQLSTATE.outOfMemory, 'the shadow server is out of memory'],
+  [
+    SQLSTATE.queryCanceled,
+    'the shadow server gave up a statement, by its statement_timeout or by hand',
+  ],
+  [SQLSTATE.readOnly, 'the shadow server takes no writes now'],
 ]);
+
+/**
+ * Classes of errors that are due to what a row holds: values and encodings (22), constraints (23),
+ * limits of a row or an index entry (54), triggers that raise one (P0, in fallback mode).
+ */
+const OF_THE_ROW: ReadonlySet<string> = new Set(['22', '23', '54', 'P0']);
 
 /** `COPY understudy_stage_…, line 2, column c3: "…"`: the place, never the value. */
 const COPY_PLACE = /^COPY \S+, line (\d+)(?:, column (\w+))?/;
@@ -56,10 +70,13 @@ export function applyFailure(error: unknown, table: string, places?: CopyPlaces)
   const key = place?.[1] === undefined ? undefined : places?.key(Number(place[1]));
   const staged = place?.[2] === undefined ? undefined : places?.column(place[2]);
   const column = error.column ?? staged;
-  return new UnderstudyError('APPLY_FAILED', 'the shadow refused a change', {
+  const what = 'the shadow refused a change';
+  const context = {
     table,
     ...(column !== undefined && { column }),
     ...(key !== undefined && { key }),
     detail,
-  });
+  };
+  if (OF_THE_ROW.has((error.code ?? '').slice(0, 2))) return new RowRefused(what, context);
+  return new UnderstudyError('APPLY_FAILED', what, context);
 }

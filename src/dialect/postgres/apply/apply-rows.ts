@@ -4,6 +4,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { assert } from '../../../util/assert.ts';
+import { RowRefused } from '../../dead-letters.ts';
 import { applyFailure, uniqueViolation, type UniqueViolation } from './apply-error.ts';
 import * as sql from './apply-sql.ts';
 import type { ApplyTable } from './apply-table.ts';
@@ -281,14 +282,10 @@ class RowsStep {
       if (twoPhase && unique === null) throw this.#clash(violation.constraint);
     }
     if (!twoPhase) return;
-    throw new UnderstudyError(
-      'APPLY_FAILED',
-      'a row that is not of the batch holds the same value',
-      {
-        table: table.label,
-        detail: `constraint ${violation.constraint}`,
-      },
-    );
+    throw new RowRefused('a row that is not of the batch holds the same value', {
+      table: table.label,
+      detail: `constraint ${violation.constraint}`,
+    });
   }
 
   /** The violated constraint's columns; null if it is not on plain columns of this table. */

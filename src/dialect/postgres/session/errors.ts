@@ -21,6 +21,10 @@ export const SQLSTATE = {
   uniqueViolation: '23505',
   objectInUse: '55006',
   notAccepting: '55000',
+  diskFull: '53100',
+  outOfMemory: '53200',
+  queryCanceled: '57014',
+  readOnly: '25006',
 } as const;
 
 /** Sessions the server ended or refused: a later connection may work. */

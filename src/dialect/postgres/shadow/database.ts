@@ -30,11 +30,13 @@ import type {
 } from '../../dialect.ts';
 import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
+import { applyFailure } from '../apply/apply-error.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { PgCopyTarget } from './copy-target.ts';
+import { PgDeadLetters, saveDeadNotes, takeReplayed } from './dead-letters.ts';
 import {
   assertFence,
   readFence,
@@ -65,6 +67,7 @@ export interface DatabaseParts {
 
 export class PgShadowDatabase implements CopyingShadow {
   readonly copying: PgCopyTarget;
+  readonly deadLetters: PgDeadLetters;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
@@ -86,6 +89,11 @@ export class PgShadowDatabase implements CopyingShadow {
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
+    this.deadLetters = new PgDeadLetters({
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
+      session: (client, fence) => this.#applySession(client, fence),
+    });
   }
 
   catalogue(): Promise<SchemaCatalogue> {
@@ -146,10 +154,15 @@ export class PgShadowDatabase implements CopyingShadow {
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
+      const { replayed = [], dead } = batch;
+      if (replayed.length > 0 && !(await takeReplayed(client, replayed))) return NOTHING_NEW;
       // First, since it waits for a commit of the same batch whose answer was lost. Written again,
       // rows that are to keep columns of rows that moved would take them from others.
-      const isNew = await saveProgress(client, batch);
+      const isNew = await saveProgress(client, batch).catch((error: unknown) => {
+        throw applyFailure(error, 'understudy.position');
+      });
       if (!isNew) return NOTHING_NEW;
+      if (dead !== undefined) await saveDeadNotes(client, dead);
       return applyBatch(await this.#applySession(client, fence), batch);
     });
   }

@@ -4,6 +4,7 @@ import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { GapCount, TableGaps } from '../../dialect.ts';
 import { PARKED } from '../apply/parked-sql.ts';
 import { UNKNOWN_VALUE } from '../apply/unknown-sql.ts';
+import { readDeadKeys } from './dead-letters.ts';
 
 interface GapRow {
   readonly schema: string;
@@ -13,7 +14,7 @@ interface GapRow {
   readonly columns: readonly string[] | null;
 }
 
-/** The oldest `limit` rows with gaps; all with null. */
+/** The oldest `limit` rows with gaps, all with null; and all dead keys. */
 export async function readGaps(
   client: ClientBase,
   limit: number | null,
@@ -36,10 +37,15 @@ export async function readGaps(
     found.rows.push(row);
     tables.set(tableName(table), found);
   }
-  return Array.from(tables.values(), (found) => ({
+  const dead = await readDeadKeys(client);
+  for (const [name, { table }] of dead) {
+    if (!tables.has(name)) tables.set(name, { table, rows: [] });
+  }
+  return Array.from(tables, ([name, found]) => ({
     table: found.table,
     unknown: found.rows.flatMap(({ key, columns }) => (columns === null ? [] : [{ key, columns }])),
     parked: found.rows.filter((row) => row.columns === null).map((row) => row.key),
+    dead: dead.get(name)?.keys ?? [],
   }));
 }
 

@@ -27,7 +27,7 @@ interface ProgressRow {
 const PROGRESS = `SELECT source, event_time_ms AS "eventTimeMs", unproven_evicted AS evicted,
     unmarked,
     (SELECT count(*) FROM understudy.parked) AS parked,
-    (SELECT count(*) FROM understudy.dead_letter) AS "deadLetters",
+    (SELECT count(*) FROM understudy.dead_key) AS "deadLetters",
     (SELECT count(*) FROM understudy.unknown_value) AS unknown
   FROM understudy.progress`;
 

@@ -18,7 +18,8 @@ import type { Migration } from '../session/migration.ts';
  *   row there is none.
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
- * - `dead_letter`: what could not be written, by place in the log. (`unknown_table` is not used.)
+ * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
+ *   by places in the log; `unread` events could not be read. No row values but keys. (`unknown_table` is not used.)
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -167,5 +168,42 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         upto bigint PRIMARY KEY,
         ids text[] NOT NULL
       );`,
+  },
+  {
+    version: 6,
+    what: 'what is set aside because it cannot be written',
+    sql: `
+      DROP TABLE understudy.dead_letter;
+      CREATE TABLE understudy.dead_letter (
+        id text PRIMARY KEY,
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        code text NOT NULL,
+        message text NOT NULL,
+        topic text NOT NULL,
+        partition int NOT NULL,
+        at_offset bigint NOT NULL,
+        transaction_id text,
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+      );
+      CREATE TABLE understudy.dead_key (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        id text NOT NULL,
+        key text[],
+        letter text NOT NULL,
+        PRIMARY KEY (table_schema, table_name, id)
+      );
+      CREATE TABLE understudy.dead_event (
+        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        letter text NOT NULL,
+        topic text NOT NULL,
+        partition int NOT NULL,
+        at_offset bigint NOT NULL,
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        unread boolean NOT NULL
+      );
+      CREATE INDEX ON understudy.dead_event (letter, seq);`,
   },
 ];

@@ -1,0 +1,99 @@
+import type { PrepareOptions } from '../apply/follower.ts';
+import { causeOf } from '../change/dead-cause.ts';
+import {
+  recordBytes,
+  type ChangeEvent,
+  type DecodedRecord,
+  type LogRecord,
+} from '../change/record.ts';
+import type { TableId } from '../change/table-id.ts';
+import type { Config } from '../config/schema.ts';
+import { createDecoder, type Decoder } from '../decode/decoder.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import { identityMasker } from '../mask/masker.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { fetching, openRegistry, type Registry } from './schema-registry.ts';
+
+/** From records to masked events, as one source writes them for one shadow. */
+export interface Decoding {
+  /** Null where nothing is ever to be fetched. */
+  readonly prepare: ((record: LogRecord, options: PrepareOptions) => Promise<void> | null) | null;
+  readonly decode: (record: LogRecord) => DecodedRecord;
+  readonly mask: (event: ChangeEvent) => ChangeEvent;
+}
+
+/**
+ * With `setsAside`, a record that is too large or that is damaged is an unread change where its topic
+ * and key tell the row; else, and where they do not, `decode` throws. What is wrong with all records
+ * of a kind (a column or type that is not known, a foreign record) is thrown in any case.
+ */
+export function openDecoding(parts: {
+  readonly config: Config;
+  readonly catalogue: SchemaCatalogue;
+  readonly includes: (table: TableId) => boolean;
+  readonly setsAside: boolean;
+  readonly logger: Logger;
+}): Decoding {
+  const { config, catalogue, setsAside } = parts;
+  const registry = openRegistry(config, parts.logger);
+  const decoder = createDecoder({
+    connector: config.source.connector,
+    topicPrefix: config.source.topicPrefix,
+    modes: config.source.modes,
+    form: config.source.form,
+    catalogue: () => catalogue,
+    include: parts.includes,
+    registry: registry === null ? null : { wire: registry.wire, schemas: registry.schemas },
+  });
+  const max = config.apply.maxRecordBytes;
+  return {
+    prepare: registry === null ? null : preparing(decoder, registry, max),
+    decode: (record) => {
+      try {
+        if (recordBytes(record) > max) throw tooLarge(record, max);
+        return decoder.decode(record);
+      } catch (error) {
+        if (!setsAside || !isDamage(error)) throw error;
+        return decoder.unread(record, causeOf(error)) ?? rethrow(error);
+      }
+    },
+    mask: (event) => identityMasker.mask(event),
+  };
+}
+
+/** Of a record that is not to be parsed, or cannot be, only the key is read. */
+function preparing(
+  decoder: Decoder,
+  { schemas }: Registry,
+  max: number,
+): NonNullable<Decoding['prepare']> {
+  const fetchAll = fetching(decoder, schemas);
+  const fetchOfKey = fetching({ missing: (record) => decoder.missingOfKey(record) }, schemas);
+  return (record, options) => {
+    if (recordBytes(record) > max) return fetchOfKey(record, options);
+    try {
+      return fetchAll(record, options);
+    } catch (error) {
+      // Decoding says what is wrong with it.
+      if (isDamage(error)) return fetchOfKey(record, options);
+      throw error;
+    }
+  };
+}
+
+/** Is it of this one record, so that the next one may well be read? */
+function isDamage(error: unknown): error is UnderstudyError {
+  return isUnderstudyError(error, 'RECORD_CORRUPT', 'RECORD_TOO_LARGE', 'VALUE_UNREADABLE');
+}
+
+function tooLarge(record: LogRecord, max: number): UnderstudyError {
+  const what = `the record has ${recordBytes(record)} bytes, and ${max} are allowed`;
+  const { topic, partition, offset } = record;
+  return new UnderstudyError('RECORD_TOO_LARGE', what, { topic, partition, offset });
+}
+
+function rethrow(error: UnderstudyError): never {
+  const detail = 'it cannot be set aside: its topic and message key do not tell which row it is of';
+  throw new UnderstudyError(error.code, error.message, { ...error.context, detail }, error);
+}

@@ -1,0 +1,125 @@
+/**
+ * What is told of a change without its value is what the value tells: for every captured record, the
+ * reading of the value is the oracle.
+ */
+import { expect, test } from 'vitest';
+import type { ChangeEvent, LogRecord } from '../../../src/change/record.ts';
+import type { RowImage } from '../../../src/change/value.ts';
+import type { Decoder } from '../../../src/decode/decoder.ts';
+import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
+import { textTable } from '../../support/change-events.ts';
+import {
+  captureDecoder,
+  capturedCatalogue,
+  capturedRecords,
+  capturedRegistry,
+  DEFAULT_MODES,
+} from '../../support/debezium-records.ts';
+import { payloadOf } from '../../support/read-topics.ts';
+
+const CAUSE = { code: 'RECORD_CORRUPT', message: 'damaged' } as const;
+
+const CAPTURES = [
+  ['postgresql', 'behaviour', 'pg.behaviour.default', 'json'],
+  ['postgresql', 'types', 'pg.types.default', 'json'],
+  ['postgresql', 'behaviour', 'pg.behaviour', 'avro'],
+  ['mysql', 'mysql', 'mysql.types.default', 'json'],
+  ['mariadb', 'mariadb', 'mariadb.types.default', 'json'],
+] as const;
+
+/** The key's columns with their values; a row has more of them. */
+function keyOf(image: RowImage | null): unknown {
+  return image && Object.fromEntries(image.shape.columns.map((name, i) => [name, image.values[i]]));
+}
+
+function decoded(decoder: Decoder, record: LogRecord): ChangeEvent | null {
+  try {
+    const change = decoder.decode(record);
+    return change.kind === 'change' ? change : null;
+  } catch (error) {
+    if (isUnderstudyError(error)) return null;
+    throw error;
+  }
+}
+
+test.for(CAPTURES)('of %s, %s, %s', ([connector, name, capture, encoding]) => {
+  const catalogue = capturedCatalogue(name);
+  let told = 0;
+  const stopping: string[] = [];
+  for (const record of capturedRecords(capture, encoding)) {
+    const prefix = record.topic.split('.')[0] ?? '';
+    const registry = encoding === 'avro' ? capturedRegistry() : null;
+    const make = (): Decoder =>
+      captureDecoder(prefix, catalogue, DEFAULT_MODES, registry, 'debezium', connector);
+    const change = decoded(make(), record);
+    if (change === null) continue;
+    const damaged = { ...record, value: Buffer.from('\u0000damaged') };
+    const unread = make().unread(damaged, CAUSE);
+    if (unread === null) {
+      const key = catalogue.get(`${change.table.schema}.${change.table.name}`)?.key ?? [];
+      const sent = Object.keys(payloadOf(record.key) ?? {});
+      // Else it is a truncate, or was sent while its table had another key.
+      if (key.every((column) => sent.includes(column))) stopping.push(record.topic);
+      continue;
+    }
+    told += 1;
+    expect(unread).toMatchObject({ op: 'unread', cause: CAUSE, transaction: null });
+    expect([unread.table, unread.at]).toEqual([change.table, change.at]);
+    expect([unread.key, unread.oldKey, unread.newKey].map(keyOf)).toEqual(
+      [change.key, change.oldKey, change.newKey].map(keyOf),
+    );
+  }
+  expect(stopping).toEqual([]);
+  expect(told).toBeGreaterThan(50);
+});
+
+const CATALOGUE = new Map([
+  ['public.t', textTable('t', ['id', 'v'])],
+  ['public.u', textTable('u', ['id', 'v'])],
+  ['public.bag', textTable('bag', ['v'], false)],
+]);
+
+function record(topic: string, key: string | null): LogRecord {
+  return {
+    ...{ topic, partition: 0, offset: 5n, timestampMs: 0, headers: [] },
+    ...{ key: key === null ? null : Buffer.from(key), value: Buffer.from('damaged') },
+  };
+}
+
+test('a table without key needs no message key: all its rows wait', () => {
+  const decoder = captureDecoder('p', CATALOGUE);
+  expect(decoder.unread(record('p.public.bag', null), CAUSE)).toMatchObject({
+    ...{ table: { name: 'bag' }, key: null },
+  });
+});
+
+test.for([
+  ['no message key', 'p.public.t', null],
+  ['a key that is damaged too', 'p.public.t', '{"id":'],
+  ['a key without the table’s', 'p.public.t', '{"v":"x"}'],
+  [
+    'what a router added to the key',
+    'p.public.t',
+    '{"id":"1","__dbz__physicalTableIdentifier":"x"}',
+  ],
+  ['a topic of no table', 'p.public.all_tables', '{"id":"1"}'],
+  ['a topic of another prefix', 'q.public.t', '{"id":"1"}'],
+] as const)('nothing is told by %s', ([, topic, key]) => {
+  const decoder = captureDecoder('p', CATALOGUE);
+  expect(decoder.unread(record('p.public.t', '{"id":"1"}'), CAUSE)).not.toBeNull();
+  expect(decoder.unread(record(topic, key), CAUSE)).toBeNull();
+});
+
+test('nothing is told of a topic on which rows of another table were seen', () => {
+  const decoder = captureDecoder('p', CATALOGUE);
+  const of = (table: string): LogRecord => {
+    const source = { connector: 'postgresql', name: 'p', schema: 'public', table, lsn: 1 };
+    const after = { id: '1', v: 'x' };
+    const value = Buffer.from(JSON.stringify({ op: 'c', source, before: null, after }));
+    return { ...record('p.public.t', '{"id":"1"}'), value };
+  };
+  const tables = ['t', 'u', 't'].map((table) => decoder.decode(of(table)));
+  expect(tables).toMatchObject([{ table: { name: 't' } }, { table: { name: 'u' } }, {}]);
+  expect(decoder.unread(record('p.public.t', '{"id":"1"}'), CAUSE)).toBeNull();
+  expect(decoder.unread(record('p.public.u', '{"id":"1"}'), CAUSE)).not.toBeNull();
+});
