@@ -146,6 +146,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Give the table a primary key or REPLICA IDENTITY FULL, or exclude it with tables.exclude.',
   },
+  TABLE_IDENTITY: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Set REPLICA IDENTITY FULL (or DEFAULT) on the tables in production, or exclude them with tables.exclude.',
+  },
   ROW_INCOMPLETE: {
     exit: 6,
     retry: 'never',

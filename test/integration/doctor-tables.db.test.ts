@@ -29,6 +29,8 @@ CREATE DOMAIN level AS int DEFAULT 3;
 CREATE TABLE defaults (id int PRIMARY KEY, a int DEFAULT 5, b text, l level,
   g int GENERATED ALWAYS AS (id + 1) STORED);
 CREATE TABLE zoned (id int PRIMARY KEY, t timetz);
+CREATE TABLE by_only_index (u int NOT NULL UNIQUE, n int);
+ALTER TABLE by_only_index REPLICA IDENTITY USING INDEX by_only_index_u_key;
 CREATE DOMAIN scores AS int[];
 CREATE TABLE domains (id int PRIMARY KEY, s scores, plain int[]);
 CREATE TABLE cursors (id int PRIMARY KEY, c refcursor, r refcursor[]);
@@ -45,7 +47,7 @@ CREATE TABLE filtered (id int PRIMARY KEY, a int, b int);
 CREATE TABLE elsewhere (id int PRIMARY KEY);
 CREATE UNLOGGED TABLE volatile (id int PRIMARY KEY);
 CREATE PUBLICATION ours FOR TABLE fine, placeholders, toasty, toasty_required, toasty_full,
-  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, cursors, domains, keyless, keyless_full, nothing,
+  unknown_types, lost_arrays, bits, enum_arrays, matrix, zoned, cursors, domains, by_only_index, keyless, keyless_full, nothing,
   by_index, generated_key, parts, filtered (id, a) WHERE (id > 5);
 CREATE PUBLICATION others FOR TABLE elsewhere;
 CREATE PUBLICATION updates FOR TABLE fine WITH (publish = 'update');
@@ -111,6 +113,7 @@ describe('the traps of a table', () => {
     ['keyless', ['error table.key']],
     ['nothing', ['error table.identity']],
     ['by_index', ['error table.identity']],
+    ['by_only_index', OK],
     ['generated_key', ['error table.generated-key: id']],
     ['parts', ['error table.partitions']],
     ['filtered', ['error table.row-filter', 'error table.column-list: b']],

@@ -44,7 +44,7 @@ export const ROW_LOSSES = {
     loses: 'keys of deletes and of key changes: they arrive as zeros, or not at all',
     cause: 'REPLICA IDENTITY USING INDEX of another index than the primary key',
     detection: ['doctor'],
-    cure: 'ALTER TABLE … REPLICA IDENTITY FULL or DEFAULT',
+    cure: 'ALTER TABLE … REPLICA IDENTITY FULL or DEFAULT; no trunk is made of such a table (TABLE_IDENTITY)',
     effect: 'differs',
   },
   'deleted-row': {

@@ -132,7 +132,8 @@ const fullIdentity = (facts: TableFacts): string =>
 function identity(facts: TableFacts): Diagnosis[] {
   const full = fullIdentity(facts);
   const found: Diagnosis[] = [];
-  if (!facts.primaryKey && facts.identity !== 'f') {
+  // By an index, without a primary key: that index is the key, here and for the connector.
+  if (!facts.primaryKey && facts.identity !== 'f' && facts.identity !== 'i') {
     const cure = `Give it a primary key, or ${full} Or exclude it with tables.exclude.`;
     const message = 'has neither a primary key nor whole old rows: its changes name no row';
     found.push(finding(facts, 'key', 'error', message, cure));
@@ -155,7 +156,7 @@ function identity(facts: TableFacts): Diagnosis[] {
       );
       break;
     case 'i':
-      if (facts.identityIsKey) break;
+      if (facts.identityIsKey || !facts.primaryKey) break;
       found.push(
         finding(
           facts,

@@ -21,6 +21,7 @@ import { planFromProduction } from '../schema/plan-from-production.ts';
 import { diagnoseServer } from './production-diagnosis.ts';
 import { diagnoseStream } from './production-diagnosis-stream.ts';
 import { diagnoseTables } from './production-diagnosis-tables.ts';
+import { assertKeysAreLogged } from './replica-identity.ts';
 import { ProductionSessions } from './production-session.ts';
 
 /** Every act opens its own session, since acts are rare and far apart. */
@@ -60,7 +61,10 @@ class PostgresProduction implements CopyingProduction {
   }
 
   planShadow(include?: (table: TableId) => boolean): Promise<ShadowPlan> {
-    return this.#sessions.use('read the schema', (client) => planFromProduction(client, include));
+    return this.#sessions.use('read the schema', async (client) => {
+      await assertKeysAreLogged(client, include ?? (() => true));
+      return planFromProduction(client, include);
+    });
   }
 
   view(): Promise<SnapshotView> {
