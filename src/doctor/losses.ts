@@ -25,6 +25,9 @@ export interface LossyColumn {
   readonly cure: string;
 }
 
+/** A column's form tells that its kind may lose this, but the connector's setting whether it does. */
+const BY_SETTING_ALONE: ReadonlySet<LossId> = new Set(['time-adjuster']);
+
 /** Kinds of values with a year, which enable.time.adjuster changes. */
 const WITH_YEAR: ReadonlySet<TypeKind> = new Set<TypeKind>(['date', 'timestamp']);
 
@@ -69,7 +72,9 @@ export function columnsToTell(
       columns.flatMap((column) =>
         (
           unsent(id, column) ?? [
-            ...lossesIn(source, column, told).filter(({ id: loss }) => !isCured(loss, settings)),
+            ...lossesIn(source, column, told).filter(
+              ({ id: loss }) => !isCured(loss, settings) && !BY_SETTING_ALONE.has(loss),
+            ),
             ...(defaults && column.nullable && column.hasDefault === true
               ? [lossOf('default-for-null', column)]
               : []),

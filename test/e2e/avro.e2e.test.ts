@@ -178,7 +178,8 @@ describe('production in Avro', () => {
     await workplace.configure(common('wide', { url, api: 'apicurio', idBytes: 8 }));
     const result = await workplace.run(['materialize', '--until-caught-up']);
     expect(result.status).toBe(6);
-    expect(result.stderr).toContain('SCHEMA_UNKNOWN');
+    // Some records are too short for such an id; which is met first is chance.
+    expect(result.stderr).toMatch(/SCHEMA_UNKNOWN|RECORD_CORRUPT.*schema id is cut off/);
     expect(result.stderr).toMatch(new RegExp(`topic (?:__debezium-heartbeat\\.)?${PREFIX}`));
   });
 

@@ -42,9 +42,13 @@ export interface Refusal<R extends Run> {
   readonly when: (run: R) => boolean;
 }
 
-/** What a run that ended early, or set keys aside, says of why: `parked`, or its error. */
+/** What a run that ended early, or set keys aside, says of why: `parked`, its error, or its log. */
 export function refusalIn({ status, stdout, stderr }: CliResult): string {
-  if (status === 2 && (JSON.parse(stdout) as { parked: number }).parked > 0) return 'parked';
+  if (status === 2) {
+    const left = JSON.parse(stdout) as { parked: number; deadLetters?: number };
+    if (left.parked > 0) return 'parked';
+    if ((left.deadLetters ?? 0) > 0) return stderr;
+  }
   if (status === 6) return stderr;
   throw new Error(`a refusal was expected, not exit status ${String(status)}: ${stdout} ${stderr}`);
 }
