@@ -77,6 +77,27 @@ it('names the columns that the connector never sends', () => {
   expect(unsent(lists)).toEqual([never, ['price', 'column-excluded']]);
 });
 
+it('names the columns whose years the connector moves, where it does', () => {
+  const source = { connector: 'mysql', modes: { time: 'adaptive_time_microseconds' } } as const;
+  const [table] = CATALOGUE.values();
+  const columns = [
+    column('day', { sql: 'date', kind: 'date' }),
+    column('at', { sql: 'timestamp', kind: 'timestamptz' }),
+  ];
+  const catalogue: SchemaCatalogue = table
+    ? new Map([['public.t', { ...table, columns }]])
+    : CATALOGUE;
+  const moved = (adjuster: Readonly<Record<string, string>>): readonly string[] => {
+    const reader = { 'connector.class': 'io.debezium.connector.mysql.MySqlConnector' };
+    const settings = new Map(Object.entries({ ...reader, ...adjuster }));
+    return lossyColumns(source, catalogue, () => true, settings)
+      .filter(({ id }) => id === 'time-adjuster')
+      .map(({ column: name }) => name);
+  };
+  expect(moved({})).toEqual(['day']);
+  expect(moved({ 'enable.time.adjuster': 'false' })).toEqual([]);
+});
+
 it('names columns whose form in the binlog’s DDL only a schema would tell', () => {
   const source = {
     connector: 'mysql',
