@@ -93,10 +93,13 @@ export function lossesOf(
   for (const { id, applies } of untold) if (applies(column.type)) ids.add(id);
   return [...ids]
     .filter((id) => LOSSES[id].connectors.includes(connector))
-    .map((id) => {
-      const { setting, loses, cure } = LOSSES[id];
-      return { column: column.name, id, setting, loses, cure };
-    });
+    .map((id) => columnLoss(id, column));
+}
+
+/** A loss of the table, of this column. */
+export function columnLoss(id: LossId, column: ColumnSchema): ColumnLoss {
+  const { setting, loses, cure } = LOSSES[id];
+  return { column: column.name, id, setting, loses, cure };
 }
 
 function unsentLoss(table: TypeTable, { generated, type }: ColumnSchema): LossId {

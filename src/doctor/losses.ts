@@ -3,7 +3,13 @@
  * losses, asked column by column.
  */
 import { tableName, type TableId } from '../change/table-id.ts';
-import { expectedSchema, isSent, lossesOf, type ValueSource } from '../decode/column.ts';
+import {
+  columnLoss,
+  expectedSchema,
+  isSent,
+  lossesOf,
+  type ValueSource,
+} from '../decode/column.ts';
 import { inspectSettings, type ConnectorSettings } from '../decode/connectors/settings.ts';
 import { LOSSES, type LossId } from '../decode/losses/losses.ts';
 import { columnNames } from '../decode/names.ts';
@@ -76,10 +82,10 @@ export function columnsToTell(
               ({ id: loss }) => !isCured(loss, settings) && !BY_SETTING_ALONE.has(loss),
             ),
             ...(defaults && column.nullable && column.hasDefault === true
-              ? [lossOf('default-for-null', column)]
+              ? [columnLoss('default-for-null', column)]
               : []),
             ...(adjusted && WITH_YEAR.has(column.type.kind)
-              ? [lossOf('time-adjuster', column)]
+              ? [columnLoss('time-adjuster', column)]
               : []),
           ]
         )
@@ -127,7 +133,7 @@ function unsentBy(
   return (table, column) => {
     const { name } = column;
     if (!takes(`${table.schema}.${table.name}.${name}`)) {
-      return [lossOf('column-excluded', column)];
+      return [columnLoss('column-excluded', column)];
     }
     if (column.generated === 'no' && isSent(connector, column, unknownDatatypes)) return null;
     const losses = lossesOf(connector, null, column);
@@ -139,12 +145,6 @@ function unsentBy(
 /** A column of type `name` has one form in the snapshot, and by this setting one in the stream. */
 function isCured(loss: LossId, settings: ConnectorSettings | null): boolean {
   return loss === 'name-null' && settings !== null && inspectSettings(settings).unknownDatatypes;
-}
-
-/** One that no form of a column tells of, but the connector's settings. */
-function lossOf(id: LossId, column: ColumnSchema): ReturnType<typeof lossesOf>[number] {
-  const { setting, loses, cure } = LOSSES[id];
-  return { column: column.name, id, setting, loses, cure };
 }
 
 function lossesIn(

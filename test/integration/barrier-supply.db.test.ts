@@ -5,17 +5,15 @@
 import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import type { BarrierPlan } from '../../src/apply/barrier.ts';
-import { Follower } from '../../src/apply/follower.ts';
+import type { Follower } from '../../src/apply/follower.ts';
 import type { ChangeEvent } from '../../src/change/record.ts';
 import { UNSURE, type ColumnValue } from '../../src/change/value.ts';
 import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
-import { silentLogger } from '../../src/observability/logger.ts';
-import { TransactionAssembler } from '../../src/order/assembler.ts';
-import { BatchBuilder } from '../../src/order/batch-builder.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
+import { followSlotLog, loggedUntilNow } from '../support/follow-slot-log.ts';
 import { image } from '../support/change-events.ts';
 import { compareDatabases, connect } from '../support/comparison.ts';
 import { batchOf } from '../support/overlay-applier.ts';
@@ -61,42 +59,11 @@ async function setting(): Promise<Setting> {
 
 type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
 
-/** Follows from where the database stands, as a process that has just started does. */
-async function follow(
-  at: Setting,
-  writes: Writes = at.database,
-): Promise<{ readonly follower: Follower; readonly done: Promise<void> }> {
-  const catalogue = await at.database.catalogue();
-  const { position, ahead, delivered } = await at.database.resumePoint();
-  const follower = new Follower(
-    {
-      ...{ database: writes, fence: at.fence, source: at.log, ahead, logger: silentLogger },
-      decode: (record) => at.log.decode(record),
-      mask: (event) => event,
-      assembler: new TransactionAssembler({
-        ...{ mode: 'transaction', isSubscribed: () => true, stallLimitMs: 30_000, delivered },
-      }),
-      builder: (from) => new BatchBuilder({ catalogue, position: from }),
-      limits: { batchEvents: 3, batchBytes: 1e7, budgetBytes: 1e8, giveUpAfterMs: 10_000 },
-    },
-    position,
-  );
-  const done = follower.run();
-  done.catch(() => undefined);
-  onTestFinished(async () => {
-    follower.stop();
-    await done.catch(() => undefined);
-  });
-  return { follower, done };
-}
+const follow = (at: Setting, writes?: Writes): ReturnType<typeof followSlotLog> =>
+  followSlotLog(at, { writes, batchEvents: 3 });
 
-async function logged(at: Setting): Promise<Pick<BarrierPlan, 'ends' | 'starts'>> {
-  const { rows } = await at.production.query<{ lsn: string }>(
-    `SELECT pg_logical_emit_message(true, 'test', 'mark') - '0/0'::pg_lsn AS lsn`,
-  );
-  await expect.poll(() => at.log.committed()).toBeGreaterThanOrEqual(BigInt(rows[0]?.lsn ?? 0));
-  return { ends: await at.log.ends(), starts: await at.log.starts() };
-}
+const logged = (at: Setting): Promise<Pick<BarrierPlan, 'ends' | 'starts'>> =>
+  loggedUntilNow(at.production, at.log);
 
 async function catchUp(at: Setting, follower: Follower): Promise<void> {
   const { ends, starts } = await logged(at);

@@ -4,7 +4,7 @@
  */
 import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
-import { Follower } from '../../src/apply/follower.ts';
+import type { Follower } from '../../src/apply/follower.ts';
 import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
 import type { ChangeEvent, DecodedRecord, RowChange } from '../../src/change/record.ts';
 import type { DeadLetter } from '../../src/dialect/dead-letters.ts';
@@ -13,9 +13,7 @@ import { connectProduction } from '../../src/dialect/postgres/production/product
 import type { PgShadowDatabase } from '../../src/dialect/postgres/shadow/database.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
-import { silentLogger } from '../../src/observability/logger.ts';
-import { TransactionAssembler } from '../../src/order/assembler.ts';
-import { BatchBuilder } from '../../src/order/batch-builder.ts';
+import { followSlotLog, loggedUntilNow } from '../support/follow-slot-log.ts';
 import { canonicalState } from '../support/canonical-state.ts';
 import { unread } from '../support/change-events.ts';
 import { connect } from '../support/comparison.ts';
@@ -73,43 +71,21 @@ function readOf(record: DecodedRecord, damaged: Damaged | undefined): DecodedRec
   return damaged?.(record) === true ? unread(record) : record;
 }
 
-/** Follows from where the database stands, as a process that has just started does. */
 async function follow(
   at: Setting,
   options: { readonly max?: number; readonly writes?: Writes; readonly damaged?: Damaged } = {},
-): Promise<{ readonly follower: Follower; readonly done: Promise<void> }> {
-  const catalogue = await at.database.catalogue();
-  const { position, ahead, delivered } = await at.database.resumePoint();
-  const follower = new Follower(
-    {
-      ...{ fence: at.fence, source: at.log, ahead, logger: silentLogger },
-      database: options.writes ?? at.database,
-      decode: (record) => readOf(at.log.decode(record), options.damaged),
-      mask: (event) => event,
-      assembler: new TransactionAssembler({
-        ...{ mode: 'transaction', isSubscribed: () => true, stallLimitMs: 30_000, delivered },
-      }),
-      builder: (from) => new BatchBuilder({ catalogue, position: from }),
-      dead: { box: at.database.deadLetters, catalogue, max: options.max ?? 10 },
-      limits: { batchEvents: 50, batchBytes: 1e7, budgetBytes: 1e8, giveUpAfterMs: 10_000 },
-    },
-    position,
-  );
-  const done = follower.run();
-  done.catch(() => undefined);
-  onTestFinished(async () => {
-    follower.stop();
-    await done.catch(() => undefined);
+): ReturnType<typeof followSlotLog> {
+  const { max = 10, writes, damaged } = options;
+  return followSlotLog(at, {
+    writes,
+    decode: (record) => readOf(at.log.decode(record), damaged),
+    dead: { box: at.database.deadLetters, catalogue: await at.database.catalogue(), max },
+    batchEvents: 50,
   });
-  return { follower, done };
 }
 
 async function catchUp(at: Setting, follower: Follower): Promise<void> {
-  const { rows } = await at.production.query<{ lsn: string }>(
-    `SELECT pg_logical_emit_message(true, 'test', 'mark') - '0/0'::pg_lsn AS lsn`,
-  );
-  await expect.poll(() => at.log.committed()).toBeGreaterThanOrEqual(BigInt(rows[0]?.lsn ?? 0));
-  const [ends, starts] = [await at.log.ends(), await at.log.starts()];
+  const { ends, starts } = await loggedUntilNow(at.production, at.log);
   await follower.until(() => follower.caughtUp(ends, starts));
   expect(follower.state.kind).not.toBe('stopped');
 }

@@ -6,7 +6,7 @@
 import type pg from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { Follower } from '../../src/apply/follower.ts';
+import type { Follower } from '../../src/apply/follower.ts';
 import { UNSURE } from '../../src/change/value.ts';
 import type { Fence, ProductionDatabase, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { readCaptured } from '../../src/dialect/postgres/overlay/journal.ts';
@@ -19,9 +19,7 @@ import {
   type RepairParts,
   type RepairResult,
 } from '../../src/drift/repair.ts';
-import { silentLogger } from '../../src/observability/logger.ts';
-import { TransactionAssembler } from '../../src/order/assembler.ts';
-import { BatchBuilder } from '../../src/order/batch-builder.ts';
+import { followSlotLog, loggedUntilNow } from '../support/follow-slot-log.ts';
 import { canonicalState, productionView } from '../support/canonical-state.ts';
 import { image } from '../support/change-events.ts';
 import { connect } from '../support/comparison.ts';
@@ -105,27 +103,8 @@ async function follow(
   if (database === null || fence === null || fence === undefined) throw new Error('not taken');
   onTestFinished(() => database[Symbol.asyncDispose]());
   if (overlay) await database.installOverlay(fence);
-  const catalogue = await database.catalogue();
-  const { position, ahead, delivered } = await database.resumePoint();
-  const follower = new Follower(
-    {
-      ...{ database, fence, source: log, ahead, logger: silentLogger },
-      decode: (record) => log.decode(record),
-      mask: (event) => event,
-      assembler: new TransactionAssembler({
-        ...{ mode: 'transaction', isSubscribed: () => true, stallLimitMs: 30_000, delivered },
-      }),
-      builder: (from) => new BatchBuilder({ catalogue, position: from }),
-      limits: { batchEvents: 20, batchBytes: 1e7, budgetBytes: 1e8, giveUpAfterMs: 30_000 },
-    },
-    position,
-  );
-  const done = follower.run();
-  done.catch(() => undefined);
-  onTestFinished(async () => {
-    follower.stop();
-    await done.catch(() => undefined);
-  });
+  const at = { database, fence, log };
+  const { follower } = await followSlotLog(at, { batchEvents: 20, giveUpAfterMs: 30_000 });
   const url = databaseUrl(postgresUrl(), database.name);
   const damage = await session(url);
   await damage.query('SET session_replication_role = replica');
@@ -133,13 +112,7 @@ async function follow(
 }
 
 async function catchUp(at: Pick<Scene, 'client' | 'log' | 'trunk' | 'rollout'>): Promise<void> {
-  const { rows } = await at.client.query<{ lsn: string }>(
-    `SELECT pg_logical_emit_message(true, 'test', 'mark') - '0/0'::pg_lsn AS lsn`,
-  );
-  await expect
-    .poll(() => at.log.committed(), { timeout: 10_000 })
-    .toBeGreaterThanOrEqual(BigInt(rows[0]?.lsn ?? 0));
-  const [ends, starts] = [await at.log.ends(), await at.log.starts()];
+  const { ends, starts } = await loggedUntilNow(at.client, at.log);
   for (const { follower } of [at.trunk, at.rollout]) {
     await follower.until(() => follower.caughtUp(ends, starts));
     expect(follower.state.kind).not.toBe('stopped');

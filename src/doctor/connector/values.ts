@@ -53,7 +53,7 @@ export const VALUE_RULES: readonly ConnectorRule[] = [
   {
     id: 'conversion-failures-hidden',
     level: 'warning',
-    trapped: (view) => word(view, 'event.converting.failure.handling.mode') !== 'fail',
+    trapped: ({ facts }) => !facts.stopsAtValues,
     message: 'values that the connector cannot convert are sent as NULL with a warning in its log',
     cure: 'set event.converting.failure.handling.mode=fail',
   },
