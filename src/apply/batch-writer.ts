@@ -21,6 +21,7 @@ import type { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import { coalesce } from '../order/coalesce.ts';
 import { DeadKeys, type Screened } from '../order/dead-keys.ts';
+import { isNote } from '../order/given-up.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { findPoison, type Unit } from './find-poison.ts';
 import { samePosition } from './positions.ts';
@@ -141,8 +142,11 @@ export class BatchWriter {
     const notes = screened?.notes ?? null;
     const batch = { ...built, ...(notes !== null && { dead: notes }) };
     if (!holdPosition) return { batch, screened };
+    // What notes tell of is read again from the position that stays, and known by `ahead`: they are
+    // stored when that moves.
+    const delivered = built.delivered?.filter((text) => !isNote(text)) ?? [];
     return {
-      batch: { ...batch, position: this.#parts.position(), ahead: builder.places() },
+      batch: { ...batch, position: this.#parts.position(), ahead: builder.places(), delivered },
       screened,
     };
   }

@@ -66,7 +66,10 @@ export interface ResumePoint {
   readonly position: Position;
   /** Records beyond the position that are applied all the same, in ranges that do not overlap. */
   readonly ahead: readonly OffsetRange[];
-  /** Ids of the last source transactions that were applied whole, see REMEMBERED_IDS. */
+  /**
+   * Of the last source transactions, the oldest first: ids of those that were applied whole, and
+   * notes of those that were given up (order/given-up.ts). See REMEMBERED_IDS.
+   */
   readonly delivered: readonly string[];
 }
 

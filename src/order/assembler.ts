@@ -21,7 +21,8 @@
  * the next BEGIN shows it), a connector that was restarted inside a transaction (a second BEGIN;
  * its counts start anew, so a quiet time decides and the release is not called complete), and
  * transactions delivered again after a restart (known by id: they are put together like any
- * other, so that positions stay cuts, and then passed over).
+ * other, so that positions stay cuts, and then passed over; of one that was given up before, what
+ * never went goes, see given-up.ts).
  */
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
@@ -29,6 +30,7 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import { unreachable } from '../util/assert.ts';
 import { nextBoundaries, type BoundaryRun } from './boundaries.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
+import { GivenUp, isNote } from './given-up.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { RecentIds } from './recent-ids.ts';
 import { UnreadPlaces } from './unread-places.ts';
@@ -45,6 +47,8 @@ export interface Release {
   readonly complete: boolean;
   /** Bytes of the records it frees, duplicates that were passed over included. */
   readonly bytes: number;
+  /** What is to be stored of given-up transactions once all of it is applied. Default: nothing. */
+  readonly notes?: readonly string[];
 }
 
 /** What waits. */
@@ -68,7 +72,10 @@ export interface AssemblerOptions {
    * their places in production's log (source-order.ts). Default: every event goes as it comes.
    */
   readonly sourceOrder?: SourceOrderOptions | undefined;
-  /** Transactions that were released whole by former assemblers and applied, the oldest first. */
+  /**
+   * Transactions that were released whole by former assemblers and applied, and notes of given-up
+   * ones, the oldest first.
+   */
   readonly delivered?: Iterable<string>;
   /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
   readonly stallLimitMs?: number;
@@ -83,6 +90,8 @@ const SETTLE_MS = 5_000;
 /** A caller that did not ask for so long was held up itself: that is no stall of the log. */
 const ABSENCE_MS = 5_000;
 
+const NOTHING: ReturnType<GivenUp['screen']> = { fresh: [], notes: [] };
+
 type Judgement = 'wait' | 'complete' | 'incomplete';
 
 export class TransactionAssembler {
@@ -96,7 +105,8 @@ export class TransactionAssembler {
   /** Released whole: events of theirs that come later are second deliveries. */
   readonly #done: RecentIds;
   /** Given up, or without END: their events go as they come. */
-  readonly #open = new RecentIds();
+  readonly #open: RecentIds;
+  readonly #givenUp: GivenUp;
   readonly #unread = new UnreadPlaces();
   /** Positions that moved in partitions where nothing waits. */
   #moves = new Map<string, bigint>();
@@ -109,7 +119,10 @@ export class TransactionAssembler {
 
   constructor(options: AssemblerOptions) {
     this.#options = options;
-    this.#done = new RecentIds(options.delivered);
+    const told = [...(options.delivered ?? [])];
+    this.#done = new RecentIds(told.filter((text) => !isNote(text)));
+    this.#givenUp = new GivenUp(told);
+    this.#open = new RecentIds(this.#givenUp.ids());
     this.#now = options.now ?? Date.now;
     this.#stallLimitMs = options.stallLimitMs ?? 60_000;
     const { sourceOrder } = options;
@@ -329,6 +342,11 @@ export class TransactionAssembler {
         this.#giveUp(run);
         continue;
       }
+      if (this.#open.has(run.id)) {
+        // Its events go as they come, and its counts end no wait.
+        this.#giveUp(run);
+        continue;
+      }
       const gathering = this.#gatherings.get(run.id);
       const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
       if (judgement === 'wait') return undefined;
@@ -346,7 +364,7 @@ export class TransactionAssembler {
       this.#passBoundaries(run.length);
       this.#stallSinceMs = null;
       if (run.restarted) this.#open.add(run.id);
-      return this.#popAll(run.id, gathering, run.restarted);
+      return this.#popAll(run.id, gathering, run.restarted, run.restarted);
     }
   }
 
@@ -434,11 +452,13 @@ export class TransactionAssembler {
    * Takes the events of a transaction from the heads of its partitions. If it is whole, each
    * once: a second delivery of it stays for its own END.
    */
-  #popAll(id: string, gathering: Gathering, unsure: boolean): Release {
-    const events: ChangeEvent[] = [];
+  #popAll(id: string, gathering: Gathering, unsure: boolean, restarted = false): Release {
+    const byLane = new Map<string, ChangeEvent[]>();
+    let count = 0;
     const offsets = new Map<string, bigint>();
     let bytes = 0;
     for (const lane of gathering.lanes) {
+      const events: ChangeEvent[] = [];
       let last = -1n;
       for (;;) {
         const head = lane.peek();
@@ -451,21 +471,38 @@ export class TransactionAssembler {
         offsets.set(lane.key, head.next);
         lane.shift();
       }
+      if (events.length > 0) byLane.set(lane.key, events);
+      count += events.length;
     }
     const repeated = this.#done.has(id);
+    const { fresh, notes } = repeated ? NOTHING : this.#screen(id, byLane, unsure, restarted);
     if (!unsure) {
       this.#done.add(id);
       this.#unread.passed(offsets);
     }
     this.#gatherings.delete(id);
-    const left = events.length < gathering.size ? gathering.left(id) : null;
+    const left = count < gathering.size ? gathering.left(id) : null;
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     const order = this.#order?.transactionsToo === true ? this.#order : null;
-    const changes = (repeated ? [] : inSourceOrder(events, unsure)).filter(
+    const changes = inSourceOrder(fresh, unsure).filter(
       (event) => order?.isSuperseded(event) !== true,
     );
-    this.#events -= events.length;
-    return this.#release(changes, id, repeated || !unsure, bytes, offsets);
+    this.#events -= count;
+    const release = this.#release(changes, id, repeated || !unsure, bytes, offsets);
+    return notes.length === 0 ? release : { ...release, notes };
+  }
+
+  /** What of it goes: all, but for what went when it was given up. */
+  #screen(
+    id: string,
+    byLane: ReadonlyMap<string, readonly ChangeEvent[]>,
+    unsure: boolean,
+    restarted: boolean,
+  ): ReturnType<GivenUp['screen']> {
+    this.#givenUp.released();
+    if (unsure || this.#givenUp.has(id)) return this.#givenUp.screen(id, byLane, restarted);
+    const notes = this.#givenUp.closedBy(id, byLane.keys());
+    return { fresh: [...byLane.values()].flat(), notes };
   }
 
   #passBoundaries(count: number): void {

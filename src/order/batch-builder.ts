@@ -54,6 +54,7 @@ export class BatchBuilder {
     if (release.transactionId !== null && release.complete) {
       this.#delivered.add(release.transactionId);
     }
+    for (const note of release.notes ?? []) this.#delivered.add(note);
     this.#bytes += release.bytes;
     for (const change of release.changes) {
       this.#changes.push(change);

@@ -65,8 +65,9 @@ export interface ChangeBatch {
    */
   readonly ahead?: readonly OffsetRange[];
   /**
-   * Ids of source transactions that are whole with this batch: what comes of them later is a second
-   * delivery. Saved with it. Default: none.
+   * What is to be known of source transactions when they come again, in its order: the ids of those
+   * that are whole with this batch, and notes of those that were given up (given-up.ts). Saved with
+   * it. Default: none.
    */
   readonly delivered?: readonly string[];
   /** What it sets aside and lets go; saved with it. Default: nothing. */
