@@ -200,7 +200,13 @@ export class GivenUp {
 
 function knows(torn: Torn, name: string, order: string): boolean {
   const orders = torn.loose.get(name);
-  return orders !== undefined && (torn.renumbered || orders.has(order));
+  if (orders === undefined) return false;
+  if (orders.has(order)) return true;
+  // A number that goes back, or that another event has, shows that numbers started anew.
+  torn.renumbered ||=
+    [...orders].every((known) => BigInt(order) < BigInt(known)) ||
+    [...torn.loose.values()].some((others) => others.has(order));
+  return torn.renumbered;
 }
 
 /** How far it is with this event; null if the event went before. */

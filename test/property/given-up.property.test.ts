@@ -1,0 +1,231 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { partitionKey } from '../../src/change/position.ts';
+import type { ChangeEvent, DecodedRecord } from '../../src/change/record.ts';
+import { TransactionAssembler, type Release } from '../../src/order/assembler.ts';
+import { BatchBuilder } from '../../src/order/batch-builder.ts';
+import { boundary, changeEvent, image } from '../support/change-events.ts';
+
+const STALL_MS = 8_000;
+const STEP_MS = 2_000;
+
+/** A change: of a row with this key, or, where that is null, a new row of a table without keys. */
+const change = fc.option(fc.nat(4), { nil: null });
+
+/** The connector writes up to a transaction, of which partitions lack the end, and goes back. */
+const crash = fc.record({
+  /** How many transactions more it writes; the last is torn. */
+  more: fc.integer({ min: 1, max: 3 }),
+  /** How many events of the torn one each partition got. */
+  cuts: fc.array(fc.nat(4), { minLength: 3, maxLength: 3 }),
+  hasEnd: fc.boolean(),
+  back: fc.nat(3),
+  /** It goes on inside the torn one where it can, and its numbers start anew. */
+  inside: fc.boolean(),
+});
+
+const life = fc.record({
+  /** The stall limit passes before the connector comes back. */
+  givesUp: fc.boolean(),
+  /** Our process ends after so many releases. */
+  diesAfter: fc.option(fc.nat(5), { nil: null }),
+});
+
+const histories = fc.record({
+  transactions: fc.array(fc.array(change, { minLength: 1, maxLength: 6 }), {
+    minLength: 1,
+    maxLength: 8,
+  }),
+  sessions: fc.array(fc.tuple(crash, life), { maxLength: 4 }),
+  /** Where rows without key are put: anew at each delivery. */
+  puts: fc.array(fc.nat(2), { minLength: 1, maxLength: 30 }),
+  picks: fc.array(fc.nat(11), { minLength: 1, maxLength: 40 }),
+});
+
+type Plan = typeof histories extends fc.Arbitrary<infer P> ? P : never;
+
+/** Production's log, and the connector that writes it to Kafka. */
+class Connector {
+  readonly log = new Map<string, DecodedRecord[]>();
+  readonly #plan: Plan;
+  #puts = 0;
+
+  constructor(plan: Plan) {
+    this.#plan = plan;
+  }
+
+  /** `cuts`: how many events of it each partition gets. `from`: the first event that it writes. */
+  write(tx: number, how: { from?: number; cuts?: readonly number[]; hasEnd?: boolean } = {}): number {
+    const { from = 0, cuts = null, hasEnd = true } = how;
+    const id = String(tx + 1);
+    const changes = this.#plan.transactions[tx] ?? [];
+    const counts: Record<string, number> = {};
+    const got = new Map<number, number>();
+    let firstLost = changes.length;
+    this.#append('p.transaction', 0, (offset) => boundary('begin', id, offset));
+    changes.forEach((key, i) => {
+      if (i < from) return;
+      const table = key === null ? 'bag' : 't';
+      counts[`public.${table}`] = (counts[`public.${table}`] ?? 0) + 1;
+      const partition = key === null ? this.#put() : key % 3;
+      const mine = got.get(partition) ?? 0;
+      if (cuts !== null && mine >= (cuts[partition] ?? 0)) {
+        firstLost = Math.min(firstLost, i);
+        return;
+      }
+      got.set(partition, mine + 1);
+      const keyImage = key === null ? null : image({ id: String(key) });
+      this.#append(`p.public.${table}`, partition, (offset) =>
+        changeEvent({
+          ...{ table, op: key === null ? 'create' : 'update', partition, offset, key: keyImage },
+          after: image({ id: String(key), v: `${id}/${i}` }),
+          ...{ tx: { id, totalOrder: i - from + 1 }, lsn: BigInt(100 * tx + placeIn(changes, i)) },
+        }),
+      );
+    });
+    if (hasEnd) this.#append('p.transaction', 0, (offset) => boundary('end', id, offset, counts));
+    return firstLost;
+  }
+
+  #put(): number {
+    this.#puts += 1;
+    return this.#plan.puts[this.#puts % this.#plan.puts.length] ?? 0;
+  }
+
+  #append(topic: string, partition: number, make: (offset: number) => DecodedRecord): void {
+    const key = partitionKey(topic, partition);
+    const lane = this.log.get(key) ?? [];
+    this.log.set(key, lane);
+    lane.push(make(lane.length));
+  }
+}
+
+/** Rows without key, and of rows that differ, may share a place with the one before them. */
+function placeIn(changes: readonly (number | null)[], i: number): number {
+  const [one, before] = [changes[i], changes[i - 1]];
+  return i % 2 === 1 && one !== before ? i - 1 : i;
+}
+
+/** Our processes: what one leaves behind is what the shadow holds. */
+class Shadow {
+  readonly applied: ChangeEvent[] = [];
+  readonly #log: ReadonlyMap<string, readonly DecodedRecord[]>;
+  readonly #picks: readonly number[];
+  #offsets: ReadonlyMap<string, bigint> = new Map();
+  #told: readonly string[] = [];
+  #now = 0;
+  #turn = 0;
+  #assembler: TransactionAssembler | null = null;
+  #cursors = new Map<string, number>();
+
+  constructor(log: ReadonlyMap<string, readonly DecodedRecord[]>, picks: readonly number[]) {
+    this.#log = log;
+    this.#picks = picks;
+  }
+
+  /** Reads all there is. Dies after so many releases, and lives again. */
+  read(diesAfter: number | null): void {
+    let left = diesAfter ?? Infinity;
+    for (;;) {
+      const assembler = this.#live();
+      const open = [...this.#log].filter(([key, lane]) => (this.#cursors.get(key) ?? 0) < lane.length);
+      const [key, lane] = open[(this.#picks[this.#turn++ % this.#picks.length] ?? 0) % open.length] ?? [];
+      if (key === undefined || lane === undefined) break;
+      const next = this.#cursors.get(key) ?? 0;
+      this.#cursors.set(key, next + 1);
+      const record = lane[next];
+      if (record !== undefined) assembler.push(record);
+      left -= this.#drain(left);
+      if (left <= 0) {
+        this.die();
+        left = Infinity;
+      }
+    }
+  }
+
+  /** Long enough that everything that waits is given up. */
+  pass(): void {
+    for (let n = 0; n < 60; n += 1) {
+      this.#now += STEP_MS;
+      this.#drain(Infinity);
+    }
+  }
+
+  die(): void {
+    this.#assembler = null;
+  }
+
+  #live(): TransactionAssembler {
+    if (this.#assembler !== null) return this.#assembler;
+    this.#cursors = new Map([...this.#offsets].map(([key, next]) => [key, Number(next)]));
+    this.#assembler = new TransactionAssembler({
+      ...{ mode: 'transaction', isSubscribed: () => true, stallLimitMs: STALL_MS },
+      ...{ delivered: this.#told, now: () => this.#now },
+    });
+    return this.#assembler;
+  }
+
+  #drain(most: number): number {
+    const assembler = this.#live();
+    let taken = 0;
+    while (taken < most) {
+      const release = assembler.take();
+      if (release === undefined) break;
+      this.#apply(release);
+      taken += 1;
+    }
+    return taken;
+  }
+
+  #apply(release: Release): void {
+    const position = { offsets: this.#offsets, source: null, eventTimeMs: null };
+    const builder = new BatchBuilder({ catalogue: new Map(), position });
+    builder.add(release);
+    const batch = builder.build([]);
+    this.applied.push(...release.changes);
+    this.#offsets = batch.position.offsets;
+    this.#told = [...this.#told, ...(batch.delivered ?? [])];
+  }
+}
+
+function valuesOf(events: readonly ChangeEvent[]): readonly string[] {
+  return events.map(({ after }) => String(after?.values[1]));
+}
+
+test('whatever is given up, delivered again, and forgotten by us, every change is applied once', () => {
+  fc.assert(
+    fc.property(histories, (plan) => {
+      const connector = new Connector(plan);
+      const shadow = new Shadow(connector.log, plan.picks);
+      const count = plan.transactions.length;
+      let at = 0;
+      let from = 0;
+      for (const [{ more, cuts, hasEnd, back, inside }, { givesUp, diesAfter }] of plan.sessions) {
+        const torn = Math.min(at + more, count) - 1;
+        for (; at < torn; at += 1, from = 0) connector.write(at, { from });
+        const lost = connector.write(torn, { from, cuts, hasEnd });
+        shadow.read(diesAfter);
+        if (givesUp) shadow.pass();
+        at = inside ? torn : Math.max(0, torn - back);
+        from = inside ? Math.min(lost, (plan.transactions[torn]?.length ?? 1) - 1) : 0;
+      }
+      for (; at < count; at += 1, from = 0) connector.write(at, { from });
+      shadow.read(null);
+      shadow.pass();
+
+      const production = plan.transactions.flatMap((changes, tx) =>
+        changes.map((key, i) => ({ key: String(key), value: `${tx + 1}/${i}` })),
+      );
+      expect(valuesOf(shadow.applied).toSorted()).toEqual(
+        production.map(({ value }) => value).toSorted(),
+      );
+      for (const key of ['0', '1', '2', '3', '4']) {
+        const mine = shadow.applied.filter(({ after }) => after?.values[0] === key);
+        expect(valuesOf(mine)).toEqual(
+          production.filter((one) => one.key === key).map(({ value }) => value),
+        );
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+});
