@@ -21,7 +21,8 @@
  * COPY) are then taken for one.
  *
  * Not known again: events of which the place changed (another server took over, MySQL's
- * files are named otherwise) and the number too; and keys whose partition changed.
+ * files are named otherwise) and the number too; and keys whose partition changed;
+ * and rows without key whose numbers started anew where no number shows it.
  *
  * It is stored as notes, each with the release that it tells of, among the ids of what went whole.
  * They are forgotten with these.
@@ -137,7 +138,10 @@ export class GivenUp {
         const mark = event.transaction;
         if (mark === null) continue;
         if (event.key === null) {
-          const name = digest([placeText(event), content(event.before), content(event.after)], event);
+          const name = digest(
+            [placeText(event), content(event.before), content(event.after)],
+            event,
+          );
           const order = String(mark.totalOrder);
           if (knows(torn, name, order)) continue;
           torn.loose.set(name, (torn.loose.get(name) ?? new Set()).add(order));

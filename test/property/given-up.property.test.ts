@@ -20,13 +20,14 @@ const crash = fc.record({
   cuts: fc.array(fc.nat(4), { minLength: 3, maxLength: 3 }),
   hasEnd: fc.boolean(),
   back: fc.nat(3),
-  /** It goes on inside the torn one where it can, and its numbers start anew. */
+  /**
+   * It goes on inside the torn one where it can, and its numbers start anew. Only where all rows have
+   * keys: others are not always known again then (given-up.ts).
+   */
   inside: fc.boolean(),
 });
 
 const life = fc.record({
-  /** The stall limit passes before the connector comes back. */
-  givesUp: fc.boolean(),
   /** Our process ends after so many releases. */
   diesAfter: fc.option(fc.nat(5), { nil: null }),
 });
@@ -55,7 +56,10 @@ class Connector {
   }
 
   /** `cuts`: how many events of it each partition gets. `from`: the first event that it writes. */
-  write(tx: number, how: { from?: number; cuts?: readonly number[]; hasEnd?: boolean } = {}): number {
+  write(
+    tx: number,
+    how: { from?: number; cuts?: readonly number[]; hasEnd?: boolean } = {},
+  ): number {
     const { from = 0, cuts = null, hasEnd = true } = how;
     const id = String(tx + 1);
     const changes = this.#plan.transactions[tx] ?? [];
@@ -128,8 +132,11 @@ class Shadow {
     let left = diesAfter ?? Infinity;
     for (;;) {
       const assembler = this.#live();
-      const open = [...this.#log].filter(([key, lane]) => (this.#cursors.get(key) ?? 0) < lane.length);
-      const [key, lane] = open[(this.#picks[this.#turn++ % this.#picks.length] ?? 0) % open.length] ?? [];
+      const open = [...this.#log].filter(
+        ([key, lane]) => (this.#cursors.get(key) ?? 0) < lane.length,
+      );
+      const [key, lane] =
+        open[(this.#picks[this.#turn++ % this.#picks.length] ?? 0) % open.length] ?? [];
       if (key === undefined || lane === undefined) break;
       const next = this.#cursors.get(key) ?? 0;
       this.#cursors.set(key, next + 1);
@@ -200,12 +207,14 @@ test('whatever is given up, delivered again, and forgotten by us, every change i
       const count = plan.transactions.length;
       let at = 0;
       let from = 0;
-      for (const [{ more, cuts, hasEnd, back, inside }, { givesUp, diesAfter }] of plan.sessions) {
+      for (const [{ more, cuts, hasEnd, back, ...how }, { diesAfter }] of plan.sessions) {
         const torn = Math.min(at + more, count) - 1;
+        const inside = how.inside && plan.transactions[torn]?.includes(null) === false;
         for (; at < torn; at += 1, from = 0) connector.write(at, { from });
         const lost = connector.write(torn, { from, cuts, hasEnd });
         shadow.read(diesAfter);
-        if (givesUp) shadow.pass();
+        // The stall limit passes before the connector comes back: what is torn is given up.
+        shadow.pass();
         at = inside ? torn : Math.max(0, torn - back);
         from = inside ? Math.min(lost, (plan.transactions[torn]?.length ?? 1) - 1) : 0;
       }
