@@ -9,7 +9,7 @@
  */
 import type { ChangeEvent } from '../change/record.ts';
 import type { OffsetMap } from '../change/position.ts';
-import type { Release } from '../order/assembler.ts';
+import type { Release } from '../order/release.ts';
 import type { BatchStep } from '../order/change-batch.ts';
 
 export interface BarrierPlan {

@@ -16,7 +16,7 @@ import { RowRefused, type DeadLetterBox } from '../dialect/dead-letters.ts';
 import type { ApplyOutcome, Fence, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { Release } from '../order/assembler.ts';
+import type { Release } from '../order/release.ts';
 import type { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
 import { coalesce } from '../order/coalesce.ts';

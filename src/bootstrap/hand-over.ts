@@ -15,7 +15,7 @@ import { tableName } from '../change/table-id.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { SnapshotView } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import type { Release } from '../order/assembler.ts';
+import type { Release } from '../order/release.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { unreachable } from '../util/assert.ts';
 

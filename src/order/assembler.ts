@@ -33,34 +33,9 @@ import { Gathering, inSourceOrder } from './gathering.ts';
 import { GivenUp, isNote } from './given-up.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { RecentIds } from './recent-ids.ts';
+import type { Held, Release } from './release.ts';
 import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
-
-/** What may be applied together, and where every partition it touches stands after it. */
-export interface Release {
-  readonly changes: readonly ChangeEvent[];
-  /** Next offsets of the partitions that moved. */
-  readonly offsets: OffsetMap;
-  /** Null for changes outside any transaction, and for mere moves. */
-  readonly transactionId: string | null;
-  /** False if the transaction may have more, or its events may not all be here. */
-  readonly complete: boolean;
-  /** Bytes of the records it frees, duplicates that were passed over included. */
-  readonly bytes: number;
-  /** What is to be stored of given-up transactions once all of it is applied. Default: nothing. */
-  readonly notes?: readonly string[];
-}
-
-/** What waits. */
-export interface Held {
-  readonly transactions: number;
-  readonly events: number;
-  readonly bytes: number;
-  /** When the oldest event that waits came, epoch milliseconds. */
-  readonly oldestSinceMs: number | null;
-  /** When the oldest event that waits was committed in production, epoch milliseconds. */
-  readonly oldestEventTimeMs: number | null;
-}
 
 export interface AssemblerOptions {
   /** `key`: no transactions; every partition's order, nothing more. */
@@ -232,6 +207,7 @@ export class TransactionAssembler {
       this.#order?.add(lane);
     }
     const now = this.#now();
+    const before = lane.peek(lane.length - 1)?.record;
     const item = lane.push(event, now);
     const mark = this.#transactionOf(event);
     this.#order?.came(key, item, mark === null);
@@ -241,10 +217,10 @@ export class TransactionAssembler {
     if (mark === null) return;
     let gathering = this.#gatherings.get(mark.id);
     if (gathering === undefined) {
-      gathering = new Gathering(now);
+      gathering = new Gathering(mark.id, now);
       this.#gatherings.set(mark.id, gathering);
     }
-    gathering.add(event, mark.totalOrder, lane, now);
+    gathering.add(event, mark.totalOrder, lane, now, before);
   }
 
   #transactionOf(event: ChangeEvent): ChangeEvent['transaction'] {
@@ -332,7 +308,11 @@ export class TransactionAssembler {
     for (;;) {
       const open = this.#takeOpen();
       if (open !== undefined) return open;
-      const run = nextBoundaries(this.#boundaries, this.#done, this.#open);
+      const run = nextBoundaries(this.#boundaries, {
+        ...{ done: this.#done, open: this.#open },
+        isTorn: ({ id, counts }) =>
+          this.#gatherings.get(id)?.isTorn(counts, this.#options.isSubscribed) === true,
+      });
       if (run === null) {
         // Nothing says how the events that are here belong together.
         if (!this.#openHeads()) return undefined;
@@ -380,7 +360,7 @@ export class TransactionAssembler {
     restarted: boolean,
     gathering: Gathering | undefined,
   ): Judgement {
-    const present = gathering ?? new Gathering(endSinceMs);
+    const present = gathering ?? new Gathering(end.id, endSinceMs);
     const lacking = present.lacking(end.counts, this.#options.isSubscribed);
     const sinceMs = Math.max(endSinceMs, present.lastMs);
     const reached = lacking.size === 0;
@@ -388,10 +368,10 @@ export class TransactionAssembler {
       ? this.#unread.splits(end.id, present.lanes)
       : this.#unread.makeUpFor(lacking);
     if (unread) return 'incomplete';
-    if (reached && !restarted) return 'complete';
-    if (reached && this.#now() - sinceMs >= Math.min(SETTLE_MS, this.#stallLimitMs)) {
-      return 'complete';
-    }
+    const { isSubscribed } = this.#options;
+    if (reached && !restarted && !present.isTorn(end.counts, isSubscribed)) return 'complete';
+    const settleMs = Math.min(SETTLE_MS, this.#stallLimitMs);
+    if (reached && restarted && this.#now() - sinceMs >= settleMs) return 'complete';
     return this.#stalled(sinceMs) ? 'incomplete' : 'wait';
   }
 
@@ -441,7 +421,7 @@ export class TransactionAssembler {
       const head = lane.peek();
       const mark = head === undefined ? null : this.#transactionOf(head.record);
       if (mark === null || !this.#open.has(mark.id)) continue;
-      const gathering = this.#gatherings.get(mark.id) ?? new Gathering(this.#now());
+      const gathering = this.#gatherings.get(mark.id) ?? new Gathering(mark.id, this.#now());
       gathering.lanes.add(lane);
       return this.#popAll(mark.id, gathering, true);
     }
@@ -453,35 +433,15 @@ export class TransactionAssembler {
    * once: a second delivery of it stays for its own END.
    */
   #popAll(id: string, gathering: Gathering, unsure: boolean, restarted = false): Release {
-    const byLane = new Map<string, ChangeEvent[]>();
-    let count = 0;
-    const offsets = new Map<string, bigint>();
-    let bytes = 0;
-    for (const lane of gathering.lanes) {
-      const events: ChangeEvent[] = [];
-      let last = -1n;
-      for (;;) {
-        const head = lane.peek();
-        const mark = head === undefined ? null : this.#transactionOf(head.record);
-        if (head === undefined || mark?.id !== id) break;
-        if (!unsure && mark.totalOrder <= last) break;
-        last = mark.totalOrder;
-        events.push(head.record);
-        bytes += head.record.bytes;
-        offsets.set(lane.key, head.next);
-        lane.shift();
-      }
-      if (events.length > 0) byLane.set(lane.key, events);
-      count += events.length;
-    }
+    const { events, count, bytes, offsets } = gathering.pop(unsure);
     const repeated = this.#done.has(id);
-    const { fresh, notes } = repeated ? NOTHING : this.#screen(id, byLane, unsure, restarted);
+    const { fresh, notes } = repeated ? NOTHING : this.#screen(id, events, unsure, restarted);
     if (!unsure) {
       this.#done.add(id);
       this.#unread.passed(offsets);
     }
     this.#gatherings.delete(id);
-    const left = count < gathering.size ? gathering.left(id) : null;
+    const left = count < gathering.size ? gathering.left() : null;
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     const order = this.#order?.transactionsToo === true ? this.#order : null;
     const changes = inSourceOrder(fresh, unsure).filter(

@@ -2,7 +2,7 @@ import { rangesOf, type OffsetRange } from '../change/offset-ranges.ts';
 import type { Position, SourcePosition } from '../change/position.ts';
 import type { ChangeEvent, RowChange } from '../change/record.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
-import type { Release } from './assembler.ts';
+import type { Release } from './release.ts';
 import type { ChangeBatch } from './change-batch.ts';
 import { coalesce } from './coalesce.ts';
 

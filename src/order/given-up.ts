@@ -20,9 +20,10 @@
  * and content count alone; only rows that are equal to the letter and were written at one place (a
  * COPY) are then taken for one.
  *
- * Not known again: events of which the place changed (another server took over, MySQL's
- * files are named otherwise) and the number too; and keys whose partition changed;
- * and rows without key whose numbers started anew where no number shows it.
+ * Not known again: events of a compressed transaction of the binlog, which all have one place, where
+ * numbers started anew inside it (`doctor` warns of such a production); events of which the place
+ * changed (another server took over, MySQL's files are named otherwise) and the number too; keys
+ * whose partition changed; and rows without key whose numbers started anew where no number shows it.
  *
  * It is stored as notes, each with the release that it tells of, among the ids of what went whole.
  * They are forgotten with these.
@@ -30,8 +31,7 @@
 import { createHash } from 'node:crypto';
 import type { ChangeEvent, TransactionMark } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
-import type { KnownValue, RowImage } from '../change/value.ts';
-import { keyText } from './key-text.ts';
+import { imageText } from './key-text.ts';
 import { REMEMBERED_IDS } from './recent-ids.ts';
 
 /** How far a transaction went from a partition. */
@@ -139,7 +139,7 @@ export class GivenUp {
         if (mark === null) continue;
         if (event.key === null) {
           const name = digest(
-            [placeText(event), content(event.before), content(event.after)],
+            [placeText(event), imageText(event.before), imageText(event.after)],
             event,
           );
           const order = String(mark.totalOrder);
@@ -220,11 +220,16 @@ function reachedBy(
   { totalOrder }: TransactionMark,
 ): Reach | null {
   const place = placeOf(event);
-  const name = digest([content(event.key)], event);
+  const name = digest(
+    [imageText(event.key), imageText(event.before), imageText(event.after)],
+    event,
+  );
   const alone = { place, order: totalOrder, here: new Set([name]) };
   if (reach === undefined) return alone;
   const known = reach.place;
   if (place === null || known?.file !== place.file) return totalOrder > reach.order ? alone : null;
+  // Of one statement, or of a compressed transaction, where rows start anew with each event.
+  if ('pos' in event.source && place.pos === known.pos && totalOrder > reach.order) return alone;
   if (place.pos < known.pos || (place.pos === known.pos && place.row < known.row)) return null;
   if (place.pos > known.pos || place.row > known.row) return alone;
   if (reach.here.has(name)) return null;
@@ -240,11 +245,6 @@ function placeOf({ source }: ChangeEvent): Place | null {
 function placeText(event: ChangeEvent): string {
   const place = placeOf(event);
   return place === null ? '' : `${place.file}/${place.pos}/${place.row}`;
-}
-
-function content(image: RowImage | null): string {
-  if (image === null) return '';
-  return keyText(image.values.map((value): KnownValue => (typeof value === 'symbol' ? [] : value)));
 }
 
 /** Short, whatever the row holds. */

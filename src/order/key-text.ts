@@ -1,10 +1,16 @@
-import type { KnownValue } from '../change/value.ts';
+import type { KnownValue, RowImage } from '../change/value.ts';
 
 /** A text that is equal for equal keys only. */
 export function keyText(key: readonly KnownValue[]): string {
   const [only] = key;
   if (key.length === 1 && typeof only === 'string') return only;
   return key.map(part).join('');
+}
+
+/** A text that is equal for equal images only, of tables of one shape. What is not known is one value. */
+export function imageText(image: RowImage | null): string {
+  if (image === null) return '';
+  return keyText(image.values.map((value): KnownValue => (typeof value === 'symbol' ? [] : value)));
 }
 
 function part(value: KnownValue): string {

@@ -48,8 +48,9 @@ export class Lane<T extends ChangeEvent | TransactionBoundary> {
     return true;
   }
 
-  shift(): void {
-    this.#head += 1;
+  /** Takes so many from the front. */
+  shift(count = 1): void {
+    this.#head += count;
     if (this.#head < 1024 || this.#head * 2 < this.#items.length) return;
     this.#items = this.#items.slice(this.#head);
     this.#head = 0;

@@ -136,6 +136,17 @@ describe.each([
     await server.execute([`SET GLOBAL binlog_row_value_options = ''`]);
   });
 
+  it('names compression by which changes are passed over, or cannot be told apart', async () => {
+    const [name, finding] =
+      engine === 'mysql'
+        ? ['binlog_transaction_compression', 'warning production.compressed-transactions']
+        : ['log_bin_compress', 'error production.compressed-events'];
+    await server.execute([`SET GLOBAL ${name} = ON`]);
+    expect(await withoutUsual('fine')).toEqual([finding]);
+    await server.execute([`SET GLOBAL ${name} = OFF`]);
+    expect(await withoutUsual('fine')).toEqual([]);
+  });
+
   it('says what an account that may only read cannot tell', async () => {
     await server.execute([
       `CREATE USER reader@'%' IDENTIFIED BY 'r'`,

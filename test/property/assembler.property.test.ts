@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { DecodedRecord } from '../../src/change/record.ts';
 import { partitionKey } from '../../src/change/position.ts';
-import { TransactionAssembler, type Release } from '../../src/order/assembler.ts';
+import { TransactionAssembler } from '../../src/order/assembler.ts';
+import type { Release } from '../../src/order/release.ts';
 import { boundary, changeEvent, image } from '../support/change-events.ts';
 
 /** Per transaction the partition of each of its events; `null` stands for a lone event. */

@@ -2,15 +2,24 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { partitionKey } from '../../src/change/position.ts';
 import type { ChangeEvent, DecodedRecord } from '../../src/change/record.ts';
-import { TransactionAssembler, type Release } from '../../src/order/assembler.ts';
+import { TransactionAssembler } from '../../src/order/assembler.ts';
+import type { Release } from '../../src/order/release.ts';
 import { BatchBuilder } from '../../src/order/batch-builder.ts';
 import { boundary, changeEvent, image } from '../support/change-events.ts';
 
 const STALL_MS = 8_000;
 const STEP_MS = 2_000;
 
-/** A change: of a row with this key, or, where that is null, a new row of a table without keys. */
-const change = fc.option(fc.nat(4), { nil: null });
+/**
+ * A change: of a row with this key, or, where that is null, a new row of a table without keys, or
+ * one of a table that nobody reads.
+ */
+const change = fc.oneof(
+  { weight: 6, arbitrary: fc.nat(4) },
+  { weight: 1, arbitrary: fc.constant(null) },
+  { weight: 1, arbitrary: fc.constant('unread' as const) },
+);
+type Change = number | null | 'unread';
 
 /** The connector writes up to a transaction, of which partitions lack the end, and goes back. */
 const crash = fc.record({
@@ -21,13 +30,16 @@ const crash = fc.record({
   hasEnd: fc.boolean(),
   back: fc.nat(3),
   /**
-   * It goes on inside the torn one where it can, and its numbers start anew. Only where all rows have
-   * keys: others are not always known again then (given-up.ts).
+   * It goes on inside the torn one, so many events before the first that is lost, and its numbers
+   * start anew. Only where all rows have keys: others are not always known again then (given-up.ts).
    */
-  inside: fc.boolean(),
+  inside: fc.option(fc.nat(2), { nil: null }),
 });
 
 const life = fc.record({
+  reads: fc.boolean(),
+  /** The stall limit passes before the connector comes back: what is torn is given up. */
+  givesUp: fc.boolean(),
   /** Our process ends after so many releases. */
   diesAfter: fc.option(fc.nat(5), { nil: null }),
 });
@@ -69,8 +81,9 @@ class Connector {
     this.#append('p.transaction', 0, (offset) => boundary('begin', id, offset));
     changes.forEach((key, i) => {
       if (i < from) return;
-      const table = key === null ? 'bag' : 't';
+      const table = tableOf(key);
       counts[`public.${table}`] = (counts[`public.${table}`] ?? 0) + 1;
+      if (key === 'unread') return;
       const partition = key === null ? this.#put() : key % 3;
       const mine = got.get(partition) ?? 0;
       if (cuts !== null && mine >= (cuts[partition] ?? 0)) {
@@ -104,8 +117,13 @@ class Connector {
   }
 }
 
+function tableOf(key: Change): string {
+  if (key === 'unread') return 'unread';
+  return key === null ? 'bag' : 't';
+}
+
 /** Rows without key, and of rows that differ, may share a place with the one before them. */
-function placeIn(changes: readonly (number | null)[], i: number): number {
+function placeIn(changes: readonly Change[], i: number): number {
   const [one, before] = [changes[i], changes[i - 1]];
   return i % 2 === 1 && one !== before ? i - 1 : i;
 }
@@ -113,6 +131,8 @@ function placeIn(changes: readonly (number | null)[], i: number): number {
 /** Our processes: what one leaves behind is what the shadow holds. */
 class Shadow {
   readonly applied: ChangeEvent[] = [];
+  /** Values of each release that says that it is a whole transaction, and of which. */
+  readonly whole: { readonly id: string; readonly values: readonly string[] }[] = [];
   readonly #log: ReadonlyMap<string, readonly DecodedRecord[]>;
   readonly #picks: readonly number[];
   #offsets: ReadonlyMap<string, bigint> = new Map();
@@ -166,7 +186,11 @@ class Shadow {
     if (this.#assembler !== null) return this.#assembler;
     this.#cursors = new Map([...this.#offsets].map(([key, next]) => [key, Number(next)]));
     this.#assembler = new TransactionAssembler({
-      ...{ mode: 'transaction', isSubscribed: () => true, stallLimitMs: STALL_MS },
+      ...{
+        mode: 'transaction',
+        isSubscribed: (table) => table !== 'public.unread',
+        stallLimitMs: STALL_MS,
+      },
       ...{ delivered: this.#told, now: () => this.#now },
     });
     return this.#assembler;
@@ -190,9 +214,17 @@ class Shadow {
     builder.add(release);
     const batch = builder.build([]);
     this.applied.push(...release.changes);
+    if (release.complete && release.changes.length > 0 && release.transactionId !== null) {
+      this.whole.push({ id: release.transactionId, values: valuesOf(release.changes) });
+    }
     this.#offsets = batch.position.offsets;
     this.#told = [...this.#told, ...(batch.delivered ?? [])];
   }
+}
+
+/** The last event of a transaction. */
+function lastOf(plan: Plan, tx: number): number {
+  return (plan.transactions[tx]?.length ?? 1) - 1;
 }
 
 function valuesOf(events: readonly ChangeEvent[]): readonly string[] {
@@ -207,27 +239,34 @@ test('whatever is given up, delivered again, and forgotten by us, every change i
       const count = plan.transactions.length;
       let at = 0;
       let from = 0;
-      for (const [{ more, cuts, hasEnd, back, ...how }, { diesAfter }] of plan.sessions) {
+      for (const [{ more, cuts, hasEnd, back, inside }, ours] of plan.sessions) {
         const torn = Math.min(at + more, count) - 1;
-        const inside = how.inside && plan.transactions[torn]?.includes(null) === false;
         for (; at < torn; at += 1, from = 0) connector.write(at, { from });
         const lost = connector.write(torn, { from, cuts, hasEnd });
-        shadow.read(diesAfter);
-        // The stall limit passes before the connector comes back: what is torn is given up.
-        shadow.pass();
-        at = inside ? torn : Math.max(0, torn - back);
-        from = inside ? Math.min(lost, (plan.transactions[torn]?.length ?? 1) - 1) : 0;
+        if (ours.reads) shadow.read(ours.diesAfter);
+        if (ours.givesUp) shadow.pass();
+        const goesOn = inside !== null && plan.transactions[torn]?.includes(null) === false;
+        at = goesOn ? torn : Math.max(0, torn - back);
+        from = goesOn ? Math.max(0, Math.min(lost, lastOf(plan, torn)) - inside) : 0;
       }
       for (; at < count; at += 1, from = 0) connector.write(at, { from });
       shadow.read(null);
       shadow.pass();
 
       const production = plan.transactions.flatMap((changes, tx) =>
-        changes.map((key, i) => ({ key: String(key), value: `${tx + 1}/${i}` })),
+        changes.flatMap((key, i) =>
+          key === 'unread' ? [] : [{ key: String(key), value: `${tx + 1}/${i}` }],
+        ),
       );
       expect(valuesOf(shadow.applied).toSorted()).toEqual(
         production.map(({ value }) => value).toSorted(),
       );
+      for (const { id, values } of shadow.whole) {
+        // What shares a place in production's log has no order there.
+        expect(values.toSorted()).toEqual(
+          production.map(({ value }) => value).filter((value) => value.startsWith(`${id}/`)),
+        );
+      }
       for (const key of ['0', '1', '2', '3', '4']) {
         const mine = shadow.applied.filter(({ after }) => after?.values[0] === key);
         expect(valuesOf(mine)).toEqual(

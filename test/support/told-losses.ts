@@ -43,6 +43,8 @@ export const TOLD: Readonly<Partial<Record<LossId, string>>> = {
   'xa-rollback': 'production.xa',
   'row-image': 'production.row-image',
   'partial-json': 'production.partial-json',
+  'compressed-events': 'production.compressed-events',
+  'compressed-transactions': 'production.compressed-transactions',
   'table-name': 'table.name',
   'cascade-unseen': 'table.cascades',
   'year-zero-stops': 'table.year-zero',

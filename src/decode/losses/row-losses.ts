@@ -38,6 +38,25 @@ export const ROW_LOSSES = {
     cure: "binlog_row_value_options=''",
     effect: 'differs',
   },
+  'compressed-events': {
+    connectors: MARIADB,
+    setting: null,
+    loses: 'changes of more than log_bin_compress_min_len bytes never arrive',
+    cause: 'log_bin_compress=ON: the connector passes over compressed events',
+    detection: FOREWARNED,
+    cure: 'log_bin_compress=OFF',
+    effect: 'differs',
+  },
+  'compressed-transactions': {
+    connectors: MYSQL,
+    setting: null,
+    loses:
+      'when the connector is restarted inside a transaction whose changes have one place: what of it comes twice is not always known',
+    cause: 'binlog_transaction_compression=ON, also of one session',
+    detection: FOREWARNED,
+    cure: 'binlog_transaction_compression=OFF',
+    effect: 'differs',
+  },
   'identity-index': {
     connectors: PG,
     setting: null,

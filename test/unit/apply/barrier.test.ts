@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { Barrier } from '../../../src/apply/barrier.ts';
 import type { ChangeEvent } from '../../../src/change/record.ts';
-import type { Release } from '../../../src/order/assembler.ts';
+import type { Release } from '../../../src/order/release.ts';
 import { changeEvent, image } from '../../support/change-events.ts';
 
 /** Upper case letters are not in the snapshot. */

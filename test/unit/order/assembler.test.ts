@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { TransactionAssembler, type Release } from '../../../src/order/assembler.ts';
+import { TransactionAssembler } from '../../../src/order/assembler.ts';
+import type { Release } from '../../../src/order/release.ts';
 import { UnderstudyError } from '../../../src/errors/understudy-error.ts';
 import { boundary, changeEvent, image, unread } from '../../support/change-events.ts';
 
@@ -181,6 +182,113 @@ describe('a connector that was restarted', () => {
     const releases = drain();
     expect(releases.map((release) => release.changes.length)).toEqual([1, 0]);
     expect(releases[1]?.offsets.get('p.public.t/0')).toBe(2n);
+  });
+});
+
+describe('a transaction that is torn, and delivered again before the limit', () => {
+  const values = (releases: readonly Release[]) =>
+    releases.map(({ changes, complete }) => [
+      changes.map(({ transaction, source }) => [
+        Number(transaction?.totalOrder),
+        'lsn' in source ? Number(source.lsn) : null,
+      ]),
+      complete,
+    ]);
+  const keyed = (order: number, partition: number, offset: number, place: number) => ({
+    ...event('1', order, partition, offset, BigInt(place)),
+    key: image({ id: `k${String(place)}` }),
+    after: image({ id: `k${String(place)}` }),
+  });
+
+  test('goes with what stands behind the repeated event', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(boundary('end', '1', 1, { 'public.t': 2 }));
+    assembler.push(keyed(1, 0, 0, 10));
+    assembler.push(keyed(1, 0, 1, 10));
+    assembler.push(keyed(2, 0, 2, 20));
+    expect(drain()).toEqual([]);
+    assembler.push(boundary('begin', '1', 2));
+    assembler.push(boundary('end', '1', 3, { 'public.t': 2 }));
+    const places = [
+      [1, 10],
+      [2, 20],
+    ];
+    expect(values(wait(6_000))).toEqual([[places, false]]);
+    expect(assembler.held()).toMatchObject({ transactions: 0, events: 0, bytes: 0 });
+  });
+
+  test('is not taken for whole when numbers that started anew fill its counts', () => {
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(boundary('end', '1', 1, { 'public.t': 3 }));
+    // The second event was lost; the connector goes on with it, as number one.
+    assembler.push(keyed(1, 0, 0, 10));
+    assembler.push(keyed(3, 2, 0, 30));
+    assembler.push(boundary('begin', '1', 2));
+    assembler.push(keyed(1, 1, 0, 20));
+    assembler.push(keyed(2, 2, 1, 30));
+    assembler.push(boundary('end', '1', 3, { 'public.t': 2 }));
+    const places = [
+      [1, 10],
+      [1, 20],
+      [3, 30],
+    ];
+    expect(values(wait(6_000))).toEqual([[places, false]]);
+  });
+
+  test('whose numbers do not follow the log goes in the order of the log', () => {
+    // Two events before these are of a table that nobody reads.
+    assembler.push(boundary('begin', '1', 0));
+    assembler.push(boundary('end', '1', 1, { 'public.t': 2, 'public.other': 2 }));
+    assembler.push(keyed(3, 0, 0, 30));
+    assembler.push(keyed(1, 1, 0, 40));
+    const places = [
+      [3, 30],
+      [1, 40],
+    ];
+    expect(values(drain())).toEqual([[places, true]]);
+  });
+});
+
+describe('a compressed transaction of the binlog, whose events share a place', () => {
+  const compressed = (order: number, row: number, offset: number, v: string) => ({
+    ...event('1', order, 0, offset),
+    ...{ key: image({ id: String(row) }), after: image({ id: String(row), v }) },
+    source: {
+      ...({ connector: 'mysql', gtid: 'g:1', file: 'binlog.1', pos: 951n, row } as const),
+    },
+  });
+  const fill = (): void => {
+    assembler.push(compressed(1, 0, 0, 'a'));
+    assembler.push(compressed(2, 0, 1, 'b'));
+    assembler.push(compressed(3, 1, 2, 'c'));
+    assembler.push(compressed(4, 0, 3, 'a'));
+  };
+  const told = (releases: readonly Release[]) =>
+    releases.map(({ changes, complete }) => [
+      changes.map(({ after }) => after?.values[1]).join(''),
+      complete,
+    ]);
+
+  test('goes whole, in its order', () => {
+    fill();
+    assembler.push(boundary('end', '1', 0, { 'public.t': 4 }));
+    expect(told(drain())).toEqual([['abca', true]]);
+  });
+
+  test('goes with every change of a row when it has no END', () => {
+    assembler.push(boundary('begin', '1', 0));
+    fill();
+    assembler.push(boundary('begin', '2', 1));
+    expect(told(wait(61_000)).filter(([values]) => values !== '')).toEqual([['abca', false]]);
+  });
+
+  test('goes once when it comes twice', () => {
+    assembler.push(boundary('begin', '1', 0));
+    fill();
+    assembler.push(boundary('begin', '1', 1));
+    assembler.push(compressed(1, 0, 4, 'a'));
+    assembler.push(boundary('end', '1', 2, { 'public.t': 4 }));
+    expect(told(wait(6_000))).toEqual([['abca', false]]);
   });
 });
 

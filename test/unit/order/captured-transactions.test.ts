@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { TransactionAssembler, type Release } from '../../../src/order/assembler.ts';
+import { TransactionAssembler } from '../../../src/order/assembler.ts';
+import type { Release } from '../../../src/order/release.ts';
 import { BatchBuilder } from '../../../src/order/batch-builder.ts';
 import type { DecodedRecord, LogRecord } from '../../../src/change/record.ts';
 import { START } from '../../../src/change/position.ts';

@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import type { DecodedRecord, LogRecord } from '../../../src/change/record.ts';
 import { imageValue } from '../../../src/change/value.ts';
 import { connectorNamed } from '../../../src/decode/connectors/connectors.ts';
-import { TransactionAssembler, type Release } from '../../../src/order/assembler.ts';
+import { TransactionAssembler } from '../../../src/order/assembler.ts';
+import type { Release } from '../../../src/order/release.ts';
 import type { TableSchema } from '../../../src/schema/table-schema.ts';
 import { DEFAULT_MODES, captureDecoder, capturedRecords } from '../../support/debezium-records.ts';
 

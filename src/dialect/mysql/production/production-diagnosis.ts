@@ -84,6 +84,23 @@ function binlog(settings: Settings): readonly Diagnosis[] {
       cure: `SET GLOBAL binlog_row_value_options = '', in the configuration too.`,
     });
   }
+  if (value('log_bin_compress').toUpperCase() === 'ON') {
+    found.push({
+      id: 'production.compressed-events',
+      level: 'error',
+      message: 'log_bin_compress is ON: the connector passes over compressed rows without a word',
+      cure: 'SET GLOBAL log_bin_compress = OFF, in the configuration too.',
+    });
+  }
+  if (value('binlog_transaction_compression').toUpperCase() === 'ON') {
+    found.push({
+      id: 'production.compressed-transactions',
+      level: 'warning',
+      message:
+        'binlog_transaction_compression is ON: all changes of a transaction have one place, by which second deliveries are not always known when a connector is restarted inside it',
+      cure: 'SET GLOBAL binlog_transaction_compression = OFF, in the configuration too, and let sessions reconnect.',
+    });
+  }
   if (value('server_id') === '0') {
     found.push({
       id: 'production.server-id',

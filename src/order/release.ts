@@ -1,0 +1,28 @@
+import type { OffsetMap } from '../change/position.ts';
+import type { ChangeEvent } from '../change/record.ts';
+
+/** What may be applied together, and where every partition it touches stands after it. */
+export interface Release {
+  readonly changes: readonly ChangeEvent[];
+  /** Next offsets of the partitions that moved. */
+  readonly offsets: OffsetMap;
+  /** Null for changes outside any transaction, and for mere moves. */
+  readonly transactionId: string | null;
+  /** False if the transaction may have more, or its events may not all be here. */
+  readonly complete: boolean;
+  /** Bytes of the records it frees, duplicates that were passed over included. */
+  readonly bytes: number;
+  /** What is to be stored of given-up transactions once all of it is applied. Default: nothing. */
+  readonly notes?: readonly string[];
+}
+
+/** What waits. */
+export interface Held {
+  readonly transactions: number;
+  readonly events: number;
+  readonly bytes: number;
+  /** When the oldest event that waits came, epoch milliseconds. */
+  readonly oldestSinceMs: number | null;
+  /** When the oldest event that waits was committed in production, epoch milliseconds. */
+  readonly oldestEventTimeMs: number | null;
+}
