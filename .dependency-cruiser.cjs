@@ -101,7 +101,8 @@ module.exports = {
       from: { path: '^src/', pathNot: '^src/dialect/' },
       to: {
         path: '^src/dialect/',
-        pathNot: '^src/dialect/(dialect|copying|dead-letters|capabilities|registry|embedded)\\.ts$',
+        pathNot:
+          '^src/dialect/(dialect|copying|evolving|dead-letters|capabilities|registry|embedded)\\.ts$',
       },
     },
     {

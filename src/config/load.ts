@@ -134,6 +134,7 @@ const KEYS: readonly string[] = [
   'apply.maxRecordBytes',
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
+  'evolution.add',
   'deadLetters.max',
 ];
 

@@ -242,6 +242,14 @@ const fields = z.strictObject({
         .describe('how long a silent holder keeps a database before a stand-by takes it'),
     })
     .prefault({}),
+  evolution: z
+    .strictObject({
+      add: z
+        .enum(['apply', 'fail'])
+        .default('apply')
+        .describe('a column that production has and the trunk lacks: add it, or stop (PostgreSQL)'),
+    })
+    .prefault({}),
   deadLetters: z
     .strictObject({
       max: z

@@ -7,6 +7,7 @@ import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { fillGaps } from './gaps.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
+import { followEvolving } from './evolve.ts';
 import { Stage } from './stage.ts';
 import { ensureTrunk, type TrunkReport } from './trunk.ts';
 
@@ -113,7 +114,7 @@ async function catchUp(
       signal: options.signal,
       ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
     });
-    return await followToEnd(stage, options);
+    return await followEvolving(stage, () => followToEnd(stage, options));
   } finally {
     await stage.close();
   }
@@ -127,7 +128,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
     options.onProgress?.({
       database: stage.database.name,
       ...countRecords(ends, starts, begun, follower.position.offsets),
-      events: follower.totals.events,
+      events: stage.totals(follower).events,
     });
   };
   const ticking = setInterval(report, 200);
@@ -146,7 +147,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   const held = follower.held();
   const progress = await stage.database.progress();
   return {
-    ...follower.totals,
+    ...stage.totals(follower),
     waiting: held.transactions,
     position: describeOffsets(progress.position.offsets),
     parked: progress.parked,

@@ -9,6 +9,7 @@ import type { RuntimeContext } from './context.ts';
 import { GapFiller } from './gaps.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
+import { followEvolving } from './evolve.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
@@ -60,7 +61,7 @@ async function holdAndClose(
     if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
     await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
-    return await hold(control, stage, options);
+    return await followEvolving(stage, () => hold(control, stage, options));
   } finally {
     await stage.close();
   }

@@ -3,7 +3,7 @@
  * running follower (started when first asked for). Used alike by `run`, whose follower always
  * runs, and by single commands that found nobody holding the database.
  */
-import type { Follower } from '../apply/follower.ts';
+import type { Follower, FollowerTotals } from '../apply/follower.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { ChangeSource } from '../source/change-source.ts';
@@ -32,6 +32,8 @@ export class Stage {
   /** Aborts when the process is to end: acts that take long give up. */
   readonly stopping: AbortSignal;
   #running: Promise<Running> | null = null;
+  /** Of followers that were stopped. */
+  #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
   #closed: Promise<void> | null = null;
 
   private constructor(context: RuntimeContext, holder: Holder, options: StageOptions) {
@@ -108,6 +110,28 @@ export class Stage {
     return { follower, source, done };
   }
 
+  /** What all followers of this stage did so far. */
+  totals(running: Follower): FollowerTotals {
+    const [a, b] = [this.#before, running.totals];
+    return {
+      events: a.events + b.events,
+      rows: a.rows + b.rows,
+      transactions: a.transactions + b.transactions,
+      degraded: a.degraded + b.degraded,
+    };
+  }
+
+  /** Ends the follower, if there is one; the next is started as the first was. Keeps the fence. */
+  async stopFollowing(): Promise<void> {
+    const running = await this.#started();
+    this.#running = null;
+    if (running === null) return;
+    running.follower.stop();
+    await running.done.catch(() => undefined);
+    this.#before = this.totals(running.follower);
+    await running.source[Symbol.asyncDispose]();
+  }
+
   /** Runs `act` while no batch is being written, also between the attempts at a blocked one. */
   async betweenWrites<T>(act: () => Promise<T>): Promise<T> {
     const follower = (await this.#started())?.follower;
@@ -131,12 +155,7 @@ export class Stage {
   }
 
   async #close(): Promise<void> {
-    const running = await this.#started();
-    if (running !== null) {
-      running.follower.stop();
-      await running.done.catch(() => undefined);
-      await running.source[Symbol.asyncDispose]();
-    }
+    await this.stopFollowing();
     try {
       await this.holder[Symbol.asyncDispose]();
     } finally {

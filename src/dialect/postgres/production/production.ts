@@ -6,6 +6,7 @@ import type { TableId } from '../../../change/table-id.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingProduction } from '../../copying.ts';
+import type { ColumnSource, EvolvingProduction } from '../../evolving.ts';
 import type {
   Diagnosis,
   PinnedSnapshot,
@@ -15,6 +16,7 @@ import type {
   StreamFacts,
 } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
+import { readAddedColumn } from './added-column.ts';
 import { PgCopySource } from './copy-source.ts';
 import { currentView, pinSnapshot } from './pin.ts';
 import { planFromProduction } from '../schema/plan-from-production.ts';
@@ -25,15 +27,20 @@ import { assertKeysAreLogged } from './replica-identity.ts';
 import { ProductionSessions } from './production-session.ts';
 
 /** Every act opens its own session, since acts are rare and far apart. */
-class PostgresProduction implements CopyingProduction {
+class PostgresProduction implements CopyingProduction, EvolvingProduction {
   readonly engine = 'postgresql';
   readonly copying: PgCopySource;
+  readonly columns: ColumnSource;
   readonly #sessions: ProductionSessions;
 
   /** Opens nothing yet. Errors: CONFIG_INVALID. */
   constructor(url: string) {
     this.#sessions = new ProductionSessions(url);
     this.copying = new PgCopySource(this.#sessions);
+    this.columns = {
+      column: (table, column) =>
+        this.#sessions.use('read a column', (client) => readAddedColumn(client, table, column)),
+    };
   }
 
   /** Whether it answers. Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION. */

@@ -12,6 +12,7 @@ import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
+import type { ColumnTarget, EvolvingShadow } from '../../evolving.ts';
 import type {
   ApplyOutcome,
   BaseReader,
@@ -65,7 +66,8 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class PgShadowDatabase implements CopyingShadow {
+export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
+  readonly columns: ColumnTarget;
   readonly copying: PgCopyTarget;
   readonly deadLetters: PgDeadLetters;
   readonly name: string;
@@ -89,6 +91,13 @@ export class PgShadowDatabase implements CopyingShadow {
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
+    this.columns = {
+      addColumn: (fence, statements) =>
+        this.#act(fence, 'add a column', 'SCHEMA_FAILED', async (client) => {
+          this.#session.forget();
+          await client.query(statements.join(';\n'));
+        }),
+    };
     this.deadLetters = new PgDeadLetters({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
