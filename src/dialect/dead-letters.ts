@@ -1,6 +1,6 @@
 /**
- * What an engine offers if its shadows set aside what they cannot take, instead of stopping: see
- * order/dead-keys.ts for the rules. Row values are never stored, only places in the log.
+ * What shadows set aside since they cannot take it, instead of stopping: see order/dead-keys.ts for
+ * the rules. Row values are never stored, only places in the log.
  */
 import type { LogOffset } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';

@@ -156,8 +156,7 @@ export interface InstalledOverlay {
 export interface ShadowDatabase extends AsyncDisposable {
   readonly name: string;
   readonly marker: DatabaseMarker;
-  /** Null where nothing is set aside: what cannot be written stops who follows. */
-  readonly deadLetters: DeadLetterBox | null;
+  readonly deadLetters: DeadLetterBox;
 
   /** The tables as they are now. Cached by the caller, who asks again after a schema change. */
   catalogue(): Promise<SchemaCatalogue>;
@@ -476,6 +475,8 @@ export interface ControlStore extends AsyncDisposable {
 /** What an engine offers. One per engine; found by name in the registry. */
 export interface Dialect {
   readonly engine: EngineName;
+  /** `pin` of its production gives snapshots, so that rows can be read from there exactly. */
+  readonly pins: boolean;
   /** `leaseMs`: how long a silent holder keeps a database; 10 s if not given. */
   connectShadow(url: string, options?: { readonly leaseMs?: number }): Promise<ShadowServer>;
   /** `includes` decides which tables take part in plans and diagnoses. */

@@ -15,7 +15,6 @@
  * Keys are told by their text. Of a table where different texts can be one key for the server, or
  * that has no key, all rows together are one key.
  */
-import { createHash } from 'node:crypto';
 import type { DeadCause } from '../change/dead-cause.ts';
 import { partitionKey, type LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
@@ -24,7 +23,7 @@ import type { KnownValue, RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { DeadKey, DeadNotes } from './dead-notes.ts';
-import { keyText } from './key-text.ts';
+import { keyId } from './key-text.ts';
 import { LettersDraft, type Letter, type TouchedKey } from './letters-draft.ts';
 import { whereOf } from './net-rows.ts';
 
@@ -161,7 +160,7 @@ export class DeadKeys {
       .filter((found) => found.some((image) => image !== null))
       .map((found): TouchedKey => {
         const values = keyIn(change, table, found);
-        const id = createHash('sha256').update(keyText(values)).digest('hex');
+        const id = keyId(values);
         return { slot: slot(table.id, id), id, key: values };
       });
     return { table, keys };

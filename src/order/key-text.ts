@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { KnownValue, RowImage } from '../change/value.ts';
 
 /** A text that is equal for equal keys only. */
@@ -19,4 +20,9 @@ function part(value: KnownValue): string {
   if (typeof value === 'string') return `s${value.length}:${value};`;
   if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')};`;
   return `[${value.map(part).join('')}];`;
+}
+
+/** A short name of a key: equal for equal keys only. */
+export function keyId(key: readonly KnownValue[]): string {
+  return createHash('sha256').update(keyText(key)).digest('hex');
 }

@@ -9,7 +9,7 @@ import { createRollout, deleteRollout, type RolloutParts } from '../rollout/life
 import { assertBootstrapped } from './bootstrap-state.ts';
 import { driftCheckAct } from './drift-act.ts';
 import { repairAct } from './repair-act.ts';
-import { boxOf, lettersOf, replayLetters } from './replay.ts';
+import { lettersOf, replayLetters } from './replay.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { Stage } from './stage.ts';
 
@@ -91,7 +91,7 @@ async function replayDead(stage: Stage, args: unknown): Promise<unknown> {
 
 async function discardDead(stage: Stage, args: unknown): Promise<unknown> {
   const { ids } = parseArgs(lettersArgs, args);
-  const box = boxOf(stage.database);
+  const box = stage.database.deadLetters;
   const discarded = await stage.betweenWrites(async () => {
     const found = (await lettersOf(box, ids)).map(({ id }) => id);
     await box.discard(stage.holder.fence, found);

@@ -5,7 +5,7 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
 import { databaseOf } from './drift.ts';
 import type { ReplayOutcome } from '../apply/replay.ts';
-import { boxOf, lettersOf } from './replay.ts';
+import { lettersOf } from './replay.ts';
 import { perform } from './requests.ts';
 
 /** A dead letter, in the form of `--json`. */
@@ -40,7 +40,7 @@ export async function listDeadLetters(context: RuntimeContext): Promise<readonly
     const opened = await context.server.open(database);
     if (opened === null) continue;
     await using shadow = opened;
-    found.push(...(await boxOf(shadow).list()).map((letter) => rowOf(name, letter)));
+    found.push(...(await shadow.deadLetters.list()).map((letter) => rowOf(name, letter)));
   }
   return found;
 }
@@ -57,7 +57,7 @@ export async function showDeadLetter(
     throw new UnderstudyError('TRUNK_NOT_FOUND', `there is no database '${name}'`);
   }
   await using shadow = opened;
-  const box = boxOf(shadow);
+  const box = shadow.deadLetters;
   const [letter] = await lettersOf(box, [id]);
   if (letter === undefined) throw new UnderstudyError('INTERNAL', 'a letter without a row');
   const queue = await box.queue([id]);

@@ -36,7 +36,7 @@ export async function createFollower(parts: {
   const { offsets } = resume.position;
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const { deadLetters } = holder.database;
-  const setsAside = deadLetters !== null && config.deadLetters.max > 0;
+  const setsAside = config.deadLetters.max > 0;
   const { prepare, decode, mask } = openDecoding({ ...parts, catalogue, setsAside });
   const assembler = new TransactionAssembler({
     mode: config.consistency,
@@ -60,8 +60,7 @@ export async function createFollower(parts: {
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       ahead: resume.ahead,
       builder: (position) => new BatchBuilder({ catalogue, position }),
-      dead:
-        deadLetters === null ? null : { box: deadLetters, catalogue, max: config.deadLetters.max },
+      dead: { box: deadLetters, catalogue, max: config.deadLetters.max },
       limits: {
         batchEvents: config.apply.batchEvents,
         batchBytes: config.apply.batchBytes,

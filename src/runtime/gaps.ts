@@ -18,9 +18,13 @@ const MOST_PAUSE_MS = 900_000;
 /** So much longer than a read takes is the pause after it. */
 const PAUSE_FACTOR = 10;
 
-/** Reads once. Null if production, or what the connector has committed, is not configured. */
+/**
+ * Reads once. Null if production, or what the connector has committed, is not configured, or is of an
+ * engine that cannot be read at an exact point.
+ */
 async function readOnce(stage: Stage, signal: AbortSignal): Promise<RereadOutcome | null> {
   const { context, database } = stage;
+  if (!context.dialect.pins) return null;
   const production = await context.production();
   if (production === null) return null;
   await using offsets = await openCommittedOffsets(context.config, context.logger);

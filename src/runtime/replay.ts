@@ -13,19 +13,6 @@ import { openDecoding, type Decoding } from './decoding.ts';
 import { inspectSource } from './inspected-source.ts';
 import type { Stage } from './stage.ts';
 
-/** UNSUPPORTED where the engine sets nothing aside. */
-export function boxOf(database: {
-  readonly name: string;
-  readonly deadLetters: DeadLetterBox | null;
-}): DeadLetterBox {
-  if (database.deadLetters !== null) return database.deadLetters;
-  throw new UnderstudyError(
-    'UNSUPPORTED',
-    'shadows of this engine set nothing aside in this version',
-    { database: database.name, detail: 'what cannot be written stops who follows' },
-  );
-}
-
 /** The letters with these ids, or all with null. DEAD_LETTER_NOT_FOUND if one is not there. */
 export async function lettersOf(
   box: DeadLetterBox,
@@ -46,7 +33,7 @@ export async function replayLetters(
   stage: Stage,
   ids: readonly string[] | null,
 ): Promise<ReplayOutcome> {
-  const box = boxOf(stage.database);
+  const box = stage.database.deadLetters;
   const queue = await Queue.open(stage);
   // What is there already is read beside the follower; what comes meanwhile, in our turn.
   const before = await lettersOf(box, ids);

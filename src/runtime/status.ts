@@ -140,7 +140,7 @@ async function statusOf(
     database.progress(),
     database.gapCounts(),
     bootstrapOf(database),
-    database.deadLetters?.list() ?? [],
+    database.deadLetters.list(),
   ]);
   const { offsets, source, eventTimeMs } = progress.position;
   const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
@@ -171,6 +171,7 @@ async function statusOf(
 }
 
 function gapsCure(context: RuntimeContext): string {
+  if (!context.dialect.pins) return 'an event brings each of these rows whole, when it is changed';
   const { production, source } = context.config;
   const read =
     production !== undefined && (source.connect !== undefined || source.offsetsTopic !== undefined)

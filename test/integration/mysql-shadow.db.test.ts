@@ -3,6 +3,8 @@ import type { Connection } from 'mysql2/promise';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { START } from '../../src/change/position.ts';
 import type { HolderNote } from '../../src/dialect/dialect.ts';
+import { newestVersion } from '../../src/dialect/mysql/session/migrations.ts';
+import { SHADOW_MIGRATIONS } from '../../src/dialect/mysql/shadow/schema-shadow.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { assertIsolated } from '../../src/guard/isolation.ts';
 import type { ShadowPlan } from '../../src/schema/shadow-plan.ts';
@@ -64,7 +66,7 @@ describe.each(ENGINES)('a shadow on %s', (engine) => {
       kind: 'trunk',
       name,
       topicPrefix: 'p',
-      schemaVersion: 2,
+      schemaVersion: newestVersion(SHADOW_MIGRATIONS),
     });
     expect([...(await database.catalogue()).keys()]).toEqual(['shop.item']);
     await server.drop({ database: name, role: null });

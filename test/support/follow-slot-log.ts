@@ -5,8 +5,12 @@ import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import { TransactionAssembler } from '../../src/order/assembler.ts';
 import { BatchBuilder } from '../../src/order/batch-builder.ts';
+import type { ChangeSource } from '../../src/source/change-source.ts';
 import type pg from 'pg';
 import type { SlotLog } from './slot-log.ts';
+
+/** A log that reads its records itself. */
+type Log = ChangeSource & Pick<FollowerParts, 'decode'>;
 
 /** How a test's follower differs from the usual. */
 interface FollowOptions {
@@ -21,7 +25,7 @@ interface FollowOptions {
 
 /** Follows from where the database stands, as a process that has just started; stops with the test. */
 export async function followSlotLog(
-  at: { readonly database: ShadowDatabase; readonly fence: Fence; readonly log: SlotLog },
+  at: { readonly database: ShadowDatabase; readonly fence: Fence; readonly log: Log },
   { writes, decode, dead, batchEvents, giveUpAfterMs = 10_000 }: FollowOptions,
 ): Promise<{ readonly follower: Follower; readonly done: Promise<void> }> {
   const { database, fence, log } = at;

@@ -26,9 +26,16 @@ export class MemoryLog implements ChangeSource {
   readonly commits: OffsetMap[] = [];
   readonly #entries = new Map<string, Entry[]>();
   readonly #chunks: LogChunk[] = [];
-  #waiter: (() => void) | null = null;
+  #waiters: (() => void)[] = [];
+  readonly #given = { next: 0 };
+  readonly #rereads: boolean;
   #ended = false;
   #failure: Error | null = null;
+
+  /** Each stream is given all from where it begins; by default a chunk is given once. */
+  constructor({ rereads = false } = {}) {
+    this.#rereads = rereads;
+  }
 
   /** Appends records to a partition; they arrive as one chunk. */
   append(topic: string, partition: number, ...entries: readonly Entry[]): void {
@@ -79,10 +86,10 @@ export class MemoryLog implements ChangeSource {
     return Promise.resolve(new Map([...this.#entries].map(([key]) => [key, 0n])));
   }
 
-  open(_from: OffsetMap, options: StreamOptions): Promise<ChangeStream> {
+  open(from: OffsetMap, options: StreamOptions): Promise<ChangeStream> {
     options.signal.addEventListener('abort', () => this.#wake());
     return Promise.resolve({
-      chunks: this.#read(options.signal),
+      chunks: this.#read(from, options.signal),
       released: (bytes) => {
         this.released.push(bytes);
       },
@@ -94,24 +101,29 @@ export class MemoryLog implements ChangeSource {
     });
   }
 
-  async *#read(signal: AbortSignal): AsyncIterable<LogChunk> {
+  async *#read(from: OffsetMap, signal: AbortSignal): AsyncIterable<LogChunk> {
+    // Of a stream, or of all together.
+    const own = { next: 0 };
     while (!signal.aborted) {
-      const chunk = this.#chunks.shift();
+      const at = this.#rereads ? own : this.#given;
+      const chunk = this.#chunks[at.next];
       if (chunk !== undefined) {
-        yield chunk;
+        at.next += 1;
+        const start = from.get(partitionKey(chunk.topic, chunk.partition)) ?? 0n;
+        const records = chunk.records.filter(({ offset }) => offset >= start);
+        if (records.length > 0) yield { ...chunk, records };
         continue;
       }
       if (this.#failure !== null) throw this.#failure;
       if (this.#ended) return;
       await new Promise<void>((resolve) => {
-        this.#waiter = resolve;
+        this.#waiters.push(resolve);
       });
     }
   }
 
   #wake(): void {
-    this.#waiter?.();
-    this.#waiter = null;
+    for (const wake of this.#waiters.splice(0)) wake();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -12,6 +12,7 @@ function snapshotView(): never {
 
 /** MySQL 8.4 and later, MariaDB 10.6 and later. Which one it is, the server tells: see Flavour. */
 const shared: Omit<Dialect, 'engine'> = {
+  pins: false,
   connectShadow,
   connectProduction,
   snapshotView,

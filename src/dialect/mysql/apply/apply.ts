@@ -13,9 +13,10 @@ import type { Client } from '../session/client.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
 import { applyBag } from './apply-bag.ts';
-import { applyFailure } from './apply-error.ts';
+import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
 import { createStage, describeTable, type ApplyTable } from './apply-table.ts';
+import { readParkedTables, releaseParked } from './parked.ts';
 
 /** Longer waits are the caller's, who tries again. Whole seconds; the servers' least. */
 const LOCK_WAIT_S = 1;
@@ -40,6 +41,8 @@ export interface ApplySession {
   readonly described: Map<string, ApplyTable>;
   /** Staging tables that the connection has. */
   readonly stages: Set<string>;
+  /** Tables (by `tableName()`) that may have parked keys; only ever too many. */
+  readonly parked: Set<string>;
 }
 
 export async function openApplySession(
@@ -51,6 +54,7 @@ export async function openApplySession(
   return {
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
+    parked: await readParkedTables(client, database),
   };
 }
 
@@ -67,6 +71,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
       case 'rows':
         await ensureStage(session, group.table);
         rows += await applyRows(session.client, group.table, group.changes, session.packetBytes);
+        await release(session, group.table, group.changes);
         break;
       case 'bag':
         await ensureStage(session, group.table);
@@ -157,17 +162,29 @@ async function ensureStage({ client, stages }: ApplySession, table: ApplyTable):
   try {
     await client.run(createStage(table));
   } catch (error) {
-    throw applyFailure(error, table.label);
+    throw tableFailure(error, table.label);
   }
   stages.add(table.stage);
+}
+
+/** Null: all keys of the table. */
+async function release(
+  { client, database, parked }: ApplySession,
+  table: Pick<ApplyTable, 'schema' | 'label'>,
+  changes: readonly NetChange[] | null,
+): Promise<void> {
+  if (!parked.has(table.label)) return;
+  await releaseParked(client, table, { database, changes });
 }
 
 /** By DELETE: a TRUNCATE would commit what was written before it. */
 async function truncate(session: ApplySession, id: TableId): Promise<number> {
   const label = tableName(id);
-  if (!session.tables.catalogue.has(label)) {
+  const schema = session.tables.catalogue.get(label);
+  if (schema === undefined) {
     throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', { table: label });
   }
+  await release(session, { schema, label }, null);
   try {
     const { rows } = await session.client.run(`DELETE FROM ${quote(session.database, id.name)}`);
     return rows;

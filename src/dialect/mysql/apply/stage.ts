@@ -9,6 +9,7 @@ import {
 } from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { BagChange, NetChange } from '../../../order/change-batch.ts';
+import { RowRefused } from '../../dead-letters.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { Client } from '../session/client.ts';
 import { applyFailure } from './apply-error.ts';
@@ -100,7 +101,7 @@ function assertFits(
   packetBytes: number,
 ): void {
   if (Buffer.byteLength(row) + FRAME_BYTES <= packetBytes) return;
-  throw new UnderstudyError('APPLY_FAILED', 'a row is longer than a statement may be', {
+  throw new RowRefused('a row is longer than a statement may be', {
     table: table.label,
     ...('key' in change && { key: describeKey(table, change.key) }),
     detail: `raise max_allowed_packet of the shadow server above ${String(packetBytes)}`,
@@ -218,7 +219,7 @@ class RowRenderer {
       return renderLiteral(value, column.schema.type);
     } catch (error) {
       if (!(error instanceof Misfit)) throw error;
-      throw new UnderstudyError('APPLY_FAILED', 'a value does not fit its column', {
+      throw new RowRefused('a value does not fit its column', {
         table: this.#table.label,
         column: column.schema.name,
         ...(key.length > 0 && { key: describeKey(this.#table, key) }),

@@ -125,8 +125,8 @@ function fill(sql: string, values: readonly (string | number | bigint | null)[])
 
 /**
  * Runs `fn` in a READ COMMITTED transaction (or as `level` says): committed when this resolves,
- * rolled back when it rejects. If the connection is lost at the commit, the outcome is unknown,
- * and the error says SHADOW_UNREACHABLE.
+ * rolled back when it rejects. If the connection is lost at the commit, or that fails, the outcome is
+ * unknown, and the error says SHADOW_UNREACHABLE.
  */
 export async function transaction<T>(
   client: Client,
@@ -146,7 +146,15 @@ export async function transaction<T>(
     await rollback(client, error);
     throw error;
   }
-  await client.run('COMMIT');
+  try {
+    await client.run('COMMIT');
+  } catch (error) {
+    if (isConnectionLoss(error)) throw error;
+    // What begins next would commit what is left of it. Whether it was committed nobody knows: the
+    // server may have failed while it wrote its binlog.
+    await rollback(client, error);
+    throw new UnderstudyError('SHADOW_UNREACHABLE', 'a commit failed', {}, error);
+  }
   return result;
 }
 

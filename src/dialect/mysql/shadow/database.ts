@@ -27,7 +27,11 @@ import type {
   TableGaps,
 } from '../../dialect.ts';
 import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
+import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
+import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
+import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
+import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -35,6 +39,7 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
+import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
   assertFence,
   prepareSigns,
@@ -44,6 +49,7 @@ import {
   showPresence,
   takeFence,
 } from './fence.ts';
+import { countGaps, readGaps } from './gaps.ts';
 import { notOffered } from './not-offered.ts';
 import { readProgress, readResumePoint, saveProgress } from './progress.ts';
 
@@ -64,8 +70,7 @@ export interface DatabaseParts {
 export class MySqlShadowDatabase implements ShadowDatabase {
   readonly name: string;
   readonly marker: DatabaseMarker;
-  /** What cannot be written stops. */
-  readonly deadLetters = null;
+  readonly deadLetters: SqlDeadLetterBox<Client>;
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #acts: Connection;
@@ -85,6 +90,18 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     this.#acts = new Connection({ address, database, prepare });
     this.#signs = new Connection({ address, database, prepare: prepareSigns });
     this.#reads = new Connection({ address, database });
+    this.deadLetters = new SqlDeadLetterBox<Client>({
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
+      tables: (client) => deadLetterTables(client, database),
+      exact: async (client) => exactTablesOf(await readTables(client, database, this.#source)),
+      write: async (client, fence, batch) =>
+        applyBatch(await this.#applySession(client, fence), batch),
+      park: async (client, fence, ids) => {
+        const { parked } = await this.#applySession(client, fence);
+        for (const table of await parkDead(client, database, ids)) parked.add(table);
+      },
+    });
   }
 
   catalogue(): Promise<SchemaCatalogue> {
@@ -96,17 +113,11 @@ export class MySqlShadowDatabase implements ShadowDatabase {
   }
 
   progress(): Promise<StoredProgress> {
-    const what = { doing: 'read the progress', otherwise: 'READ_FAILED' } as const;
-    return this.#reads.use(what, (client) =>
-      transaction(client, () => readProgress(client, this.name), 'REPEATABLE READ'),
-    );
+    return this.#read('read the progress', (client) => readProgress(client, this.name));
   }
 
   resumePoint(): Promise<ResumePoint> {
-    const what = { doing: 'read where to go on', otherwise: 'READ_FAILED' } as const;
-    return this.#reads.use(what, (client) =>
-      transaction(client, () => readResumePoint(client, this.name), 'REPEATABLE READ'),
-    );
+    return this.#read('read where to go on', (client) => readResumePoint(client, this.name));
   }
 
   fenceState(): Promise<FenceState> {
@@ -139,21 +150,24 @@ export class MySqlShadowDatabase implements ShadowDatabase {
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
+      const { replayed = [], dead } = batch;
+      const letters = deadLetterTables(client, this.name);
+      if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
       // First, since it waits for a commit of the same batch whose answer was lost. Written again,
       // rows that are to keep columns of rows that moved would take them from others.
       const isNew = await saveProgress(client, this.name, batch);
       if (!isNew) return NOTHING_NEW;
+      if (dead !== undefined) await saveDeadNotes(letters, dead, renderText);
       return applyBatch(await this.#applySession(client, fence), batch);
     });
   }
 
-  /** Full row images leave no value and no row unknown, and without them the connector stops. */
-  gaps(): Promise<readonly TableGaps[]> {
-    return Promise.resolve([]);
+  gaps(limit: number): Promise<readonly TableGaps[]> {
+    return this.#read('read what is unknown', (client) => readGaps(client, this.name, limit));
   }
 
   gapCounts(): Promise<readonly GapCount[]> {
-    return Promise.resolve([]);
+    return this.#read('count what is unknown', (client) => countGaps(client, this.name));
   }
 
   /** Binlogs have no transactions that are proven later: nothing is stored, nothing dropped. */
@@ -188,6 +202,13 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     );
   }
 
+  /** Of one moment, and writing nothing. */
+  #read<T>(doing: string, fn: (client: Client) => Promise<T>): Promise<T> {
+    return this.#reads.use({ doing, otherwise: 'READ_FAILED' }, (client) =>
+      transaction(client, () => fn(client), 'REPEATABLE READ'),
+    );
+  }
+
   /** One fenced transaction; see `persistAct`. */
   #act<T>(
     fence: Fence,
@@ -199,8 +220,13 @@ export class MySqlShadowDatabase implements ShadowDatabase {
       await this.#showPresence(client, fence, 'acts');
       const once = (): Promise<T> =>
         transaction(client, async () => {
-          await assertFence(client, fence, this.name);
-          return fn(client);
+          try {
+            await assertFence(client, fence, this.name);
+            return await fn(client);
+          } catch (error) {
+            // Of our own tables; those of the rows say themselves what it is.
+            throw transientFailure(error, this.name) ?? error;
+          }
         });
       return persistAct(once, {
         ...{ database: this.name, others: 'other sessions', isBlocked, isStale },

@@ -14,6 +14,7 @@ import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
 import { fenced, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
 import { sleep } from '../../../util/wait.ts';
 import { transaction, type Client } from '../session/client.ts';
+import { NOW_US } from '../session/clock.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { assertNotNewer, databaseVersion } from '../session/migrations.ts';
 import { companionName, presenceLock, quote, type HolderRole } from '../session/names.ts';
@@ -25,8 +26,6 @@ const TAKE_OVER_WAIT_MS = 2_000;
 const POLL_MS = 10;
 /** The account may not end that session. */
 const KILL_DENIED = 1095;
-
-const NOW_US = 'CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)';
 
 /** For the session that gives signs of life and takes over. */
 export async function prepareSigns(client: Client): Promise<void> {

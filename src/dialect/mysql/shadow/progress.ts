@@ -14,6 +14,8 @@ import { companionName, literal, quote } from '../session/names.ts';
 
 interface ProgressRow {
   readonly unmarked: string;
+  readonly parked: string;
+  readonly deadLetters: string;
 }
 
 interface PositionRow {
@@ -31,13 +33,14 @@ interface AheadRow {
 
 /**
  * All of it as of one moment. The client must be in a REPEATABLE READ transaction. Proofs of
- * PostgreSQL's kind (`unproven`) do not exist for binlogs. Nothing is ever parked or unknown: full
- * row images leave out no value. Nothing is set aside either: what cannot be written stops.
+ * PostgreSQL's kind (`unproven`) do not exist for binlogs. No value is ever unknown: full row images
+ * leave out none. So only what was discarded is parked.
  */
 export async function readProgress(client: Client, database: string): Promise<StoredProgress> {
   const companion = companionName(database);
   const row = await client.row<ProgressRow>(
-    `SELECT unmarked
+    `SELECT unmarked, (SELECT COUNT(*) FROM ${quote(companion, 'parked')}) AS parked,
+        (SELECT COUNT(*) FROM ${quote(companion, 'dead_key')}) AS deadLetters
       FROM ${quote(companion, 'progress')}`,
   );
   return {
@@ -45,8 +48,8 @@ export async function readProgress(client: Client, database: string): Promise<St
     unproven: [],
     unprovenEvicted: null,
     unmarked: Number(row.unmarked),
-    parked: 0,
-    deadLetters: 0,
+    parked: Number(row.parked),
+    deadLetters: Number(row.deadLetters),
     unknown: 0,
   };
 }

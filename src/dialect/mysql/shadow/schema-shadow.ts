@@ -15,6 +15,9 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `position`, `progress`: how far production's log is applied, see StoredProgress.
  * - `ahead`, `delivered`: what of the log is not to be applied again, see ResumePoint. `upto` counts
  *   the ids of all rows so far; there is one id a line.
+ * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
+ *   by places in the log; `unread` events could not be read. No row values but keys, as lists in JSON.
+ * - `parked`: keys whose events were discarded: what the row is in production is not known.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -71,6 +74,52 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       `CREATE TABLE IF NOT EXISTS {db}.delivered (
         upto BIGINT NOT NULL PRIMARY KEY,
         ids LONGTEXT NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 3,
+    what: 'what is set aside because it cannot be written',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.dead_letter (
+        id VARCHAR(64) NOT NULL PRIMARY KEY,
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        code VARCHAR(64) NOT NULL,
+        message TEXT NOT NULL,
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        at_offset BIGINT NOT NULL,
+        transaction_id TEXT,
+        at_us BIGINT NOT NULL
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.dead_key (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        id VARCHAR(64) NOT NULL,
+        \`key\` LONGTEXT,
+        letter VARCHAR(64) NOT NULL,
+        PRIMARY KEY (table_schema, table_name, id),
+        KEY of_letter (letter)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.dead_event (
+        seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        letter VARCHAR(64) NOT NULL,
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        at_offset BIGINT NOT NULL,
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        unread TINYINT NOT NULL,
+        KEY of_letter (letter, seq)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.parked (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        id VARCHAR(64) NOT NULL,
+        \`key\` LONGTEXT NOT NULL,
+        at_us BIGINT NOT NULL,
+        PRIMARY KEY (table_schema, table_name, id)
       ) ${TABLE}`,
     ],
   },

@@ -30,6 +30,8 @@ import type {
   TableGaps,
 } from '../../dialect.ts';
 import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
+import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
+import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
@@ -37,7 +39,7 @@ import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { PgCopyTarget } from './copy-target.ts';
-import { PgDeadLetters, saveDeadNotes, takeReplayed } from './dead-letters.ts';
+import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
   assertFence,
   readFence,
@@ -53,6 +55,7 @@ import { resetOverlay } from '../overlay/reset.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { forgetProven, readProgress, readResumePoint, saveProgress } from './progress.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
+import { renderText } from '../session/types.ts';
 import { openTableReader } from '../compare/table-reader.ts';
 
 /** Of a batch that had been applied already. */
@@ -69,7 +72,7 @@ export interface DatabaseParts {
 export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
   readonly columns: ColumnTarget;
   readonly copying: PgCopyTarget;
-  readonly deadLetters: PgDeadLetters;
+  readonly deadLetters: SqlDeadLetterBox<pg.Client>;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
@@ -98,10 +101,13 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
           await client.query(statements.join(';\n'));
         }),
     };
-    this.deadLetters = new PgDeadLetters({
+    this.deadLetters = new SqlDeadLetterBox<pg.Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
-      session: (client, fence) => this.#applySession(client, fence),
+      ...{ tables: deadLetterTables, exact: readExactTables },
+      write: async (client, fence, batch) =>
+        applyBatch(await this.#applySession(client, fence), batch),
+      park: async (client, fence, ids) => parkDead(await this.#applySession(client, fence), ids),
     });
   }
 
@@ -164,14 +170,15 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
       const { replayed = [], dead } = batch;
-      if (replayed.length > 0 && !(await takeReplayed(client, replayed))) return NOTHING_NEW;
+      const letters = deadLetterTables(client);
+      if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
       // First, since it waits for a commit of the same batch whose answer was lost. Written again,
       // rows that are to keep columns of rows that moved would take them from others.
       const isNew = await saveProgress(client, batch).catch((error: unknown) => {
         throw applyFailure(error, 'understudy.position');
       });
       if (!isNew) return NOTHING_NEW;
-      if (dead !== undefined) await saveDeadNotes(client, dead);
+      if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
       return applyBatch(await this.#applySession(client, fence), batch);
     });
   }

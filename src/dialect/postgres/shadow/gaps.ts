@@ -1,18 +1,10 @@
 /** Reads what a shadow does not know of production: unknown values and parked keys. */
 import type { ClientBase } from 'pg';
-import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { GapCount, TableGaps } from '../../dialect.ts';
+import { tableGaps, type GapRow } from '../../sql/table-gaps.ts';
 import { PARKED } from '../apply/parked-sql.ts';
 import { UNKNOWN_VALUE } from '../apply/unknown-sql.ts';
-import { readDeadKeys } from './dead-letters.ts';
-
-interface GapRow {
-  readonly schema: string;
-  readonly name: string;
-  readonly key: readonly string[];
-  /** Null for a parked key. */
-  readonly columns: readonly string[] | null;
-}
+import { deadLetterTables } from './dead-letters.ts';
 
 /** The oldest `limit` rows with gaps, all with null; and all dead keys. */
 export async function readGaps(
@@ -30,23 +22,7 @@ export async function readGaps(
      ) g ORDER BY g.at, g.schema, g.name, g.key LIMIT $1`,
     [limit],
   );
-  const tables = new Map<string, { table: TableId; rows: GapRow[] }>();
-  for (const row of rows) {
-    const table = { schema: row.schema, name: row.name };
-    const found = tables.get(tableName(table)) ?? { table, rows: [] };
-    found.rows.push(row);
-    tables.set(tableName(table), found);
-  }
-  const dead = await readDeadKeys(client);
-  for (const [name, { table }] of dead) {
-    if (!tables.has(name)) tables.set(name, { table, rows: [] });
-  }
-  return Array.from(tables, ([name, found]) => ({
-    table: found.table,
-    unknown: found.rows.flatMap(({ key, columns }) => (columns === null ? [] : [{ key, columns }])),
-    parked: found.rows.filter((row) => row.columns === null).map((row) => row.key),
-    dead: dead.get(name)?.keys ?? [],
-  }));
+  return tableGaps(rows, await deadLetterTables(client).keys(null));
 }
 
 export async function countGaps(client: ClientBase): Promise<readonly GapCount[]> {
