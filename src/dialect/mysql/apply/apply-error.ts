@@ -1,10 +1,11 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import { ERRNO, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
+import { ERRNO, FULL, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 
-/** Conditions that pass when another session goes on: trying again is the cure. */
+/** Conditions that pass by themselves or by the server's operator: trying again is the cure. */
 const TRANSIENT: ReadonlyMap<number, string> = new Map([
   [ERRNO.lockWaitTimeout, 'another session holds a lock'],
   [ERRNO.deadlock, 'the batch and another session waited for each other'],
+  ...FULL.map((errno): [number, string] => [errno, 'the shadow server has no room']),
 ]);
 
 /**
