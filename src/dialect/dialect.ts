@@ -16,12 +16,12 @@ import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
-import type { Fence, FenceState, HolderNote } from './fence.ts';
+import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-export type { Fence, FenceState, HolderNote };
+export type { Fence, FenceState, FollowingNote, HolderNote };
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
 export interface StoredProgress {

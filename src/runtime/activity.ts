@@ -1,6 +1,5 @@
 /** What a database does, or waits for: the idle told from the stalled. */
-import type { FenceState } from '../dialect/dialect.ts';
-import type { FollowingNote } from '../dialect/fence.ts';
+import type { FenceState, FollowingNote } from '../dialect/dialect.ts';
 
 /**
  * - `working`: there is something to apply, and it gets on.

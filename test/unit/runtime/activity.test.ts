@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { FollowingNote } from '../../../src/dialect/fence.ts';
+import type { FollowingNote } from '../../../src/dialect/dialect.ts';
 import { activityOf, type ActivityFacts } from '../../../src/runtime/activity.ts';
 
 const CALM: FollowingNote = {
