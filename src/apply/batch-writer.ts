@@ -9,6 +9,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { causeOf, type DeadCause } from '../change/dead-cause.ts';
+import type { OffsetRange } from '../change/offset-ranges.ts';
 import type { Position } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
@@ -60,6 +61,8 @@ export class BatchWriter {
   #keys: DeadKeys | null = null;
   /** What `#keys` says may not be what the database holds. */
   #unsure = true;
+  /** Of the last batch that was written ahead of the position. */
+  #lastAhead: OffsetRange | null = null;
 
   constructor(parts: BatchWriterParts) {
     this.#parts = parts;
@@ -125,6 +128,7 @@ export class BatchWriter {
     });
     if (written === null) return;
     const { batch, outcome, screened } = written;
+    this.#lastAhead = batch.ahead?.at(-1) ?? this.#lastAhead;
     onWritten(batch, outcome, inParts(releases, screened));
     for (const [change, cause] of culprits(screened, poison)) this.#tell(change, cause);
   }
@@ -140,13 +144,15 @@ export class BatchWriter {
     const screened = keys === null ? null : this.#screen(keys, builder.changes, poison);
     const built = builder.build(screened?.kept);
     const notes = screened?.notes ?? null;
-    const batch = { ...built, ...(notes !== null && { dead: notes }) };
+    const position = this.#parts.position();
+    const after = { offsets: position.offsets, ahead: this.#lastAhead };
+    const batch = { ...built, after, ...(notes !== null && { dead: notes }) };
     if (!holdPosition) return { batch, screened };
     // What notes tell of is read again from the position that stays, and known by `ahead`: they are
     // stored when that moves.
     const delivered = built.delivered?.filter((text) => !isNote(text)) ?? [];
     return {
-      batch: { ...batch, position: this.#parts.position(), ahead: builder.places(), delivered },
+      batch: { ...batch, position, ahead: builder.places(), delivered },
       screened,
     };
   }

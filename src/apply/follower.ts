@@ -15,7 +15,7 @@ import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts'
 import { OffsetSet, type OffsetRange } from '../change/offset-ranges.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { BaseReader, Fence, ShadowDatabase } from '../dialect/dialect.ts';
-import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { TransactionAssembler } from '../order/assembler.ts';
 import type { Release } from '../order/release.ts';
@@ -24,12 +24,16 @@ import type { BatchStep } from '../order/change-batch.ts';
 import type { ChangeSource, SourceState } from '../source/change-source.ts';
 import { Mutex } from '../util/mutex.ts';
 import { Wakeup } from '../util/signal.ts';
-import { backoffMs, sleep } from '../util/wait.ts';
+import { steadyNow } from '../util/clock.ts';
+import { sleep } from '../util/wait.ts';
 import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
 import { BatchWriter, type DeadLetterRules } from './batch-writer.ts';
+import type { FollowerState, FollowerTotals } from './follower-state.ts';
 import { Intake } from './intake.ts';
 import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
+import { Pulse } from './pulse.ts';
+import { withRetry } from './retry.ts';
 
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
@@ -72,29 +76,15 @@ export interface FollowerParts {
   readonly logger: Logger;
 }
 
-export type FollowerState =
-  | { readonly kind: 'starting' }
-  | { readonly kind: 'following' }
-  | { readonly kind: 'frozen' }
-  | { readonly kind: 'retrying'; readonly reason: string; readonly sinceMs: number }
-  | { readonly kind: 'stopped' };
-
-export interface FollowerTotals {
-  readonly events: number;
-  readonly rows: number;
-  readonly transactions: number;
-  /** Transactions released although they were not complete, or of which a part was set aside. */
-  readonly degraded: number;
-}
-
 export class Follower {
+  readonly pulse = new Pulse();
   readonly #parts: FollowerParts;
   readonly #wakeup = new Wakeup();
   readonly #stop = new AbortController();
   readonly #writing = new Mutex();
   readonly #writer: BatchWriter;
   #state: FollowerState = { kind: 'starting' };
-  #sourceState: SourceState = { state: 'starting', since: Date.now(), detail: null };
+  #sourceState: SourceState = { state: 'starting', since: steadyNow(), detail: null };
   /** Why records wait to be decoded, if they do. */
   #waiting: SourceState | null = null;
   #position: Position;
@@ -125,6 +115,7 @@ export class Follower {
       persist: (act) => this.#withRetry(act),
       position: () => this.#position,
       onWritten: (batch, outcome, inParts) => {
+        this.pulse.wrote();
         this.#position = batch.position;
         this.#totals.events += batch.events;
         this.#totals.transactions += batch.transactions;
@@ -211,6 +202,9 @@ export class Follower {
       },
       sink: this.#parts.assembler,
       credit,
+      onRecord: (record) => {
+        this.pulse.came(record);
+      },
       onChunk: () => {
         this.#chunks += 1;
         this.#wakeup.notify();
@@ -255,12 +249,12 @@ export class Follower {
     this.#wakeup.notify();
     while (!this.#idle && this.#state.kind !== 'stopped') {
       const { state } = this;
-      if (state.kind === 'retrying' && Date.now() - state.sinceMs > FREEZE_LIMIT_MS) {
+      if (state.kind === 'retrying' && steadyNow() - state.sinceMs > FREEZE_LIMIT_MS) {
         this.resume();
         throw new UnderstudyError(
           'APPLY_BLOCKED',
           'a batch cannot be written, and what comes after it has to wait',
-          { database: this.#parts.database.name, detail: state.reason },
+          { database: this.#parts.database.name, detail: state.error.code },
         );
       }
       await Promise.race([this.until(() => this.#idle), sleep(FREEZE_LOOK_MS)]);
@@ -469,32 +463,28 @@ export class Follower {
   async #write(steps: readonly BatchStep[]): Promise<void> {
     if (steps.length === 0) return;
     const counts = { txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 };
-    const batch = { steps, position: this.#position, ahead: [], ...counts };
+    const after = { offsets: this.#position.offsets, ahead: null };
+    const batch = { steps, position: this.#position, after, ahead: [], ...counts };
     await this.#withRetry(
       () => this.#parts.database.apply(this.#parts.fence, batch),
       Math.min(this.#parts.limits.giveUpAfterMs, FREEZE_LIMIT_MS),
     );
   }
 
-  /** Retries what can pass by itself: a candidate's lock, a server that restarts. */
-  async #withRetry<T>(
+  /** Retries what can pass by itself. */
+  #withRetry<T>(
     act: () => Promise<T>,
     giveUpAfterMs = this.#parts.limits.giveUpAfterMs,
   ): Promise<T> {
-    const started = Date.now();
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await this.#writing.run(act);
-      } catch (error) {
-        if (!isUnderstudyError(error, 'APPLY_BLOCKED', 'SHADOW_UNREACHABLE')) throw error;
-        if (Date.now() - started > giveUpAfterMs) throw error;
-        this.#state = { kind: 'retrying', reason: error.code, sinceMs: started };
+    return withRetry(() => this.#writing.run(act), {
+      ...{ giveUpAfterMs, signal: this.#stop.signal },
+      onFailure: (error, attempt, sinceMs) => {
+        this.#state = { kind: 'retrying', error, sinceMs };
         if (attempt % 10 === 0) {
           this.#parts.logger.warn('cannot write, trying again', { error, attempt });
         }
         this.#changed();
-        await sleep(backoffMs(attempt, 50, 2_000), this.#stop.signal);
-      }
-    }
+      },
+    });
   }
 }

@@ -22,6 +22,7 @@ export class Intake {
   readonly #decode: (record: LogRecord) => DecodedRecord;
   readonly #sink: RecordSink;
   readonly #credit: MemoryCredit;
+  readonly #onRecord: (record: DecodedRecord) => void;
   readonly #onChunk: () => void;
 
   constructor(parts: {
@@ -31,6 +32,7 @@ export class Intake {
     readonly decode: (record: LogRecord) => DecodedRecord;
     readonly sink: RecordSink;
     readonly credit: MemoryCredit;
+    readonly onRecord?: (record: DecodedRecord) => void;
     readonly onChunk: () => void;
   }) {
     this.#stream = parts.stream;
@@ -38,6 +40,7 @@ export class Intake {
     this.#decode = parts.decode;
     this.#sink = parts.sink;
     this.#credit = parts.credit;
+    this.#onRecord = parts.onRecord ?? (() => undefined);
     this.#onChunk = parts.onChunk;
   }
 
@@ -56,6 +59,7 @@ export class Intake {
         const decoded = this.#decode(record);
         // Only changes stay on the heap until they are applied.
         if (decoded.kind !== 'change') this.#credit.free(bytes);
+        this.#onRecord(decoded);
         this.#sink.push(decoded);
       }
       this.#sink.advance(chunk.topic, chunk.partition, chunk.next);

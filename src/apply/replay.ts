@@ -75,6 +75,7 @@ class Replay {
     const batch: ChangeBatch = {
       steps: coalesce(events, catalogue),
       position,
+      after: { offsets: position.offsets, ahead: null },
       ahead: [],
       replayed: ids,
       txIds: [],

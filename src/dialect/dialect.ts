@@ -16,33 +16,12 @@ import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
-import type { Fence } from './fence.ts';
+import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-export type { Fence };
-
-export interface FenceState {
-  readonly generation: bigint;
-  readonly holder: string | null;
-  /** Since the holder's last sign of life, by the database's clock. Null if nobody holds it. */
-  readonly silentMs: number | null;
-  /** True if a take-over would succeed now: nobody holds it, or the holder is gone or silent. */
-  readonly free: boolean;
-  /** What the holder said of itself with its last sign of life. Null if nobody holds it. */
-  readonly note: HolderNote | null;
-}
-
-/** What a holder tells of its work with every sign of life, for `status` in other processes. */
-export interface HolderNote {
-  /** `following`, `frozen`, `retrying APPLY_BLOCKED`, `reconnecting` … */
-  readonly state: string;
-  /** Age of the oldest source transaction that was read and is not applied, milliseconds. */
-  readonly oldestTransactionMs: number | null;
-  /** Source transactions that were released incomplete since the holder started. */
-  readonly degraded: number;
-}
+export type { Fence, FenceState, FollowingNote, HolderNote };
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
 export interface StoredProgress {
@@ -167,8 +146,13 @@ export interface ShadowDatabase extends AsyncDisposable {
    * holder that is silent. Returns null if somebody else holds it.
    */
   takeFence(holder: string): Promise<Fence | null>;
-  /** A sign of life, with what `status` shows. FENCED if a newer generation exists. */
+  /** A sign of life, with what `status` shows. FENCED if another holder took it; SHADOW_REWOUND. */
   renewFence(fence: Fence, note: HolderNote): Promise<void>;
+  /**
+   * For a holder that gets no answer: acts and signs of life that wait for one fail with
+   * SHADOW_UNREACHABLE, and the next ones go over new connections.
+   */
+  breakConnections(): void;
   /** Gives it back so that a stand-by need not wait. Never throws FENCED. */
   releaseFence(fence: Fence): Promise<void>;
 
@@ -186,6 +170,7 @@ export interface ShadowDatabase extends AsyncDisposable {
    * that it saved as written ahead of it, under a lock that waits for a commit whose answer was
    * lost; rows alone do not tell it. Not so for a batch ahead of the position that is of no records.
    * Errors: FENCED, APPLY_BLOCKED (a lock of the candidate: retry), SHADOW_UNREACHABLE (retry),
+   * SHADOW_REWOUND (commits are lost: read on from `resumePoint` under a new fence),
    * ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED (as RowRefused where
    * it is due to what a row holds).
    */
@@ -441,6 +426,8 @@ export interface RequestRow {
  * drift runs, audit.
  */
 export interface ControlStore extends AsyncDisposable {
+  /** By the server's clock. */
+  now(): Promise<Date>;
   rollouts(): Promise<readonly RolloutRow[]>;
   rollout(name: string): Promise<RolloutRow | null>;
   /** ROLLOUT_EXISTS if the name is taken. */

@@ -39,7 +39,12 @@ export const CODES = {
   SHADOW_UNREACHABLE: {
     exit: 4,
     retry: 'reconnect',
-    cure: 'Check shadow.url and that the server accepts connections.',
+    cure: 'Check shadow.url, and that the server accepts connections, takes writes and has room.',
+  },
+  SHADOW_REWOUND: {
+    exit: 4,
+    retry: 'reconnect',
+    cure: 'The shadow server lost its last commits (a fail-over, or a crash under asynchronous commit); go on from what it holds by the same command, as `run` does by itself.',
   },
   PRODUCTION_UNREACHABLE: {
     exit: 4,

@@ -173,9 +173,13 @@ export class TransactionAssembler {
   held(): Held {
     let oldestSinceMs: number | null = null;
     let oldestEventTimeMs: number | null = null;
+    let oldestTransaction: string | null = null;
     for (const lane of this.#lanes.values()) {
       const head = lane.peek();
       if (head === undefined) continue;
+      if (oldestSinceMs === null || head.sinceMs < oldestSinceMs) {
+        oldestTransaction = head.record.transaction?.id ?? null;
+      }
       oldestSinceMs = earlier(oldestSinceMs, head.sinceMs);
       oldestEventTimeMs = earlier(oldestEventTimeMs, head.record.eventTimeMs);
     }
@@ -185,6 +189,7 @@ export class TransactionAssembler {
       bytes: this.#bytes,
       oldestSinceMs,
       oldestEventTimeMs,
+      oldestTransaction,
     };
   }
 

@@ -1,5 +1,5 @@
 import type { OffsetRange } from '../change/offset-ranges.ts';
-import type { Position } from '../change/position.ts';
+import type { OffsetMap, Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
 import type { DeadNotes } from './dead-notes.ts';
@@ -50,6 +50,13 @@ export type BatchStep =
   | { readonly kind: 'bag'; readonly table: TableId; readonly changes: readonly BagChange[] }
   | { readonly kind: 'truncate'; readonly table: TableId };
 
+/** What was written before a batch: all of it is there if the last of it is. */
+export interface BatchStart {
+  readonly offsets: OffsetMap;
+  /** Records written last ahead of the position; null if there are none. */
+  readonly ahead: OffsetRange | null;
+}
+
 /**
  * What one target transaction writes: steps in order (rows of different tables within one stretch
  * commute; a truncate is a barrier), and the position that holds after it.
@@ -57,6 +64,12 @@ export type BatchStep =
 export interface ChangeBatch {
   readonly steps: readonly BatchStep[];
   readonly position: Position;
+  /**
+   * Where the shadow stands before it, as who made it knows. A shadow that stands elsewhere, and not
+   * at `position` either, lost commits that were acknowledged, and takes nothing (SHADOW_REWOUND).
+   * Default: not asked.
+   */
+  readonly after?: BatchStart;
   /**
    * It is written ahead of the position, which stays where it is (an armed barrier): then these
    * are the records of all its changes, which are saved with it, so that nobody writes them again.

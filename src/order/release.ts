@@ -25,4 +25,6 @@ export interface Held {
   readonly oldestSinceMs: number | null;
   /** When the oldest event that waits was committed in production, epoch milliseconds. */
   readonly oldestEventTimeMs: number | null;
+  /** The source transaction of the event that waits longest; null if it is of none. */
+  readonly oldestTransaction: string | null;
 }

@@ -3,12 +3,13 @@ import type { OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
-import type { HolderNote, SnapshotView } from '../dialect/dialect.ts';
+import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
 import type { ChangeSource } from '../source/change-source.ts';
+import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
@@ -42,6 +43,8 @@ export async function createFollower(parts: {
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
+    // A clock that is set must not make a transaction look as if its rest would never come.
+    now: steadyNow,
     sourceOrder: sourceOrder(config, parts.source, offsets),
     delivered: resume.delivered,
   });
@@ -113,25 +116,43 @@ function isSubscribed(collection: string, includes: (table: TableId) => boolean)
 }
 
 function noteOf(follower: Follower): HolderNote {
+  const { pulse } = follower;
   const held = follower.held();
-  const state = follower.state;
-  const source = follower.sourceState;
-  const text =
-    state.kind === 'retrying'
-      ? `retrying ${state.reason}`
-      : source.state === 'reconnecting'
-        ? 'reconnecting'
-        : state.kind === 'stopped'
-          ? 'log ended'
-          : state.kind;
   return {
-    state: text,
-    oldestTransactionMs: ageOf(held.oldestEventTimeMs ?? held.oldestSinceMs),
+    state: stateOf(follower),
+    oldestTransactionMs:
+      held.oldestEventTimeMs === null
+        ? ageOf(held.oldestSinceMs, steadyNow())
+        : ageOf(held.oldestEventTimeMs, Date.now()),
     degraded: follower.totals.degraded,
+    following: {
+      trouble: troubleOf(follower),
+      silentMs: Math.round(pulse.silentMs),
+      heartbeatMs: pulse.heartbeatMs === null ? null : Math.round(pulse.heartbeatMs),
+      heartbeatEveryMs: pulse.heartbeatEveryMs,
+      unwrittenMs: Math.round(pulse.unwrittenMs),
+      waitsFor: held.oldestTransaction,
+    },
   };
 }
 
+function stateOf({ state, sourceState }: Follower): string {
+  if (state.kind === 'retrying') return `retrying ${state.error.code}`;
+  if (sourceState.state === 'reconnecting') return 'reconnecting';
+  return state.kind === 'stopped' ? 'log ended' : state.kind;
+}
+
+function troubleOf({ state, sourceState }: Follower): FollowingNote['trouble'] {
+  const since = (epochMs: number): number => Math.round(steadyNow() - epochMs);
+  if (state.kind === 'retrying') {
+    return { what: state.error.describe(), sinceMs: since(state.sinceMs) };
+  }
+  if (sourceState.state !== 'reconnecting') return null;
+  const what = `the event log cannot be read: ${sourceState.detail ?? 'no connection'}`;
+  return { what, sinceMs: since(sourceState.since) };
+}
+
 /** Since production committed it; two clocks may disagree, but nothing is younger than now. */
-function ageOf(epochMs: number | null): number | null {
-  return epochMs === null ? null : Math.max(0, Date.now() - epochMs);
+function ageOf(epochMs: number | null, nowMs: number): number | null {
+  return epochMs === null ? null : Math.max(0, Math.round(nowMs - epochMs));
 }

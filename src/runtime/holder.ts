@@ -1,6 +1,6 @@
 /**
  * Holding a database: the fence, with a sign of life every fifth of the lease. When the fence is
- * lost, `lost` aborts with FENCED and whatever runs under it stops.
+ * lost, `lost` aborts with why and whatever runs under it stops.
  */
 import type { Fence, HolderNote, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
@@ -10,12 +10,13 @@ import { sleep } from '../util/wait.ts';
 export class Holder implements AsyncDisposable {
   readonly database: ShadowDatabase;
   readonly fence: Fence;
-  /** Aborts with the FENCED error when another holder took over. */
+  /** Aborts with FENCED when another holder took over, SHADOW_REWOUND when the take-over is lost. */
   readonly lost: AbortSignal;
   readonly #lost = new AbortController();
   readonly #ended = new AbortController();
   readonly #logger: Logger;
   readonly #everyMs: number;
+  readonly #leaseMs: number;
   #note: () => HolderNote;
   #beating: Promise<void> = Promise.resolve();
 
@@ -29,6 +30,7 @@ export class Holder implements AsyncDisposable {
     this.lost = this.#lost.signal;
     this.#logger = options.logger;
     this.#everyMs = Math.max(100, options.leaseMs / 5);
+    this.#leaseMs = options.leaseMs;
     this.#note = () => ({ state: 'holding', oldestTransactionMs: null, degraded: 0 });
   }
 
@@ -58,9 +60,9 @@ export class Holder implements AsyncDisposable {
         return; // released
       }
       try {
-        await this.database.renewFence(this.fence, this.#note());
+        await this.#renew();
       } catch (error) {
-        if (isUnderstudyError(error, 'FENCED')) {
+        if (isUnderstudyError(error, 'FENCED', 'SHADOW_REWOUND')) {
           this.#lost.abort(error);
           return;
         }
@@ -70,6 +72,24 @@ export class Holder implements AsyncDisposable {
           error,
         });
       }
+    }
+  }
+
+  /**
+   * A server that stands still, or a network that swallows packets, ends no connection. After a
+   * lease without an answer a stand-by may take over anyway: then all is tried over new ones.
+   */
+  async #renew(): Promise<void> {
+    const giveUp = setTimeout(() => {
+      this.#logger.warn('the shadow server does not answer, connecting again', {
+        ...{ database: this.database.name, withinMs: this.#leaseMs },
+      });
+      this.database.breakConnections();
+    }, this.#leaseMs);
+    try {
+      await this.database.renewFence(this.fence, this.#note());
+    } finally {
+      clearTimeout(giveUp);
     }
   }
 

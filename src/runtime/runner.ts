@@ -13,6 +13,9 @@ import { followEvolving } from './evolve.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
+/** What passes by itself: it is opened anew, and followed from where it stands. */
+const SHADOW_AWAY = ['SHADOW_UNREACHABLE', 'SHADOW_REWOUND'] as const;
+
 /** How often requests and the fence of another holder are looked at. */
 const POLL_MS = 200;
 
@@ -43,8 +46,8 @@ export async function runDatabase(context: RuntimeContext, options: RunnerOption
       // Its server, or Kafka, went away between two acts: that passes, as it would while
       // following. At the start of the process a wrong address is told at once.
       const passing = underWay
-        ? isUnderstudyError(error, 'SHADOW_UNREACHABLE', 'KAFKA_UNREACHABLE')
-        : isUnderstudyError(error, 'SHADOW_UNREACHABLE');
+        ? isUnderstudyError(error, ...SHADOW_AWAY, 'KAFKA_UNREACHABLE')
+        : isUnderstudyError(error, ...SHADOW_AWAY);
       if (options.signal.aborted || !passing) throw error;
       context.logger.warn('cannot follow, trying again', { database: options.database, error });
       await sleep(backoffMs(0, 1_000), options.signal).catch(() => undefined);

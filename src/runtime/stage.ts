@@ -3,7 +3,8 @@
  * running follower (started when first asked for). Used alike by `run`, whose follower always
  * runs, and by single commands that found nobody holding the database.
  */
-import type { Follower, FollowerTotals } from '../apply/follower.ts';
+import type { Follower } from '../apply/follower.ts';
+import type { FollowerTotals } from '../apply/follower-state.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { ChangeSource } from '../source/change-source.ts';

@@ -1,10 +1,13 @@
 /** `understudy status`: what every database of ours has reached, and by which guarantee. */
 import { tableName } from '../change/table-id.ts';
-import type { OffsetMap } from '../change/position.ts';
+import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
+import type { ConnectorState } from '../source/connect/connect-client.ts';
+import { isHeartbeat } from '../source/kafka/topics.ts';
+import { activityOf, type Activity } from './activity.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { askConnector, type AskedSource } from './inspected-source.ts';
@@ -18,6 +21,8 @@ export interface DatabaseStatus {
   /** `stopped` or `failed` if nobody follows it; else what its holder says. */
   readonly state: string;
   readonly holder: string | null;
+  /** Whether it gets on, is idle, or is stalled, and by what. */
+  readonly activity: Activity;
   readonly position: {
     readonly offsets: Readonly<Record<string, string>>;
     readonly source: unknown;
@@ -73,11 +78,13 @@ export interface StatusReport {
   readonly lossy: readonly LossySetting[];
   /** Null if the event log answered. */
   readonly logError: string | null;
+  /** The connector's and its tasks' states, by Kafka Connect; null if that was not asked or is away. */
+  readonly connector: ConnectorState | null;
 }
 
 /** Reads; writes nothing and takes no fence. */
 export async function readStatus(context: RuntimeContext): Promise<StatusReport> {
-  const log = await readLog(context);
+  const [log, connector] = await Promise.all([readLog(context), connectorState(context)]);
   const databases: DatabaseStatus[] = [];
   const trunk = context.config.trunk.name;
   const names = [{ name: trunk, database: trunk, failed: false }];
@@ -89,7 +96,7 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
     const opened = await context.server.open(database);
     if (opened === null) continue;
     try {
-      const status = await statusOf(context, name, opened, log);
+      const status = await statusOf(context, name, opened, log, connector);
       databases.push(failed && status.holder === null ? { ...status, state: 'failed' } : status);
     } finally {
       await opened[Symbol.asyncDispose]();
@@ -103,6 +110,7 @@ export async function readStatus(context: RuntimeContext): Promise<StatusReport>
     lossy: await lossyInTrunk(context, asked),
     limits: formLimits(form, modes.deletes ?? null).map(({ text }) => text),
     logError: 'error' in log ? log.error : null,
+    connector,
   };
 }
 
@@ -116,7 +124,12 @@ async function lossyInTrunk(
   return lossyIn(asked, await database.catalogue(), context.includes);
 }
 
-type Log = { readonly ends: OffsetMap; readonly starts: OffsetMap } | { readonly error: string };
+interface Offsets {
+  readonly ends: OffsetMap;
+  readonly starts: OffsetMap;
+}
+
+type Log = Offsets | { readonly error: string };
 
 async function readLog(context: RuntimeContext): Promise<Log> {
   try {
@@ -129,11 +142,44 @@ async function readLog(context: RuntimeContext): Promise<Log> {
   }
 }
 
+async function connectorState({ connect, logger }: RuntimeContext): Promise<ConnectorState | null> {
+  try {
+    return (await connect?.state()) ?? null;
+  } catch (error) {
+    if (!isUnderstudyError(error, 'CONNECT_UNREACHABLE', 'CONNECTOR_MISSING')) throw error;
+    logger.debug('the connector’s state is not known', { error });
+    return null;
+  }
+}
+
+/** What keeps the connector from sending; null if nothing is known to. */
+function connectorTrouble(state: ConnectorState | null): string | null {
+  if (state === null) return null;
+  const { connector, tasks } = state;
+  if (connector !== 'RUNNING') return `the connector is ${connector}: see it in Kafka Connect`;
+  const bad = tasks.find((task) => task.state !== 'RUNNING');
+  if (bad !== undefined)
+    return `the connector’s task ${bad.id} is ${bad.state}: restart it in Kafka Connect`;
+  return tasks.length === 0 ? 'the connector has no task: see it in Kafka Connect' : null;
+}
+
+/** Records that say something of production's rows: not the connector's signs of life. */
+function countBehind({ ends, starts }: Offsets, applied: OffsetMap): number {
+  const rows = new Map([...ends].filter(([key]) => !isHeartbeat(parsePartitionKey(key).topic)));
+  const { total, done } = countRecords(rows, starts, new Map(), applied);
+  return total - done;
+}
+
+function hasHeartbeats({ ends }: Offsets): boolean {
+  return [...ends].some(([key, end]) => end > 0n && isHeartbeat(parsePartitionKey(key).topic));
+}
+
 async function statusOf(
   context: RuntimeContext,
   name: string,
   database: ShadowDatabase,
   log: Log,
+  connector: ConnectorState | null,
 ): Promise<DatabaseStatus> {
   const [fence, progress, gaps, bootstrap, letters] = await Promise.all([
     database.fenceState(),
@@ -152,10 +198,17 @@ async function statusOf(
     kind: database.marker.kind,
     state: describeState(fence, bootstrap),
     holder: fence.free ? null : fence.holder,
+    activity: activityOf({
+      ...{ fence, leaseMs: context.config.apply.leaseSeconds * 1000 },
+      behind: 'error' in log ? null : countBehind(log, offsets),
+      heartbeats: !('error' in log) && hasHeartbeats(log),
+      connector: connectorTrouble(connector),
+    }),
     position: { offsets: describeOffsets(offsets), source: describeSource(source) },
     lag: {
       offsets: missing,
-      eventTimeMs: missing === 0 ? 0 : eventTimeMs === null ? null : Date.now() - eventTimeMs,
+      eventTimeMs:
+        missing === 0 ? 0 : eventTimeMs === null ? null : Math.max(0, Date.now() - eventTimeMs),
       oldestTransactionMs: fence.free ? null : (fence.note?.oldestTransactionMs ?? null),
     },
     guarantee: progress.unmarked === 0 ? context.config.consistency : 'key',

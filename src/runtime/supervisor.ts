@@ -11,6 +11,9 @@ import { removeRollout } from './remove-rollout.ts';
 import { runDatabase, type RunState } from './runner.ts';
 import { ensureTrunk } from './trunk.ts';
 
+/** Clocks that differ by less are told of nowhere. */
+const CLOCKS_APART_MS = 60_000;
+
 export interface SuperviseOptions {
   readonly signal: AbortSignal;
   /** Only these databases: `trunk` or rollout names. Null for all. */
@@ -35,6 +38,7 @@ class Supervisor {
   /** Expired rollouts, by name, that this process deletes or soon tries to delete again. */
   readonly #expiring = new Map<string, Promise<void>>();
   #away = false;
+  #clocksApart = false;
   #failure: unknown = null;
 
   constructor(context: RuntimeContext, control: ControlStore, options: SuperviseOptions) {
@@ -87,7 +91,9 @@ class Supervisor {
   /** A server that is away for a moment ends nothing: the followers wait for it likewise. */
   async #tendAll(): Promise<void> {
     try {
-      for (const row of await this.#control.rollouts()) this.#tend(row);
+      const rows = await this.#control.rollouts();
+      const nowMs = await this.#agreedNow(rows);
+      for (const row of rows) this.#tend(row, nowMs);
       this.#away = false;
     } catch (error) {
       if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
@@ -96,10 +102,27 @@ class Supervisor {
     }
   }
 
-  #tend(row: RolloutRow): void {
+  /**
+   * The earlier of our clock and the server's: a rollout and what its candidate wrote must not be
+   * deleted because one of them was set wrongly.
+   */
+  async #agreedNow(rows: readonly RolloutRow[]): Promise<number> {
+    const own = Date.now();
+    if (!rows.some((row) => row.expiresAt !== null && row.expiresAt.getTime() < own)) return own;
+    const theirs = (await this.#control.now()).getTime();
+    const apart = own - theirs > CLOCKS_APART_MS;
+    if (apart && !this.#clocksApart) {
+      const what = 'our clock is ahead of the shadow server’s: rollouts expire by the latter';
+      this.#context.logger.warn(what, { aheadMs: own - theirs });
+    }
+    this.#clocksApart = apart;
+    return Math.min(own, theirs);
+  }
+
+  #tend(row: RolloutRow, nowMs: number): void {
     if (!this.#wanted(row.name) || this.#expiring.has(row.name)) return;
     if (row.state !== 'following' && row.state !== 'failed') return;
-    if (row.expiresAt !== null && row.expiresAt.getTime() < Date.now()) {
+    if (row.expiresAt !== null && row.expiresAt.getTime() < nowMs) {
       this.#context.logger.info('the rollout has expired', { rollout: row.name });
       const ending = this.#expire(row).finally(() => {
         this.#expiring.delete(row.name);

@@ -38,7 +38,7 @@ export interface ChangeStream extends AsyncDisposable {
 
 export interface SourceState {
   readonly state: 'starting' | 'reading' | 'reconnecting' | 'paused' | 'ended';
-  /** Since when, epoch milliseconds. */
+  /** Since when, epoch milliseconds by the steady clock (util/clock.ts). */
   readonly since: number;
   readonly detail: string | null;
 }

@@ -1,3 +1,4 @@
+import { steadyNow } from '../util/clock.ts';
 import type { SourceState } from './change-source.ts';
 
 /** Tells a stream's state to whoever asked for it, once per change. */
@@ -17,7 +18,7 @@ export class StateReporter {
   report(state: SourceState['state'], detail: string | null = null): void {
     const before = this.#current;
     if (before !== null && before.state === state && before.detail === detail) return;
-    const since = before !== null && before.state === state ? before.since : Date.now();
+    const since = before !== null && before.state === state ? before.since : steadyNow();
     this.#current = { state, since, detail };
     this.#tell?.(this.#current);
   }

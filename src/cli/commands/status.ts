@@ -20,6 +20,7 @@ export function addStatusCommand(program: Command, register: Register): void {
     if (report.databases.length === 0) terminal.out('There is no trunk yet.\n');
     else terminal.out(renderTable(HEAD, report.databases.map(row)));
     for (const database of report.databases) {
+      terminal.out(describeActivity(database));
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
       terminal.out(describeDead(database));
@@ -31,6 +32,12 @@ export function addStatusCommand(program: Command, register: Register): void {
     if (report.logError !== null) terminal.err(`understudy: ${report.logError}\n`);
     return exit;
   });
+}
+
+function describeActivity({ name, activity: { kind, forMs, reason } }: DatabaseStatus): string {
+  if (reason === null) return '';
+  const since = forMs === null ? '' : ` for ${humanDuration(forMs)}`;
+  return `${name}: ${kind}${since}: ${reason}\n`;
 }
 
 /** What is unknown, a line for each column, and how to know it again. */
@@ -55,6 +62,7 @@ const HEAD = [
   'NAME',
   'KIND',
   'STATE',
+  'ACTIVITY',
   'RECORDS BEHIND',
   'EVENT LAG',
   'OLDEST TX',
@@ -70,6 +78,7 @@ function row(status: DatabaseStatus): readonly (string | number | null)[] {
     status.name,
     status.kind,
     status.state,
+    status.activity.kind,
     offsets,
     eventTimeMs === null ? null : humanDuration(eventTimeMs),
     oldestTransactionMs === null ? null : humanDuration(oldestTransactionMs),

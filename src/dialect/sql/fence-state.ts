@@ -28,11 +28,28 @@ export function toFenceState(row: FenceRow, leaseMs: number): FenceState {
   };
 }
 
-/** FENCED: a newer generation exists. */
-export function fenced(fence: Fence, database: string): UnderstudyError {
+/**
+ * Why `fence` is not the one that stands: FENCED if another holder took it, SHADOW_REWOUND if the
+ * database is of before it was taken.
+ */
+export function notHeld(
+  fence: Fence,
+  stands: Pick<FenceRow, 'generation' | 'holder'>,
+  database: string,
+): UnderstudyError {
+  if (stands.generation < fence.generation) return rewound(database);
   return new UnderstudyError(
     'FENCED',
     `generation ${String(fence.generation)} of ${fence.holder} is over`,
     { database },
+  );
+}
+
+/** The database holds less than it once said it had committed. */
+export function rewound(database?: string): UnderstudyError {
+  return new UnderstudyError(
+    'SHADOW_REWOUND',
+    'the shadow holds less than it had committed',
+    database === undefined ? {} : { database },
   );
 }

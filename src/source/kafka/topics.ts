@@ -28,6 +28,11 @@ export function controlTopics(topicPrefix: string): readonly string[] {
   ];
 }
 
+/** A topic of a connector's signs of life, by Debezium's default name. */
+export function isHeartbeat(topic: string): boolean {
+  return topic.startsWith(`${HEARTBEAT_PREFIX}.`);
+}
+
 /** True for every topic that is ours. */
 export function topicSelector(selection: TopicSelection): (topic: string) => boolean {
   const control = new Set(controlTopics(selection.topicPrefix));

@@ -9,6 +9,7 @@ import {
 } from '../../decode/envelope/schema-store.ts';
 import { isUnderstudyError, UnderstudyError } from '../../errors/understudy-error.ts';
 import type { Logger } from '../../observability/logger.ts';
+import { steadyNow } from '../../util/clock.ts';
 import { backoffMs, sleep } from '../../util/wait.ts';
 import type { SourceState } from '../change-source.ts';
 import type { RegistryClient } from './registry-client.ts';
@@ -81,7 +82,7 @@ export class RegistrySchemas implements SchemaStore {
   }
 
   async #persist(ref: SchemaRef, { signal, onState }: LoadOptions): Promise<string> {
-    const since = Date.now();
+    const since = steadyNow();
     for (let attempt = 0; ; attempt += 1) {
       try {
         const text = await this.#client.fetchSchema(ref, signal);

@@ -94,7 +94,7 @@ it('makes a finding of every part that is away, and looks at the others all the 
   expect(report.healthy).toBe(false);
   expect(report.findings[0]).toMatchObject({
     message: 'no answer: ECONNREFUSED',
-    cure: 'Check shadow.url and that the server accepts connections.',
+    cure: 'Check shadow.url, and that the server accepts connections, takes writes and has room.',
   });
 });
 

@@ -30,6 +30,13 @@ export class MySqlControlStore implements ControlStore {
     this.#database = database;
   }
 
+  async now(): Promise<Date> {
+    return this.#do('ask for the time', async (client) => {
+      const sql = 'SELECT CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED) AS now';
+      return new Date(Number((await client.row<{ now: string }>(sql)).now));
+    });
+  }
+
   async rollouts(): Promise<readonly RolloutRow[]> {
     return this.#do('list rollouts', async (client) => {
       const sql = `SELECT ${ROLLOUT} FROM ${this.#table('rollout')} ORDER BY created_ms, name`;

@@ -1,4 +1,5 @@
 /** One session: how it is opened, and how rows come out of it. */
+import net from 'node:net';
 import mysql, { type Connection as DriverConnection } from 'mysql2/promise';
 import type { ResultSetHeader, RowDataPacket } from 'mysql2';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -6,6 +7,8 @@ import type { ServerAddress } from './address.ts';
 import { isConnectionLoss } from './errors.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A peer that vanished is asked for after this idle time; ten seconds later the socket is broken. */
+const KEEP_ALIVE_MS = 10_000;
 /** Sessions may be idle for weeks. */
 const WAIT_TIMEOUT_S = 31_536_000;
 
@@ -23,10 +26,12 @@ const SETTINGS = `SET SESSION sql_mode = '${SQL_MODE}', time_zone = '+00:00',
 /** A session. Numbers of 64 bits, decimals, dates and JSON are texts. */
 export class Client {
   readonly driver: DriverConnection;
+  readonly #socket: net.Socket;
   readonly #gone = new AbortController();
 
-  private constructor(driver: DriverConnection) {
+  private constructor(driver: DriverConnection, socket: net.Socket) {
     this.driver = driver;
+    this.#socket = socket;
     const end = (): void => {
       this.#gone.abort();
     };
@@ -37,11 +42,15 @@ export class Client {
 
   /** `database`: the default one; null for none. Errors are the driver's. */
   static async connect(address: ServerAddress, database: string | null): Promise<Client> {
+    const login = address.login();
+    // Our own, to be able to break it: the driver's way of giving up leaves who waits waiting.
+    const socket = net.connect({ host: login.host, port: login.port ?? 0 });
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
     const driver = await mysql.createConnection({
-      ...address.login(),
+      ...login,
+      stream: socket,
       ...(database !== null && { database }),
       connectTimeout: CONNECT_TIMEOUT_MS,
-      enableKeepAlive: true,
       charset: 'utf8mb4',
       supportBigNumbers: true,
       bigNumberStrings: true,
@@ -50,7 +59,7 @@ export class Client {
       multipleStatements: false,
       connectAttributes: { program_name: 'understudy' },
     });
-    const client = new Client(driver);
+    const client = new Client(driver, socket);
     try {
       await client.run(SETTINGS);
       return client;
@@ -102,9 +111,10 @@ export class Client {
     }
   }
 
-  /** Without a word to the server. */
+  /** Without a word to the server. What is under way rejects as by a lost connection. */
   destroy(): void {
     this.#gone.abort();
+    this.#socket.destroy();
     this.driver.destroy();
   }
 }

@@ -92,6 +92,14 @@ export class Connection implements AsyncDisposable {
     client.destroy();
   }
 
+  /**
+   * For who waits in vain: what is under way fails with SHADOW_UNREACHABLE, and the next use opens
+   * another connection. The server rolls back when it notices.
+   */
+  break(): void {
+    if (this.#client !== null) this.#forget(this.#client);
+  }
+
   /** Waits for all that was asked of it, then closes; nothing more may be asked. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;

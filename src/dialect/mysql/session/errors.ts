@@ -19,12 +19,53 @@ export const ERRNO = {
   truncated: 1265,
   binlogCreateRoutineNeedSuper: 1419,
   noSuchThread: 1094,
+  writeFailed: 3,
+  deviceFull: 20,
+  diskFull: 1021,
+  errorOnWrite: 1026,
+  noMemory: 1037,
+  noSortMemory: 1038,
+  outOfResources: 1041,
+  tableFull: 1114,
+  optionPrevents: 1290,
+  readOnlyMode: 1836,
 } as const;
 
-/** Sessions the server ended or refused: a later connection may work. */
+/** No room on the server, for now. */
+export const FULL: readonly number[] = [
+  ...[ERRNO.writeFailed, ERRNO.deviceFull, ERRNO.diskFull, ERRNO.errorOnWrite, ERRNO.tableFull],
+  ...[ERRNO.noMemory, ERRNO.noSortMemory, ERRNO.outOfResources],
+];
+
+/**
+ * Sessions the server ended or refused: a later connection may work. So it may where a server takes
+ * no writes, for it may be the former primary: the address may lead to another one by now.
+ */
 const GONE = new Set([
-  1040, 1053, 1077, 1078, 1079, 1080, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1317,
-  1927, 2002, 2003, 2006, 2013, 3169, 4031,
+  ...[ERRNO.optionPrevents, ERRNO.readOnlyMode],
+  1040,
+  1053,
+  1077,
+  1078,
+  1079,
+  1080,
+  1129,
+  1152,
+  1158,
+  1159,
+  1160,
+  1161,
+  1184,
+  1203,
+  1226,
+  1317,
+  1927,
+  2002,
+  2003,
+  2006,
+  2013,
+  3169,
+  4031,
 ]);
 
 /** A login or a right that is missing. */
@@ -114,7 +155,7 @@ export function isRefusal(error: unknown): boolean {
 
 /**
  * The error to throw for a failure while `doing` something: ours as it is; SHADOW_UNREACHABLE for
- * lost connections; DATABASE_PERMISSION for refused logins and missing rights; else `otherwise`.
+ * lost connections and full disks; DATABASE_PERMISSION for refused logins and missing rights; else `otherwise`.
  */
 export function toUnderstudyError(
   error: unknown,
@@ -132,7 +173,7 @@ export function toUnderstudyError(
   if (error instanceof UnderstudyError) return error;
   const context = { detail: tellable(error), ...options.context };
   const message = `could not ${options.doing} at ${options.address}`;
-  if (options.lost === true || isConnectionLoss(error)) {
+  if (options.lost === true || isConnectionLoss(error) || hasErrno(error, ...FULL)) {
     return new UnderstudyError('SHADOW_UNREACHABLE', message, context, error);
   }
   if (isRefusal(error)) return new UnderstudyError('DATABASE_PERMISSION', message, context, error);

@@ -195,6 +195,10 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     return Promise.reject(notOffered('drift checks and repairs'));
   }
 
+  breakConnections(): void {
+    for (const connection of [this.#acts, this.#signs]) connection.break();
+  }
+
   /** Waits for what runs. Does not give a fence back. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(

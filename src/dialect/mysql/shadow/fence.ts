@@ -11,7 +11,7 @@
  * once, and a stopped one (its sessions live, but give no sign of life) can be found and ended.
  */
 import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
-import { fenced, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
+import { notHeld, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
 import { sleep } from '../../../util/wait.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { NOW_US } from '../session/clock.ts';
@@ -182,19 +182,20 @@ export async function showPresence(
 }
 
 /**
- * In the act's transaction: the fence is still ours, and stays so until it ends.
- * FENCED if a newer generation exists.
+ * In the act's transaction: the fence is still ours, and stays so until it ends. The holder is
+ * asked too: two may have taken the same generation if a fail-over lost the first one's commit.
+ * FENCED if another holder took it, SHADOW_REWOUND if the database is of before we did.
  */
 export async function assertFence(client: Client, fence: Fence, database: string): Promise<void> {
   const found = await client.rows(
     `SELECT generation FROM ${quote(companionName(database), 'fence')}
-      WHERE one = 1 AND generation = ? LOCK IN SHARE MODE`,
-    [fence.generation],
+      WHERE one = 1 AND generation = ? AND holder = ? LOCK IN SHARE MODE`,
+    [fence.generation, fence.holder],
   );
-  if (found.length !== 1) throw fenced(fence, database);
+  if (found.length !== 1) throw notHeld(fence, await readRow(client, database, ''), database);
 }
 
-/** A sign of life. Does not wait for acts that run. FENCED if a newer generation exists. */
+/** A sign of life. Does not wait for acts that run. Errors as of `assertFence`. */
 export async function renewFence(
   client: Client,
   fence: Fence,
@@ -203,17 +204,19 @@ export async function renewFence(
   const { note, database } = options;
   const { rows } = await client.run(
     `UPDATE ${quote(companionName(database), 'sign_of_life')} SET at_us = ${NOW_US}, note = ?
-      WHERE one = 1 AND generation = ?`,
-    [JSON.stringify(note), fence.generation],
+      WHERE one = 1 AND generation = ? AND EXISTS (
+        SELECT 1 FROM ${quote(companionName(database), 'fence')}
+          WHERE one = 1 AND generation = ? AND holder = ?)`,
+    [JSON.stringify(note), fence.generation, fence.generation, fence.holder],
   );
-  if (rows !== 1) throw fenced(fence, database);
+  if (rows !== 1) throw notHeld(fence, await readRow(client, database, ''), database);
 }
 
 /** Nobody holds it from now on, unless somebody else already does. */
 export async function releaseFence(client: Client, fence: Fence, database: string): Promise<void> {
   await client.run(
     `UPDATE ${quote(companionName(database), 'fence')} SET holder = NULL
-      WHERE one = 1 AND generation = ?`,
-    [fence.generation],
+      WHERE one = 1 AND generation = ? AND holder = ?`,
+    [fence.generation, fence.holder],
   );
 }

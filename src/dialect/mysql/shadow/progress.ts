@@ -3,11 +3,17 @@
  * transaction that wrote the rows.
  */
 import type { OffsetRange } from '../../../change/offset-ranges.ts';
-import { parsePartitionKey, partitionKey, type Position } from '../../../change/position.ts';
+import {
+  parsePartitionKey,
+  partitionKey,
+  type OffsetMap,
+  type Position,
+} from '../../../change/position.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { REMEMBERED_IDS } from '../../../order/recent-ids.ts';
 import type { ResumePoint, StoredProgress } from '../../dialect.ts';
+import { rewound } from '../../sql/fence-state.ts';
 import { parseSource, sourceText } from '../../sql/stored-source.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, literal, quote } from '../session/names.ts';
@@ -88,7 +94,7 @@ async function readOffsets(
   client: Client,
   companion: string,
   lock: '' | 'FOR UPDATE',
-): Promise<ReadonlyMap<string, bigint>> {
+): Promise<OffsetMap> {
   const rows = await client.rows<PositionRow>(
     `SELECT topic, \`partition\`, next_offset AS next FROM ${quote(companion, 'position')}
       ORDER BY topic, \`partition\` ${lock}`,
@@ -105,6 +111,7 @@ export async function startProgress(client: Client, database: string): Promise<v
  * Saves what holds after the batch; false if it was saved before, so that its rows are written.
  * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
+ * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits.
  */
 export async function saveProgress(
   client: Client,
@@ -113,7 +120,9 @@ export async function saveProgress(
 ): Promise<boolean> {
   const companion = companionName(database);
   // First: it waits.
-  const moved = await saveOffsets(client, companion, batch.position);
+  const saved = await readOffsets(client, companion, 'FOR UPDATE');
+  if (await isRewound(client, companion, saved, batch)) throw rewound(database);
+  const moved = await saveOffsets(client, companion, saved, batch.position);
   const noted = await saveAhead(client, companion, batch.ahead ?? []);
   const isNew = moved || noted;
   const { source, eventTimeMs } = batch.position;
@@ -124,6 +133,30 @@ export async function saveProgress(
   );
   if (isNew) await saveDelivered(client, companion, batch.delivered ?? []);
   return isNew || batch.ahead?.length === 0;
+}
+
+/** Does it stand neither where the batch begins nor where that ends? */
+async function isRewound(
+  client: Client,
+  companion: string,
+  saved: OffsetMap,
+  { after, position }: ChangeBatch,
+): Promise<boolean> {
+  if (after === undefined) return false;
+  for (const [key, next] of position.offsets) {
+    const stands = saved.get(key);
+    if (stands !== next && stands !== after.offsets.get(key)) return true;
+  }
+  const { ahead } = after;
+  if (ahead === null) return false;
+  const { topic, partition, first, next } = ahead;
+  if ((saved.get(partitionKey(topic, partition)) ?? 0n) >= next) return false;
+  const found = await client.rows(
+    `SELECT 1 AS found FROM ${quote(companion, 'ahead')} WHERE topic = ? AND \`partition\` = ?
+      AND first_offset = ? AND next_offset = ?`,
+    [topic, partition, first, next],
+  );
+  return found.length === 0;
 }
 
 /** False if all of it was saved before, or there is none. */
@@ -168,9 +201,9 @@ async function saveDelivered(
 async function saveOffsets(
   client: Client,
   companion: string,
+  saved: OffsetMap,
   position: Position,
 ): Promise<boolean> {
-  const saved = await readOffsets(client, companion, 'FOR UPDATE');
   const moved: string[] = [];
   for (const [key, next] of position.offsets) {
     const before = saved.get(key);

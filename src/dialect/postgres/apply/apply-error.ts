@@ -11,11 +11,7 @@ const TRANSIENT: ReadonlyMap<string, string> = new Map([
   [SQLSTATE.lockNotAvailable, 'a session of the candidate holds a lock'],
   [SQLSTATE.diskFull, 'the shadow server has no room on its disk'],
   [SQLSTATE.outOfMemory, 'the shadow server is out of memory'],
-  [
-    SQLSTATE.queryCanceled,
-    'the shadow server gave up a statement, by its statement_timeout or by hand',
-  ],
-  [SQLSTATE.readOnly, 'the shadow server takes no writes now'],
+  [SQLSTATE.queryCanceled, 'a statement was cancelled on the shadow server'],
 ]);
 
 /**

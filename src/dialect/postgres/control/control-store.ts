@@ -30,6 +30,13 @@ export class PgControlStore implements ControlStore {
     this.#connection = connection;
   }
 
+  async now(): Promise<Date> {
+    return this.#do('ask for the time', async (client) => {
+      const sql = `SELECT (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::float8 AS now`;
+      return new Date((await client.query<{ now: number }>(sql)).rows[0]?.now ?? NaN);
+    });
+  }
+
   async rollouts(): Promise<readonly RolloutRow[]> {
     return this.#do('list rollouts', async (client) => {
       const sql = `SELECT ${ROLLOUT} FROM understudy.rollout ORDER BY created_at, name`;

@@ -27,8 +27,17 @@ export const SQLSTATE = {
   readOnly: '25006',
 } as const;
 
-/** Sessions the server ended or refused: a later connection may work. */
-const GONE = new Set(['57P01', '57P02', '57P03', '57P04', '57P05', '53300', '25P03', '25P04']);
+/**
+ * Sessions the server ended or refused: a later connection may work. So it may where a server takes
+ * no writes, for it may be the former primary: the address may lead to another one by now.
+ */
+const GONE = new Set([
+  ...['57P01', '57P02', '57P03', '57P04', '57P05', '53300', '25P03', '25P04'],
+  SQLSTATE.readOnly,
+]);
+
+/** No room on the server, for now. */
+const FULL: readonly string[] = [SQLSTATE.diskFull, SQLSTATE.outOfMemory];
 
 const SOCKET_CODES = new Set([
   'ECONNREFUSED',
@@ -106,7 +115,7 @@ export function tellable(error: unknown): string {
 
 /**
  * The error to throw for a failure while `doing` something: ours as it is; SHADOW_UNREACHABLE for
- * lost connections; DATABASE_PERMISSION for refused logins and missing rights; else `otherwise`.
+ * lost connections and full disks; DATABASE_PERMISSION for refused logins and missing rights; else `otherwise`.
  */
 export function toUnderstudyError(
   error: unknown,
@@ -125,7 +134,7 @@ export function toUnderstudyError(
   const context = { detail: tellable(error), ...options.context };
   const message = `could not ${options.doing} at ${options.address}`;
   const state = databaseError(error)?.code;
-  if (options.lost === true || isConnectionLoss(error)) {
+  if (options.lost === true || isConnectionLoss(error) || FULL.includes(state ?? '')) {
     return new UnderstudyError('SHADOW_UNREACHABLE', message, context, error);
   }
   if (state === SQLSTATE.insufficientPrivilege || state?.startsWith('28') === true) {

@@ -9,6 +9,8 @@ import type { ErrorCode } from '../../../errors/codes.ts';
 import { hasSqlState, isConnectionLoss, toUnderstudyError } from './errors.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A peer that vanished is asked for after this idle time; ten seconds later the socket is broken. */
+const KEEP_ALIVE_MS = 10_000;
 /** The server ends a statement whose client died within this time, instead of finishing it. */
 const CLIENT_CHECK_MS = 1_000;
 
@@ -26,6 +28,14 @@ function exactTypes(): pg.TypeOverrides {
   for (const oid of TEXT_TYPES) types.setTypeParser(oid, (text) => text);
   return types;
 }
+
+/**
+ * Limits that a role or database may have for its users: a batch or a copy that is cut off by one
+ * would be cut off by it each time. Older servers do not know all of them.
+ */
+const NO_LIMITS = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+  WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout',
+    'idle_in_transaction_session_timeout') AND setting <> '0'`;
 
 /** Where a server is, and with what one gets in. Prints without credentials. */
 export class ServerAddress {
@@ -86,11 +96,18 @@ async function openClient(
     connectionString: address.urlFor(database, `understudy:${database}:${role}`),
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     types: exactTypes(),
   });
   // A connection that breaks while idle only tells so here; the next use meets it as an error.
   client.on('error', () => undefined);
   await client.connect();
+  try {
+    await client.query(NO_LIMITS);
+  } catch (error) {
+    client.end().catch(() => undefined);
+    throw error;
+  }
   return client;
 }
 
@@ -244,6 +261,17 @@ export class Connection implements AsyncDisposable {
     this.#client = null;
     // It is broken or refused: closing it can only fail in the same way.
     client.end().catch(() => undefined);
+  }
+
+  /**
+   * For who waits in vain: what is under way fails with SHADOW_UNREACHABLE, and the next use opens
+   * another connection. The server rolls back when it notices.
+   */
+  break(): void {
+    const client = this.#client;
+    if (client === null) return;
+    this.#client = null;
+    client.connection.stream.destroy(new Error('given up by understudy'));
   }
 
   /** Waits for all that was asked of it, then closes; nothing more may be asked. */

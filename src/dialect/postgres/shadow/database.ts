@@ -220,6 +220,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     });
   }
 
+  breakConnections(): void {
+    for (const connection of [this.#acts, this.#signs]) connection.break();
+  }
+
   /** Waits for what runs. Does not give a fence back. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(

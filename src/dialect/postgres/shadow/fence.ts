@@ -13,7 +13,7 @@
 import type pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
-import { fenced, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
+import { notHeld, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { assertNotNewer, databaseVersion } from '../session/migrations.ts';
 import { transaction } from '../session/session.ts';
@@ -124,8 +124,9 @@ export async function showPresence(client: pg.ClientBase, generation: bigint): P
 }
 
 /**
- * In the act's transaction: the fence is still ours, and stays so until it ends.
- * FENCED if a newer generation exists.
+ * In the act's transaction: the fence is still ours, and stays so until it ends. The holder is
+ * asked too: two may have taken the same generation if a fail-over lost the first one's commit.
+ * FENCED if another holder took it, SHADOW_REWOUND if the database is of before we did.
  */
 export async function assertFence(
   client: pg.ClientBase,
@@ -133,13 +134,13 @@ export async function assertFence(
   database: string,
 ): Promise<void> {
   const { rowCount } = await client.query(
-    'SELECT FROM understudy.fence WHERE generation = $1 FOR SHARE',
-    [fence.generation],
+    'SELECT FROM understudy.fence WHERE generation = $1 AND holder = $2 FOR SHARE',
+    [fence.generation, fence.holder],
   );
-  if (rowCount !== 1) throw fenced(fence, database);
+  if (rowCount !== 1) throw notHeld(fence, await readRow(client, STATE), database);
 }
 
-/** A sign of life. Does not wait for acts that run. FENCED if a newer generation exists. */
+/** A sign of life. Does not wait for acts that run. Errors as of `assertFence`. */
 export async function renewFence(
   client: pg.ClientBase,
   fence: Fence,
@@ -147,10 +148,11 @@ export async function renewFence(
 ): Promise<void> {
   const { rowCount } = await client.query(
     `UPDATE understudy.sign_of_life SET at = pg_catalog.clock_timestamp(), away = false, note = $2
-      WHERE generation = $1`,
-    [fence.generation, JSON.stringify(options.note)],
+      WHERE generation = $1
+        AND EXISTS (SELECT FROM understudy.fence WHERE generation = $1 AND holder = $3)`,
+    [fence.generation, JSON.stringify(options.note), fence.holder],
   );
-  if (rowCount !== 1) throw fenced(fence, options.database);
+  if (rowCount !== 1) throw notHeld(fence, await readRow(client, STATE), options.database);
 }
 
 /**
@@ -169,7 +171,8 @@ export async function welcomeHolder(client: pg.ClientBase): Promise<void> {
 
 /** Nobody holds it from now on, unless somebody else already does. */
 export async function releaseFence(client: pg.ClientBase, fence: Fence): Promise<void> {
-  await client.query('UPDATE understudy.fence SET holder = NULL WHERE generation = $1', [
-    fence.generation,
-  ]);
+  await client.query(
+    'UPDATE understudy.fence SET holder = NULL WHERE generation = $1 AND holder = $2',
+    [fence.generation, fence.holder],
+  );
 }

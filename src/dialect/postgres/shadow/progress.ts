@@ -8,6 +8,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { REMEMBERED_IDS } from '../../../order/recent-ids.ts';
 import type { ResumePoint, StoredProgress } from '../../dialect.ts';
+import { rewound } from '../../sql/fence-state.ts';
 import { parseSource, sourceText } from '../../sql/stored-source.ts';
 import { newerTxId } from '../production/transaction-id.ts';
 
@@ -88,6 +89,7 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
  * Saves what holds after the batch; false if it was saved before, so that its rows are written.
  * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
+ * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits.
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const isNew = await savePlaces(client, batch);
@@ -103,17 +105,30 @@ export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): P
   return isNew;
 }
 
+interface SavedPlaces {
+  readonly isNew: boolean;
+  /** A partition that would go back; null if none would. */
+  readonly topic: string | null;
+  readonly partition: number;
+  readonly rewound: boolean;
+}
+
 /**
  * False if all of it was saved before. One statement, for it is asked with every batch: its parts
  * all see what was there before it.
  */
 async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
-  const { position, ahead = [], delivered = [] } = batch;
-  const entries = [...position.offsets].map(([key, next]) => ({ ...parsePartitionKey(key), next }));
-  const { rows } = await client.query<{ isNew: boolean; topic: string | null; partition: number }>(
+  const { position, after, ahead = [], delivered = [] } = batch;
+  const entries = [...position.offsets].map(([key, next]) => ({
+    ...{ ...parsePartitionKey(key), next },
+    before: after?.offsets.get(key) ?? null,
+  }));
+  const last = after?.ahead ?? null;
+  const { rows } = await client.query<SavedPlaces>(
     `WITH given AS (
         SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int[]),
-          pg_catalog.unnest($3::int8[])) AS g (topic, partition, next_offset)),
+          pg_catalog.unnest($3::int8[]), pg_catalog.unnest($10::int8[]))
+          AS g (topic, partition, next_offset, before)),
       saved AS (
         INSERT INTO understudy.position AS p (topic, partition, next_offset)
           SELECT topic, partition, next_offset FROM given
@@ -137,7 +152,16 @@ async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<bo
       forgotten AS (
         DELETE FROM understudy.delivered
           WHERE upto <= (SELECT max(upto) FROM understudy.delivered) - $9::int8)
-      SELECT is_new AS "isNew", back.topic, back.partition
+      SELECT is_new AS "isNew", back.topic, back.partition, $11::boolean AND (
+          EXISTS (SELECT FROM given g LEFT JOIN understudy.position p
+            ON p.topic = g.topic AND p.partition = g.partition
+            WHERE p.next_offset IS DISTINCT FROM g.before
+              AND p.next_offset IS DISTINCT FROM g.next_offset)
+          OR ($12::text IS NOT NULL
+            AND NOT EXISTS (SELECT FROM understudy.ahead WHERE topic = $12 AND partition = $13::int
+              AND first_offset = $14::int8 AND next_offset = $15::int8)
+            AND NOT EXISTS (SELECT FROM understudy.position
+              WHERE topic = $12 AND partition = $13 AND next_offset >= $15))) AS rewound
         FROM new LEFT JOIN (
           SELECT g.topic, g.partition FROM given g
             JOIN understudy.position p ON p.topic = g.topic AND p.partition = g.partition
@@ -146,10 +170,12 @@ async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<bo
       ...[entries.map((e) => e.topic), entries.map((e) => e.partition), entries.map((e) => e.next)],
       ...[ahead.map((r) => r.topic), ahead.map((r) => r.partition)],
       ...[ahead.map((r) => r.first), ahead.map((r) => r.next)],
-      ...[delivered, REMEMBERED_IDS],
+      ...[delivered, REMEMBERED_IDS, entries.map((e) => e.before), after !== undefined],
+      ...[last?.topic ?? null, last?.partition ?? null, last?.first ?? null, last?.next ?? null],
     ],
   );
   const found = rows[0];
+  if (found?.rewound === true) throw rewound();
   if (typeof found?.topic === 'string') {
     const { topic, partition } = found;
     const what = 'the batch lies before what was applied';
