@@ -10,6 +10,11 @@ export interface Release {
   readonly transactionId: string | null;
   /** False if the transaction may have more, or its events may not all be here. */
   readonly complete: boolean;
+  /**
+   * It is of a transaction that is too large to be held: what goes from its first part to its last
+   * belongs together. Absent where all of a transaction is here, or it is given up.
+   */
+  readonly part?: 'more' | 'last';
   /** Bytes of the records it frees, duplicates that were passed over included. */
   readonly bytes: number;
   /** What is to be stored of given-up transactions once all of it is applied. Default: nothing. */
