@@ -32,7 +32,7 @@ import { Gathering, inSourceOrder } from './gathering.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { Outcomes } from './outcomes.ts';
 import { Patience } from './patience.ts';
-import type { Held, Release } from './release.ts';
+import { oldestOf, type Held, type Release } from './release.ts';
 import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
@@ -164,27 +164,14 @@ export class TransactionAssembler {
     return this.#moves.size === 0 ? undefined : this.#release([], null, true, 0, new Map());
   }
 
+  /** Has a transaction begun to go in parts, of which the last did not go? */
+  get goesInParts(): boolean {
+    return this.#streamed !== null;
+  }
+
   held(): Held {
-    let oldestSinceMs: number | null = null;
-    let oldestEventTimeMs: number | null = null;
-    let oldestTransaction: string | null = null;
-    for (const lane of this.#lanes.values()) {
-      const head = lane.peek();
-      if (head === undefined) continue;
-      if (oldestSinceMs === null || head.sinceMs < oldestSinceMs) {
-        oldestTransaction = head.record.transaction?.id ?? null;
-      }
-      oldestSinceMs = earlier(oldestSinceMs, head.sinceMs);
-      oldestEventTimeMs = earlier(oldestEventTimeMs, head.record.eventTimeMs);
-    }
-    return {
-      transactions: this.#gatherings.size,
-      events: this.#events,
-      bytes: this.#bytes,
-      oldestSinceMs,
-      oldestEventTimeMs,
-      oldestTransaction,
-    };
+    const [transactions, events, bytes] = [this.#gatherings.size, this.#events, this.#bytes];
+    return { transactions, events, bytes, ...oldestOf(this.#lanes.values()) };
   }
 
   /** The changes that wait, partition by partition. */
@@ -501,9 +488,4 @@ export class TransactionAssembler {
     this.#bytes -= bytes;
     return { changes, offsets, transactionId, complete, bytes };
   }
-}
-
-function earlier(a: number | null, b: number | null): number | null {
-  if (a === null || b === null) return a ?? b;
-  return Math.min(a, b);
 }

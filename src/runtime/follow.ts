@@ -27,6 +27,8 @@ export async function createFollower(parts: {
   readonly snapshotView: (snapshot: string) => SnapshotView;
   /** How long a blocked or unreachable shadow is retried before giving up. */
   readonly giveUpAfterMs: number;
+  /** Source transactions that are not written in parts that are committed together. */
+  readonly apart: ReadonlySet<string>;
 }): Promise<Follower> {
   const { config, holder } = parts;
   const [catalogue, resume] = await Promise.all([
@@ -61,7 +63,7 @@ export async function createFollower(parts: {
       mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
-      ahead: resume.ahead,
+      ...{ ahead: resume.ahead, apart: parts.apart },
       builder: (position) => new BatchBuilder({ catalogue, position }),
       dead: { box: deadLetters, catalogue, max: config.deadLetters.max },
       limits: {

@@ -8,6 +8,7 @@ import type { RuntimeContext } from './context.ts';
 import { fillGaps } from './gaps.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
+import { followLarge } from './large.ts';
 import { Stage } from './stage.ts';
 import { ensureTrunk, type TrunkReport } from './trunk.ts';
 
@@ -114,7 +115,8 @@ async function catchUp(
       signal: options.signal,
       ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
     });
-    return await followEvolving(stage, () => followToEnd(stage, options));
+    const follow = (): Promise<Caught> => followToEnd(stage, options);
+    return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
     await stage.close();
   }

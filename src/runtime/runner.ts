@@ -10,6 +10,7 @@ import { GapFiller } from './gaps.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
+import { followLarge } from './large.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
@@ -64,7 +65,8 @@ async function holdAndClose(
     if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
     await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
-    return await followEvolving(stage, () => hold(control, stage, options));
+    const follow = (): Promise<'again' | 'ended'> => hold(control, stage, options);
+    return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
     await stage.close();
   }

@@ -2,12 +2,13 @@
  * What a MySQL or MariaDB shadow refuses is set aside with its key, and nothing else: with the real
  * follower on real servers. The log is made by hand beside production, a database of the same server.
  */
+import type { FollowerParts } from '../../src/apply/follower-parts.ts';
 import { describe, expect, test } from 'vitest';
 import type { Follower } from '../../src/apply/follower.ts';
 import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
 import type { ChangeEvent } from '../../src/change/record.ts';
 import type { DeadLetter, DeadLetterBox } from '../../src/dialect/dead-letters.ts';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
+import type { Fence } from '../../src/dialect/dialect.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import {
   commit,
@@ -50,7 +51,7 @@ async function shadow(at: Setting, ...ddl: readonly string[]): Promise<void> {
   for (const sql of ddl) await at.client.query(sql);
 }
 
-type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
+type Writes = FollowerParts['database'];
 
 async function follow(
   at: Setting,
@@ -348,6 +349,7 @@ describe.each(ENGINES)('on %s', (engine) => {
       let failures = 0;
       const failing: Writes = {
         name: at.database.name,
+        applyTogether: (...parts) => at.database.applyTogether(...parts),
         openBaseSnapshot: () => at.database.openBaseSnapshot(),
         apply: async (fence: Fence, batch) => {
           if (batch.dead === undefined || failures > 1) return at.database.apply(fence, batch);

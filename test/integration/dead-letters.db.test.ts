@@ -2,13 +2,14 @@
  * What the shadow refuses is set aside with its key, and nothing else: with the real follower, on
  * real databases, with production's own log as event log (slot-log.ts).
  */
+import type { FollowerParts } from '../../src/apply/follower-parts.ts';
 import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Follower } from '../../src/apply/follower.ts';
 import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
 import type { ChangeEvent, DecodedRecord, RowChange } from '../../src/change/record.ts';
 import type { DeadLetter } from '../../src/dialect/dead-letters.ts';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
+import type { Fence } from '../../src/dialect/dialect.ts';
 import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
 import type { PgShadowDatabase } from '../../src/dialect/postgres/shadow/database.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
@@ -61,7 +62,7 @@ async function setting(): Promise<Setting> {
   return { url, productionUrl, log, production, shadow, database, fence };
 }
 
-type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
+type Writes = FollowerParts['database'];
 
 type Damaged = (change: RowChange) => boolean;
 
@@ -245,6 +246,7 @@ test('a process that ends beside it leaves position and letters of one moment', 
     await first.done.catch(() => undefined);
     const crashing: Writes = {
       name: at.database.name,
+      applyTogether: (...parts) => at.database.applyTogether(...parts),
       openBaseSnapshot: () => at.database.openBaseSnapshot(),
       apply: async (fence, batch) => {
         const crash = new UnderstudyError('INTERRUPTED', 'the process ended');
@@ -273,6 +275,7 @@ test('an answer that is lost changes nothing', async () => {
   let lost = 0;
   const losing: Writes = {
     name: at.database.name,
+    applyTogether: (...parts) => at.database.applyTogether(...parts),
     openBaseSnapshot: () => at.database.openBaseSnapshot(),
     apply: async (fence, batch) => {
       const outcome = await at.database.apply(fence, batch);
@@ -454,6 +457,7 @@ test('a truncate that may be before or after what cannot be read stops a process
   const at = await setting();
   const elsewhere: Writes = {
     name: at.database.name,
+    applyTogether: (...parts) => at.database.applyTogether(...parts),
     openBaseSnapshot: () => at.database.openBaseSnapshot(),
     apply: (fence, { dead, ...batch }) => {
       const events = dead?.events.map((event) => ({ ...event, at: { ...event.at, partition: 1 } }));

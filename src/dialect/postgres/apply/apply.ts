@@ -90,9 +90,14 @@ export async function openApplySession(
  * images of owned ones. Saves no position and checks no fence; the caller does, in the same
  * transaction, and must roll back if this rejects. Applying the same batch again changes nothing.
  * Errors: APPLY_BLOCKED (try again later), SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN,
- * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+ * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED. `used`: the tables whose stages were filled before in
+ * this transaction, to which it adds.
  */
-export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
+export async function applyBatch(
+  session: ApplySession,
+  batch: ChangeBatch,
+  used = new Set<string>(),
+): Promise<ApplyOutcome> {
   const total = { rows: 0, owned: 0, repairs: 0 };
   const add = (outcome: StepOutcome): void => {
     total.rows += outcome.rows;
@@ -106,7 +111,6 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
   }
   try {
     await ensureStages(session.client, [...written.values()]);
-    const used = new Set<string>();
     for (const group of groups) {
       switch (group.kind) {
         case 'rows':
