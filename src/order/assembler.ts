@@ -325,7 +325,7 @@ export class TransactionAssembler {
         continue;
       }
       // What stands before it was committed earlier, and its END has been passed already.
-      if (this.#openBefore(run.id, gathering)) continue;
+      if (run.id !== this.#streamed && this.#openBefore(run.id, gathering)) continue;
       if (this.#waitsForOrder(gathering)) return undefined;
       this.#passBoundaries(run.length);
       this.#patience.restart();

@@ -14,7 +14,7 @@ import { connectTo, testDatabase } from '../support/test-database.ts';
 import { Workplace } from '../support/understudy.ts';
 
 const PREFIX = `large${process.pid}`;
-const ROWS = 20_000;
+const ROWS = 12_000;
 const production = await testDatabase('production');
 const cleanUp = new AsyncDisposableStack();
 afterAll(() => cleanUp.disposeAsync());
@@ -65,7 +65,7 @@ it('applies a transaction whole that does not fit into memory', async () => {
     DELETE FROM item WHERE id BETWEEN 50 AND 150;
     COMMIT;
     INSERT INTO item VALUES (0, 'c0', 'behind it')`);
-  await settleConnector(production.url, connect, PREFIX);
+  await settleConnector(production.url, connect, PREFIX, undefined, 240_000);
   const trunk = cleanUp.adopt(await connectTo(databaseUrl(shadow.url, 'shop')), (open) =>
     open.end(),
   );

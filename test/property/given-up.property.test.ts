@@ -135,6 +135,8 @@ function placeIn(changes: readonly Change[], i: number): number {
 /** Our processes: what one leaves behind is what the shadow holds. */
 class Shadow {
   readonly applied: ChangeEvent[] = [];
+  /** Transactions of which what went may not have been all. */
+  incomplete = 0;
   /** Values of each release that says that it is a whole transaction, and of which. */
   readonly whole: { readonly id: string; readonly values: readonly string[] }[] = [];
   readonly #log: ReadonlyMap<string, readonly DecodedRecord[]>;
@@ -240,6 +242,7 @@ class Shadow {
     const changes = releases.flatMap((release) => release.changes);
     this.applied.push(...changes);
     const last = releases.at(-1);
+    this.incomplete += releases.filter(({ part, complete }) => part !== 'more' && !complete).length;
     const { transactionId: id = null } = last ?? {};
     const mine = releases.filter(({ transactionId }) => transactionId === id);
     const values = valuesOf(mine.flatMap((release) => release.changes));
@@ -281,6 +284,7 @@ test('whatever is given up, delivered again, and forgotten by us, every change i
       shadow.read(null);
       shadow.pass();
 
+      if (plan.sessions.length === 0 && !plan.apart) expect(shadow.incomplete).toBe(0);
       const production = plan.transactions.flatMap((changes, tx) =>
         changes.flatMap((key, i) =>
           key === 'unread' ? [] : [{ key: String(key), value: `${tx + 1}/${i}` }],
