@@ -325,7 +325,7 @@ export class TransactionAssembler {
         continue;
       }
       // What stands before it was committed earlier, and its END has been passed already.
-      if (run.id !== this.#streamed && this.#openBefore(run.id, gathering)) continue;
+      if (this.#openBefore(run.id, gathering)) continue;
       if (this.#waitsForOrder(gathering)) return undefined;
       this.#passBoundaries(run.length);
       this.#patience.restart();
@@ -380,6 +380,7 @@ export class TransactionAssembler {
   #openBefore(id: string, gathering: Gathering): boolean {
     let opened = false;
     for (const lane of gathering.lanes) {
+      if (!gathering.waitsIn(lane)) continue;
       const head = lane.peek();
       const other = head === undefined ? null : this.#transactionOf(head.record);
       if (other !== null && other.id !== id) {

@@ -30,6 +30,8 @@ export class Gathering {
   readonly #counts = new Map<string, bigint>();
   /** Are there events of two deliveries? */
   #mixed = false;
+  /** How many of its events each partition holds. */
+  readonly #waiting = new Map<Lane<ChangeEvent>, number>();
   /** The last events that were taken while others may come. */
   readonly #taken = new Map<Lane<ChangeEvent>, ChangeEvent>();
 
@@ -49,6 +51,7 @@ export class Gathering {
     const previous = before ?? this.#taken.get(lane);
     if (this.lanes.has(lane)) this.#mixed ||= !this.#continues(previous, event, totalOrder);
     else this.lanes.add(lane);
+    this.#waiting.set(lane, (this.#waiting.get(lane) ?? 0) + 1);
     this.lastMs = nowMs;
     this.size += 1;
     if (!this.#orders.add(totalOrder)) {
@@ -122,11 +125,17 @@ export class Gathering {
       mine.push(item.record);
       offsets.set(lane.key, item.next);
       this.#taken.set(lane, item.record);
+      this.#waiting.set(lane, (this.#waiting.get(lane) ?? 0) - 1);
       count += 1;
       taken += item.record.bytes;
       lane.shift();
     }
     return { events, count, bytes: taken, offsets };
+  }
+
+  /** Does this partition hold events of it? */
+  waitsIn(lane: Lane<ChangeEvent>): boolean {
+    return (this.#waiting.get(lane) ?? 0) > 0;
   }
 
   /** Behind what was taken, by partition. */
