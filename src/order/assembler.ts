@@ -63,7 +63,7 @@ const STALL_MS = 60_000;
 /** Quiet time after which a transaction with a restart inside counts as whole. */
 const SETTLE_MS = 5_000;
 /** Of a transaction that goes in parts, so much goes at once. */
-const PART_BYTES = 8 * 1024 * 1024;
+const PART_BYTES = 4 * 1024 * 1024;
 
 type Judgement = 'wait' | 'complete' | 'incomplete';
 
