@@ -36,6 +36,11 @@ export interface DeadLetter {
   readonly ageMs: number;
   /** Events that wait, the poison event among them. */
   readonly queued: number;
+  /**
+   * Rows of its that a rollout's production views leave out, for what they are in production is not
+   * known, or does not fit their columns' types. The others are shown as they are there.
+   */
+  readonly hidden: number;
 }
 
 export interface DeadLetterBox {

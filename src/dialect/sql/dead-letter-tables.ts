@@ -15,6 +15,7 @@ export interface LetterRow extends TableId, LogOffset {
   readonly code: string;
   readonly message: string;
   readonly transactionId: string | null;
+  readonly hidden: number;
   /** Epoch milliseconds, and since then, by the server's clock. */
   readonly sinceMs: number;
   readonly ageMs: number;

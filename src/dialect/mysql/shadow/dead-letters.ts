@@ -26,7 +26,7 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
     run: (statement) => client.run(statement),
     letters: async (ids) => {
       const rows = await client.rows<
-        Omit<LetterRow, 'offset' | 'sinceMs' | 'ageMs'> &
+        Omit<LetterRow, 'offset' | 'sinceMs' | 'ageMs' | 'hidden'> &
           Place & { readonly sinceUs: string; readonly ageUs: string }
       >(
         `SELECT id, table_schema AS \`schema\`, table_name AS name, code, message, topic, \`partition\`,
@@ -36,6 +36,8 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
       );
       return rows.map(({ sinceUs, ageUs, offset, ...row }) => ({
         ...{ ...row, offset: BigInt(offset) },
+        // There are no views that could show any.
+        hidden: 0,
         ...{ sinceMs: Number(sinceUs) / 1000, ageMs: Math.max(0, Number(ageUs) / 1000) },
       }));
     },
