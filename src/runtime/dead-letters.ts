@@ -100,7 +100,7 @@ export async function discardDeadLetters(
   })) as { readonly discarded: readonly string[] };
 }
 
-function rowOf(name: string, letter: DeadLetter): DeadLetterRow {
+export function rowOf(name: string, letter: DeadLetter): DeadLetterRow {
   const { id, table, keys, code, message, at, transactionId, since, ageMs } = letter;
   const { queued, hidden } = letter;
   return {

@@ -7,7 +7,9 @@
  * Such rows are few, so each is written by itself.
  */
 import type { ClientBase } from 'pg';
+import type { TableId } from '../../../change/table-id.ts';
 import { imageValue, UNSURE, type KnownValue } from '../../../change/value.ts';
+import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { LetterImages, NetChange } from '../../../order/change-batch.ts';
 import { RowRefused } from '../../dead-letters.ts';
 import { ensureImages } from '../overlay/images.ts';
@@ -30,7 +32,8 @@ export async function saveImages(
   images: readonly LetterImages[],
 ): Promise<void> {
   for (const of of images) {
-    const table = tableOf(session, of.table);
+    const table = keyedTable(session, of.table);
+    if (table === null) continue;
     try {
       await ensureImages(session.client, table);
       session.ledgers.images.add(imageId(table.schema.id).name);
@@ -38,6 +41,16 @@ export async function saveImages(
     } catch (error) {
       throw applyFailure(error, table.label);
     }
+  }
+}
+
+/** Null for a table whose key cannot be written: no row of it is ever addressed. */
+function keyedTable(session: ApplySession, id: TableId): ApplyTable | null {
+  try {
+    return tableOf(session, id);
+  } catch (error) {
+    if (isUnderstudyError(error, 'KEY_MISSING')) return null;
+    throw error;
   }
 }
 

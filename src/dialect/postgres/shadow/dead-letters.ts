@@ -31,6 +31,13 @@ export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
           FROM understudy.dead_letter WHERE $1::text[] IS NULL OR id = ANY ($1) ORDER BY at, id`,
         ids,
       ),
+    untold: async (limit) => {
+      const sql = `SELECT id FROM understudy.dead_letter WHERE NOT told ORDER BY at, id LIMIT $1`;
+      return (await rows<{ id: string }>(sql, limit)).map(({ id }) => id);
+    },
+    told: async (ids) => {
+      await rows('UPDATE understudy.dead_letter SET told = true WHERE id = ANY ($1)', ids);
+    },
     keys: (ids) =>
       rows<KeyRow>(
         `SELECT letter, id, table_schema AS schema, table_name AS name, key

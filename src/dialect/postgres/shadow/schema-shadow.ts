@@ -218,4 +218,9 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       UPDATE understudy.dead_letter l SET unplaced =
         (SELECT pg_catalog.count(*) FROM understudy.dead_key k WHERE k.letter = l.id);`,
   },
+  {
+    version: 8,
+    what: 'whether somebody was told of what is set aside',
+    sql: 'ALTER TABLE understudy.dead_letter ADD COLUMN told boolean NOT NULL DEFAULT false',
+  },
 ];
