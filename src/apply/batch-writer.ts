@@ -198,9 +198,9 @@ export class BatchWriter {
     const keys = this.#keys;
     const screened = keys === null ? null : this.#screen(keys, builder.changes, poison);
     const built = builder.build(screened?.kept);
-    const notes = screened?.notes ?? null;
+    const { notes = null, images = [] } = screened ?? {};
     const after = { offsets: position.offsets, ahead: this.#lastAhead };
-    const batch = { ...built, after, ...(notes !== null && { dead: notes }) };
+    const batch = { ...built, after, ...(notes !== null && { dead: notes, images }) };
     if (!holdPosition) return { batch, screened };
     // What notes tell of is read again from the position that stays, and known by `ahead`: they are
     // stored when that moves.

@@ -136,6 +136,7 @@ const KEYS: readonly string[] = [
   'apply.leaseSeconds',
   'evolution.add',
   'deadLetters.max',
+  'deadLetters.topic',
 ];
 
 /** `source.topicPrefix` → `UNDERSTUDY_SOURCE_TOPIC_PREFIX`. */

@@ -6,6 +6,7 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { fillGaps } from './gaps.ts';
+import { tellLetters } from './letter-teller.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
 import { followLarge } from './large.ts';
@@ -146,6 +147,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   }
   report();
   if (follower.state.kind !== 'stopped') await fillGaps(stage, options.signal);
+  await tellLetters(stage);
   const held = follower.held();
   const progress = await stage.database.progress();
   return {

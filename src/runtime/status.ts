@@ -45,6 +45,8 @@ export interface DatabaseStatus {
   readonly deadLetters: number;
   /** Age of the oldest dead letter, by the shadow server's clock; null if there is none. */
   readonly oldestDeadLetterMs: number | null;
+  /** Rows of theirs that a rollout's production views leave out, since they are not known. */
+  readonly hidden: number;
   readonly unknown: number;
   /** What is unknown, by table and column; without column, rows that are parked. */
   readonly gaps: readonly {
@@ -217,6 +219,7 @@ async function statusOf(
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     oldestDeadLetterMs: letters[0]?.ageMs ?? null,
+    hidden: letters.reduce((sum, letter) => sum + letter.hidden, 0),
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
     gapsCure: gaps.length === 0 ? null : gapsCure(context),

@@ -52,10 +52,13 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
   return lines.map((line) => `${line}\n`).join('');
 }
 
-function describeDead({ name, deadLetters, oldestDeadLetterMs }: DatabaseStatus): string {
+function describeDead(status: DatabaseStatus): string {
+  const { name, kind, deadLetters, oldestDeadLetterMs, hidden } = status;
   if (oldestDeadLetterMs === null) return '';
   const since = `the oldest for ${humanDuration(oldestDeadLetterMs)}`;
-  return `${name}: ${deadLetters} keys are set aside, ${since}: see \`understudy dead-letters list\`\n`;
+  const seen =
+    kind === 'rollout' && hidden > 0 ? `, ${hidden} rows are left out of production views` : '';
+  return `${name}: ${deadLetters} keys are set aside, ${since}${seen}: see \`understudy dead-letters list\`\n`;
 }
 
 const HEAD = [

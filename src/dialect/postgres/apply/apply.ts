@@ -156,7 +156,7 @@ function context(session: ApplySession, batch: ChangeBatch): StepContext {
 }
 
 /** The prepared table that changes of `id` go to. */
-function tableOf(session: ApplySession, id: TableId): ApplyTable {
+export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const schema = resolveTable(session.catalogue, id);
   const label = tableName(schema.id);
   const known = session.described.get(label);
@@ -235,7 +235,7 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
 }
 
 /** A partition may name the key's columns in another order than its root, to which it is written. */
-function inKeyOrder(
+export function inKeyOrder(
   session: ApplySession,
   step: Extract<BatchStep, { kind: 'rows' }>,
   table: ApplyTable,
@@ -269,7 +269,7 @@ async function truncate(
     const keyed = named !== undefined && named.key.length > 0;
     const table = keyed ? tableOf(session, id) : null;
     if (named !== undefined && table !== null && session.ledgers.tables.has(table.label)) {
-      await truncateLedgers(client, table, named);
+      await truncateLedgers(client, table, named, session.ledgers.images);
     }
     if (named === undefined || table === null || captured?.has(table.label) !== true) {
       uncaptured.push(id);

@@ -34,6 +34,7 @@ import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
+import { saveImages } from '../apply/dead-images.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
@@ -204,7 +205,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     });
     if (!isNew) return NOTHING_NEW;
     if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
-    return applyBatch(await this.#applySession(client, fence), batch, used);
+    const session = await this.#applySession(client, fence);
+    const outcome = await applyBatch(session, batch, used);
+    if (batch.images !== undefined) await saveImages(session, batch.images);
+    return outcome;
   }
 
   async proveVisible(fence: Fence, txIds: readonly number[]): Promise<void> {
