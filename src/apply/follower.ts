@@ -104,7 +104,6 @@ export class Follower {
   get totals(): FollowerTotals {
     return this.#totals;
   }
-
   get position(): Position {
     return this.#position;
   }
@@ -381,10 +380,9 @@ export class Follower {
     credit: MemoryCredit,
     commit: (offsets: OffsetMap) => Promise<void>,
   ): Promise<void> {
-    const { assembler, logger } = this.#parts;
     try {
       await writeLarge(first, {
-        ...{ assembler, writer: this.#writer, credit, logger },
+        ...{ ...this.#parts, writer: this.#writer, credit },
         admit: (release) => this.#admitted(release),
         more: () => this.#moreParts(credit),
       });
