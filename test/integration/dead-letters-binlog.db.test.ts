@@ -226,7 +226,13 @@ describe.each(ENGINES)('on %s', (engine) => {
       await commit(at, put('b', { id: String(i), v: '1' }));
       await expect
         .poll(() => follower.state, { timeout: 20_000 })
-        .toMatchObject({ kind: 'retrying', reason: 'APPLY_BLOCKED' });
+        // Where another connection may help, it is made.
+        .toMatchObject({
+          kind: 'retrying',
+          error: {
+            code: expect.stringMatching(/^(?:APPLY_BLOCKED|SHADOW_UNREACHABLE)$/) as string,
+          },
+        });
       await shadow(at, 'DROP TRIGGER refuses');
       await catchUp(at, follower);
     }
