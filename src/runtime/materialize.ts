@@ -9,7 +9,7 @@ import { fillGaps } from './gaps.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
 import { Stage } from './stage.ts';
-import { ensureTrunk, type TrunkReport } from './trunk.ts';
+import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
 
 export interface MaterializeProgress {
   readonly database: string;
@@ -38,6 +38,8 @@ export interface MaterializeSummary {
 }
 
 export interface MaterializeOptions {
+  /** Drops the trunk first, so that it is made and filled again. Default false. */
+  readonly anew?: boolean;
   readonly onProgress?: (progress: MaterializeProgress) => void;
   readonly onBootstrap?: (progress: BootstrapProgress) => void;
   readonly signal: AbortSignal;
@@ -48,6 +50,7 @@ export async function materialize(
   context: RuntimeContext,
   options: MaterializeOptions,
 ): Promise<MaterializeSummary> {
+  if (options.anew === true) await dropTrunk(context);
   const trunk = await ensureTrunk(context);
   const totals = { events: 0, rows: 0, transactions: 0 };
   let waiting = 0;

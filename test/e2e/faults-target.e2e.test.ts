@@ -24,7 +24,7 @@ import {
   untilStatus,
 } from '../support/shop-follow.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
-import { smallDisk } from '../support/small-disk.ts';
+import { smallDisk, type SmallDisk } from '../support/small-disk.ts';
 import { testDatabase } from '../support/test-database.ts';
 import { Workplace, type RunningCli } from '../support/understudy.ts';
 
@@ -40,7 +40,7 @@ const ASYNCHRONOUS = [
 let folder: string;
 let port: number;
 let shadow: PostgresServer;
-let config: object;
+let disk: SmallDisk | null = null;
 let workplace: Workplace;
 let traffic: ShopTraffic;
 let run: RunningCli;
@@ -81,7 +81,7 @@ describe('the shadow server', () => {
     const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
     traffic = await ShopTraffic.open(production.url);
     await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
-    config = {
+    workplace = await Workplace.make({
       source: {
         connector: 'postgresql',
         topicPrefix: PREFIX,
@@ -91,10 +91,8 @@ describe('the shadow server', () => {
       production: { url: production.url },
       shadow: { url: shadow.url },
       trunk: { name: 'shop' },
-    };
-    // Small batches, so that something is always under way.
-    const apply = { leaseSeconds: 3, batchEvents: 50 };
-    workplace = await Workplace.make({ ...config, apply });
+      apply: { leaseSeconds: 3 },
+    });
     await traffic.serve(20);
     await traffic.settle(connect, PREFIX);
     await workplace.json(['materialize', '--until-caught-up']);
@@ -107,6 +105,7 @@ describe('the shadow server', () => {
     await workplace[Symbol.asyncDispose]();
     await (await sharedConnect()).deleteConnector(PREFIX);
     await shadow.stop();
+    await disk?.[Symbol.asyncDispose]();
     await removeFolder(folder);
   });
 
@@ -177,49 +176,34 @@ describe('the shadow server', () => {
     await equal();
   });
 
-  it('has no room: it is told, and goes on when there is', async () => {
+  it('has no room, and limits statements: it is told, and goes on when there is room', async () => {
     await stopRun(run);
-    await using disk = await smallDisk(96, (await embeddedBinaries()).owner);
+    disk = await smallDisk(128, (await embeddedBinaries()).owner);
     await query(shadow.url, `CREATE TABLESPACE small LOCATION '${disk.folder}'`);
     await query(shadow.url, 'ALTER DATABASE shop SET TABLESPACE small');
+    await query(shadow.url, `ALTER DATABASE shop SET statement_timeout = '100ms'`);
     await disk.fill();
     run = await startRun(workplace, ['shop', 'next']);
-    const writers = traffic.start(2);
+    // More than 100 ms for one statement, and more than fits.
     await query(
       production.url,
       `INSERT INTO search_cache SELECT 'full ' || i, array_fill('some text'::text, ARRAY[20]), now()
-        FROM generate_series(1, 2000) i`,
+        FROM generate_series(1, 15000) i`,
     );
     const { activity } = await untilStatus(workplace, 'shop', (facts) => {
       return facts.activity.kind === 'stalled' && facts.activity.reason?.includes('53100') === true;
     });
     expect(activity.reason).toContain('no room');
-    // Nothing was set aside for it, and the other database goes on.
+    // The other database goes on.
     await untilStatus(workplace, 'next', (facts) => facts.activity.kind !== 'stalled');
-    await writers.stop();
     await disk.free();
-    await equal();
-    await stopRun(run);
-    await query(shadow.url, 'ALTER DATABASE shop SET TABLESPACE pg_default');
-    await query(shadow.url, 'DROP TABLESPACE small');
-    run = await startRun(workplace, ['shop', 'next']);
-  });
-
-  it('limits statements and is locked: a limit cuts off nothing, a lock is told', async () => {
-    await stopRun(run);
-    await query(shadow.url, `ALTER DATABASE shop SET statement_timeout = '100ms'`);
-    await workplace.configure({ ...config, apply: { leaseSeconds: 3 } });
-    run = await startRun(workplace, ['shop', 'next']);
-    // One statement of the batch takes longer than the limit.
-    await query(
-      production.url,
-      `INSERT INTO search_cache SELECT 'limit ' || i, array_fill('some text'::text, ARRAY[20]), now()
-        FROM generate_series(1, 15000) i`,
-    );
     await traffic.settle(await sharedConnect(), PREFIX);
     await untilStatus(workplace, 'shop', ({ lag }) => lag.offsets === 0);
     await query(shadow.url, 'ALTER DATABASE shop RESET statement_timeout');
+    await equal();
+  });
 
+  it('is locked by somebody: it is told, and goes on when the lock is gone', async () => {
     const other = new pg.Client({ connectionString: trunkUrl() });
     await other.connect();
     try {
