@@ -224,15 +224,11 @@ describe.each(ENGINES)('on %s', (engine) => {
           SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = ${errno}, MESSAGE_TEXT = 'no'`,
       );
       await commit(at, put('b', { id: String(i), v: '1' }));
+      // A server that takes no writes may not be the one that the address leads to now.
+      const code = errno === 1290 || errno === 1836 ? 'SHADOW_UNREACHABLE' : 'APPLY_BLOCKED';
       await expect
         .poll(() => follower.state, { timeout: 20_000 })
-        // Where another connection may help, it is made.
-        .toMatchObject({
-          kind: 'retrying',
-          error: {
-            code: expect.stringMatching(/^(?:APPLY_BLOCKED|SHADOW_UNREACHABLE)$/) as string,
-          },
-        });
+        .toMatchObject({ kind: 'retrying', error: { code } });
       await shadow(at, 'DROP TRIGGER refuses');
       await catchUp(at, follower);
     }
