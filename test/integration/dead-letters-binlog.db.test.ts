@@ -396,13 +396,16 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await at.rows('SELECT id FROM b')).toEqual([{ id: 1 }]);
     await shadow(at, WIDE);
     const again = await follow(at, { max: 2 });
+    // Nobody replays beside who writes: then the shadow would not stand where the batch begins.
+    await catchUp(at, again.follower);
     expect((await replayAll(at)).left).toEqual([]);
     again.follower.forgetDead();
     await catchUp(at, again.follower);
     await expectEqual(at, 'a');
+    again.follower.stop();
+    await again.done.catch(() => undefined);
     const none = await follow(at, { max: 0 });
     await shadow(at, NARROW.replace('TINYINT', 'SMALLINT'));
-    again.follower.stop();
     await commit(at, put('a', a(6, 99_999)));
     await expect(none.done).rejects.toMatchObject({ code: 'APPLY_FAILED' });
     expect(await at.box.list()).toEqual([]);
