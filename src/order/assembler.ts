@@ -11,6 +11,8 @@
  *   through whole transactions, from which an assembler can start anew.
  * - A complete release holds all events of one transaction (of the tables that are read), each
  *   once, in production's order; releases of transactions come in commit order.
+ * - The one transaction in turn that is too large to be held may go in parts, from a first to a last
+ *   one (`stream`): the caller commits them together, and the last says whether they were whole.
  * - An event outside any transaction, or one that could not be read, is released when it comes to
  *   the head of its partition, or, where truncates are such, by its place in production's log
  *   (source-order.ts). A transaction with an unread event is not complete (unread-places.ts).
