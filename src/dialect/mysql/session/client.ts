@@ -114,8 +114,11 @@ export class Client {
   /** Without a word to the server. What is under way rejects as by a lost connection. */
   destroy(): void {
     this.#gone.abort();
+    // Who waits is told by the driver when the socket has closed, and by one that is destroyed never.
+    this.#socket.once('close', () => {
+      this.driver.destroy();
+    });
     this.#socket.destroy();
-    this.driver.destroy();
   }
 }
 
