@@ -10,7 +10,7 @@ import { databaseUrl, startPostgres, type PostgresServer } from '../support/post
 import { ShopTraffic } from '../support/shop-traffic.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { testDatabase } from '../support/test-database.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `bootstrap${process.pid}`;
 const production = await testDatabase('production');
@@ -52,13 +52,7 @@ beforeAll(async () => {
   await connect.createConnector(PREFIX, config);
   await traffic.serve(20);
   workplace = await Workplace.make({
-    source: {
-      topicPrefix: PREFIX,
-      kafka: { brokers: [kafka.broker] },
-      connect: { url: connect.url, name: PREFIX },
-    },
-    production: { url: production.url },
-    shadow: { url: shadow.url },
+    ...followed(PREFIX, { kafka, connect, production, shadow }),
     trunk: { name: 'shop', bootstrap: 'production', bootstrapJobs: 2 },
   });
 });

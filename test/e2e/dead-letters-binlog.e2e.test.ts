@@ -5,40 +5,20 @@
  */
 import type { Connection, RowDataPacket } from 'mysql2/promise';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { pollUntil } from '../../src/util/wait.ts';
 import { binlogConnector } from '../support/connectors.ts';
+import { letters, trunkStatus, type Replayed } from '../support/dead-letters.ts';
 import type { MySqlServer } from '../support/mysql-server.ts';
 import { startMySQL } from '../support/mysql.ts';
 import { payloadOf, readTopics } from '../support/read-topics.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
+import { until } from '../support/shop-follow.ts';
 import { connectBinlog } from '../support/types/binlog.ts';
-import { Workplace, type RunningCli } from '../support/understudy.ts';
+import { Workplace } from '../support/understudy.ts';
 
 const PREFIX = `deadbin${String(process.pid)}`;
 const TOPIC = `${PREFIX}.shop.parts`;
 const TOLD = `${PREFIX}-letters`;
 const WITHIN_MS = 90_000;
-
-interface Letter {
-  readonly id: string;
-  readonly keys: readonly (readonly string[])[];
-  readonly code: string;
-  readonly message: string;
-  readonly queued: number;
-}
-interface Replayed {
-  readonly replayed: readonly string[];
-  readonly left: readonly { readonly id: string; readonly code: string }[];
-}
-interface Status {
-  readonly databases: readonly {
-    readonly state: string;
-    readonly deadLetters: number;
-    readonly oldestDeadLetterMs: number | null;
-    readonly parked: number;
-    readonly lag: { readonly offsets: number | null };
-  }[];
-}
 
 let production: MySqlServer;
 let shadow: MySqlServer;
@@ -46,26 +26,6 @@ let source: Connection;
 let trunk: Connection;
 let workplace: Workplace;
 let notes = 0;
-
-const letters = async (): Promise<readonly Letter[]> => {
-  const found = await workplace.json<Letter[]>(['dead-letters', 'list']);
-  return found.toSorted((a, b) => String(a.keys).localeCompare(String(b.keys)));
-};
-
-const status = async (): Promise<Status['databases'][number]> => {
-  const [found] = (await workplace.json<Status>(['status'])).databases;
-  if (found === undefined) throw new Error('there is no trunk');
-  return found;
-};
-
-function until(what: string, condition: () => Promise<boolean>): Promise<true> {
-  return pollUntil({
-    probe: async () => ((await condition()) ? true : undefined),
-    everyMs: 100,
-    timeoutMs: WITHIN_MS,
-    timeout: () => new Error(`waited in vain: ${what}`),
-  });
-}
 
 async function rowsOf(client: Connection, sql: string): Promise<readonly RowDataPacket[]> {
   const [rows] = await client.query<RowDataPacket[]>(sql);
@@ -86,13 +46,12 @@ async function caughtUp(): Promise<void> {
   notes += 1;
   await source.query('INSERT INTO notes VALUES (?)', [notes]);
   const last = `SELECT id FROM notes WHERE id = ${String(notes)}`;
-  await until('the last note', async () => (await rowsOf(trunk, last)).length > 0);
-  await until('nothing is left', async () => (await status()).lag.offsets === 0);
-}
-
-async function kill(run: RunningCli): Promise<void> {
-  run.kill('SIGKILL');
-  await run.ended;
+  await until('the last note', async () => (await rowsOf(trunk, last)).length > 0, WITHIN_MS);
+  await until(
+    'nothing is left',
+    async () => (await trunkStatus(workplace)).lag.offsets === 0,
+    WITHIN_MS,
+  );
 }
 
 /** Both are equal but for these parts. */
@@ -153,24 +112,24 @@ it('sets aside what the shadow refuses, and nothing else, whoever is killed', as
   await source.query('UPDATE parts SET qty = 8 WHERE id = 8');
   await source.commit();
   for (let round = 0; round < 10; round += 1) await trade(1, 2, 8, 9);
-  await until('a letter', async () => (await status()).deadLetters > 0);
-  await kill(first);
+  await until('a letter', async () => (await trunkStatus(workplace)).deadLetters > 0, WITHIN_MS);
+  await first.die();
   await trade(7, 8);
   await source.query(`UPDATE parts SET code = 'toolong' WHERE id = 12`);
   await source.query('UPDATE parts SET id = 70 WHERE id = 7');
   const second = workplace.start(['run']);
   for (let round = 0; round < 5; round += 1) await trade(1, 12, 70);
-  await kill(second);
+  await second.die();
   const third = workplace.start(['run']);
   await caughtUp();
   await expectEqualBut(7, 70, 12);
-  expect(await letters()).toMatchObject([
+  expect(await letters(workplace)).toMatchObject([
     { keys: [['12']], code: 'APPLY_FAILED', message: expect.stringContaining('1406') as string },
     { keys: [['7'], ['70']], message: expect.stringContaining(`'few'`) as string },
   ]);
-  expect(await status()).toMatchObject({ state: 'following', deadLetters: 3 });
-  expect((await status()).oldestDeadLetterMs).toBeGreaterThan(0);
-  await kill(third);
+  expect(await trunkStatus(workplace)).toMatchObject({ state: 'following', deadLetters: 3 });
+  expect((await trunkStatus(workplace)).oldestDeadLetterMs).toBeGreaterThan(0);
+  await third.die();
 });
 
 it('sets aside a record that is too large or damaged, and applies all else', async () => {
@@ -192,16 +151,20 @@ it('sets aside a record that is too large or damaged, and applies all else', asy
   await producer.send({ topic: TOPIC, messages: [{ partition, key, value: damaged }] });
   await producer.disconnect();
   await trade(3, 5);
-  await until('both are set aside', async () => (await status()).deadLetters === 5);
+  await until(
+    'both are set aside',
+    async () => (await trunkStatus(workplace)).deadLetters === 5,
+    WITHIN_MS,
+  );
   await caughtUp();
   await expectEqualBut(3, 4, 7, 70, 12);
-  expect((await letters()).map(({ keys, code }) => [keys[0]?.[0], code])).toEqual([
+  expect((await letters(workplace)).map(({ keys, code }) => [keys[0]?.[0], code])).toEqual([
     ['12', 'APPLY_FAILED'],
     ['3', 'RECORD_CORRUPT'],
     ['4', 'RECORD_TOO_LARGE'],
     ['7', 'APPLY_FAILED'],
   ]);
-  const expected = new Map((await letters()).map((letter) => [letter.id, letter.code]));
+  const expected = new Map((await letters(workplace)).map((letter) => [letter.id, letter.code]));
   const told = await readTopics(kafka, [TOLD], (records) => records.length >= expected.size);
   const parsed = told.map(({ key, value }) => {
     const { code } = JSON.parse(String(value)) as { readonly code: string };
@@ -209,7 +172,7 @@ it('sets aside a record that is too large or damaged, and applies all else', asy
   });
   expect(new Map(parsed)).toEqual(expected);
   expect(String(told[0]?.value)).not.toContain('toolong');
-  await kill(run);
+  await run.die();
 });
 
 it('replays them from Kafka once the cause is gone, though its process is killed meanwhile', async () => {
@@ -218,25 +181,25 @@ it('replays them from Kafka once the cause is gone, though its process is killed
   await caughtUp();
   const refused = await workplace.json<Replayed>(['dead-letters', 'replay'], 2);
   expect(refused).toMatchObject({ replayed: [], left: [{}, {}, {}, {}] });
-  const found = await letters();
+  const found = await letters(workplace);
   const idOf = (key: string): string => found.find(({ keys }) => keys[0]?.[0] === key)?.id ?? '';
   await workplace.json(['dead-letters', 'discard', idOf('3'), idOf('4')]);
-  expect(await status()).toMatchObject({ deadLetters: 3, parked: 2 });
+  expect(await trunkStatus(workplace)).toMatchObject({ deadLetters: 3, parked: 2 });
   await trade(3, 4);
   await caughtUp();
-  expect(await status()).toMatchObject({ parked: 0 });
+  expect(await trunkStatus(workplace)).toMatchObject({ parked: 0 });
   await trunk.query('ALTER TABLE parts DROP CONSTRAINT few, MODIFY code VARCHAR(10)');
   const replaying = workplace.start(['dead-letters', 'replay', '--json']);
-  await kill(first);
+  await first.die();
   const second = workplace.start(['run']);
   const { status: exit, stdout } = await replaying.ended;
   // Killed after it had replayed, it is asked again and finds none.
   expect(exit, stdout).toBe(0);
-  expect(await letters()).toEqual([]);
+  expect(await letters(workplace)).toEqual([]);
   await trade(7, 12, 70);
   await caughtUp();
   await expectEqualBut();
-  await kill(second);
+  await second.die();
 });
 
 function afterOf(value: Buffer | null): { readonly qty: number } | null {

@@ -6,42 +6,20 @@
  */
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { pollUntil } from '../../src/util/wait.ts';
 import { canonicalState } from '../support/canonical-state.ts';
 import { postgresConnector } from '../support/connectors.ts';
+import { letters, trunkStatus, type Letter, type Replayed } from '../support/dead-letters.ts';
 import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
 import { payloadOf, readTopics } from '../support/read-topics.ts';
 import { settleConnector } from '../support/settle.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
+import { until } from '../support/shop-follow.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
-import { Workplace, type RunningCli } from '../support/understudy.ts';
+import { followed, Workplace, type RunningCli } from '../support/understudy.ts';
 
 const PREFIX = `dead${process.pid}`;
 const production = await testDatabase('production');
 
-interface Letter {
-  readonly id: string;
-  readonly table: string;
-  readonly topic: string;
-  readonly partition: number;
-  readonly offset: string;
-  readonly keys: readonly (readonly string[])[];
-  readonly code: string;
-  readonly queued: number;
-}
-interface Replayed {
-  readonly replayed: readonly string[];
-  readonly left: readonly { readonly id: string; readonly code: string }[];
-}
-interface Status {
-  readonly databases: readonly {
-    readonly state: string;
-    readonly deadLetters: number;
-    readonly oldestDeadLetterMs: number | null;
-    readonly parked: number;
-    readonly lag: { readonly offsets: number | null };
-  }[];
-}
 interface Report {
   readonly verdict: string;
   readonly reasons: readonly { readonly code: string; readonly table: string | null }[];
@@ -63,51 +41,18 @@ const trunkUrl = (): string => databaseUrl(shadow.url, 'shop');
 
 const configure = (maxRecordBytes: number): Promise<void> =>
   workplace.configure({
-    source: {
-      connector: 'postgresql',
-      topicPrefix: PREFIX,
-      kafka: { brokers },
-      connect: { url: connectUrl, name: PREFIX },
-    },
-    production: { url: production.url },
-    shadow: { url: shadow.url },
-    trunk: { name: 'shop' },
+    ...followed(PREFIX, { kafka: { brokers }, connect: { url: connectUrl }, production, shadow }),
     apply: { leaseSeconds: 2, maxRecordBytes },
   });
-
-const letters = async (): Promise<readonly Letter[]> => {
-  const found = await workplace.json<Letter[]>(['dead-letters', 'list']);
-  return found.toSorted((a, b) => String(a.keys).localeCompare(String(b.keys)));
-};
-
-const status = async (): Promise<Status['databases'][number]> => {
-  const [found] = (await workplace.json<Status>(['status'])).databases;
-  if (found === undefined) throw new Error('there is no trunk');
-  return found;
-};
-
-async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  await pollUntil({
-    probe: async () => ((await condition()) ? true : undefined),
-    everyMs: 100,
-    timeoutMs: 60_000,
-    timeout: () => new Error(`waited in vain: ${what}`),
-  });
-}
 
 /** Starts `run`, and waits until it has applied all that production has done. */
 async function follow(): Promise<RunningCli> {
   await settleConnector(production.url, await sharedConnect(), PREFIX);
   const run = workplace.start(['run']);
   await until('run has applied everything', async () => {
-    return run.stderr.includes('"following"') && (await status()).lag.offsets === 0;
+    return run.stderr.includes('"following"') && (await trunkStatus(workplace)).lag.offsets === 0;
   });
   return run;
-}
-
-async function kill(run: RunningCli): Promise<void> {
-  run.kill('SIGKILL');
-  await run.ended;
 }
 
 /** Both states are equal but for these rows of one table. */
@@ -178,8 +123,8 @@ it('sets aside what the shadow refuses, and nothing else, whoever is killed', as
   await source.query(`BEGIN; UPDATE parts SET qty = 500 WHERE id = 7;
     UPDATE parts SET qty = 8 WHERE id = 8; COMMIT`);
   const trading = trade(20, [1, 2, 8, 9]);
-  await until('a letter', async () => (await status()).deadLetters > 0);
-  await kill(first);
+  await until('a letter', async () => (await trunkStatus(workplace)).deadLetters > 0);
+  await first.die();
   await trading;
   await trade(5, [7, 8]);
   await source.query(`BEGIN; UPDATE parts SET grade = 'c' WHERE id = 12;
@@ -187,19 +132,19 @@ it('sets aside what the shadow refuses, and nothing else, whoever is killed', as
     UPDATE parts SET id = 70 WHERE id = 7`);
   const second = workplace.start(['run']);
   await trade(10, [1, 12, 70]);
-  await kill(second);
+  await second.die();
 
   const third = await follow();
   await expectEqualBut('parts', 7, 70, 12);
-  expect(await letters()).toMatchObject([
+  expect(await letters(workplace)).toMatchObject([
     { table: 'public.parts', keys: [['12']], code: 'APPLY_FAILED' },
     { table: 'public.parts', keys: [['7'], ['70']], code: 'APPLY_FAILED' },
   ]);
-  expect((await status()).deadLetters).toBe(3);
-  expect((await status()).oldestDeadLetterMs).toBeGreaterThan(0);
+  expect((await trunkStatus(workplace)).deadLetters).toBe(3);
+  expect((await trunkStatus(workplace)).oldestDeadLetterMs).toBeGreaterThan(0);
   const shown = await workplace.run(['status']);
   expect(shown.stdout).toContain('3 keys are set aside');
-  await kill(third);
+  await third.die();
 });
 
 it('names them in a drift check, which calls their table equal in no case', async () => {
@@ -246,15 +191,15 @@ it('replays them from Kafka once the cause is gone, though its process is killed
   await trunk.query(CURE);
   await trunk.end();
   const replaying = workplace.start(['dead-letters', 'replay', '--json']);
-  await kill(first);
+  await first.die();
   const second = workplace.start(['run']);
   const { status: exit, stdout } = await replaying.ended;
   // Killed after it had replayed, it is asked again and finds none.
   expect(exit, stdout).toBe(0);
-  expect(await letters()).toEqual([]);
+  expect(await letters(workplace)).toEqual([]);
   await trade(3, [7, 12]);
-  await kill(second);
-  await kill(await follow());
+  await second.die();
+  await (await follow()).die();
   await expectEqual();
 });
 
@@ -281,13 +226,13 @@ it('sets aside a record that is too large or damaged, and applies all else', asy
   const { key, partition } = sent;
   await producer.send({ topic, messages: [{ partition, key, value: damaged }] });
   await producer.disconnect();
-  await until('both are set aside', async () => (await status()).deadLetters === 2);
+  await until('both are set aside', async () => (await trunkStatus(workplace)).deadLetters === 2);
   await trade(5, [3, 4]);
-  await kill(run);
+  await run.die();
   await trade(5, [3, 4]);
 
   const again = await follow();
-  expect(await letters()).toMatchObject([
+  expect(await letters(workplace)).toMatchObject([
     { table: 'public.parts', keys: [['3']], code: 'RECORD_CORRUPT', queued: 11 },
     { table: 'public.notes', keys: [['900']], code: 'RECORD_TOO_LARGE', queued: 2 },
   ]);
@@ -305,26 +250,26 @@ it('sets aside a record that is too large or damaged, and applies all else', asy
   expect(new Set(refused.left.map(({ code }) => code))).toEqual(
     new Set(['RECORD_CORRUPT', 'RECORD_TOO_LARGE']),
   );
-  await kill(again);
+  await again.die();
 });
 
 it('reads what was too large when it may be, and gives up what stays damaged', async () => {
   await configure(1_000_000);
   const run = await follow();
-  const [damaged, large] = await letters();
+  const [damaged, large] = await letters(workplace);
   expect(await workplace.json<Replayed>(['dead-letters', 'replay'], 2)).toMatchObject({
     replayed: [large?.id],
     left: [{ id: damaged?.id }],
   });
   await expectEqualBut('parts', 3);
   await workplace.json(['dead-letters', 'discard', damaged?.id ?? '']);
-  expect((await status()).deadLetters).toBe(0);
+  expect((await trunkStatus(workplace)).deadLetters).toBe(0);
   // Production is asked for the row, unless an event brings it first.
   await trade(1, [3]);
-  await kill(run);
+  await run.die();
   const again = await follow();
-  await until('the row is known again', async () => (await status()).parked === 0);
-  await kill(again);
+  await until('the row is known again', async () => (await trunkStatus(workplace)).parked === 0);
+  await again.die();
   await expectEqual();
 });
 
@@ -334,10 +279,10 @@ it('leaves what Kafka no longer holds, and replays the others', async () => {
   await source.query(
     `INSERT INTO notes SELECT i, repeat('x', 30000) FROM generate_series(2000, 2005) i`,
   );
-  await until('all are set aside', async () => (await status()).deadLetters === 6);
-  await kill(first);
+  await until('all are set aside', async () => (await trunkStatus(workplace)).deadLetters === 6);
+  await first.die();
   await configure(1_000_000);
-  const found = await letters();
+  const found = await letters(workplace);
   const [{ topic, partition, offset } = { topic: '', partition: 0, offset: '' }] = found;
   const admin = (await sharedKafka()).client().admin();
   await admin.connect();
@@ -359,8 +304,8 @@ it('leaves what Kafka no longer holds, and replays the others', async () => {
   await workplace.json(['dead-letters', 'discard', ...outcome.left.map(({ id }) => id)]);
   await source.query(`UPDATE notes SET body = 'here again' WHERE id >= 2000`);
   const second = await follow();
-  await until('the rows are known again', async () => (await status()).parked === 0);
-  await kill(second);
+  await until('the rows are known again', async () => (await trunkStatus(workplace)).parked === 0);
+  await second.die();
   await expectEqual();
 });
 
@@ -382,5 +327,5 @@ it('stops where nothing tells which row a damaged record is of', async () => {
     ...{ code: 'RECORD_CORRUPT', topic, partition: 1 },
     detail: expect.stringContaining('cannot be set aside') as string,
   });
-  expect(await letters()).toEqual([]);
+  expect(await letters(workplace)).toEqual([]);
 });

@@ -13,18 +13,17 @@ import { payloadOf, readTopics } from '../support/read-topics.ts';
 import { settleConnector } from '../support/settle.ts';
 import { sharedKafka } from '../support/shared-stack.ts';
 import {
-  appliedOffsets,
+  applies,
   expectEqual,
   query,
   startRun,
   statusOf,
   stopRun,
-  until,
   untilStatus,
 } from '../support/shop-follow.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
 import { testDatabase } from '../support/test-database.ts';
-import { Workplace, type RunningCli } from '../support/understudy.ts';
+import { followed, Workplace, type RunningCli } from '../support/understudy.ts';
 
 const PREFIX = `log${process.pid}`;
 const CLOCK_JUMPS = fileURLToPath(new URL('../support/clock-jumps.ts', import.meta.url));
@@ -58,12 +57,6 @@ async function equal(): Promise<void> {
   await expectEqual(workplace, production.url, { shop: { url: trunkUrl(), rollout: false } });
 }
 
-/** Waits until the trunk has applied something more. */
-async function applies(): Promise<void> {
-  const before = await appliedOffsets(trunkUrl());
-  await until('it applies', async () => (await appliedOffsets(trunkUrl())) > before + 40n);
-}
-
 describe('the log', () => {
   beforeAll(async () => {
     worker = { folder: await temporaryFolder('worker'), port: await freePort() };
@@ -71,14 +64,7 @@ describe('the log', () => {
     [connect, traffic] = await Promise.all([startWorker(), ShopTraffic.open(production.url)]);
     await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
     workplace = await Workplace.make({
-      source: {
-        connector: 'postgresql',
-        topicPrefix: PREFIX,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
       trunk: { name: 'shop', bootstrap: 'production' },
       apply: { leaseSeconds: 3, batchEvents: 50 },
     });
@@ -99,11 +85,11 @@ describe('the log', () => {
 
   it('holds records twice when the connector was killed, and they are applied once', async () => {
     const writers = traffic.start(2);
-    await applies();
+    await applies(trunkUrl());
     await connect.process.kill();
     connect = await startWorker();
     await connect.waitRunning(PREFIX);
-    await applies();
+    await applies(trunkUrl());
     await writers.stop();
     await equal();
     const records = await readTopics(kafka.client(), [ORDERS], () => true);

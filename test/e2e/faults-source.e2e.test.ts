@@ -8,17 +8,11 @@ import { startConnect, type ConnectServer } from '../support/connect.ts';
 import { postgresConnector } from '../support/connectors.ts';
 import { startKafkaCluster, type KafkaCluster } from '../support/kafka-cluster.ts';
 import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
-import {
-  appliedOffsets,
-  expectEqual,
-  statusOf,
-  until,
-  untilStatus,
-} from '../support/shop-follow.ts';
+import { applies, expectEqual, statusOf, untilStatus } from '../support/shop-follow.ts';
 import { settleConnector } from '../support/settle.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
 import { testDatabase } from '../support/test-database.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `source${process.pid}`;
 const ORDERS = `${PREFIX}.public.orders`;
@@ -60,27 +54,13 @@ async function equal(): Promise<void> {
   await expectEqual(workplace, production.url, { shop: { url: trunkUrl(), rollout: false } });
 }
 
-/** Waits until the trunk has applied something more. */
-async function applies(): Promise<void> {
-  const before = await appliedOffsets(trunkUrl());
-  await until('it applies', async () => (await appliedOffsets(trunkUrl())) > before + 40n);
-}
-
 describe('the event log', () => {
   beforeAll(async () => {
     [kafka, shadow] = await Promise.all([startKafkaCluster(3), startPostgres()]);
     [connect, traffic] = await Promise.all([startWorker(), ShopTraffic.open(production.url)]);
     await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
     workplace = await Workplace.make({
-      source: {
-        connector: 'postgresql',
-        topicPrefix: PREFIX,
-        kafka: { brokers: [...kafka.brokers] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
-      trunk: { name: 'shop' },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
       apply: { leaseSeconds: 3, batchEvents: 50 },
     });
     await traffic.serve(20);
@@ -112,27 +92,27 @@ describe('the event log', () => {
 
   it('is led from elsewhere when a broker dies, while others join our group', async () => {
     const writers = traffic.start(2);
-    await applies();
+    await applies(trunkUrl());
     const leader = await leaderOf(ORDERS);
     await kafka.kill(leader);
-    await applies();
+    await applies(trunkUrl());
     expect(await leaderOf(ORDERS)).not.toBe(leader);
     // A member of our group makes it rebalance; nothing of ours hangs on that.
     const foreign = kafka.client().consumer({ groupId: 'understudy.shop' });
     await foreign.connect();
     await foreign.subscribe({ topics: [ORDERS] });
     await foreign.run({ autoCommit: false, eachMessage: () => Promise.resolve() });
-    await applies();
+    await applies(trunkUrl());
     await foreign.disconnect();
     await kafka.restore();
-    await applies();
+    await applies(trunkUrl());
     await writers.stop();
     await equal();
   });
 
   it('cannot be reached: it is told, and read on from where it was', async () => {
     const writers = traffic.start(1);
-    await applies();
+    await applies(trunkUrl());
     for (const node of [1, 2, 3]) await kafka.kill(node);
     const { activity } = await untilStatus(workplace, 'shop', (facts) => {
       return facts.activity.kind === 'stalled';
@@ -140,7 +120,7 @@ describe('the event log', () => {
     expect(activity.reason).toContain('the event log cannot be read');
     expect((await statusOf(workplace))?.logError).toContain('KAFKA_UNREACHABLE');
     await kafka.restore();
-    await applies();
+    await applies(trunkUrl());
     await writers.stop();
     await equal();
   });

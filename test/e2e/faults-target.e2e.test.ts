@@ -15,7 +15,7 @@ import { freePort } from '../support/process/ports.ts';
 import { runCommand } from '../support/process/run-command.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import {
-  appliedOffsets,
+  applies,
   expectEqual,
   query,
   startRun,
@@ -26,7 +26,7 @@ import {
 import { ShopTraffic } from '../support/shop-traffic.ts';
 import { smallDisk, type SmallDisk } from '../support/small-disk.ts';
 import { testDatabase } from '../support/test-database.ts';
-import { Workplace, type RunningCli } from '../support/understudy.ts';
+import { followed, Workplace, type RunningCli } from '../support/understudy.ts';
 
 const PREFIX = `target${process.pid}`;
 const production = await testDatabase('target');
@@ -65,12 +65,6 @@ async function equal(): Promise<void> {
   });
 }
 
-/** Waits until the trunk has applied something more. */
-async function applies(): Promise<void> {
-  const before = await appliedOffsets(trunkUrl());
-  await until('it applies', async () => (await appliedOffsets(trunkUrl())) > before + 40n);
-}
-
 describe('the shadow server', () => {
   beforeAll(async () => {
     folder = await temporaryFolder('target');
@@ -82,15 +76,7 @@ describe('the shadow server', () => {
     traffic = await ShopTraffic.open(production.url);
     await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
     workplace = await Workplace.make({
-      source: {
-        connector: 'postgresql',
-        topicPrefix: PREFIX,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
-      trunk: { name: 'shop' },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
       apply: { leaseSeconds: 3 },
     });
     await traffic.serve(20);
@@ -111,12 +97,12 @@ describe('the shadow server', () => {
 
   it('crashes and comes back without its last commits', async () => {
     const writers = traffic.start(3);
-    await applies();
+    await applies(trunkUrl());
     for (let crash = 0; crash < 3 && !run.stderr.includes('SHADOW_REWOUND'); crash += 1) {
       await shadow.process.kill();
       await until('it is told', () => run.stderr.includes('SHADOW_UNREACHABLE'));
       shadow = await startShadow('first');
-      await applies();
+      await applies(trunkUrl());
     }
     await writers.stop();
     // Without it, the changes of the lost commits would be missing for ever.
@@ -133,7 +119,7 @@ describe('the shadow server', () => {
     const second = { dataDir: path.join(folder, 'second'), port: await freePort() };
     const standby = await startPostgres({ ...second, flags: flags(upstream) });
     const writers = traffic.start(3);
-    await applies();
+    await applies(trunkUrl());
     await query(shadow.url, 'CHECKPOINT');
     await until('the stand-by gets something', async () => {
       const { rows } = await query(standby.url, 'SELECT pg_last_wal_receive_lsn() AS lsn');
@@ -141,13 +127,13 @@ describe('the shadow server', () => {
     });
     // It is cut off, the primary goes on for a while, and is gone.
     await standby.stop();
-    await applies();
+    await applies(trunkUrl());
     await shadow.process.kill();
     shadow = await startShadow('second', 'primary_conninfo=host=127.0.0.1 port=1 user=postgres');
     await until('it is told that nothing can be written', () => run.stderr.includes('25006'));
     const rewinds = run.stderr.split('SHADOW_REWOUND').length;
     await query(shadow.url, 'SELECT pg_promote()');
-    await applies();
+    await applies(trunkUrl());
     await writers.stop();
     expect(run.stderr.split('SHADOW_REWOUND').length).toBeGreaterThan(rewinds);
     await equal();
@@ -155,7 +141,7 @@ describe('the shadow server', () => {
 
   it('does not answer: it is told, and tried over new connections', async () => {
     const writers = traffic.start(2);
-    await applies();
+    await applies(trunkUrl());
     const { rows } = await query(
       shadow.url,
       `SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'understudy:%'
@@ -171,7 +157,7 @@ describe('the shadow server', () => {
     } finally {
       for (const pid of pids) process.kill(pid, 'SIGCONT');
     }
-    await applies();
+    await applies(trunkUrl());
     await writers.stop();
     await equal();
   });

@@ -9,8 +9,9 @@ import { postgresConnector } from '../support/connectors.ts';
 import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { testDatabase } from '../support/test-database.ts';
+import { until } from '../support/shop-follow.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `follow${process.pid}`;
 const production = await testDatabase('production');
@@ -65,14 +66,6 @@ async function caughtUp(name: string): Promise<void> {
   throw new Error(`${name} did not catch up`);
 }
 
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 60_000; Date.now() < deadline;) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`waited in vain: ${what}`);
-}
-
 describe('a team follows production', () => {
   beforeAll(async () => {
     shadow = await startPostgres();
@@ -80,15 +73,7 @@ describe('a team follows production', () => {
     traffic = await ShopTraffic.open(production.url);
     await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
     workplace = await Workplace.make({
-      source: {
-        connector: 'postgresql',
-        topicPrefix: PREFIX,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
-      trunk: { name: 'shop' },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
       apply: { leaseSeconds: 3 },
     });
   });

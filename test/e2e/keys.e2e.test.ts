@@ -9,7 +9,7 @@ import { databaseUrl, startPostgres } from '../support/postgres.ts';
 import { settleConnector } from '../support/settle.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `keys${process.pid}`;
 const production = await testDatabase('production');
@@ -40,14 +40,7 @@ it('keeps tables equal to production that have no primary key, or another messag
   await settleConnector(production.url, connect, PREFIX);
   const workplace = cleanUp.use(
     await Workplace.make({
-      source: {
-        topicPrefix: PREFIX,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
-      trunk: { name: 'shop' },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
     }),
   );
   const follow = async (): Promise<void> => {

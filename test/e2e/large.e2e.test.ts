@@ -11,7 +11,7 @@ import { databaseUrl, startPostgres } from '../support/postgres.ts';
 import { settleConnector } from '../support/settle.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `large${process.pid}`;
 const ROWS = 8_000;
@@ -40,14 +40,7 @@ it('applies a transaction whole that does not fit into memory', async () => {
   await settleConnector(production.url, connect, PREFIX);
   const workplace = cleanUp.use(
     await Workplace.make({
-      source: {
-        topicPrefix: PREFIX,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
-      trunk: { name: 'shop' },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
       apply: { budgetBytes: 1024 * 1024, leaseSeconds: 3 },
     }),
   );
@@ -90,8 +83,7 @@ it('applies a transaction whole that does not fit into memory', async () => {
     ...{ everyMs: 20, timeoutMs: 90_000 },
     timeout: () => new Error(`nothing was in its way: ${first.stderr}`),
   });
-  first.kill('SIGKILL');
-  await first.ended;
+  await first.die();
   await look();
   await reader.query('ROLLBACK');
   const second = workplace.start(['run']);

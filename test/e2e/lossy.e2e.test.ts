@@ -5,7 +5,7 @@ import { startPostgres, type PostgresServer } from '../support/postgres.ts';
 import { settleConnector } from '../support/settle.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `lossy${process.pid}`;
 const production = await testDatabase('production');
@@ -27,14 +27,7 @@ beforeAll(async () => {
   await client.end();
   await settleConnector(production.url, connect, PREFIX);
   workplace = await Workplace.make({
-    source: {
-      topicPrefix: PREFIX,
-      kafka: { brokers: [kafka.broker] },
-      connect: { url: connect.url, name: PREFIX },
-    },
-    production: { url: production.url },
-    shadow: { url: shadow.url },
-    trunk: { name: 'shop' },
+    ...followed(PREFIX, { kafka, connect, production, shadow }),
   });
   await workplace.json(['materialize', '--until-caught-up']);
 });

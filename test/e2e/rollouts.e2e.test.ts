@@ -12,7 +12,7 @@ import { databaseUrl, startPostgres, type PostgresServer } from '../support/post
 import { ShopTraffic } from '../support/shop-traffic.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { testDatabase } from '../support/test-database.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const PREFIX = `rollouts${process.pid}`;
 const production = await testDatabase('production');
@@ -57,14 +57,7 @@ describe('rollouts and recordings', () => {
     await traffic.serve(40);
     await traffic.settle(connect, PREFIX);
     config = {
-      source: {
-        topicPrefix: PREFIX,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: PREFIX },
-      },
-      production: { url: production.url },
-      shadow: { url: shadow.url },
-      trunk: { name: 'shop' },
+      ...followed(PREFIX, { kafka, connect, production, shadow }),
     };
     workplace = await Workplace.make(config);
     await workplace.json(['materialize', '--until-caught-up']);

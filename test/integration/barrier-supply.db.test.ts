@@ -3,70 +3,34 @@
  * production's own log as event log (slot-log.ts).
  */
 import type { FollowerParts } from '../../src/apply/follower-parts.ts';
-import type pg from 'pg';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { BarrierPlan } from '../../src/apply/barrier.ts';
 import type { Follower } from '../../src/apply/follower.ts';
 import type { ChangeEvent } from '../../src/change/record.ts';
 import { UNSURE, type ColumnValue } from '../../src/change/value.ts';
-import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
-import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
+import type { ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { followSlotLog, loggedUntilNow } from '../support/follow-slot-log.ts';
 import { image } from '../support/change-events.ts';
-import { compareDatabases, connect } from '../support/comparison.ts';
+import { compareDatabases } from '../support/comparison.ts';
 import { batchOf } from '../support/overlay-applier.ts';
 import { databaseUrl } from '../support/postgres.ts';
-import { SlotLog } from '../support/slot-log.ts';
-import { postgresUrl, testDatabase } from '../support/test-database.ts';
-import { freshName } from './shadow.fixture.ts';
+import { postgresUrl } from '../support/test-database.ts';
+import { slotTrunk, type SlotTrunk } from './slot-trunk.fixture.ts';
 
-interface Setting {
-  readonly url: string;
-  readonly log: SlotLog;
-  readonly production: pg.Client;
-  readonly shadow: pg.Client;
-  readonly database: ShadowDatabase;
-  readonly fence: Fence;
-}
-
-let slots = 0;
-
-async function setting(): Promise<Setting> {
-  const { url: productionUrl } = await testDatabase('supply');
-  const production = await connect(productionUrl);
-  onTestFinished(() => production.end());
-  await production.query(`CREATE TABLE a (id int PRIMARY KEY, v int, w text);
-    CREATE TABLE b (id int PRIMARY KEY, v int)`);
-  slots += 1;
-  const log = await SlotLog.start(productionUrl, `supply_${process.pid}_${slots}`);
-  onTestFinished(() => log[Symbol.asyncDispose]());
-  const server = await connectShadow(postgresUrl());
-  onTestFinished(() => server[Symbol.asyncDispose]());
-  const name = freshName('trunk');
-  const plan = await (await connectProduction(productionUrl)).planShadow();
-  await server.createTrunk({ name, topicPrefix: 'p', plan, bootstrap: false });
-  const database = await server.open(name);
-  const fence = await database?.takeFence('test');
-  if (database === null || fence === null || fence === undefined) throw new Error('not taken');
-  onTestFinished(() => database[Symbol.asyncDispose]());
-  const url = databaseUrl(postgresUrl(), name);
-  const shadow = await connect(url);
-  onTestFinished(() => shadow.end());
-  return { url, log, production, shadow, database, fence };
-}
+const TABLES = `CREATE TABLE a (id int PRIMARY KEY, v int, w text);
+  CREATE TABLE b (id int PRIMARY KEY, v int)`;
 
 type Writes = FollowerParts['database'];
 
-const follow = (at: Setting, writes?: Writes): ReturnType<typeof followSlotLog> =>
+const follow = (at: SlotTrunk, writes?: Writes): ReturnType<typeof followSlotLog> =>
   followSlotLog(at, { writes, batchEvents: 3 });
 
-const logged = (at: Setting): Promise<Pick<BarrierPlan, 'ends' | 'starts'>> =>
+const logged = (at: SlotTrunk): Promise<Pick<BarrierPlan, 'ends' | 'starts'>> =>
   loggedUntilNow(at.production, at.log);
 
-async function catchUp(at: Setting, follower: Follower): Promise<void> {
+async function catchUp(at: SlotTrunk, follower: Follower): Promise<void> {
   const { ends, starts } = await logged(at);
   await follower.until(() => follower.caughtUp(ends, starts));
 }
@@ -81,7 +45,7 @@ function upsert(row: Readonly<Record<string, ColumnValue>>, complete: boolean): 
 }
 
 /** Row 1 of a gets an unknown w, and row 2 is parked, as events leave them. */
-async function withGaps(at: Setting, follower: Follower): Promise<void> {
+async function withGaps(at: SlotTrunk, follower: Follower): Promise<void> {
   await at.production.query(`INSERT INTO a VALUES (1, 1, '${LONG}'), (2, 2, 'two'), (3, 3, 'three');
     INSERT INTO b VALUES (1, 1)`);
   await catchUp(at, follower);
@@ -108,7 +72,7 @@ const DEFERRED = `BEGIN; UPDATE a SET v = 10 WHERE id = 1; UPDATE a SET w = 'lat
   BEGIN; UPDATE b SET v = 5 WHERE id = 1; COMMIT; BEGIN; INSERT INTO a VALUES (4, 4, 'four'); COMMIT`;
 const visible = ({ table }: ChangeEvent): boolean => table.name === 'b';
 
-const state = async (at: Setting): Promise<readonly unknown[]> =>
+const state = async (at: SlotTrunk): Promise<readonly unknown[]> =>
   (
     await at.shadow.query({
       text: `SELECT id, w FROM a UNION ALL SELECT id + 100, v::text FROM b ORDER BY 1`,
@@ -116,7 +80,7 @@ const state = async (at: Setting): Promise<readonly unknown[]> =>
     })
   ).rows;
 
-async function ledgers(at: Setting): Promise<number> {
+async function ledgers(at: SlotTrunk): Promise<number> {
   const { rows } = await at.shadow.query<{ n: number }>(
     `SELECT ((SELECT count(*) FROM understudy.unknown_value) +
        (SELECT count(*) FROM understudy.parked))::int AS n`,
@@ -124,13 +88,13 @@ async function ledgers(at: Setting): Promise<number> {
   return rows[0]?.n ?? -1;
 }
 
-async function expectEqual(at: Setting): Promise<void> {
+async function expectEqual(at: SlotTrunk): Promise<void> {
   const url = databaseUrl(postgresUrl(), at.production.database ?? '');
   expect((await compareDatabases(url, at.url)).differences).toEqual([]);
 }
 
 /** Counts the batches of no records, and fails as told before or after the first of them. */
-function failing(at: Setting, when: 'before' | 'after' | 'never'): Writes & { supplied: number } {
+function failing(at: SlotTrunk, when: 'before' | 'after' | 'never'): Writes & { supplied: number } {
   const { database } = at;
   let dead = false;
   const wrapped = {
@@ -156,7 +120,7 @@ function failing(at: Setting, when: 'before' | 'after' | 'never'): Writes & { su
 }
 
 test('is written once, after what the snapshot saw and before what it did not', async () => {
-  const at = await setting();
+  const at = await slotTrunk(TABLES);
   const writes = failing(at, 'never');
   const { follower } = await follow(at, writes);
   await withGaps(at, follower);
@@ -196,7 +160,7 @@ test('is written once, after what the snapshot saw and before what it did not', 
 test.each(['before', 'after'] as const)(
   'leaves nothing half when the process ends right %s it is written',
   async (when) => {
-    const at = await setting();
+    const at = await slotTrunk(TABLES);
     const { follower, done } = await follow(at, failing(at, when));
     await withGaps(at, follower);
     await at.production.query(DEFERRED);
@@ -231,7 +195,7 @@ test.each(['before', 'after'] as const)(
 );
 
 test('that cannot be written as a whole is not written at all, and following goes on', async () => {
-  const at = await setting();
+  const at = await slotTrunk(TABLES);
   const { follower } = await follow(at);
   await withGaps(at, follower);
   await at.shadow.query('ALTER TABLE b ADD CHECK (v <> 1) NOT VALID');

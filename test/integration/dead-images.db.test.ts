@@ -8,7 +8,8 @@ import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
 import type { ChangeEvent, DecodedRecord, RowChange } from '../../src/change/record.ts';
 import { UNAVAILABLE } from '../../src/change/value.ts';
 import { unread } from '../support/change-events.ts';
-import { commit, follow, letters, setting, type Setting } from './dead-letters.fixture.ts';
+import { commit, follow, letters } from './dead-letters.fixture.ts';
+import { slotTrunk, type SlotTrunk } from './slot-trunk.fixture.ts';
 
 /** Values that are not sent when they do not change. */
 const BIG = `repeat(md5(random()::text), 400)`;
@@ -31,8 +32,8 @@ function unsent(record: DecodedRecord): DecodedRecord {
   return { ...record, after: { ...record.after, values } };
 }
 
-async function start(): Promise<Setting> {
-  const at = await setting(TABLES);
+async function start(): Promise<SlotTrunk> {
+  const at = await slotTrunk(TABLES);
   await at.shadow.query(NARROW);
   return at;
 }
@@ -47,19 +48,19 @@ const rowsOf = (from: string, without: readonly number[]): string =>
     WHERE id <> ALL ('{${without.join(',')}}') ORDER BY id`;
 
 /** Rows of the view, and of how many it is told that they are not there. */
-async function seen(at: Setting, table: string): Promise<Shown> {
+async function seen(at: SlotTrunk, table: string): Promise<Shown> {
   const { rows } = await at.shadow.query(rowsOf(`public__production.${table}`, []));
   const told = (await letters(at)).filter((letter) => letter.table.name === table);
   return { rows, hidden: told.reduce((sum, letter) => sum + letter.hidden, 0) };
 }
 
 /** All that production has, but for those with these keys. */
-async function due(at: Setting, table: string, ...hidden: readonly number[]): Promise<Shown> {
+async function due(at: SlotTrunk, table: string, ...hidden: readonly number[]): Promise<Shown> {
   const { rows } = await at.production.query(rowsOf(table, hidden));
   return { rows, hidden: hidden.length };
 }
 
-async function replayAll(at: Setting, follower: Follower): Promise<ReplayOutcome> {
+async function replayAll(at: SlotTrunk, follower: Follower): Promise<ReplayOutcome> {
   const { database, fence } = at;
   const box = database.deadLetters;
   const events = (places: Parameters<Parameters<typeof replay>[0]['events']>[0]) =>

@@ -10,21 +10,14 @@ import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import { canonicalState } from '../support/canonical-state.ts';
 import { unread } from '../support/change-events.ts';
 import type { SlotLog } from '../support/slot-log.ts';
-import {
-  catchUp,
-  commit,
-  follow,
-  letters,
-  setting,
-  type Setting,
-  type Writes,
-} from './dead-letters.fixture.ts';
+import { catchUp, commit, follow, letters, type Writes } from './dead-letters.fixture.ts';
+import { slotTrunk, type SlotTrunk } from './slot-trunk.fixture.ts';
 
 const TABLES = `CREATE TABLE a (id int PRIMARY KEY, v int, u int UNIQUE);
   CREATE TABLE b (id int PRIMARY KEY, v int)`;
 
-async function begin(): Promise<Setting> {
-  const at = await setting(TABLES);
+async function begin(): Promise<SlotTrunk> {
+  const at = await slotTrunk(TABLES);
   await at.shadow.query('ALTER TABLE a ADD CONSTRAINT small CHECK (v < 100)');
   return at;
 }
@@ -38,13 +31,13 @@ function readOf(record: DecodedRecord, damaged: Damaged | undefined): DecodedRec
 }
 
 function followIt(
-  at: Setting,
+  at: SlotTrunk,
   { damaged, ...options }: { max?: number; writes?: Writes; damaged?: Damaged } = {},
 ): ReturnType<typeof follow> {
   return follow(at, { ...options, decode: (record) => readOf(record, damaged) });
 }
 
-async function replayAll(at: Setting, damaged?: Damaged): Promise<ReplayOutcome> {
+async function replayAll(at: SlotTrunk, damaged?: Damaged): Promise<ReplayOutcome> {
   const box = at.database.deadLetters;
   const ids = (await box.list()).map(({ id }) => id);
   const events = (places: Parameters<Parameters<typeof replay>[0]['events']>[0]) =>
@@ -59,12 +52,12 @@ async function replayAll(at: Setting, damaged?: Damaged): Promise<ReplayOutcome>
   return replay({ database, fence, box, catalogue, events }, ids);
 }
 
-async function expectEqual(at: Setting): Promise<void> {
+async function expectEqual(at: SlotTrunk): Promise<void> {
   expect(await canonicalState(at.url)).toEqual(await canonicalState(at.productionUrl));
 }
 
 /** Both states without the rows of `a` with these keys. */
-async function expectEqualBut(at: Setting, ...ids: readonly number[]): Promise<void> {
+async function expectEqualBut(at: SlotTrunk, ...ids: readonly number[]): Promise<void> {
   const only = {
     relation: (schema: string, name: string) =>
       name === 'a'
@@ -77,7 +70,7 @@ async function expectEqualBut(at: Setting, ...ids: readonly number[]): Promise<v
 const keysOf = (found: readonly DeadLetter[]): readonly unknown[] =>
   found.map(({ keys }) => keys.map((key) => key?.[0] ?? null));
 
-async function allow(at: Setting): Promise<void> {
+async function allow(at: SlotTrunk): Promise<void> {
   await at.shadow.query('ALTER TABLE a DROP CONSTRAINT small');
 }
 

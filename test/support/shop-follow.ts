@@ -50,12 +50,18 @@ export function until(
 }
 
 /** The sum of the offsets that a shadow database has stored. */
-export async function appliedOffsets(url: string): Promise<bigint> {
+async function appliedOffsets(url: string): Promise<bigint> {
   const { rows } = await query(
     url,
     'SELECT coalesce(sum(next_offset), 0)::text AS total FROM understudy.position',
   );
   return BigInt((rows[0] as { total: string }).total);
+}
+
+/** Waits until a shadow database has applied something more. */
+export async function applies(url: string): Promise<void> {
+  const before = await appliedOffsets(url);
+  await until('it applies', async () => (await appliedOffsets(url)) > before + 40n);
 }
 
 /** `status`, also while the log or the shadow cannot be reached; null if it says nothing then. */

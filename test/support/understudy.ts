@@ -13,6 +13,33 @@ export interface CliResult {
   readonly stderr: string;
 }
 
+/**
+ * What a configuration says of a PostgreSQL production that is followed into the trunk `shop`.
+ * `prefix`: of the topics, and the connector's name.
+ */
+export function followed(
+  prefix: string,
+  parts: {
+    readonly kafka: { readonly broker: string } | { readonly brokers: readonly string[] };
+    readonly connect: { readonly url: string };
+    readonly production: { readonly url: string };
+    readonly shadow: { readonly url: string };
+  },
+): object {
+  const { kafka, connect, production, shadow } = parts;
+  return {
+    source: {
+      connector: 'postgresql',
+      topicPrefix: prefix,
+      kafka: { brokers: 'brokers' in kafka ? kafka.brokers : [kafka.broker] },
+      connect: { url: connect.url, name: prefix },
+    },
+    production: { url: production.url },
+    shadow: { url: shadow.url },
+    trunk: { name: 'shop' },
+  };
+}
+
 /** A folder with an `understudy.yaml`, where the command line is run as a user would run it. */
 export class Workplace implements AsyncDisposable {
   readonly directory: string;
@@ -101,5 +128,11 @@ export class RunningCli {
 
   kill(signal: NodeJS.Signals): void {
     this.process.kill(signal);
+  }
+
+  /** Dies without a chance to do anything, and is gone when this resolves. */
+  async die(): Promise<void> {
+    this.kill('SIGKILL');
+    await this.ended;
   }
 }
