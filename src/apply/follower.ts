@@ -33,6 +33,7 @@ import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
 import { withRetry } from './retry.ts';
+import { makeRoom } from './room.ts';
 
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
@@ -104,6 +105,7 @@ export class Follower {
   get totals(): FollowerTotals {
     return this.#totals;
   }
+
   get position(): Position {
     return this.#position;
   }
@@ -150,14 +152,9 @@ export class Follower {
         this.#sourceState = state;
       },
     });
-    const { assembler, apart = new Set() } = this.#parts;
-    const released = (bytes: number): void => {
+    const credit = new MemoryCredit((bytes) => {
       stream.released(bytes);
-    };
-    // What is beyond a barrier has to wait: parts would be written on both sides of it.
-    const mayStream = (): boolean => this.#barrier === null;
-    const { budgetBytes } = limits;
-    const credit = new MemoryCredit(released, { budgetBytes, assembler, apart, mayStream });
+    });
     const preparing: PrepareOptions = {
       signal: this.#stop.signal,
       onState: (state) => {
@@ -284,15 +281,7 @@ export class Follower {
   }
 
   #readTo(ends: OffsetMap, starts: OffsetMap): boolean {
-    for (const [partition, end] of ends) {
-      const next =
-        this.consumed.get(partition) ??
-        this.#position.offsets.get(partition) ??
-        starts.get(partition) ??
-        0n;
-      if (next < end) return false;
-    }
-    return true;
+    return isPast(new Map([...this.#position.offsets, ...this.consumed]), ends, starts);
   }
 
   async #applyLoop(
@@ -323,7 +312,7 @@ export class Follower {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
         return;
       }
-      if (!credit.makeRoom()) await this.#wakeup.wait(250);
+      if (!this.#makeRoom(credit)) await this.#wakeup.wait(250);
     }
   }
 
@@ -393,13 +382,20 @@ export class Follower {
     await commit(this.#position.offsets);
   }
 
+  #makeRoom(credit: MemoryCredit): boolean {
+    const { assembler, apart = new Set(), limits } = this.#parts;
+    // What is beyond a barrier has to wait: parts would be written on both sides of it.
+    const mayStream = this.#barrier === null;
+    return makeRoom(credit, { budgetBytes: limits.budgetBytes, assembler, apart, mayStream });
+  }
+
   async #moreParts(credit: MemoryCredit): Promise<void> {
     this.#stop.signal.throwIfAborted();
     if (this.#intakeDone) {
       const what = 'the log ends within a source transaction';
       throw this.#intakeFailure ?? new UnderstudyError('INTERRUPTED', what);
     }
-    if (credit.makeRoom()) return;
+    if (this.#makeRoom(credit)) return;
     this.#drainedAt = this.#chunks;
     this.#lacksParts = true;
     this.#news.tell();

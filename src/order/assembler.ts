@@ -382,10 +382,9 @@ export class TransactionAssembler {
   #openBefore(id: string, gathering: Gathering): boolean {
     let opened = false;
     for (const lane of gathering.lanes) {
-      if (!gathering.waitsIn(lane)) continue;
       const head = lane.peek();
       const other = head === undefined ? null : this.#transactionOf(head.record);
-      if (other !== null && other.id !== id) {
+      if (other !== null && other.id !== id && gathering.waitsIn(lane)) {
         this.#outcomes.open.add(other.id);
         opened = true;
       }

@@ -30,8 +30,6 @@ export class Gathering {
   readonly #counts = new Map<string, bigint>();
   /** Are there events of two deliveries? */
   #mixed = false;
-  /** How many of its events each partition holds. */
-  readonly #waiting = new Map<Lane<ChangeEvent>, number>();
   /** The last events that were taken while others may come. */
   readonly #taken = new Map<Lane<ChangeEvent>, ChangeEvent>();
 
@@ -51,7 +49,6 @@ export class Gathering {
     const previous = before ?? this.#taken.get(lane);
     if (this.lanes.has(lane)) this.#mixed ||= !this.#continues(previous, event, totalOrder);
     else this.lanes.add(lane);
-    this.#waiting.set(lane, (this.#waiting.get(lane) ?? 0) + 1);
     this.lastMs = nowMs;
     this.size += 1;
     if (!this.#orders.add(totalOrder)) {
@@ -125,7 +122,6 @@ export class Gathering {
       mine.push(item.record);
       offsets.set(lane.key, item.next);
       this.#taken.set(lane, item.record);
-      this.#waiting.set(lane, (this.#waiting.get(lane) ?? 0) - 1);
       count += 1;
       taken += item.record.bytes;
       lane.shift();
@@ -135,7 +131,8 @@ export class Gathering {
 
   /** Does this partition hold events of it? */
   waitsIn(lane: Lane<ChangeEvent>): boolean {
-    return (this.#waiting.get(lane) ?? 0) > 0;
+    for (const { transaction } of lane.records()) if (transaction?.id === this.#id) return true;
+    return false;
   }
 
   /** Behind what was taken, by partition. */

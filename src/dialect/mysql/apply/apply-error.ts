@@ -1,6 +1,13 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { RowRefused } from '../../dead-letters.ts';
-import { isConnectionLoss, serverError, tellable, type ServerError } from '../session/errors.ts';
+import {
+  DISK_FULL,
+  isConnectionLoss,
+  MEMORY_FULL,
+  serverError,
+  tellable,
+  type ServerError,
+} from '../session/errors.ts';
 
 /**
  * Conditions that pass by themselves or by the server's operator: trying again is the cure. A
@@ -11,8 +18,8 @@ const TRANSIENT: ReadonlyMap<number, string> = new Map([
   ...named('the batch and another session waited for each other', [1213]),
   // A definition that changed since the transaction began, or a cluster's other member was first.
   ...named('another session was in the way', [1412, 1637, 3101]),
-  ...named('the shadow server has no room on its disk', [3, 20, 1021, 1026, 1114]),
-  ...named('the shadow server is out of memory', [5, 1037, 1038, 1041]),
+  ...named('the shadow server has no room on its disk', DISK_FULL),
+  ...named('the shadow server is out of memory', [5, ...MEMORY_FULL]),
   ...named('the shadow server gave up a statement, by its time limit', [1969, 3024]),
   ...named('the shadow server takes no writes now', [1047, 1792, 3100]),
 ]);

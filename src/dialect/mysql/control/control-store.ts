@@ -12,6 +12,7 @@ import {
   type RolloutRecord,
 } from '../../sql/control-rows.ts';
 import { transaction, type Client } from '../session/client.ts';
+import { NOW_US } from '../session/clock.ts';
 import type { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
@@ -32,8 +33,8 @@ export class MySqlControlStore implements ControlStore {
 
   async now(): Promise<Date> {
     return this.#do('ask for the time', async (client) => {
-      const sql = 'SELECT CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED) AS now';
-      return new Date(Number((await client.row<{ now: string }>(sql)).now));
+      const { nowUs } = await client.row<{ nowUs: string }>(`SELECT ${NOW_US} AS nowUs`);
+      return new Date(Number(nowUs) / 1000);
     });
   }
 

@@ -31,9 +31,12 @@ export const ERRNO = {
   readOnlyMode: 1836,
 } as const;
 
-/** No room on the server, for now. */
-const FULL: readonly number[] = [
+/** No room on the server's disk, for now. */
+export const DISK_FULL: readonly number[] = [
   ...[ERRNO.writeFailed, ERRNO.deviceFull, ERRNO.diskFull, ERRNO.errorOnWrite, ERRNO.tableFull],
+];
+/** No room in its memory, for now. */
+export const MEMORY_FULL: readonly number[] = [
   ...[ERRNO.noMemory, ERRNO.noSortMemory, ERRNO.outOfResources],
 ];
 
@@ -173,7 +176,11 @@ export function toUnderstudyError(
   if (error instanceof UnderstudyError) return error;
   const context = { detail: tellable(error), ...options.context };
   const message = `could not ${options.doing} at ${options.address}`;
-  if (options.lost === true || isConnectionLoss(error) || hasErrno(error, ...FULL)) {
+  if (
+    options.lost === true ||
+    isConnectionLoss(error) ||
+    hasErrno(error, ...DISK_FULL, ...MEMORY_FULL)
+  ) {
     return new UnderstudyError('SHADOW_UNREACHABLE', message, context, error);
   }
   if (isRefusal(error)) return new UnderstudyError('DATABASE_PERMISSION', message, context, error);
