@@ -135,6 +135,9 @@ const KEYS: readonly string[] = [
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
   'evolution.add',
+  'evolution.widen',
+  'evolution.enumValue',
+  'evolution.newTable',
   'deadLetters.max',
 ];
 

@@ -49,6 +49,15 @@ function isHttp(text: string): boolean {
   return url !== null && ['http:', 'https:'].includes(url.protocol);
 }
 
+const policy = z.enum(['apply', 'fail']).default('apply');
+
+const evolution = z.strictObject({
+  add: policy.describe('a new column in production: add it to the shadow, or stop (PostgreSQL)'),
+  widen: policy.describe('a column holds more than before: longer text, more digits, or NULL'),
+  enumValue: policy.describe('an enum has more labels'),
+  newTable: policy.describe('a table that is new among those followed'),
+});
+
 const source = z
   .strictObject({
     connector: z
@@ -242,14 +251,7 @@ const fields = z.strictObject({
         .describe('how long a silent holder keeps a database before a stand-by takes it'),
     })
     .prefault({}),
-  evolution: z
-    .strictObject({
-      add: z
-        .enum(['apply', 'fail'])
-        .default('apply')
-        .describe('a column that production has and the trunk lacks: add it, or stop (PostgreSQL)'),
-    })
-    .prefault({}),
+  evolution: evolution.prefault({}),
   deadLetters: z
     .strictObject({
       max: z

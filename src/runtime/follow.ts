@@ -1,3 +1,4 @@
+import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import { Follower } from '../apply/follower.ts';
 import type { OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
@@ -27,6 +28,8 @@ export async function createFollower(parts: {
   readonly snapshotView: (snapshot: string) => SnapshotView;
   /** How long a blocked or unreachable shadow is retried before giving up. */
   readonly giveUpAfterMs: number;
+  /** Asked before something is set aside. */
+  readonly explain: ExplainRefusal | null;
 }): Promise<Follower> {
   const { config, holder } = parts;
   const [catalogue, resume] = await Promise.all([
@@ -63,7 +66,10 @@ export async function createFollower(parts: {
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       ahead: resume.ahead,
       builder: (position) => new BatchBuilder({ catalogue, position }),
-      dead: { box: deadLetters, catalogue, max: config.deadLetters.max },
+      dead: {
+        ...{ box: deadLetters, catalogue, max: config.deadLetters.max },
+        ...(parts.explain !== null && { explain: parts.explain }),
+      },
       limits: {
         batchEvents: config.apply.batchEvents,
         batchBytes: config.apply.batchBytes,

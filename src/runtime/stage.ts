@@ -3,6 +3,7 @@
  * running follower (started when first asked for). Used alike by `run`, whose follower always
  * runs, and by single commands that found nobody holding the database.
  */
+import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { Follower } from '../apply/follower.ts';
 import type { FollowerTotals } from '../apply/follower-state.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
@@ -36,6 +37,7 @@ export class Stage {
   /** Of followers that were stopped. */
   #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
   #closed: Promise<void> | null = null;
+  #explain: ExplainRefusal | null = null;
 
   private constructor(context: RuntimeContext, holder: Holder, options: StageOptions) {
     this.context = context;
@@ -74,6 +76,11 @@ export class Stage {
     return this.holder.database;
   }
 
+  /** Asked by followers that start from now on, before they set something aside. */
+  explainRefusals(explain: ExplainRefusal): void {
+    this.#explain = explain;
+  }
+
   /**
    * The running follower, started at the stored position if there is none yet; with `frozen` it
    * then reads but does not apply until it is told to.
@@ -98,6 +105,7 @@ export class Stage {
       includes: this.context.includes,
       logger: this.context.logger.child({ database: this.database.name }),
       giveUpAfterMs: this.giveUpAfterMs,
+      explain: this.#explain,
       snapshotView: (snapshot) => this.context.dialect.snapshotView(snapshot),
     });
     const stopWhenLost = (): void => {
