@@ -34,7 +34,8 @@ export interface SchemaSource {
 
 export interface SchemaTarget {
   /**
-   * Carries changes out, in one fenced transaction, with all that is ours beside the tables.
+   * Carries changes out, with all that is ours beside the tables: in one fenced transaction, but
+   * for labels of enums, which go before in one of their own.
    * Returns what could not be made of what a table does without, with the reason. Errors: FENCED,
    * APPLY_BLOCKED (a session reads the table: retry), SHADOW_UNREACHABLE (retry; it may have
    * happened), SCHEMA_FAILED, for instance for a type that the shadow lacks.

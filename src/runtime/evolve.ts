@@ -204,8 +204,6 @@ class Evolution {
   /** Null where nothing is carried over. */
   async #ends(): Promise<Ends | null> {
     const { context, database } = this.#stage;
-    // A rollout's tables are the candidate's too: it may have made the column itself, and differently.
-    if (database.marker.kind !== 'trunk') return null;
     const production = await context.production();
     const source = production === null ? null : schemaSourceOf(production);
     const target = schemaTargetOf(database);

@@ -14,6 +14,12 @@ const MATERIALIZE = ['materialize', '--until-caught-up'];
 const production = await testDatabase('evolution');
 let shadow: PostgresServer;
 let workplace: Workplace;
+let rollout: Rollout;
+
+interface Rollout {
+  readonly url: string;
+  readonly database: string;
+}
 
 async function query(url: string, sql: string): Promise<readonly unknown[]> {
   const client = new pg.Client({ connectionString: url });
@@ -48,13 +54,12 @@ async function captured(table: string, count: number): Promise<void> {
 const milk = (url: string): Promise<readonly unknown[]> => query(url, 'TABLE milk ORDER BY id');
 
 /** The rows of all tables, as production's own text of them. */
-async function allRows(url: string): Promise<readonly unknown[]> {
+async function allRows(url: string, schema = 'public'): Promise<readonly unknown[]> {
+  const tables = ['milk', 'cheese', 'rennet'].map(
+    (table) => `SELECT '${table}' AS t, r::text FROM ${schema}.${table} r`,
+  );
   try {
-    return await query(
-      url,
-      `SELECT 'milk' AS t, milk::text FROM milk UNION ALL SELECT 'cheese', cheese::text FROM cheese
-       UNION ALL SELECT 'rennet', rennet::text FROM rennet ORDER BY 1, 2`,
-    );
+    return await query(url, `${tables.join(' UNION ALL ')} ORDER BY 1, 2`);
   } catch (error) {
     if (error instanceof pg.DatabaseError && error.code === '42P01') return [];
     throw error;
@@ -94,6 +99,9 @@ beforeAll(async () => {
     await configure(trunk, 'apply');
     await workplace.json(MATERIALIZE);
   }
+  await configure('evolves', 'apply');
+  rollout = await workplace.json<Rollout>(['rollout', 'create', 'next']);
+  await query(rollout.url, `UPDATE milk SET note = 'mine' WHERE id = 1`);
   await query(production.url, `ALTER TABLE milk ADD COLUMN fat numeric(3,1) NOT NULL DEFAULT 3.5`);
   await query(production.url, `INSERT INTO milk VALUES (5, 'five', 1.5)`);
   await query(production.url, `ALTER TABLE milk ADD COLUMN brand text, ADD COLUMN cold boolean`);
@@ -125,6 +133,23 @@ it('adds the columns and tables that records have and the trunk lacks, and widen
   await configure('evolves', 'apply');
   const rows = await settled('evolves', () => workplace.json(MATERIALIZE));
   expect(rows).toEqual(await allRows(production.url));
+});
+
+it('carries them to a rollout, which keeps what the candidate wrote and captures what it writes', async () => {
+  const inside = databaseUrl(shadow.url, rollout.database);
+  const base = (): Promise<readonly unknown[]> => allRows(inside, 'public__production');
+  expect(await base()).toEqual(await allRows(production.url));
+  await query(
+    rollout.url,
+    `UPDATE milk SET fat = 9.9, brand = 'mine' WHERE id IN (1, 2);
+     UPDATE cheese SET name = 'candidate', mould = 'blue' WHERE id = 2; DELETE FROM rennet`,
+  );
+  expect(await base()).toEqual(await allRows(production.url));
+  const [first] = (await milk(inside)) as readonly {
+    readonly note: string;
+    readonly fat: string;
+  }[];
+  expect(first).toMatchObject({ note: 'mine', fat: '9.9' });
 });
 
 it('adds them while it runs', async () => {

@@ -5,8 +5,9 @@ import { tableName } from '../../src/change/table-id.ts';
 import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
 import { schemaSourceOf } from '../../src/dialect/evolving.ts';
 import type { ProductionDatabase } from '../../src/dialect/dialect.ts';
-import { carryChanges } from '../../src/dialect/postgres/shadow/carry.ts';
+import { carryChanges, turnsOf } from '../../src/dialect/postgres/shadow/carry.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import { changesBetween, type SchemaChange } from '../../src/schema/schema-change.ts';
 import { testDatabase } from '../support/test-database.ts';
 
@@ -44,46 +45,54 @@ const production = await testDatabase('changed');
 const shadow = await testDatabase('unchanged');
 const there = new pg.Client({ connectionString: production.url });
 const here = new pg.Client({ connectionString: shadow.url });
+const cloned = await testDatabase('cloned');
+const rollout = new pg.Client({ connectionString: cloned.url });
+const candidate = new pg.Client({ connectionString: cloned.url });
 let source: ProductionDatabase;
 
 beforeAll(async () => {
   source = await connectProduction(production.url);
-  for (const client of [there, here]) {
+  await candidate.connect();
+  for (const client of [there, here, rollout]) {
     await client.connect();
     await client.query(BEFORE);
+    if (client === there) continue;
+    await client.query(`CREATE SCHEMA understudy; CREATE TABLE understudy.marker (spared_account text);
+      INSERT INTO understudy.marker VALUES (NULL)`);
   }
-  await here.query(`CREATE SCHEMA understudy; CREATE TABLE understudy.marker (spared_account text);
-    INSERT INTO understudy.marker VALUES (NULL)`);
 });
 afterAll(async () => {
-  for (const client of [there, here]) await client.end();
+  for (const client of [candidate, there, here, rollout]) await client.end();
   await source[Symbol.asyncDispose]();
 });
 
 /** But of partitions, which change with their root. */
-async function changes(): Promise<readonly SchemaChange[]> {
-  const ours = await readCatalogue(here);
+async function changes(shadowed = here): Promise<readonly SchemaChange[]> {
+  const ours = await readCatalogue(shadowed);
   return changesBetween(ours, await readCatalogue(there)).filter(
     ({ table }) => ours.get(tableName(table))?.partitionOf === undefined,
   );
 }
 
 /** Carries out all that was changed, and returns what could not be made. */
-async function carry(): Promise<readonly string[]> {
+async function carry(shadowed = here): Promise<readonly string[]> {
   const carried = [];
-  for (const change of await changes()) {
+  for (const change of await changes(shadowed)) {
     const found = await schemaSourceOf(source)?.finding(change, () => true);
     if (found?.kind !== 'carried') throw new Error(`${change.kind}: ${found?.kind}`);
     carried.push(found.carried);
   }
-  await here.query('BEGIN');
-  const skipped = await carryChanges(here, carried);
-  await here.query('COMMIT');
+  const skipped = [];
+  for (const turn of turnsOf(carried)) {
+    await shadowed.query('BEGIN');
+    skipped.push(...(await carryChanges(shadowed, turn)));
+    await shadowed.query('COMMIT');
+  }
   return skipped;
 }
 
 const textOf = async (client: pg.Client, table: string): Promise<unknown> =>
-  (await client.query(`SELECT t::text FROM ${table} t ORDER BY 1`)).rows;
+  (await client.query(`SELECT t::text AS row FROM ${table} t ORDER BY 1`)).rows;
 
 describe('a widened column', () => {
   test.each(WIDENED)('%s', async (ddl, row) => {
@@ -148,5 +157,58 @@ describe('a new table', () => {
     expect(await carry()).toEqual([]);
     await here.query('INSERT INTO parts VALUES (11)');
     expect(await textOf(here, 'parts_2')).toHaveLength(1);
+  });
+});
+
+describe('a rollout', () => {
+  /** The candidate's writes, and what production's image must be for all that. */
+  async function write(...statements: readonly string[]): Promise<void> {
+    for (const statement of statements) await candidate.query(statement);
+    for (const table of ['t', 'parts']) {
+      expect(await textOf(rollout, `public__production.${table}`)).toEqual(
+        await textOf(there, table),
+      );
+    }
+  }
+
+  const kinds = async (): Promise<readonly string[]> =>
+    (
+      await candidate.query<{ row: string }>(
+        `SELECT id || ' ' || understudy_kind || ' ' || array_to_string(understudy_columns, ' ') AS row
+         FROM public__difference.t ORDER BY 1`,
+      )
+    ).rows.map(({ row }) => row);
+
+  beforeAll(async () => {
+    // As production was when it was cloned; then production goes on.
+    await rollout.query('BEGIN');
+    await installOverlay(rollout);
+    await rollout.query('COMMIT');
+    await there.query(`DELETE FROM t WHERE id > 1;
+      UPDATE t SET small = 7, strict = 1; DELETE FROM parts WHERE id > 1`);
+  });
+
+  test('goes on with what it owns when columns are widened and added, renamed and dropped', async () => {
+    await candidate.query(`UPDATE t SET words = 'x' WHERE id = 1;
+      INSERT INTO t (id, strict, m) VALUES (50, 1, 'wild'); UPDATE parts SET note = 'y'`);
+    await there.query(
+      `ALTER TABLE t ADD COLUMN late feeling DEFAULT 'dull', ADD COLUMN plain text`,
+    );
+    expect(await carry(rollout)).toEqual([]);
+    expect(await changes(rollout)).toEqual([]);
+    await write();
+    expect(await kinds()).toEqual(['1 update words', expect.stringMatching(/^50 insert /)]);
+    await write(
+      `UPDATE t SET late = 'calm', plain = repeat('p', 9), small = 100000 WHERE id = 1`,
+      `INSERT INTO t (id, strict, words, late) VALUES (5000000000, 1, repeat('w', 99), 'first')`,
+      `INSERT INTO fresh (of) VALUES (5000000000); INSERT INTO parts VALUES (12, 'long words')`,
+    );
+    expect((await kinds())[0]).toBe('1 update small words late plain');
+    await write('TRUNCATE parts_2', 'TRUNCATE t, fresh');
+    expect(await textOf(rollout, 'public__production.fresh')).toEqual([]);
+    await there.query(`ALTER TABLE t RENAME small TO little; ALTER TABLE t DROP COLUMN at`);
+    expect(await carry(rollout)).toEqual([]);
+    await write(`INSERT INTO t (id, strict, little) VALUES (1, 1, 3)`);
+    expect((await kinds())[0]).toMatch(/^1 update little words/);
   });
 });

@@ -3,6 +3,7 @@ import pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
 import type { CarriedChange } from '../../evolving.ts';
+import { ChangedOverlay } from '../overlay/changed-tables.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
 import { spareApplier } from './fallback-schema.ts';
@@ -10,24 +11,38 @@ import { spareApplier } from './fallback-schema.ts';
 /** The server says that it is there already: table, object, schema, function, primary key. */
 const THERE = ['42P07', '42710', '42P06', '42723', '42P16'] as const;
 
+/** What may go in one transaction, in order: a label of an enum can be used after its own only. */
+export function turnsOf(changes: readonly CarriedChange[]): readonly (readonly CarriedChange[])[] {
+  const { labels = [], others = [] } = Object.groupBy(changes, ({ change }) =>
+    change.kind === 'enumValue' ? 'labels' : 'others',
+  );
+  return [labels, others].filter((turn) => turn.length > 0);
+}
+
 /**
- * Runs the statements. What is there already is passed over, and so is what a table does without,
- * with its reason in the result. SCHEMA_FAILED names any other statement that the server refuses.
+ * Runs the statements, and brings what is ours beside the tables along. What is there already is
+ * passed over, and so is what a table does without, with its reason in the result. SCHEMA_FAILED
+ * names any other statement that the server refuses. Sets `search_path` for the rest of the
+ * transaction.
  */
 export async function carryChanges(
   client: pg.ClientBase,
   changes: readonly CarriedChange[],
 ): Promise<readonly string[]> {
+  await client.query(`SET LOCAL search_path = ''`);
+  const overlay = await ChangedOverlay.open(client, changes);
   const skipped: string[] = [];
   for (const statement of changes.flatMap(({ statements }) => statements)) {
     const why = await runStatement(client, statement);
     if (why !== null) skipped.push(`${statement.what}: ${why}`);
   }
-  if (!changes.some(({ change }) => change.kind === 'newTable')) return skipped;
   const spared = await readSparedAccount(client);
-  if (spared === null) return skipped;
-  const { cure } = await readApplierRights(client);
-  return [...skipped, ...(await spareApplier(client, spared, cure))];
+  if (spared !== null && changes.some(({ change }) => change.kind === 'newTable')) {
+    const { cure } = await readApplierRights(client);
+    skipped.push(...(await spareApplier(client, spared, cure)));
+  }
+  await overlay?.close(spared);
+  return skipped;
 }
 
 /** Null if what it makes is there now, else why it is not. */

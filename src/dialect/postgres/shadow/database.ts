@@ -38,7 +38,7 @@ import { assertFollows, readApplierRights, readSparedAccount } from '../apply/ap
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
-import { carryChanges } from './carry.ts';
+import { carryChanges, turnsOf } from './carry.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
@@ -96,11 +96,17 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
     this.evolving = {
-      carry: (fence, changes) =>
-        this.#act(fence, 'carry a change of the schema', 'SCHEMA_FAILED', async (client) => {
-          this.#session.forget();
-          return carryChanges(client, changes);
-        }),
+      carry: async (fence, changes) => {
+        const skipped: string[] = [];
+        for (const turn of turnsOf(changes)) {
+          const left = await this.#act(fence, 'change the schema', 'SCHEMA_FAILED', (client) => {
+            this.#session.forget();
+            return carryChanges(client, turn);
+          });
+          skipped.push(...left);
+        }
+        return skipped;
+      },
     };
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
       read: (doing, fn) => this.#read(doing, fn),
