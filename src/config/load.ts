@@ -138,6 +138,9 @@ const KEYS: readonly string[] = [
   'evolution.widen',
   'evolution.enumValue',
   'evolution.newTable',
+  'evolution.drop',
+  'evolution.rename',
+  'evolution.retype',
   'deadLetters.max',
 ];
 

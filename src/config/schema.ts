@@ -49,13 +49,24 @@ function isHttp(text: string): boolean {
   return url !== null && ['http:', 'https:'].includes(url.protocol);
 }
 
-const policy = z.enum(['apply', 'fail']).default('apply');
+const policy = z.enum(['apply', 'hold', 'fail']);
 
+/** By default what cannot lose data is applied, and the rest waits for a person to look at it. */
 const evolution = z.strictObject({
-  add: policy.describe('a new column in production: add it to the shadow, or stop (PostgreSQL)'),
-  widen: policy.describe('a column holds more than before: longer text, more digits, or NULL'),
-  enumValue: policy.describe('an enum has more labels'),
-  newTable: policy.describe('a table that is new among those followed'),
+  add: policy
+    .default('apply')
+    .describe('a new column in production: add it, let the table wait, or stop (PostgreSQL)'),
+  widen: policy
+    .default('apply')
+    .describe('a column holds more than before: longer text, more digits, or NULL'),
+  enumValue: policy.default('apply').describe('an enum has more labels'),
+  newTable: z
+    .enum(['apply', 'fail'])
+    .default('apply')
+    .describe('a table that is new among those followed'),
+  drop: policy.default('hold').describe('a column that production has no more'),
+  rename: policy.default('hold').describe('a column with another name'),
+  retype: policy.default('hold').describe('a column of a type that is not wider'),
 });
 
 const source = z

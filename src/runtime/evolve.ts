@@ -3,8 +3,8 @@
  * tables are; production's catalogue then tells what was changed, the configuration says what is to
  * become of such a change, and following begins again at that record.
  */
+import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { DeadCause } from '../change/dead-cause.ts';
-import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
@@ -19,12 +19,13 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import { changesBetween, describeChange, type SchemaChange } from '../schema/schema-change.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
+import type { SchemaWatch } from './schema-watch.ts';
 import type { Stage } from './stage.ts';
 
 /** How old the knowledge of production's tables may be that explains a refusal. */
 const LOOK_AGAIN_MS = 10_000;
 
-type Policy = 'apply' | 'fail';
+type Policy = 'apply' | 'hold' | 'fail';
 
 /** What the configuration says of a kind of change. */
 function policyOf(change: SchemaChange, { evolution }: Config): Policy {
@@ -32,13 +33,15 @@ function policyOf(change: SchemaChange, { evolution }: Config): Policy {
     case 'add':
     case 'widen':
     case 'enumValue':
+    case 'drop':
+    case 'retype':
       return evolution[change.kind];
+    case 'rename':
+      // Without a person nobody can tell it from another column.
+      return change.certain || evolution.rename === 'fail' ? evolution.rename : 'hold';
     case 'newTable':
       // It would be made without the rows it has.
       return change.certain ? evolution.newTable : 'fail';
-    case 'drop':
-    case 'rename':
-    case 'retype':
     case 'key':
     case 'droppedTable':
       return 'fail';
@@ -50,7 +53,7 @@ function policyOf(change: SchemaChange, { evolution }: Config): Policy {
 /** Runs `follow`, and again after each change of the schema that it stopped for. */
 export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>): Promise<T> {
   const evolution = new Evolution(stage);
-  stage.explainRefusals((change, cause) => evolution.explain(change, cause));
+  stage.watchSchema(evolution);
   for (;;) {
     try {
       return await follow();
@@ -59,6 +62,16 @@ export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>):
       await stage.stopFollowing();
     }
   }
+}
+
+/**
+ * Carries out all that production changed of one table, whatever the configuration says of it, as
+ * far as it is certain what it was. Returns the changes in a few words each. Errors: SCHEMA_CHANGED
+ * for one that cannot be carried out, UNSUPPORTED where none is, those of SchemaSource and
+ * SchemaTarget. Nobody must follow meanwhile.
+ */
+export function acceptChanges(stage: Stage, table: string): Promise<readonly string[]> {
+  return new Evolution(stage).accept(table);
 }
 
 /** What a record can meet in a shadow whose tables are not production's of now. */
@@ -73,7 +86,9 @@ function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
     case 'add':
       return error.code === 'COLUMN_UNKNOWN' && concerns(change.column.name);
     case 'rename':
-      return error.code === 'COLUMN_UNKNOWN' && concerns(change.to.name);
+      return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'SCHEMA_CHANGED')
+        ? column === change.to.name || column === change.from.name
+        : false;
     case 'widen':
     case 'retype':
     case 'enumValue':
@@ -81,6 +96,7 @@ function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
     case 'newTable':
       return error.code === 'TABLE_UNKNOWN';
     case 'drop':
+      return error.code === 'SCHEMA_CHANGED' && column === change.column.name;
     case 'key':
     case 'droppedTable':
       return false;
@@ -89,12 +105,17 @@ function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
   }
 }
 
-class Evolution {
+class Evolution implements SchemaWatch {
   readonly #stage: Stage;
   /** When production was last asked about refusals, by table. */
   readonly #looked = new Map<string, number>();
   /** Troubles for which following began again, since the shadow's tables were not what it knew. */
   readonly #begunAgain = new Set<string>();
+
+  /** Tables that wait, by the name in their events, with the reason. */
+  readonly #held = new Map<string, DeadCause>();
+  /** `table column`: production has it, though records lack it. */
+  readonly #unsent = new Set<string>();
 
   constructor(stage: Stage) {
     this.#stage = stage;
@@ -105,7 +126,7 @@ class Evolution {
    * before it is set aside. SCHEMA_CHANGED where production's table was changed in a way that is
    * followed. Production that is away explains nothing: what is set aside can be replayed.
    */
-  async explain({ table, at }: ChangeEvent, cause: DeadCause): Promise<void> {
+  readonly explain: ExplainRefusal = async ({ table, at }, cause) => {
     const label = tableName(table);
     const now = performance.now();
     if (now - (this.#looked.get(label) ?? -Infinity) < LOOK_AGAIN_MS) return;
@@ -120,6 +141,19 @@ class Evolution {
       return [];
     });
     if (changes.length > 0) throw error;
+  };
+
+  readonly held: SchemaWatch['held'] = ({ context: { table = '' } }) =>
+    this.#held.get(table) ?? null;
+
+  readonly mayLack: SchemaWatch['mayLack'] = (table, column) =>
+    // Where nobody can be asked, nothing is to be seen.
+    this.#held.has(table) ? false : !this.#watches || this.#unsent.has(`${table} ${column}`);
+
+  /** Whether production can be asked, and the shadow be changed. */
+  get #watches(): boolean {
+    const { context, database } = this.#stage;
+    return context.config.production !== undefined && schemaTargetOf(database) !== null;
   }
 
   /**
@@ -128,13 +162,51 @@ class Evolution {
    * those of SchemaSource and SchemaTarget.
    */
   async mend(error: UnderstudyError): Promise<boolean> {
-    const { context, holder } = this.#stage;
+    const { context } = this.#stage;
     const ends = await this.#persistently(() => this.#ends());
     const changes = await this.#persistently(() => this.#changes(error, ends));
-    if (ends === null || changes.length === 0) return this.#isStale(error);
+    if (ends === null) return false;
+    if (changes.length === 0) return (await this.#isSent(error, ends)) || this.#isStale(error);
+    for (const change of changes) {
+      const policy = policyOf(change, context.config);
+      if (policy === 'fail') throw refused(error, change, null);
+      if (policy === 'hold') return this.#hold(error, change);
+    }
+    await this.#carry(changes, ends, error);
+    return true;
+  }
+
+  async accept(table: string): Promise<readonly string[]> {
+    const { database } = this.#stage;
+    const ends = await this.#ends();
+    if (ends === null) {
+      const what = 'changes of production’s schema are not carried over here';
+      const detail = 'production must be configured, and of an engine whose schema is followed';
+      throw new UnderstudyError('UNSUPPORTED', what, { database: database.name, detail });
+    }
+    const changes = await this.#changesOf(table, ends);
+    if (changes.length === 0 && !(await database.catalogue()).has(table)) {
+      throw new UnderstudyError('TABLE_NOT_FOLLOWED', 'there is no such table', { table });
+    }
+    const what = 'a change of production’s schema cannot be carried out';
+    const error = new UnderstudyError('SCHEMA_CHANGED', what, { table });
+    for (const change of changes) {
+      if (change.kind !== 'rename' || change.certain) continue;
+      const why = `say which of both it was: ALTER TABLE in ${database.name}, then replay`;
+      throw refused(error, change, why);
+    }
+    await this.#carry(changes, ends, error);
+    return changes.map(describeChange);
+  }
+
+  async #carry(
+    changes: readonly SchemaChange[],
+    ends: Ends,
+    error: UnderstudyError,
+  ): Promise<void> {
+    const { context, holder } = this.#stage;
     const carried: CarriedChange[] = [];
     for (const change of changes) {
-      if (policyOf(change, context.config) === 'fail') throw refused(error, change, null);
       const found = await this.#persistently(() => ends.source.finding(change, context.includes));
       switch (found.kind) {
         case 'absent':
@@ -150,14 +222,49 @@ class Evolution {
     }
     const skipped = await this.#persistently(() => ends.target.carry(holder.fence, carried));
     await this.#tell(changes, skipped);
+  }
+
+  /** Lets the table of `error` wait from the record on that it is of. */
+  async #hold(error: UnderstudyError, change: SchemaChange): Promise<boolean> {
+    const { context, database } = this.#stage;
+    const { table = '' } = error.context;
+    const setsAside = context.config.deadLetters.max > 0;
+    if (!setsAside || this.#held.has(table)) throw refused(error, change, null);
+    const message = `production’s ${describeChange(change)}: see \`schema accept\``;
+    this.#held.set(table, { code: 'SCHEMA_CHANGED', message });
+    context.logger.error('production’s schema was changed, and the table waits', {
+      ...{ database: database.name, table, change: describeChange(change) },
+    });
     return true;
   }
 
-  /** The changes that lead to such an error. A refusal is due to those only that are followed. */
+  /** Records lack a column that production has: true once its table's columns are known as such. */
+  async #isSent(error: UnderstudyError, ends: Ends): Promise<boolean> {
+    const { table: label, column } = error.context;
+    if (error.code !== 'SCHEMA_CHANGED' || label === undefined || column === undefined)
+      return false;
+    const theirs = await this.#persistently(() => ends.production.catalogue());
+    for (const { name } of theirs.get(label)?.columns ?? []) this.#unsent.add(`${label} ${name}`);
+    // Of a table that is gone, or has another name, nobody can say more.
+    this.#unsent.add(`${label} ${column}`);
+    return true;
+  }
+
+  /** The changes that lead to such an error; to a refusal, those only that are carried out. */
   async #changes(error: UnderstudyError, ends: Ends | null): Promise<readonly SchemaChange[]> {
-    const { context, database } = this.#stage;
     const { table: label } = error.context;
     if (ends === null || label === undefined) return [];
+    const { config } = this.#stage.context;
+    const changes = await this.#changesOf(label, ends);
+    return changes.filter(
+      (change) =>
+        leadsTo(change, error) && (!isRefusal(error) || policyOf(change, config) === 'apply'),
+    );
+  }
+
+  /** All changes of one table, by its name in an event. */
+  async #changesOf(label: string, ends: Ends): Promise<readonly SchemaChange[]> {
+    const { context, database } = this.#stage;
     const ours = await database.catalogue();
     const theirs = await ends.production.catalogue();
     const followed = [...theirs].filter(([, table]) => context.includes(table.id));
@@ -165,10 +272,7 @@ class Evolution {
     // A partition's columns are those of its root.
     const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
     return changesBetween(ours, new Map(followed)).filter(
-      (change) =>
-        tableName(change.table) === root &&
-        leadsTo(change, error) &&
-        (error.code !== 'SCHEMA_CHANGED' || policyOf(change, context.config) !== 'fail'),
+      (change) => tableName(change.table) === root,
     );
   }
 
@@ -237,6 +341,11 @@ interface Ends {
   readonly production: ProductionDatabase;
   readonly source: SchemaSource;
   readonly target: SchemaTarget;
+}
+
+/** A row that the shadow does not take, or cannot read: it tells of no column. */
+function isRefusal({ code, context }: UnderstudyError): boolean {
+  return code === 'SCHEMA_CHANGED' && context.column === undefined;
 }
 
 /** `error` with the change it is due to, and why that is not carried out: null by configuration. */

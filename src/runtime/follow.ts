@@ -1,4 +1,3 @@
-import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import { Follower } from '../apply/follower.ts';
 import type { OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
@@ -14,6 +13,7 @@ import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
+import { shapeWatch, type SchemaWatch } from './schema-watch.ts';
 
 /** How old the knowledge may be which partitions there are, for who asks for ends many times a second. */
 const LISTED_MS = 1_000;
@@ -28,8 +28,8 @@ export async function createFollower(parts: {
   readonly snapshotView: (snapshot: string) => SnapshotView;
   /** How long a blocked or unreachable shadow is retried before giving up. */
   readonly giveUpAfterMs: number;
-  /** Asked before something is set aside. */
-  readonly explain: ExplainRefusal | null;
+  /** Null where no change of production's schema is followed. */
+  readonly watch: SchemaWatch | null;
 }): Promise<Follower> {
   const { config, holder } = parts;
   const [catalogue, resume] = await Promise.all([
@@ -41,7 +41,12 @@ export async function createFollower(parts: {
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const { deadLetters } = holder.database;
   const setsAside = config.deadLetters.max > 0;
-  const { prepare, decode, mask } = openDecoding({ ...parts, catalogue, setsAside });
+  const { watch } = parts;
+  const { prepare, decode, mask } = openDecoding({
+    ...{ ...parts, catalogue, setsAside },
+    held: watch?.held,
+    watch: watch === null ? undefined : shapeWatch(catalogue, watch.mayLack),
+  });
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
@@ -68,7 +73,7 @@ export async function createFollower(parts: {
       builder: (position) => new BatchBuilder({ catalogue, position }),
       dead: {
         ...{ box: deadLetters, catalogue, max: config.deadLetters.max },
-        ...(parts.explain !== null && { explain: parts.explain }),
+        ...(watch !== null && { explain: watch.explain }),
       },
       limits: {
         batchEvents: config.apply.batchEvents,

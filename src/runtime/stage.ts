@@ -3,7 +3,6 @@
  * running follower (started when first asked for). Used alike by `run`, whose follower always
  * runs, and by single commands that found nobody holding the database.
  */
-import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { Follower } from '../apply/follower.ts';
 import type { FollowerTotals } from '../apply/follower-state.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
@@ -13,6 +12,7 @@ import type { RuntimeContext } from './context.ts';
 import { createFollower } from './follow.ts';
 import { Holder } from './holder.ts';
 import { inspectSource } from './inspected-source.ts';
+import type { SchemaWatch } from './schema-watch.ts';
 
 interface Running {
   readonly follower: Follower;
@@ -37,7 +37,7 @@ export class Stage {
   /** Of followers that were stopped. */
   #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
   #closed: Promise<void> | null = null;
-  #explain: ExplainRefusal | null = null;
+  #watch: SchemaWatch | null = null;
 
   private constructor(context: RuntimeContext, holder: Holder, options: StageOptions) {
     this.context = context;
@@ -76,9 +76,9 @@ export class Stage {
     return this.holder.database;
   }
 
-  /** Asked by followers that start from now on, before they set something aside. */
-  explainRefusals(explain: ExplainRefusal): void {
-    this.#explain = explain;
+  /** Asked by followers that start from now on. */
+  watchSchema(watch: SchemaWatch): void {
+    this.#watch = watch;
   }
 
   /**
@@ -105,7 +105,7 @@ export class Stage {
       includes: this.context.includes,
       logger: this.context.logger.child({ database: this.database.name }),
       giveUpAfterMs: this.giveUpAfterMs,
-      explain: this.#explain,
+      watch: this.#watch,
       snapshotView: (snapshot) => this.context.dialect.snapshotView(snapshot),
     });
     const stopWhenLost = (): void => {
