@@ -40,7 +40,7 @@ export interface DeadLetterRules {
 export type ExplainRefusal = (change: ChangeEvent, cause: DeadCause) => Promise<void>;
 
 export interface BatchWriterParts {
-  readonly database: Pick<ShadowDatabase, 'name' | 'apply'>;
+  readonly database: Pick<ShadowDatabase, 'name' | 'apply' | 'applyTogether'>;
   readonly fence: Fence;
   readonly builder: (position: Position) => BatchBuilder;
   /** Null: what is refused stops who follows. */
@@ -48,6 +48,8 @@ export interface BatchWriterParts {
   readonly logger: Logger;
   /** Runs an act while no other is running, and again while it meets what passes by itself. */
   readonly persist: <T>(act: () => Promise<T>) => Promise<T>;
+  /** Runs an act while no other is running, and that once. */
+  readonly once: <T>(act: () => Promise<T>) => Promise<T>;
   readonly position: () => Position;
   /** `inParts`: source transactions of which a part was set aside. */
   readonly onWritten: (batch: ChangeBatch, outcome: ApplyOutcome, inParts: number) => void;
@@ -59,6 +61,14 @@ const NO_POISON: PoisonMap = new Map();
 interface Made {
   readonly batch: ChangeBatch;
   readonly screened: Screened | null;
+}
+
+/** What was written of releases that are committed together. */
+interface Together {
+  last: ChangeBatch | null;
+  events: number;
+  inParts: number;
+  readonly culprits: (readonly [ChangeEvent, DeadCause])[];
 }
 
 export class BatchWriter {
@@ -100,6 +110,46 @@ export class BatchWriter {
       const poison = await this.#findPoison(releases, holdPosition, dead);
       if (poison === null) throw error;
       await this.#write(releases, holdPosition, poison);
+    }
+  }
+
+  /**
+   * Writes releases that are committed together, as they come: parts of one source transaction. It
+   * is tried once. Rejects as `apply` does, or as `releases` does, with nothing written.
+   */
+  async writeTogether(releases: AsyncIterable<Release>): Promise<void> {
+    const { database, fence, once, onWritten } = this.#parts;
+    const sum: Together = { last: null, events: 0, inParts: 0, culprits: [] };
+    try {
+      const outcome = await once(async () => {
+        await this.#learn();
+        return database.applyTogether(fence, this.#batches(releases, sum));
+      });
+      if (sum.last === null) return;
+      onWritten({ ...sum.last, events: sum.events, transactions: 1 }, outcome, sum.inParts);
+      for (const [change, cause] of sum.culprits) this.#tell(change, cause);
+    } catch (error) {
+      this.forget();
+      throw error;
+    }
+  }
+
+  async *#batches(
+    releases: AsyncIterable<Release>,
+    sum: Together,
+  ): AsyncGenerator<ChangeBatch, void> {
+    let start = this.#parts.position();
+    for await (const release of releases) {
+      const builder = this.#parts.builder(start);
+      builder.add(release);
+      const { batch, screened } = this.#make(builder, false, NO_POISON, start);
+      yield batch;
+      this.#keys = screened?.next ?? this.#keys;
+      start = batch.position;
+      sum.last = batch;
+      sum.events += batch.events;
+      sum.inParts = Math.max(sum.inParts, inParts([release], screened));
+      sum.culprits.push(...culprits(screened, NO_POISON));
     }
   }
 
@@ -147,14 +197,18 @@ export class BatchWriter {
     return builder;
   }
 
-  #make(builder: BatchBuilder, holdPosition: boolean, poison: PoisonMap): Made {
+  #make(
+    builder: BatchBuilder,
+    holdPosition: boolean,
+    poison: PoisonMap,
+    position = this.#parts.position(),
+  ): Made {
     const keys = this.#keys;
     const screened = keys === null ? null : this.#screen(keys, builder.changes, poison);
     const built = builder.build(screened?.kept);
-    const notes = screened?.notes ?? null;
-    const position = this.#parts.position();
+    const { notes = null, images = [] } = screened ?? {};
     const after = { offsets: position.offsets, ahead: this.#lastAhead };
-    const batch = { ...built, after, ...(notes !== null && { dead: notes }) };
+    const batch = { ...built, after, ...(notes !== null && { dead: notes, images }) };
     if (!holdPosition) return { batch, screened };
     // What notes tell of is read again from the position that stays, and known by `ahead`: they are
     // stored when that moves.

@@ -11,25 +11,24 @@
  *   `decode` may give an unread change, and see `batch-writer.ts`.
  * - One apply at a time. `freeze` returns only when none is running.
  */
-import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
-import { OffsetSet, type OffsetRange } from '../change/offset-ranges.ts';
+import { OffsetSet } from '../change/offset-ranges.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
-import type { BaseReader, Fence, ShadowDatabase } from '../dialect/dialect.ts';
+import type { BaseReader } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import type { Logger } from '../observability/logger.ts';
 import type { TransactionAssembler } from '../order/assembler.ts';
 import type { Release } from '../order/release.ts';
-import type { BatchBuilder } from '../order/batch-builder.ts';
 import type { BatchStep } from '../order/change-batch.ts';
-import type { ChangeSource, SourceState } from '../source/change-source.ts';
+import type { SourceState } from '../source/change-source.ts';
 import { Mutex } from '../util/mutex.ts';
-import { Wakeup } from '../util/signal.ts';
+import { News, Wakeup } from '../util/signal.ts';
 import { steadyNow } from '../util/clock.ts';
 import { sleep } from '../util/wait.ts';
 import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
-import { BatchWriter, type DeadLetterRules } from './batch-writer.ts';
+import { BatchWriter } from './batch-writer.ts';
 import type { FollowerState, FollowerTotals } from './follower-state.ts';
+import type { FollowerParts, PrepareOptions } from './follower-parts.ts';
 import { Intake } from './intake.ts';
+import { LargeUnwritten, writeLarge } from './large-transaction.ts';
 import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
@@ -38,43 +37,6 @@ import { withRetry } from './retry.ts';
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
 const FREEZE_LOOK_MS = 250;
-
-export interface FollowerLimits {
-  readonly batchEvents: number;
-  readonly batchBytes: number;
-  readonly budgetBytes: number;
-  /** How long a blocked or unreachable shadow is retried before the follower gives up. */
-  readonly giveUpAfterMs: number;
-}
-
-export interface PrepareOptions {
-  readonly signal: AbortSignal;
-  readonly onState: (state: SourceState | null) => void;
-}
-
-export interface FollowerParts {
-  readonly database: Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
-  readonly fence: Fence;
-  readonly source: ChangeSource;
-  /**
-   * Fetches what decoding a record needs; null, mostly, where nothing is lacking. `onState` is
-   * told while that cannot be had, and null when it can again.
-   */
-  readonly prepare?: (record: LogRecord, options: PrepareOptions) => Promise<void> | null;
-  readonly decode: (record: LogRecord) => DecodedRecord;
-  readonly mask: (event: ChangeEvent) => ChangeEvent;
-  readonly assembler: TransactionAssembler;
-  /** Takes out of a release what must not be applied. Default: all is applied. */
-  readonly trim?: (release: Release) => Release;
-  /** What was applied before beyond the position. Default: nothing. */
-  readonly ahead?: readonly OffsetRange[];
-  readonly builder: (position: Position) => BatchBuilder;
-  /** What is refused is set aside by these. Default: it stops the follower. */
-  readonly dead?: DeadLetterRules | null;
-  readonly limits: FollowerLimits;
-  /** Names the database in all its lines. */
-  readonly logger: Logger;
-}
 
 export class Follower {
   readonly pulse = new Pulse();
@@ -93,15 +55,19 @@ export class Follower {
   #intakeFailure: unknown = null;
   #frozen = false;
   #idle = true;
+  /** Parts of a transaction are written, and the rest is not here. */
+  #lacksParts = false;
   /** Chunks that were read, and how many of them had been when last nothing was left to apply. */
   #chunks = 0;
   #drainedAt = 0;
   #barrier: Barrier | null = null;
+  /** Taken, and not applied: the first part of a large transaction. */
+  #put: Release | null = null;
   readonly #appliedAhead: OffsetSet | null;
   /** Why it runs no more. */
   #end: unknown = null;
   #totals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
-  #waiters: (() => void)[] = [];
+  readonly #news = new News();
 
   constructor(parts: FollowerParts, position: Position) {
     this.#parts = parts;
@@ -113,6 +79,7 @@ export class Follower {
     this.#writer = new BatchWriter({
       ...{ database, fence, builder, dead, logger },
       persist: (act) => this.#withRetry(act),
+      once: (act) => this.#writing.run(act),
       position: () => this.#position,
       onWritten: (batch, outcome, inParts) => {
         this.pulse.wrote();
@@ -137,7 +104,6 @@ export class Follower {
   get totals(): FollowerTotals {
     return this.#totals;
   }
-
   get position(): Position {
     return this.#position;
   }
@@ -171,7 +137,7 @@ export class Follower {
     this.#state = { kind: 'stopped' };
     this.#barrier?.fail(this.#end);
     this.#barrier = null;
-    this.#changed();
+    this.#news.tell();
   }
 
   async #follow(): Promise<void> {
@@ -184,9 +150,14 @@ export class Follower {
         this.#sourceState = state;
       },
     });
-    const credit = new MemoryCredit((bytes) => {
+    const { assembler, apart = new Set() } = this.#parts;
+    const released = (bytes: number): void => {
       stream.released(bytes);
-    });
+    };
+    // What is beyond a barrier has to wait: parts would be written on both sides of it.
+    const mayStream = (): boolean => this.#barrier === null;
+    const { budgetBytes } = limits;
+    const credit = new MemoryCredit(released, { budgetBytes, assembler, apart, mayStream });
     const preparing: PrepareOptions = {
       signal: this.#stop.signal,
       onState: (state) => {
@@ -208,7 +179,7 @@ export class Follower {
       onChunk: () => {
         this.#chunks += 1;
         this.#wakeup.notify();
-        this.#changed();
+        this.#news.tell();
       },
     });
     this.#intake = intake;
@@ -247,7 +218,7 @@ export class Follower {
   async freeze(): Promise<void> {
     this.#frozen = true;
     this.#wakeup.notify();
-    while (!this.#idle && this.#state.kind !== 'stopped') {
+    while (!this.#isStill() && this.#state.kind !== 'stopped') {
       const { state } = this;
       if (state.kind === 'retrying' && steadyNow() - state.sinceMs > FREEZE_LIMIT_MS) {
         this.resume();
@@ -257,7 +228,7 @@ export class Follower {
           { database: this.#parts.database.name, detail: state.error.code },
         );
       }
-      await Promise.race([this.until(() => this.#idle), sleep(FREEZE_LOOK_MS)]);
+      await Promise.race([this.until(() => this.#isStill()), sleep(FREEZE_LOOK_MS)]);
     }
   }
 
@@ -301,24 +272,15 @@ export class Follower {
     // Under traffic there is no idle moment, but the position tells. A chunk that came a moment
     // ago is read and not applied, though no apply is in flight yet.
     const drained =
-      this.#idle && this.#drainedAt === this.#chunks && !this.#parts.assembler.waitsBefore(ends);
+      (this.#idle || this.#lacksParts) &&
+      this.#drainedAt === this.#chunks &&
+      !this.#parts.assembler.waitsBefore(ends);
     return drained || isPast(this.#position.offsets, ends, starts);
   }
 
-  /** Waits until `condition` holds; it is tested again after every chunk and batch. */
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) {
-      if (this.#state.kind === 'stopped') return;
-      await new Promise<void>((resolve) => {
-        this.#waiters.push(resolve);
-      });
-    }
-  }
-
-  #changed(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter();
+  /** Waits until `condition` holds, or it stopped; it is tested again after every chunk and batch. */
+  until(condition: () => boolean): Promise<void> {
+    return this.#news.until(() => condition() || this.#state.kind === 'stopped');
   }
 
   #readTo(ends: OffsetMap, starts: OffsetMap): boolean {
@@ -338,7 +300,7 @@ export class Follower {
     commit: (offsets: OffsetMap) => Promise<void>,
   ): Promise<void> {
     while (!this.#stop.signal.aborted) {
-      if (this.#frozen) {
+      if (this.#frozen && !this.#parts.assembler.goesInParts) {
         this.#state = { kind: 'frozen' };
         this.#setIdle();
         await this.#wakeup.wait(250);
@@ -354,22 +316,26 @@ export class Follower {
       if (drained && readToBarrier && this.#nothingBeforeBarrierWaits()) {
         await this.#settleBarrier(credit, commit);
       }
-      if (worked) this.#changed();
+      if (worked) this.#news.tell();
       if (worked || chunks !== this.#chunks) continue;
       this.#setIdle();
       if (this.#intakeDone && !this.#waitsForOrder()) {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
         return;
       }
-      if (credit.heldBytes > this.#parts.limits.budgetBytes / 2) credit.lend();
-      await this.#wakeup.wait(250);
+      if (!credit.makeRoom()) await this.#wakeup.wait(250);
     }
+  }
+
+  /** No apply is in flight, and none has to be before another act. */
+  #isStill(): boolean {
+    return this.#idle && !this.#parts.assembler.goesInParts;
   }
 
   #setIdle(): void {
     if (this.#idle) return;
     this.#idle = true;
-    this.#changed();
+    this.#news.tell();
   }
 
   /** Applies one batch of what is ready. `drained`: nothing more was ready at that moment. */
@@ -383,13 +349,22 @@ export class Follower {
     let bytes = 0;
     let drained = false;
     while (events < limits.batchEvents && bytes < limits.batchBytes) {
-      const release = assembler.take();
+      const release = this.#put ?? assembler.take();
+      this.#put = null;
       drained = release === undefined;
       if (release === undefined) break;
-      releases.push(this.#unapplied(this.#parts.trim?.(release) ?? release));
+      if (release.part !== undefined) {
+        this.#put = release;
+        break;
+      }
+      releases.push(this.#admitted(release));
       events += release.changes.length;
       bytes += release.bytes;
-      if (!release.complete) this.#noteDegraded(release);
+    }
+    if (releases.length === 0 && this.#put !== null) {
+      await this.#applyParts(this.#put, credit, commit);
+      this.#put = null;
+      return { worked: true, drained: false };
     }
     if (releases.length === 0) return { worked: false, drained };
     const now = this.#barrier?.admit(releases) ?? { releases, holdPosition: false };
@@ -399,8 +374,43 @@ export class Follower {
     return { worked: true, drained };
   }
 
-  /** Without what was applied ahead in a former run. */
-  #unapplied(release: Release): Release {
+  /** Applies a transaction that does not fit into memory, whole. */
+  async #applyParts(
+    first: Release,
+    credit: MemoryCredit,
+    commit: (offsets: OffsetMap) => Promise<void>,
+  ): Promise<void> {
+    try {
+      await writeLarge(first, {
+        ...{ ...this.#parts, writer: this.#writer, credit },
+        admit: (release) => this.#admitted(release),
+        more: () => this.#moreParts(credit),
+      });
+    } catch (error) {
+      if (this.#stop.signal.aborted || this.#intakeDone) throw error;
+      throw new LargeUnwritten(first.transactionId ?? '', error);
+    }
+    await commit(this.#position.offsets);
+  }
+
+  async #moreParts(credit: MemoryCredit): Promise<void> {
+    this.#stop.signal.throwIfAborted();
+    if (this.#intakeDone) {
+      const what = 'the log ends within a source transaction';
+      throw this.#intakeFailure ?? new UnderstudyError('INTERRUPTED', what);
+    }
+    if (credit.makeRoom()) return;
+    this.#drainedAt = this.#chunks;
+    this.#lacksParts = true;
+    this.#news.tell();
+    await this.#wakeup.wait(250);
+    this.#lacksParts = false;
+  }
+
+  /** Without what is not to be applied, or was applied ahead in a former run. */
+  #admitted(all: Release): Release {
+    if (!all.complete && all.part !== 'more') this.#noteDegraded(all);
+    const release = this.#parts.trim?.(all) ?? all;
     const ahead = this.#appliedAhead;
     if (ahead === null) return release;
     return { ...release, changes: release.changes.filter(({ at }) => !ahead.has(at)) };
@@ -453,7 +463,7 @@ export class Follower {
       credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));
       await commit(this.#position.offsets);
     }
-    this.#changed();
+    this.#news.tell();
   }
 
   /**
@@ -483,7 +493,7 @@ export class Follower {
         if (attempt % 10 === 0) {
           this.#parts.logger.warn('cannot write, trying again', { error, attempt });
         }
-        this.#changed();
+        this.#news.tell();
       },
     });
   }

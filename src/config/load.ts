@@ -142,6 +142,7 @@ const KEYS: readonly string[] = [
   'evolution.rename',
   'evolution.retype',
   'deadLetters.max',
+  'deadLetters.topic',
 ];
 
 /** `source.topicPrefix` → `UNDERSTUDY_SOURCE_TOPIC_PREFIX`. */

@@ -272,6 +272,11 @@ const fields = z.strictObject({
         .describe(
           'rows that may be set aside, because they are refused or cannot be read, before it stops; 0: none',
         ),
+      topic: z
+        .string()
+        .regex(/^[A-Za-z0-9._-]{1,249}$/)
+        .optional()
+        .describe('Kafka topic that is told of each row set aside, once at least; default: none'),
     })
     .prefault({}),
 });

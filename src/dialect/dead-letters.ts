@@ -36,6 +36,11 @@ export interface DeadLetter {
   readonly ageMs: number;
   /** Events that wait, the poison event among them. */
   readonly queued: number;
+  /**
+   * Rows of its that a rollout's production views leave out, for what they are in production is not
+   * known, or does not fit their columns' types. The others are shown as they are there.
+   */
+  readonly hidden: number;
 }
 
 export interface DeadLetterBox {
@@ -43,6 +48,10 @@ export interface DeadLetterBox {
   state(): Promise<DeadState>;
   /** All letters, or those with these ids; the oldest first. */
   list(ids?: readonly string[]): Promise<readonly DeadLetter[]>;
+  /** Letters that nobody was told of, at most so many; the oldest first. */
+  untold(limit: number): Promise<readonly DeadLetter[]>;
+  /** Somebody was told of these. What of them is there no more is passed over. */
+  told(fence: Fence, ids: readonly string[]): Promise<void>;
   /** The places of the events of these letters, in the order in which they are to be applied. */
   queue(ids: readonly string[]): Promise<readonly LogOffset[]>;
   /**

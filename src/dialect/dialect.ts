@@ -175,6 +175,11 @@ export interface ShadowDatabase extends AsyncDisposable {
    * it is due to what a row holds).
    */
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome>;
+  /**
+   * As `apply`, of batches that follow each other and are committed together. Tries nothing again
+   * that takes long: after a rejection, also one by `batches`, nothing of them is written.
+   */
+  applyTogether(fence: Fence, batches: AsyncIterable<ChangeBatch>): Promise<ApplyOutcome>;
 
   /** Drops ids from `unproven` that a production snapshot saw. */
   proveVisible(fence: Fence, txIds: readonly number[]): Promise<void>;

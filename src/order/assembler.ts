@@ -11,6 +11,8 @@
  *   through whole transactions, from which an assembler can start anew.
  * - A complete release holds all events of one transaction (of the tables that are read), each
  *   once, in production's order; releases of transactions come in commit order.
+ * - The one transaction in turn that is too large to be held may go in parts, from a first to a last
+ *   one (`stream`): the caller commits them together, and the last says whether they were whole.
  * - An event outside any transaction, or one that could not be read, is released when it comes to
  *   the head of its partition, or, where truncates are such, by its place in production's log
  *   (source-order.ts). A transaction with an unread event is not complete (unread-places.ts).
@@ -26,14 +28,13 @@
  */
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
 import { unreachable } from '../util/assert.ts';
-import { nextBoundaries, type BoundaryRun } from './boundaries.ts';
+import { Boundaries, type BoundaryRun } from './boundaries.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
-import { GivenUp, isNote } from './given-up.ts';
 import { Lane, type Waiting } from './lane.ts';
-import { RecentIds } from './recent-ids.ts';
-import type { Held, Release } from './release.ts';
+import { Outcomes } from './outcomes.ts';
+import { Patience } from './patience.ts';
+import { oldestOf, type Held, type Release } from './release.ts';
 import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
@@ -60,56 +61,49 @@ export interface AssemblerOptions {
 
 /** Untransacted events handed out at once, at most. */
 const FREE_EVENTS = 2_000;
+const STALL_MS = 60_000;
 /** Quiet time after which a transaction with a restart inside counts as whole. */
 const SETTLE_MS = 5_000;
-/** A caller that did not ask for so long was held up itself: that is no stall of the log. */
-const ABSENCE_MS = 5_000;
-
-const NOTHING: ReturnType<GivenUp['screen']> = { fresh: [], notes: [] };
+/** Of a transaction that goes in parts, so much goes at once. */
+const PART_BYTES = 4 * 1024 * 1024;
 
 type Judgement = 'wait' | 'complete' | 'incomplete';
 
 export class TransactionAssembler {
   readonly #options: AssemblerOptions;
   readonly #now: () => number;
-  readonly #stallLimitMs: number;
+  readonly #settleMs: number;
+  readonly #patience: Patience;
   readonly #lanes = new Map<string, Lane<ChangeEvent>>();
-  #boundaries: Lane<TransactionBoundary> | null = null;
+  readonly #boundaries = new Boundaries();
   readonly #gatherings = new Map<string, Gathering>();
   readonly #order: SourceOrder | null;
-  /** Released whole: events of theirs that come later are second deliveries. */
-  readonly #done: RecentIds;
-  /** Given up, or without END: their events go as they come. */
-  readonly #open: RecentIds;
-  readonly #givenUp: GivenUp;
+  readonly #outcomes: Outcomes;
   readonly #unread = new UnreadPlaces();
   /** Positions that moved in partitions where nothing waits. */
   #moves = new Map<string, bigint>();
   #events = 0;
   #bytes = 0;
-  #stallSinceMs: number | null = null;
-  #lastTakeMs: number | null = null;
-  #forced: string | null = null;
+  /** Its events go in parts, while its END is waited for. */
+  #streamed: string | null = null;
   #onNews: () => void = () => undefined;
 
   constructor(options: AssemblerOptions) {
     this.#options = options;
-    const told = [...(options.delivered ?? [])];
-    this.#done = new RecentIds(told.filter((text) => !isNote(text)));
-    this.#givenUp = new GivenUp(told);
-    this.#open = new RecentIds(this.#givenUp.ids());
+    this.#outcomes = new Outcomes([...(options.delivered ?? [])]);
     this.#now = options.now ?? Date.now;
-    this.#stallLimitMs = options.stallLimitMs ?? 60_000;
+    this.#settleMs = Math.min(SETTLE_MS, options.stallLimitMs ?? STALL_MS);
+    this.#patience = new Patience(options.stallLimitMs ?? STALL_MS, this.#now);
     const { sourceOrder } = options;
     this.#order = sourceOrder === undefined ? null : this.#sourceOrder(sourceOrder);
   }
 
   #sourceOrder(options: SourceOrderOptions): SourceOrder {
     const isSecond = (event: ChangeEvent): boolean =>
-      this.#done.has(this.#transactionOf(event)?.id ?? '');
+      this.#outcomes.done.has(this.#transactionOf(event)?.id ?? '');
     return new SourceOrder(options, {
       now: this.#now,
-      stallLimitMs: this.#stallLimitMs,
+      stallLimitMs: this.#options.stallLimitMs ?? STALL_MS,
       isSecond,
       onNews: () => {
         this.#onNews();
@@ -137,7 +131,7 @@ export class TransactionAssembler {
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaryLane(record).push(record, this.#now());
+        else this.#boundaries.push(record, this.#now());
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -156,7 +150,7 @@ export class TransactionAssembler {
   advance(topic: string, partition: number, next: bigint): void {
     const key = partitionKey(topic, partition);
     this.#order?.read(key, next);
-    const lane = this.#boundaries?.key === key ? this.#boundaries : (this.#lanes.get(key) ?? null);
+    const lane = this.#boundaries.key === key ? this.#boundaries : this.#lanes.get(key);
     if (lane?.extend(next) === true) return;
     const moved = this.#moves.get(key);
     if (moved === undefined || moved < next) this.#moves.set(key, next);
@@ -164,33 +158,22 @@ export class TransactionAssembler {
 
   /** The next release, or undefined if all there is must wait. Ask again after every push, and at `onNews`. */
   take(): Release | undefined {
-    this.#excuseAbsence();
-    const release = this.#takeFree() ?? this.#takeTransactions();
+    // A frozen applier must not make transactions look stalled.
+    const absentMs = this.#patience.asked();
+    if (absentMs > 0) this.#order?.excuse(absentMs);
+    const release = this.#takeFree() ?? this.#takePart() ?? this.#takeTransactions();
     if (release !== undefined) return release;
     return this.#moves.size === 0 ? undefined : this.#release([], null, true, 0, new Map());
   }
 
+  /** Has a transaction begun to go in parts, of which the last did not go? */
+  get goesInParts(): boolean {
+    return this.#streamed !== null;
+  }
+
   held(): Held {
-    let oldestSinceMs: number | null = null;
-    let oldestEventTimeMs: number | null = null;
-    let oldestTransaction: string | null = null;
-    for (const lane of this.#lanes.values()) {
-      const head = lane.peek();
-      if (head === undefined) continue;
-      if (oldestSinceMs === null || head.sinceMs < oldestSinceMs) {
-        oldestTransaction = head.record.transaction?.id ?? null;
-      }
-      oldestSinceMs = earlier(oldestSinceMs, head.sinceMs);
-      oldestEventTimeMs = earlier(oldestEventTimeMs, head.record.eventTimeMs);
-    }
-    return {
-      transactions: this.#gatherings.size,
-      events: this.#events,
-      bytes: this.#bytes,
-      oldestSinceMs,
-      oldestEventTimeMs,
-      oldestTransaction,
-    };
+    const [transactions, events, bytes] = [this.#gatherings.size, this.#events, this.#bytes];
+    return { transactions, events, bytes, ...oldestOf(this.#lanes.values()) };
   }
 
   /** The changes that wait, partition by partition. */
@@ -199,8 +182,23 @@ export class TransactionAssembler {
   }
 
   /** Lets go of what `take` waits for now, as the stall limit would. For memory and shutdown. */
-  degrade(reason: string): void {
-    this.#forced = reason;
+  degrade(): void {
+    this.#patience.end();
+  }
+
+  /**
+   * For memory: lets the transaction whose turn it is go in parts, before all of it is here. False
+   * if none can, or one does. Parts of one of `apart` are not said to belong together: it is given up.
+   */
+  stream(apart: ReadonlySet<string>): boolean {
+    if (this.#streamed !== null) return false;
+    const id = this.#boundaries.nextId;
+    const gathering = id === null ? undefined : this.#gatherings.get(id);
+    if (id === null || gathering === undefined || this.#outcomes.open.has(id)) return false;
+    this.#openBefore(id, gathering);
+    if (apart.has(id) || this.#outcomes.done.has(id)) this.#outcomes.open.add(id);
+    else this.#streamed = id;
+    return true;
   }
 
   #pushChange(event: ChangeEvent): void {
@@ -230,28 +228,6 @@ export class TransactionAssembler {
 
   #transactionOf(event: ChangeEvent): ChangeEvent['transaction'] {
     return this.#options.mode === 'key' ? null : event.transaction;
-  }
-
-  #boundaryLane(record: TransactionBoundary): Lane<TransactionBoundary> {
-    const key = partitionKey(record.at.topic, record.at.partition);
-    this.#boundaries ??= new Lane(key);
-    if (this.#boundaries.key === key) return this.#boundaries;
-    throw new UnderstudyError(
-      'UNSUPPORTED',
-      'the transaction topic must have exactly one partition, or its order is lost',
-      { topic: record.at.topic, partition: record.at.partition, offset: record.at.offset },
-    );
-  }
-
-  /** A frozen applier must not make transactions look stalled. */
-  #excuseAbsence(): void {
-    const now = this.#now();
-    const absent = this.#lastTakeMs === null ? 0 : now - this.#lastTakeMs;
-    if (absent > ABSENCE_MS) {
-      if (this.#stallSinceMs !== null) this.#stallSinceMs += absent;
-      this.#order?.excuse(absent);
-    }
-    this.#lastTakeMs = now;
   }
 
   /** Events at the heads that wait for no transaction. */
@@ -291,8 +267,8 @@ export class TransactionAssembler {
     together: ReadonlySet<Lane<ChangeEvent>> | null,
   ): Passage {
     if (this.#order === null) return 'pass';
-    const passage = this.#order.passage(lane, head, together, this.#forced !== null);
-    if (passage === 'stalled') this.#forced = null;
+    const passage = this.#order.passage(lane, head, together, this.#patience.isEnded);
+    if (passage === 'stalled') this.#patience.used();
     return passage;
   }
 
@@ -302,8 +278,11 @@ export class TransactionAssembler {
     for (const lane of gathering.lanes) {
       const head = lane.peek();
       if (head === undefined) continue;
+      const mark = this.#transactionOf(head.record);
       // What has no transaction and stands before it goes by itself.
-      if (this.#transactionOf(head.record) === null) return true;
+      if (mark === null) return true;
+      // Of one that goes in parts, this partition's went.
+      if (this.#streamed !== null && mark.id !== this.#streamed) continue;
       if (this.#passage(lane, head, gathering.lanes) === 'wait') return true;
     }
     return false;
@@ -313,21 +292,24 @@ export class TransactionAssembler {
     for (;;) {
       const open = this.#takeOpen();
       if (open !== undefined) return open;
-      const run = nextBoundaries(this.#boundaries, {
-        ...{ done: this.#done, open: this.#open },
+      const run = this.#boundaries.next({
+        ...{ done: this.#outcomes.done, open: this.#outcomes.open },
         isTorn: ({ id, counts }) =>
           this.#gatherings.get(id)?.isTorn(counts, this.#options.isSubscribed) === true,
       });
       if (run === null) {
+        const given = this.#endStalledParts();
+        if (given !== undefined) return given;
         // Nothing says how the events that are here belong together.
         if (!this.#openHeads()) return undefined;
         continue;
       }
       if (run.end === null) {
         this.#giveUp(run);
+        if (run.id === this.#streamed) return this.#endParts(run.id, false);
         continue;
       }
-      if (this.#open.has(run.id)) {
+      if (this.#outcomes.open.has(run.id)) {
         // Its events go as they come, and its counts end no wait.
         this.#giveUp(run);
         continue;
@@ -337,6 +319,7 @@ export class TransactionAssembler {
       if (judgement === 'wait') return undefined;
       if (judgement === 'incomplete') {
         this.#giveUp(run);
+        if (run.id === this.#streamed) return this.#endParts(run.id, false);
         return this.#takeOpen() ?? this.#release([], run.id, false, 0, new Map());
       }
       if (gathering === undefined) {
@@ -347,8 +330,9 @@ export class TransactionAssembler {
       if (this.#openBefore(run.id, gathering)) continue;
       if (this.#waitsForOrder(gathering)) return undefined;
       this.#passBoundaries(run.length);
-      this.#stallSinceMs = null;
-      if (run.restarted) this.#open.add(run.id);
+      this.#patience.restart();
+      if (run.restarted) this.#outcomes.open.add(run.id);
+      if (run.id === this.#streamed) return this.#endParts(run.id, !run.restarted);
       return this.#popAll(run.id, gathering, run.restarted, run.restarted);
     }
   }
@@ -356,7 +340,7 @@ export class TransactionAssembler {
   /** Its END does not come or does not help: lets its events go as they come. */
   #giveUp(run: BoundaryRun): void {
     this.#passBoundaries(run.length);
-    this.#open.add(run.id);
+    this.#outcomes.open.add(run.id);
   }
 
   #judge(
@@ -375,20 +359,8 @@ export class TransactionAssembler {
     if (unread) return 'incomplete';
     const { isSubscribed } = this.#options;
     if (reached && !restarted && !present.isTorn(end.counts, isSubscribed)) return 'complete';
-    const settleMs = Math.min(SETTLE_MS, this.#stallLimitMs);
-    if (reached && restarted && this.#now() - sinceMs >= settleMs) return 'complete';
-    return this.#stalled(sinceMs) ? 'incomplete' : 'wait';
-  }
-
-  /** Has nothing come that could end the wait, for too long? Starts the clock when first asked. */
-  #stalled(sinceMs: number): boolean {
-    const now = this.#now();
-    this.#stallSinceMs ??= now;
-    if (this.#forced === null && now - Math.max(this.#stallSinceMs, sinceMs) < this.#stallLimitMs) {
-      return false;
-    }
-    this.#forced = null;
-    return true;
+    if (reached && restarted && this.#now() - sinceMs >= this.#settleMs) return 'complete';
+    return this.#patience.isOver(sinceMs) ? 'incomplete' : 'wait';
   }
 
   /** Gives up transactions at the heads whose END does not come. True if any was. */
@@ -399,8 +371,8 @@ export class TransactionAssembler {
       const mark = head === undefined ? null : this.#transactionOf(head.record);
       if (mark === null) continue;
       const gathering = this.#gatherings.get(mark.id);
-      if (this.#stalled(gathering?.lastMs ?? 0)) {
-        this.#open.add(mark.id);
+      if (this.#patience.isOver(gathering?.lastMs ?? 0)) {
+        this.#outcomes.open.add(mark.id);
         opened = true;
       }
     }
@@ -410,10 +382,11 @@ export class TransactionAssembler {
   #openBefore(id: string, gathering: Gathering): boolean {
     let opened = false;
     for (const lane of gathering.lanes) {
+      if (!gathering.waitsIn(lane)) continue;
       const head = lane.peek();
       const other = head === undefined ? null : this.#transactionOf(head.record);
       if (other !== null && other.id !== id) {
-        this.#open.add(other.id);
+        this.#outcomes.open.add(other.id);
         opened = true;
       }
     }
@@ -425,12 +398,54 @@ export class TransactionAssembler {
     for (const lane of this.#lanes.values()) {
       const head = lane.peek();
       const mark = head === undefined ? null : this.#transactionOf(head.record);
-      if (mark === null || !this.#open.has(mark.id)) continue;
+      if (mark === null || !this.#outcomes.open.has(mark.id)) continue;
       const gathering = this.#gatherings.get(mark.id) ?? new Gathering(mark.id, this.#now());
       gathering.lanes.add(lane);
       return this.#popAll(mark.id, gathering, true);
     }
     return undefined;
+  }
+
+  /** What is here of the transaction that goes in parts. */
+  #takePart(): Release | undefined {
+    const id = this.#streamed;
+    const gathering = id === null ? undefined : this.#gatherings.get(id);
+    if (id === null || gathering === undefined || this.#waitsForOrder(gathering)) return undefined;
+    const { events, count, bytes, offsets } = gathering.take(PART_BYTES);
+    if (count === 0) return undefined;
+    this.#events -= count;
+    const { fresh, notes } = this.#outcomes.part(id, events);
+    return {
+      ...this.#release(this.#inOrder(fresh, false), id, false, bytes, offsets),
+      notes,
+      part: 'more',
+    };
+  }
+
+  #endStalledParts(): Release | undefined {
+    const id = this.#streamed;
+    const lastMs = id === null ? undefined : this.#gatherings.get(id)?.lastMs;
+    if (id === null || lastMs === undefined || !this.#patience.isOver(lastMs)) return undefined;
+    this.#outcomes.open.add(id);
+    return this.#endParts(id, false);
+  }
+
+  /** The last part: says whether all of them were the transaction. */
+  #endParts(id: string, complete: boolean): Release {
+    this.#streamed = null;
+    const gathering = this.#gatherings.get(id);
+    this.#gatherings.delete(id);
+    const left = gathering?.left();
+    if (left !== undefined && left.size > 0) this.#gatherings.set(id, left);
+    const notes = this.#outcomes.endOfParts(id, complete);
+    if (complete) this.#unread.passed(gathering?.ends() ?? new Map());
+    return { ...this.#release([], id, complete, 0, new Map()), notes, part: 'last' };
+  }
+
+  #inOrder(events: readonly ChangeEvent[], restarted: boolean): readonly ChangeEvent[] {
+    const order = this.#order?.transactionsToo === true ? this.#order : null;
+    const sorted = inSourceOrder(events, restarted);
+    return order === null ? sorted : sorted.filter((event) => !order.isSuperseded(event));
   }
 
   /**
@@ -439,45 +454,29 @@ export class TransactionAssembler {
    */
   #popAll(id: string, gathering: Gathering, unsure: boolean, restarted = false): Release {
     const { events, count, bytes, offsets } = gathering.pop(unsure);
-    const repeated = this.#done.has(id);
-    const { fresh, notes } = repeated ? NOTHING : this.#screen(id, events, unsure, restarted);
-    if (!unsure) {
-      this.#done.add(id);
-      this.#unread.passed(offsets);
-    }
+    const repeated = this.#outcomes.done.has(id);
+    const { fresh, notes } = unsure
+      ? this.#outcomes.unsure(id, events, restarted)
+      : this.#outcomes.whole(id, events);
+    if (!unsure) this.#unread.passed(offsets);
     this.#gatherings.delete(id);
     const left = count < gathering.size ? gathering.left() : null;
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
-    const order = this.#order?.transactionsToo === true ? this.#order : null;
-    const changes = inSourceOrder(fresh, unsure).filter(
-      (event) => order?.isSuperseded(event) !== true,
-    );
     this.#events -= count;
-    const release = this.#release(changes, id, repeated || !unsure, bytes, offsets);
+    const release = this.#release(
+      this.#inOrder(fresh, unsure),
+      id,
+      repeated || !unsure,
+      bytes,
+      offsets,
+    );
     return notes.length === 0 ? release : { ...release, notes };
   }
 
-  /** What of it goes: all, but for what went when it was given up. */
-  #screen(
-    id: string,
-    byLane: ReadonlyMap<string, readonly ChangeEvent[]>,
-    unsure: boolean,
-    restarted: boolean,
-  ): ReturnType<GivenUp['screen']> {
-    this.#givenUp.released();
-    if (unsure || this.#givenUp.has(id)) return this.#givenUp.screen(id, byLane, restarted);
-    const notes = this.#givenUp.closedBy(id, byLane.keys());
-    return { fresh: [...byLane.values()].flat(), notes };
-  }
-
   #passBoundaries(count: number): void {
-    const lane = this.#boundaries;
-    for (let n = 0; n < count; n += 1) {
-      const head = lane?.peek();
-      if (lane === null || head === undefined) return;
-      this.#moves.set(lane.key, head.next);
-      lane.shift();
-    }
+    const { key } = this.#boundaries;
+    const next = this.#boundaries.pass(count);
+    if (key !== null && next !== null) this.#moves.set(key, next);
   }
 
   #release(
@@ -492,9 +491,4 @@ export class TransactionAssembler {
     this.#bytes -= bytes;
     return { changes, offsets, transactionId, complete, bytes };
   }
-}
-
-function earlier(a: number | null, b: number | null): number | null {
-  if (a === null || b === null) return a ?? b;
-  return Math.min(a, b);
 }

@@ -1,5 +1,7 @@
+import { partitionKey } from '../change/position.ts';
 import type { TransactionBoundary } from '../change/record.ts';
-import type { Lane } from './lane.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { Lane } from './lane.ts';
 import type { RecentIds } from './recent-ids.ts';
 
 /** Boundaries of one transaction, next to each other at the head of their partition. */
@@ -22,14 +24,61 @@ export interface Known {
   readonly isTorn: (end: TransactionBoundary) => boolean;
 }
 
+/** The transaction topic's one partition. */
+export class Boundaries {
+  #lane: Lane<TransactionBoundary> | null = null;
+
+  /** Its partition; null while nothing came of it. */
+  get key(): string | null {
+    return this.#lane?.key ?? null;
+  }
+
+  /** Whose turn it is. */
+  get nextId(): string | null {
+    return this.#lane?.peek()?.record.id ?? null;
+  }
+
+  /** UNSUPPORTED if there is more than one partition. */
+  push(record: TransactionBoundary, nowMs: number): void {
+    const { topic, partition, offset } = record.at;
+    const key = partitionKey(topic, partition);
+    this.#lane ??= new Lane(key);
+    if (this.#lane.key !== key) {
+      throw new UnderstudyError(
+        'UNSUPPORTED',
+        'the transaction topic must have exactly one partition, or its order is lost',
+        { topic, partition, offset },
+      );
+    }
+    this.#lane.push(record, nowMs);
+  }
+
+  /** Everything before `next` was read. False if none of it waits. */
+  extend(next: bigint): boolean {
+    return this.#lane?.extend(next) === true;
+  }
+
+  /** See `nextBoundaries`. */
+  next(known: Known): BoundaryRun | null {
+    return nextBoundaries(this.#lane, known);
+  }
+
+  /** Takes so many. The position behind them; null if there is none. */
+  pass(count: number): bigint | null {
+    let next: bigint | null = null;
+    for (let n = 0; n < count; n += 1) {
+      next = this.#lane?.peek()?.next ?? next;
+      this.#lane?.shift();
+    }
+    return next;
+  }
+}
+
 /**
  * The boundaries at the head that are of one transaction; null if its END may still come. Of a torn
  * one, with those of the delivery that follows.
  */
-export function nextBoundaries(
-  lane: Lane<TransactionBoundary> | null,
-  known: Known,
-): BoundaryRun | null {
+function nextBoundaries(lane: Lane<TransactionBoundary> | null, known: Known): BoundaryRun | null {
   const first = lane?.peek();
   if (lane === null || first === undefined) return null;
   const { id } = first.record;

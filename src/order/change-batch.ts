@@ -57,6 +57,25 @@ export interface BatchStart {
   readonly ahead: OffsetRange | null;
 }
 
+/** A part of what becomes of production's rows by changes that are set aside. */
+export type ImageStep =
+  | { readonly kind: 'rows'; readonly table: TableId; readonly changes: readonly NetChange[] }
+  /** What these rows are is not known from now on. Keys in the order of the table's. */
+  | {
+      readonly kind: 'unknown';
+      readonly table: TableId;
+      readonly keys: readonly (readonly KnownValue[])[];
+      /** Changes that do not tell whose row they change. */
+      readonly keyless: number;
+    };
+
+export interface LetterImages {
+  readonly letter: string;
+  readonly table: TableId;
+  /** In order. */
+  readonly steps: readonly ImageStep[];
+}
+
 /**
  * What one target transaction writes: steps in order (rows of different tables within one stretch
  * commute; a truncate is a barrier), and the position that holds after it.
@@ -85,6 +104,8 @@ export interface ChangeBatch {
   readonly delivered?: readonly string[];
   /** What it sets aside and lets go; saved with it. Default: nothing. */
   readonly dead?: DeadNotes;
+  /** What production's rows are by what it sets aside. Default: nothing is told. */
+  readonly images?: readonly LetterImages[];
   /**
    * Letters whose queue the steps are: they are gone with it, and without all of them it is not
    * written. Default: none.

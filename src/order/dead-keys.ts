@@ -24,6 +24,7 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { LetterImages } from './change-batch.ts';
 import type { DeadKey, DeadNotes } from './dead-notes.ts';
 import { keyId } from './key-text.ts';
 import { LettersDraft, type Letter, type TouchedKey } from './letters-draft.ts';
@@ -51,6 +52,8 @@ export interface Screened {
   readonly aside: ReadonlySet<ChangeEvent>;
   /** Null if nothing changes. */
   readonly notes: DeadNotes | null;
+  /** What production's rows are by what goes into queues. */
+  readonly images: readonly LetterImages[];
   /** How it stands once the batch is written. */
   readonly next: DeadKeys;
 }
@@ -114,7 +117,7 @@ export class DeadKeys {
   ): Screened {
     const allRead = changes.every(({ op }) => op !== 'unread');
     if (this.#slots.size === 0 && poison.size === 0 && allRead) {
-      return { kept: changes, aside: NOBODY, notes: null, next: this };
+      return { kept: changes, aside: NOBODY, notes: null, images: [], next: this };
     }
     const draft = new LettersDraft(this.#letters, this.#slots);
     const kept: ChangeEvent[] = [];
@@ -130,9 +133,9 @@ export class DeadKeys {
       else kept.push(change);
     }
     const notes = draft.notes();
-    if (notes === null) return { kept, aside, notes, next: this };
+    if (notes === null) return { kept, aside, notes, images: [], next: this };
     const next = new DeadKeys({ catalogue: this.#catalogue, exact: this.#exact }, draft);
-    return { kept, aside, notes, next };
+    return { kept, aside, notes, images: draft.images(this.#catalogue), next };
   }
 
   /** A partition's rows are those of its root, as far as that has a key. */

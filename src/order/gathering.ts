@@ -3,6 +3,7 @@ import { tableName } from '../change/table-id.ts';
 import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
 import { imageText } from './key-text.ts';
 import type { Lane, Waiting } from './lane.ts';
+import { OrderSet } from './order-set.ts';
 
 const NOTHING: ReadonlyMap<string, bigint> = new Map();
 
@@ -25,10 +26,14 @@ export class Gathering {
   lastMs: number;
   /** Events added, second deliveries included. */
   size = 0;
-  readonly #orders = new Set<bigint>();
+  readonly #orders = new OrderSet();
   readonly #counts = new Map<string, bigint>();
   /** Are there events of two deliveries? */
   #mixed = false;
+  /** How many of its events each partition holds. */
+  readonly #waiting = new Map<Lane<ChangeEvent>, number>();
+  /** The last events that were taken while others may come. */
+  readonly #taken = new Map<Lane<ChangeEvent>, ChangeEvent>();
 
   constructor(id: string, nowMs: number) {
     this.#id = id;
@@ -43,15 +48,16 @@ export class Gathering {
     nowMs: number,
     before: ChangeEvent | undefined,
   ): void {
-    if (this.lanes.has(lane)) this.#mixed ||= !this.#continues(before, event, totalOrder);
+    const previous = before ?? this.#taken.get(lane);
+    if (this.lanes.has(lane)) this.#mixed ||= !this.#continues(previous, event, totalOrder);
     else this.lanes.add(lane);
+    this.#waiting.set(lane, (this.#waiting.get(lane) ?? 0) + 1);
     this.lastMs = nowMs;
     this.size += 1;
-    if (this.#orders.has(totalOrder)) {
+    if (!this.#orders.add(totalOrder)) {
       this.#mixed = true;
       return;
     }
-    this.#orders.add(totalOrder);
     const collection = collectionOf(event);
     this.#counts.set(collection, (this.#counts.get(collection) ?? 0n) + 1n);
   }
@@ -102,6 +108,53 @@ export class Gathering {
     return { events, count, bytes, offsets };
   }
 
+  /**
+   * Takes of its events, of whatever delivery, about so many bytes, those with the lowest numbers
+   * first. Others may come.
+   */
+  take(bytes: number): Popped {
+    const events = new Map<string, ChangeEvent[]>();
+    const offsets = new Map<string, bigint>();
+    let [count, taken] = [0, 0];
+    while (taken < bytes) {
+      const lane = this.#lowest();
+      const item = lane?.peek();
+      if (lane === null || item === undefined) break;
+      const mine = events.get(lane.key) ?? [];
+      events.set(lane.key, mine);
+      mine.push(item.record);
+      offsets.set(lane.key, item.next);
+      this.#taken.set(lane, item.record);
+      this.#waiting.set(lane, (this.#waiting.get(lane) ?? 0) - 1);
+      count += 1;
+      taken += item.record.bytes;
+      lane.shift();
+    }
+    return { events, count, bytes: taken, offsets };
+  }
+
+  /** Does this partition hold events of it? */
+  waitsIn(lane: Lane<ChangeEvent>): boolean {
+    return (this.#waiting.get(lane) ?? 0) > 0;
+  }
+
+  /** Behind what was taken, by partition. */
+  ends(): OffsetMap {
+    return new Map([...this.#taken].map(([lane, { at }]) => [lane.key, at.offset + 1n]));
+  }
+
+  #lowest(): Lane<ChangeEvent> | null {
+    let lowest: Lane<ChangeEvent> | null = null;
+    let order = 0n;
+    for (const lane of this.lanes) {
+      const mark = lane.peek()?.record.transaction;
+      if (mark?.id !== this.#id || (lowest !== null && mark.totalOrder >= order)) continue;
+      lowest = lane;
+      order = mark.totalOrder;
+    }
+    return lowest;
+  }
+
   *#run(lane: Lane<ChangeEvent>, everyDelivery: boolean): Iterable<Waiting<ChangeEvent>> {
     let last = -1n;
     for (let n = 0; ; n += 1) {
@@ -123,6 +176,7 @@ export class Gathering {
     isSubscribed: (collection: string) => boolean,
   ): boolean {
     if (!this.#mixed && !exceeds(this.#counts, counts)) return false;
+    if (this.#taken.size > 0) return true;
     const seen = new Set<bigint | string>();
     const here = new Map<string, bigint>();
     for (const lane of this.lanes) {

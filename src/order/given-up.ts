@@ -116,17 +116,40 @@ export class GivenUp {
     return [...partitions].flatMap((partition) => this.#close(id, partition));
   }
 
+  /** It went whole after all. */
+  forget(id: string): void {
+    this.#torn.delete(id);
+  }
+
+  /** All that is known of it, as one note. */
+  noteOf(id: string): string {
+    const torn = this.#tornOf(id);
+    const note: Note = {
+      id,
+      reaches: [...torn.reaches].map(([partition, reach]) => [
+        partition,
+        reach === null ? null : stored(reach),
+      ]),
+      loose: [...torn.loose].flatMap(([name, orders]) =>
+        [...orders].map((order) => [name, order] as const),
+      ),
+      renumbered: torn.renumbered,
+    };
+    return JSON.stringify(note);
+  }
+
   /**
    * Which events of a transaction that is given up went never before, and the notes that tell of
    * them. `events`: by partition, in its order. `renumbered`: the connector was restarted inside.
+   * `quietly`: with no note of its own, see `noteOf`.
    */
   screen(
     id: string,
     events: ReadonlyMap<string, readonly ChangeEvent[]>,
-    renumbered: boolean,
+    how: { readonly renumbered: boolean; readonly quietly: boolean },
   ): { readonly fresh: readonly ChangeEvent[]; readonly notes: readonly string[] } {
     const torn = this.#tornOf(id);
-    torn.renumbered ||= renumbered;
+    torn.renumbered ||= how.renumbered;
     const fresh: ChangeEvent[] = [];
     const notes: string[] = [];
     const reaches: (readonly [string, StoredReach | null])[] = [];
@@ -145,7 +168,7 @@ export class GivenUp {
           const order = String(mark.totalOrder);
           if (knows(torn, name, order)) continue;
           torn.loose.set(name, (torn.loose.get(name) ?? new Set()).add(order));
-          loose.push([name, order]);
+          if (!how.quietly) loose.push([name, order]);
         } else {
           if (reach === null) continue;
           const next = reachedBy(reach, event, mark);
@@ -160,7 +183,7 @@ export class GivenUp {
       notes.push(...this.#close(id, partition));
       this.#last.set(partition, id);
     }
-    if (fresh.length > 0) {
+    if (fresh.length > 0 && !how.quietly) {
       const note: Note = { id, reaches, loose, renumbered: torn.renumbered };
       notes.push(JSON.stringify(note));
     }

@@ -4,7 +4,9 @@ import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import type { TableSchema } from '../schema/table-schema.ts';
+import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { LetterImages } from './change-batch.ts';
+import { deadImages, type AsideChange } from './dead-images.ts';
 import type { DeadEvent, DeadKey, DeadNotes, NewLetter } from './dead-notes.ts';
 import { whereOf } from './net-rows.ts';
 
@@ -36,7 +38,7 @@ export class LettersDraft {
   readonly #cleared = new Set<string>();
   readonly #opened = new Map<string, NewLetter>();
   #keys: DeadKey[] = [];
-  #events: DeadEvent[] = [];
+  #asides: AsideChange[] = [];
 
   constructor(letters: ReadonlyMap<string, Letter>, slots: ReadonlyMap<string, string>) {
     this.letters = new Map(letters);
@@ -69,7 +71,7 @@ export class LettersDraft {
     const isUnread = change.op === 'unread';
     const unread = isUnread ? new Set(known.unread).add(partitionOf(change)) : known.unread;
     this.letters.set(letter, { ...known, tables, unread });
-    this.#events.push({ letter, at: change.at, table: change.table, unread: isUnread });
+    this.#asides.push({ letter, change, table });
     return true;
   }
 
@@ -99,9 +101,16 @@ export class LettersDraft {
       cleared: [...this.#cleared],
       letters: [...this.#opened.values()],
       keys: this.#keys,
-      events: this.#events,
+      events: this.#asides.map(({ letter, change: { at, table, op } }): DeadEvent => ({
+        ...{ letter, at, table, unread: op === 'unread' },
+      })),
     };
     return Object.values(notes).every((list) => list.length === 0) ? null : notes;
+  }
+
+  /** What production's rows are by what is set aside. */
+  images(catalogue: SchemaCatalogue): readonly LetterImages[] {
+    return deadImages(this.#asides, catalogue);
   }
 
   #letter(id: string): Letter {
@@ -125,7 +134,7 @@ export class LettersDraft {
     const moved = <T extends { readonly letter: string }>(entry: T): T =>
       entry.letter === from ? { ...entry, letter: into } : entry;
     this.#keys = this.#keys.map(moved);
-    this.#events = this.#events.map(moved);
+    this.#asides = this.#asides.map(moved);
     if (!this.#opened.delete(from)) this.#merged.push({ from, into });
   }
 
@@ -133,7 +142,7 @@ export class LettersDraft {
     this.letters.delete(id);
     for (const [slot, letter] of this.slots) if (letter === id) this.slots.delete(slot);
     this.#keys = this.#keys.filter(({ letter }) => letter !== id);
-    this.#events = this.#events.filter(({ letter }) => letter !== id);
+    this.#asides = this.#asides.filter(({ letter }) => letter !== id);
     if (!this.#opened.delete(id)) this.#cleared.add(id);
   }
 }

@@ -1,5 +1,6 @@
 import type { OffsetMap } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
+import type { Lane } from './lane.ts';
 
 /** What may be applied together, and where every partition it touches stands after it. */
 export interface Release {
@@ -10,6 +11,11 @@ export interface Release {
   readonly transactionId: string | null;
   /** False if the transaction may have more, or its events may not all be here. */
   readonly complete: boolean;
+  /**
+   * It is of a transaction that is too large to be held: what goes from its first part to its last
+   * belongs together. Absent where all of a transaction is here, or it is given up.
+   */
+  readonly part?: 'more' | 'last';
   /** Bytes of the records it frees, duplicates that were passed over included. */
   readonly bytes: number;
   /** What is to be stored of given-up transactions once all of it is applied. Default: nothing. */
@@ -27,4 +33,18 @@ export interface Held {
   readonly oldestEventTimeMs: number | null;
   /** The source transaction of the event that waits longest; null if it is of none. */
   readonly oldestTransaction: string | null;
+}
+
+/** Of what waits in partitions, the oldest. */
+export function oldestOf(
+  lanes: Iterable<Lane<ChangeEvent>>,
+): Pick<Held, 'oldestSinceMs' | 'oldestEventTimeMs' | 'oldestTransaction'> {
+  const heads = Array.from(lanes, (lane) => lane.peek()).filter((head) => head !== undefined);
+  const [oldest] = heads.toSorted((a, b) => a.sinceMs - b.sinceMs);
+  const times = heads.map(({ record }) => record.eventTimeMs).filter((time) => time !== null);
+  return {
+    oldestSinceMs: oldest?.sinceMs ?? null,
+    oldestEventTimeMs: times.length === 0 ? null : Math.min(...times),
+    oldestTransaction: oldest?.record.transaction?.id ?? null,
+  };
 }

@@ -26,6 +26,8 @@ export interface DeadLetterRow {
   readonly since: string;
   readonly ageMs: number;
   readonly queued: number;
+  /** Rows that a rollout's production views leave out. */
+  readonly hidden: number;
 }
 
 /** How long a holder may take for a replay, which reads the log again. */
@@ -98,11 +100,12 @@ export async function discardDeadLetters(
   })) as { readonly discarded: readonly string[] };
 }
 
-function rowOf(name: string, letter: DeadLetter): DeadLetterRow {
-  const { id, table, keys, code, message, at, transactionId, since, ageMs, queued } = letter;
+export function rowOf(name: string, letter: DeadLetter): DeadLetterRow {
+  const { id, table, keys, code, message, at, transactionId, since, ageMs } = letter;
+  const { queued, hidden } = letter;
   return {
     ...{ id, name, table: tableName(table), keys, code, message },
     ...{ topic: at.topic, partition: at.partition, offset: at.offset.toString() },
-    ...{ transactionId, since: since.toISOString(), ageMs: Math.round(ageMs), queued },
+    ...{ transactionId, since: since.toISOString(), ageMs: Math.round(ageMs), queued, hidden },
   };
 }

@@ -1,4 +1,4 @@
-import type { PrepareOptions } from '../apply/follower.ts';
+import type { PrepareOptions } from '../apply/follower-parts.ts';
 import { causeOf, type DeadCause } from '../change/dead-cause.ts';
 import {
   recordBytes,

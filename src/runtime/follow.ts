@@ -30,6 +30,8 @@ export async function createFollower(parts: {
   readonly giveUpAfterMs: number;
   /** Null where no change of production's schema is followed. */
   readonly watch: SchemaWatch | null;
+  /** Source transactions that are not written in parts that are committed together. */
+  readonly apart: ReadonlySet<string>;
 }): Promise<Follower> {
   const { config, holder } = parts;
   const [catalogue, resume] = await Promise.all([
@@ -69,7 +71,7 @@ export async function createFollower(parts: {
       mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
-      ahead: resume.ahead,
+      ...{ ahead: resume.ahead, apart: parts.apart },
       builder: (position) => new BatchBuilder({ catalogue, position }),
       dead: {
         ...{ box: deadLetters, catalogue, max: config.deadLetters.max },

@@ -6,10 +6,12 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { fillGaps } from './gaps.ts';
+import { tellLetters } from './letter-teller.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
+import { followLarge } from './large.ts';
 import { Stage } from './stage.ts';
-import { ensureTrunk, type TrunkReport } from './trunk.ts';
+import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
 
 export interface MaterializeProgress {
   readonly database: string;
@@ -38,6 +40,8 @@ export interface MaterializeSummary {
 }
 
 export interface MaterializeOptions {
+  /** Drops the trunk first, so that it is made and filled again. Default false. */
+  readonly anew?: boolean;
   readonly onProgress?: (progress: MaterializeProgress) => void;
   readonly onBootstrap?: (progress: BootstrapProgress) => void;
   readonly signal: AbortSignal;
@@ -48,6 +52,7 @@ export async function materialize(
   context: RuntimeContext,
   options: MaterializeOptions,
 ): Promise<MaterializeSummary> {
+  if (options.anew === true) await dropTrunk(context);
   const trunk = await ensureTrunk(context);
   const totals = { events: 0, rows: 0, transactions: 0 };
   let waiting = 0;
@@ -114,7 +119,8 @@ async function catchUp(
       signal: options.signal,
       ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
     });
-    return await followEvolving(stage, () => followToEnd(stage, options));
+    const follow = (): Promise<Caught> => followToEnd(stage, options);
+    return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
     await stage.close();
   }
@@ -144,6 +150,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   }
   report();
   if (follower.state.kind !== 'stopped') await fillGaps(stage, options.signal);
+  await tellLetters(stage);
   const held = follower.held();
   const progress = await stage.database.progress();
   return {

@@ -7,9 +7,11 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { GapFiller } from './gaps.ts';
+import { LetterTeller } from './letter-teller.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
+import { followLarge } from './large.ts';
 import { answer } from './requests.ts';
 import { Stage } from './stage.ts';
 
@@ -64,7 +66,8 @@ async function holdAndClose(
     if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
     await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
-    return await followEvolving(stage, () => hold(control, stage, options));
+    const follow = (): Promise<'again' | 'ended'> => hold(control, stage, options);
+    return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
     await stage.close();
   }
@@ -156,22 +159,24 @@ async function hold(
   stage.holder.lost.addEventListener('abort', onStop, { once: true });
   if (options.signal.aborted) onStop();
   const filler = new GapFiller(stage);
+  const teller = new LetterTeller(stage);
   try {
     while (!wake.signal.aborted) {
       const request = await nextRequest(control, stage);
       if (request !== null) {
-        await filler.pause();
+        await Promise.all([filler.pause(), teller.pause()]);
         await answer(control, stage, request);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
       } else {
         if (!ended) filler.tend();
+        teller.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
     }
     await watching;
   } finally {
     options.signal.removeEventListener('abort', onStop);
-    await filler.pause();
+    await Promise.all([filler.pause(), teller.pause()]);
   }
   stage.holder.throwIfLost();
   // A batch that waited for a candidate's lock was not applied; the next holder begins with it.

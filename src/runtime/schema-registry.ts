@@ -1,6 +1,6 @@
 /** The schema registry that the configuration names, between the log and the decoder. */
 import path from 'node:path';
-import type { PrepareOptions } from '../apply/follower.ts';
+import type { PrepareOptions } from '../apply/follower-parts.ts';
 import type { LogRecord } from '../change/record.ts';
 import type { Config } from '../config/schema.ts';
 import type { Decoder } from '../decode/decoder.ts';

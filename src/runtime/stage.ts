@@ -33,6 +33,8 @@ export class Stage {
   readonly giveUpAfterMs: number;
   /** Aborts when the process is to end: acts that take long give up. */
   readonly stopping: AbortSignal;
+  /** Source transactions that could not be written whole. */
+  readonly apart = new Set<string>();
   #running: Promise<Running> | null = null;
   /** Of followers that were stopped. */
   #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
@@ -106,6 +108,7 @@ export class Stage {
       logger: this.context.logger.child({ database: this.database.name }),
       giveUpAfterMs: this.giveUpAfterMs,
       watch: this.#watch,
+      apart: this.apart,
       snapshotView: (snapshot) => this.context.dialect.snapshotView(snapshot),
     });
     const stopWhenLost = (): void => {

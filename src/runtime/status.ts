@@ -53,6 +53,8 @@ export interface DatabaseStatus {
     readonly ageMs: number;
     readonly queued: number;
   }[];
+  /** Rows of theirs that a rollout's production views leave out, since they are not known. */
+  readonly hidden: number;
   readonly unknown: number;
   /** What is unknown, by table and column; without column, rows that are parked. */
   readonly gaps: readonly {
@@ -228,6 +230,7 @@ async function statusOf(
     held: letters.filter(isHeld).map(({ table, message, ageMs, queued }) => ({
       ...{ table: tableName(table), why: message, ageMs: Math.round(ageMs), queued },
     })),
+    hidden: letters.reduce((sum, letter) => sum + letter.hidden, 0),
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
     gapsCure: gaps.length === 0 ? null : gapsCure(context),

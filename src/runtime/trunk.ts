@@ -6,6 +6,7 @@ import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import { copySource } from './bootstrap-trunk.ts';
 import type { RuntimeContext } from './context.ts';
 import { collectEventSchemas } from './event-schemas.ts';
+import { Stage } from './stage.ts';
 
 export interface TrunkReport {
   readonly created: boolean;
@@ -46,6 +47,26 @@ export async function ensureTrunk(
   const notCarried = [...plan.notCarried, ...skipped];
   for (const item of notCarried) context.logger.info('not carried into the shadow', { ...item });
   return { database, report: { created: true, notCarried } };
+}
+
+/**
+ * Drops the trunk, if there is one: for one that cannot be followed any more. Rollouts stay as they
+ * are. FENCE_HELD while anybody follows it.
+ */
+export async function dropTrunk(context: RuntimeContext): Promise<void> {
+  await context.assertIsolated();
+  const { name } = context.config.trunk;
+  const found = await context.server.open(name);
+  if (found === null) return;
+  const stage = await Stage.take(context, found, { giveUpAfterMs: 0 });
+  if (stage === null) {
+    await found[Symbol.asyncDispose]();
+    throw new UnderstudyError('FENCE_HELD', 'the trunk is followed', { database: name });
+  }
+  await stage.close();
+  const control = await context.control();
+  await control.audit(context.holder, 'trunk drop', name, {});
+  await context.server.drop({ database: name, role: null });
 }
 
 async function planTrunk(context: RuntimeContext): Promise<ShadowPlan> {

@@ -32,3 +32,23 @@ export class Wakeup {
     return notified;
   }
 }
+
+/** What others wait for may hold now. */
+export class News {
+  #waiters: (() => void)[] = [];
+
+  tell(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  /** Waits until `condition` holds; it is tested whenever there are news. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      await new Promise<void>((resolve) => {
+        this.#waiters.push(resolve);
+      });
+    }
+  }
+}

@@ -16,6 +16,7 @@ import { Workplace, type RunningCli } from '../support/understudy.ts';
 
 const PREFIX = `deadbin${String(process.pid)}`;
 const TOPIC = `${PREFIX}.shop.parts`;
+const TOLD = `${PREFIX}-letters`;
 const WITHIN_MS = 90_000;
 
 interface Letter {
@@ -129,6 +130,7 @@ beforeAll(async () => {
     shadow: { url: shadow.url },
     trunk: { name: 'copy' },
     apply: { leaseSeconds: 2, maxRecordBytes: 20_000 },
+    deadLetters: { topic: TOLD },
   });
 });
 
@@ -199,6 +201,14 @@ it('sets aside a record that is too large or damaged, and applies all else', asy
     ['4', 'RECORD_TOO_LARGE'],
     ['7', 'APPLY_FAILED'],
   ]);
+  const expected = new Map((await letters()).map((letter) => [letter.id, letter.code]));
+  const told = await readTopics(kafka, [TOLD], (records) => records.length >= expected.size);
+  const parsed = told.map(({ key, value }) => {
+    const { code } = JSON.parse(String(value)) as { readonly code: string };
+    return [String(key), code] as const;
+  });
+  expect(new Map(parsed)).toEqual(expected);
+  expect(String(told[0]?.value)).not.toContain('toolong');
   await kill(run);
 });
 

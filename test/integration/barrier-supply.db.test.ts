@@ -2,6 +2,7 @@
  * What is written at a barrier beside the log: with the real follower, on real databases, with
  * production's own log as event log (slot-log.ts).
  */
+import type { FollowerParts } from '../../src/apply/follower-parts.ts';
 import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import type { BarrierPlan } from '../../src/apply/barrier.ts';
@@ -57,7 +58,7 @@ async function setting(): Promise<Setting> {
   return { url, log, production, shadow, database, fence };
 }
 
-type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
+type Writes = FollowerParts['database'];
 
 const follow = (at: Setting, writes?: Writes): ReturnType<typeof followSlotLog> =>
   followSlotLog(at, { writes, batchEvents: 3 });
@@ -134,6 +135,7 @@ function failing(at: Setting, when: 'before' | 'after' | 'never'): Writes & { su
   let dead = false;
   const wrapped = {
     ...{ name: database.name, supplied: 0 },
+    applyTogether: database.applyTogether.bind(database),
     openBaseSnapshot: () => database.openBaseSnapshot(),
     apply: async (...[fence, batch]: Parameters<ShadowDatabase['apply']>) => {
       const crash = new UnderstudyError('INTERRUPTED', 'the process ended');

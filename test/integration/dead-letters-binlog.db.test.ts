@@ -2,12 +2,13 @@
  * What a MySQL or MariaDB shadow refuses is set aside with its key, and nothing else: with the real
  * follower on real servers. The log is made by hand beside production, a database of the same server.
  */
+import type { FollowerParts } from '../../src/apply/follower-parts.ts';
 import { describe, expect, test } from 'vitest';
 import type { Follower } from '../../src/apply/follower.ts';
 import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
 import type { ChangeEvent } from '../../src/change/record.ts';
 import type { DeadLetter, DeadLetterBox } from '../../src/dialect/dead-letters.ts';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
+import type { Fence } from '../../src/dialect/dialect.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import {
   commit,
@@ -50,7 +51,7 @@ async function shadow(at: Setting, ...ddl: readonly string[]): Promise<void> {
   for (const sql of ddl) await at.client.query(sql);
 }
 
-type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
+type Writes = FollowerParts['database'];
 
 async function follow(
   at: Setting,
@@ -223,9 +224,11 @@ describe.each(ENGINES)('on %s', (engine) => {
           SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = ${errno}, MESSAGE_TEXT = 'no'`,
       );
       await commit(at, put('b', { id: String(i), v: '1' }));
+      // A server that takes no writes may not be the one that the address leads to now.
+      const code = errno === 1290 || errno === 1836 ? 'SHADOW_UNREACHABLE' : 'APPLY_BLOCKED';
       await expect
         .poll(() => follower.state, { timeout: 20_000 })
-        .toMatchObject({ kind: 'retrying', reason: 'APPLY_BLOCKED' });
+        .toMatchObject({ kind: 'retrying', error: { code } });
       await shadow(at, 'DROP TRIGGER refuses');
       await catchUp(at, follower);
     }
@@ -348,6 +351,7 @@ describe.each(ENGINES)('on %s', (engine) => {
       let failures = 0;
       const failing: Writes = {
         name: at.database.name,
+        applyTogether: (...parts) => at.database.applyTogether(...parts),
         openBaseSnapshot: () => at.database.openBaseSnapshot(),
         apply: async (fence: Fence, batch) => {
           if (batch.dead === undefined || failures > 1) return at.database.apply(fence, batch);
@@ -392,13 +396,16 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await at.rows('SELECT id FROM b')).toEqual([{ id: 1 }]);
     await shadow(at, WIDE);
     const again = await follow(at, { max: 2 });
+    // Nobody replays beside who writes: then the shadow would not stand where the batch begins.
+    await catchUp(at, again.follower);
     expect((await replayAll(at)).left).toEqual([]);
     again.follower.forgetDead();
     await catchUp(at, again.follower);
     await expectEqual(at, 'a');
+    again.follower.stop();
+    await again.done.catch(() => undefined);
     const none = await follow(at, { max: 0 });
     await shadow(at, NARROW.replace('TINYINT', 'SMALLINT'));
-    again.follower.stop();
     await commit(at, put('a', a(6, 99_999)));
     await expect(none.done).rejects.toMatchObject({ code: 'APPLY_FAILED' });
     expect(await at.box.list()).toEqual([]);

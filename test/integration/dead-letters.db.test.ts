@@ -2,66 +2,32 @@
  * What the shadow refuses is set aside with its key, and nothing else: with the real follower, on
  * real databases, with production's own log as event log (slot-log.ts).
  */
-import type pg from 'pg';
-import { expect, onTestFinished, test } from 'vitest';
-import type { Follower } from '../../src/apply/follower.ts';
+import { expect, test } from 'vitest';
 import { replay, type ReplayOutcome } from '../../src/apply/replay.ts';
 import type { ChangeEvent, DecodedRecord, RowChange } from '../../src/change/record.ts';
 import type { DeadLetter } from '../../src/dialect/dead-letters.ts';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
-import { connectProduction } from '../../src/dialect/postgres/production/production.ts';
-import type { PgShadowDatabase } from '../../src/dialect/postgres/shadow/database.ts';
-import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
-import { followSlotLog, loggedUntilNow } from '../support/follow-slot-log.ts';
 import { canonicalState } from '../support/canonical-state.ts';
 import { unread } from '../support/change-events.ts';
-import { connect } from '../support/comparison.ts';
-import { databaseUrl } from '../support/postgres.ts';
-import { SlotLog } from '../support/slot-log.ts';
-import { postgresUrl, testDatabase } from '../support/test-database.ts';
-import { freshName } from './shadow.fixture.ts';
-
-interface Setting {
-  readonly url: string;
-  readonly productionUrl: string;
-  readonly log: SlotLog;
-  readonly production: pg.Client;
-  readonly shadow: pg.Client;
-  readonly database: PgShadowDatabase;
-  readonly fence: Fence;
-}
-
-let slots = 0;
+import type { SlotLog } from '../support/slot-log.ts';
+import {
+  catchUp,
+  commit,
+  follow,
+  letters,
+  setting,
+  type Setting,
+  type Writes,
+} from './dead-letters.fixture.ts';
 
 const TABLES = `CREATE TABLE a (id int PRIMARY KEY, v int, u int UNIQUE);
   CREATE TABLE b (id int PRIMARY KEY, v int)`;
 
-async function setting(): Promise<Setting> {
-  const { url: productionUrl } = await testDatabase('dead');
-  const production = await connect(productionUrl);
-  onTestFinished(() => production.end());
-  await production.query(TABLES);
-  slots += 1;
-  const log = await SlotLog.start(productionUrl, `dead_${process.pid}_${slots}`);
-  onTestFinished(() => log[Symbol.asyncDispose]());
-  const server = await connectShadow(postgresUrl());
-  onTestFinished(() => server[Symbol.asyncDispose]());
-  const name = freshName('trunk');
-  const plan = await (await connectProduction(productionUrl)).planShadow();
-  await server.createTrunk({ name, topicPrefix: 'p', plan, bootstrap: false });
-  const database = (await server.open(name)) as PgShadowDatabase | null;
-  const fence = await database?.takeFence('test');
-  if (database === null || fence === null || fence === undefined) throw new Error('not taken');
-  onTestFinished(() => database[Symbol.asyncDispose]());
-  const url = databaseUrl(postgresUrl(), name);
-  const shadow = await connect(url);
-  onTestFinished(() => shadow.end());
-  await shadow.query('ALTER TABLE a ADD CONSTRAINT small CHECK (v < 100)');
-  return { url, productionUrl, log, production, shadow, database, fence };
+async function begin(): Promise<Setting> {
+  const at = await setting(TABLES);
+  await at.shadow.query('ALTER TABLE a ADD CONSTRAINT small CHECK (v < 100)');
+  return at;
 }
-
-type Writes = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'>;
 
 type Damaged = (change: RowChange) => boolean;
 
@@ -71,28 +37,11 @@ function readOf(record: DecodedRecord, damaged: Damaged | undefined): DecodedRec
   return damaged?.(record) === true ? unread(record) : record;
 }
 
-async function follow(
+function followIt(
   at: Setting,
-  options: { readonly max?: number; readonly writes?: Writes; readonly damaged?: Damaged } = {},
-): ReturnType<typeof followSlotLog> {
-  const { max = 10, writes, damaged } = options;
-  return followSlotLog(at, {
-    writes,
-    decode: (record) => readOf(at.log.decode(record), damaged),
-    dead: { box: at.database.deadLetters, catalogue: await at.database.catalogue(), max },
-    batchEvents: 50,
-  });
-}
-
-async function catchUp(at: Setting, follower: Follower): Promise<void> {
-  const { ends, starts } = await loggedUntilNow(at.production, at.log);
-  await follower.until(() => follower.caughtUp(ends, starts));
-  expect(follower.state.kind).not.toBe('stopped');
-}
-
-/** All that is written, as a whole transaction each. */
-async function commit(at: Setting, ...transactions: readonly string[]): Promise<void> {
-  for (const sql of transactions) await at.production.query(`BEGIN; ${sql}; COMMIT`);
+  { damaged, ...options }: { max?: number; writes?: Writes; damaged?: Damaged } = {},
+): ReturnType<typeof follow> {
+  return follow(at, { ...options, decode: (record) => readOf(record, damaged) });
 }
 
 async function replayAll(at: Setting, damaged?: Damaged): Promise<ReplayOutcome> {
@@ -125,7 +74,6 @@ async function expectEqualBut(at: Setting, ...ids: readonly number[]): Promise<v
   expect(await canonicalState(at.url, only)).toEqual(await canonicalState(at.productionUrl, only));
 }
 
-const letters = (at: Setting): Promise<readonly DeadLetter[]> => at.database.deadLetters.list();
 const keysOf = (found: readonly DeadLetter[]): readonly unknown[] =>
   found.map(({ keys }) => keys.map((key) => key?.[0] ?? null));
 
@@ -134,8 +82,8 @@ async function allow(at: Setting): Promise<void> {
 }
 
 test('only the row that is refused is set aside, and what comes for it waits', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await commit(
     at,
     'INSERT INTO a SELECT i, i, i FROM generate_series(1, 20) i; INSERT INTO b VALUES (1, 1)',
@@ -169,8 +117,8 @@ test('only the row that is refused is set aside, and what comes for it waits', a
 });
 
 test('a value that another row takes over waits with it; a swap beside it does not', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await commit(at, 'INSERT INTO a VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 4)');
   await catchUp(at, follower);
   await commit(
@@ -188,8 +136,8 @@ test('a value that another row takes over waits with it; a swap beside it does n
 });
 
 test('a changed key takes its new key along, and two that meet are one', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await commit(at, 'INSERT INTO a VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)');
   await commit(at, 'UPDATE a SET v = 100 WHERE id = 1', 'UPDATE a SET v = 200 WHERE id = 2');
   await catchUp(at, follower);
@@ -205,8 +153,8 @@ test('a changed key takes its new key along, and two that meet are one', async (
 });
 
 test('a truncate ends the letters of its table', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await commit(
     at,
     'INSERT INTO a VALUES (1, 1, 1), (2, 200, 2)',
@@ -221,8 +169,8 @@ test('a truncate ends the letters of its table', async () => {
 });
 
 test('a discarded row counts as parked until a whole event brings it', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await commit(at, 'INSERT INTO a VALUES (1, 1, 1), (2, 200, 2)');
   await catchUp(at, follower);
   const ids = (await letters(at)).map(({ id }) => id);
@@ -237,14 +185,15 @@ test('a discarded row counts as parked until a whole event brings it', async () 
 
 test('a process that ends beside it leaves position and letters of one moment', async () => {
   for (const when of ['before', 'after'] as const) {
-    const at = await setting();
+    const at = await begin();
     await commit(at, 'INSERT INTO a VALUES (1, 1, 1), (2, 2, 2)');
-    const first = await follow(at);
+    const first = await followIt(at);
     await catchUp(at, first.follower);
     first.follower.stop();
     await first.done.catch(() => undefined);
     const crashing: Writes = {
       name: at.database.name,
+      applyTogether: (...parts) => at.database.applyTogether(...parts),
       openBaseSnapshot: () => at.database.openBaseSnapshot(),
       apply: async (fence, batch) => {
         const crash = new UnderstudyError('INTERRUPTED', 'the process ended');
@@ -253,11 +202,11 @@ test('a process that ends beside it leaves position and letters of one moment', 
         throw crash;
       },
     };
-    const second = await follow(at, { writes: crashing });
+    const second = await followIt(at, { writes: crashing });
     await commit(at, 'UPDATE a SET v = 200 WHERE id = 2; UPDATE a SET v = 3 WHERE id = 1');
     await expect(second.done).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect((await letters(at)).length).toBe(when === 'after' ? 1 : 0);
-    const third = await follow(at);
+    const third = await followIt(at);
     await commit(at, 'UPDATE a SET u = 22 WHERE id = 2');
     await catchUp(at, third.follower);
     expect(await letters(at)).toMatchObject([{ keys: [['2']], queued: 2 }]);
@@ -269,10 +218,11 @@ test('a process that ends beside it leaves position and letters of one moment', 
 });
 
 test('an answer that is lost changes nothing', async () => {
-  const at = await setting();
+  const at = await begin();
   let lost = 0;
   const losing: Writes = {
     name: at.database.name,
+    applyTogether: (...parts) => at.database.applyTogether(...parts),
     openBaseSnapshot: () => at.database.openBaseSnapshot(),
     apply: async (fence, batch) => {
       const outcome = await at.database.apply(fence, batch);
@@ -281,7 +231,7 @@ test('an answer that is lost changes nothing', async () => {
       throw new UnderstudyError('SHADOW_UNREACHABLE', 'the answer was lost');
     },
   };
-  const { follower } = await follow(at, { writes: losing });
+  const { follower } = await followIt(at, { writes: losing });
   await commit(
     at,
     'INSERT INTO a VALUES (1, 1, 1), (2, 200, 2)',
@@ -296,8 +246,8 @@ test('an answer that is lost changes nothing', async () => {
 });
 
 test('it stops when more would be set aside than may be, with what came before written', async () => {
-  const at = await setting();
-  const { follower, done } = await follow(at, { max: 2 });
+  const at = await begin();
+  const { follower, done } = await followIt(at, { max: 2 });
   await commit(
     at,
     'INSERT INTO a SELECT i, i + 199 * (i % 2), i FROM generate_series(1, 4) i',
@@ -309,7 +259,7 @@ test('it stops when more would be set aside than may be, with what came before w
   expect((await at.shadow.query('SELECT id FROM b')).rows).toEqual([{ id: 1 }]);
   expect(keysOf(await letters(at))).toEqual(expect.arrayContaining([['1'], ['3']]));
   await allow(at);
-  const again = await follow(at, { max: 2 });
+  const again = await followIt(at, { max: 2 });
   expect((await replayAll(at)).left).toEqual([]);
   again.follower.forgetDead();
   await catchUp(at, again.follower);
@@ -317,16 +267,16 @@ test('it stops when more would be set aside than may be, with what came before w
 });
 
 test('without room for any, the first refusal stops', async () => {
-  const at = await setting();
-  const { done } = await follow(at, { max: 0 });
+  const at = await begin();
+  const { done } = await followIt(at, { max: 0 });
   await commit(at, 'INSERT INTO a VALUES (1, 100, 1)');
   await expect(done).rejects.toMatchObject({ code: 'APPLY_FAILED' });
   expect(await letters(at)).toEqual([]);
 });
 
 test('a full disk, a cancelled statement or a server that takes no writes sets nothing aside', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await at.shadow.query(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
       $$ BEGIN RAISE 'no' USING ERRCODE = TG_ARGV[0]; END $$`);
   for (const [i, state] of ['53100', '57014', '25006', '53200'].entries()) {
@@ -335,7 +285,10 @@ test('a full disk, a cancelled statement or a server that takes no writes sets n
     await commit(at, `INSERT INTO b VALUES (${i}, ${i})`);
     await expect
       .poll(() => follower.state, { timeout: 20_000 })
-      .toMatchObject({ kind: 'retrying', reason: 'APPLY_BLOCKED' });
+      .toMatchObject({
+        kind: 'retrying',
+        error: { code: state === '25006' ? 'SHADOW_UNREACHABLE' : 'APPLY_BLOCKED' },
+      });
     await at.shadow.query('DROP TRIGGER refuse ON b');
     await catchUp(at, follower);
   }
@@ -350,9 +303,9 @@ const sets =
     table.name === 'a' && after?.values[1] === v;
 
 test('what cannot be read waits with its key until it can; its transaction does not', async () => {
-  const at = await setting();
+  const at = await begin();
   const damaged = sets('13');
-  const first = await follow(at, { damaged });
+  const first = await followIt(at, { damaged });
   await commit(at, 'INSERT INTO a SELECT i, i, i FROM generate_series(1, 5) i');
   await commit(
     at,
@@ -373,7 +326,7 @@ test('what cannot be read waits with its key until it can; its transaction does 
   first.follower.stop();
   await first.done.catch(() => undefined);
 
-  const second = await follow(at, { damaged });
+  const second = await followIt(at, { damaged });
   await commit(at, 'UPDATE a SET id = 33 WHERE id = 3', 'INSERT INTO a VALUES (3, 3, 30)');
   await catchUp(at, second.follower);
   await expectEqualBut(at, 3, 33);
@@ -387,8 +340,8 @@ test('what cannot be read waits with its key until it can; its transaction does 
 });
 
 test('what cannot be read and what is refused wait in one batch, each with its key', async () => {
-  const at = await setting();
-  const { follower } = await follow(at, { damaged: sets('13') });
+  const at = await begin();
+  const { follower } = await followIt(at, { damaged: sets('13') });
   await commit(
     at,
     `INSERT INTO a SELECT i, i, i FROM generate_series(1, 9) i; UPDATE a SET v = 13 WHERE id = 2;
@@ -409,8 +362,8 @@ test('what cannot be read and what is refused wait in one batch, each with its k
 });
 
 test('of what the log no longer holds a letter is left, and the others are replayed', async () => {
-  const at = await setting();
-  const { follower } = await follow(at);
+  const at = await begin();
+  const { follower } = await followIt(at);
   await commit(at, 'INSERT INTO a VALUES (1, 100, 1), (2, 200, 2)');
   await catchUp(at, follower);
   await allow(at);
@@ -428,9 +381,9 @@ test('of what the log no longer holds a letter is left, and the others are repla
 });
 
 test('too much that cannot be read stops it, with what came before written', async () => {
-  const at = await setting();
+  const at = await begin();
   const options = { max: 2, damaged: sets('13') };
-  const { follower, done } = await follow(at, options);
+  const { follower, done } = await followIt(at, options);
   // So that all of it comes in one batch.
   await follower.freeze();
   await commit(
@@ -445,15 +398,16 @@ test('too much that cannot be read stops it, with what came before written', asy
   await expect(done).rejects.toMatchObject({ code: 'DEAD_LETTERS_FULL' });
   expect(new Set(keysOf(await letters(at)))).toEqual(new Set([['1'], ['2']]));
   expect((await replayAll(at)).left).toEqual([]);
-  const again = await follow(at, options);
+  const again = await followIt(at, options);
   await catchUp(at, again.follower);
   await expectEqualBut(at, 4);
 });
 
 test('a truncate that may be before or after what cannot be read stops a process that starts', async () => {
-  const at = await setting();
+  const at = await begin();
   const elsewhere: Writes = {
     name: at.database.name,
+    applyTogether: (...parts) => at.database.applyTogether(...parts),
     openBaseSnapshot: () => at.database.openBaseSnapshot(),
     apply: (fence, { dead, ...batch }) => {
       const events = dead?.events.map((event) => ({ ...event, at: { ...event.at, partition: 1 } }));
@@ -461,12 +415,12 @@ test('a truncate that may be before or after what cannot be read stops a process
       return at.database.apply(fence, { ...batch, ...moved });
     },
   };
-  const first = await follow(at, { damaged: sets('13'), writes: elsewhere });
+  const first = await followIt(at, { damaged: sets('13'), writes: elsewhere });
   await commit(at, 'INSERT INTO a VALUES (1, 1, 1), (2, 13, 2)');
   await catchUp(at, first.follower);
   first.follower.stop();
   await first.done.catch(() => undefined);
-  const second = await follow(at);
+  const second = await followIt(at);
   await commit(at, 'TRUNCATE a');
   await expect(second.done).rejects.toMatchObject({
     ...{ code: 'APPLY_FAILED', message: expect.stringContaining('could not be read') as string },

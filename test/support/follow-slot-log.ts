@@ -1,5 +1,6 @@
 import { expect, onTestFinished } from 'vitest';
-import { Follower, type FollowerParts } from '../../src/apply/follower.ts';
+import { Follower } from '../../src/apply/follower.ts';
+import type { FollowerParts } from '../../src/apply/follower-parts.ts';
 import type { OffsetMap } from '../../src/change/position.ts';
 import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import { silentLogger } from '../../src/observability/logger.ts';

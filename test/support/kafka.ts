@@ -29,6 +29,8 @@ export interface KafkaOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly heapMb?: number;
   readonly detached?: boolean;
+  /** Of the cluster that a new folder is made for. Default: one of its own. */
+  readonly clusterId?: string;
 }
 
 /** A running broker (KRaft, one node, which is also the controller). */
@@ -70,15 +72,20 @@ async function answers(broker: string): Promise<boolean> {
   const admin = kafka.admin();
   try {
     await admin.connect();
-    return (await admin.describeCluster()).brokers.length === 1;
+    return (await admin.describeCluster()).brokers.some(
+      (one) => `${one.host}:${one.port}` === broker,
+    );
   } finally {
     await admin.disconnect();
   }
 }
 
-async function format(dataDir: string, config: string): Promise<void> {
-  // As Kafka writes one: 16 random bytes in URL-safe base64; it must not begin with a dash.
-  const clusterId = `A${randomBytes(16).toString('base64url').slice(1)}`;
+/** As Kafka writes one: 16 random bytes in URL-safe base64; it must not begin with a dash. */
+export function newClusterId(): string {
+  return `A${randomBytes(16).toString('base64url').slice(1)}`;
+}
+
+async function format(dataDir: string, config: string, clusterId: string): Promise<void> {
   const { command, args } = await javaCommand({
     neededFor: 'Kafka',
     mainClass: 'kafka.tools.StorageTool',
@@ -96,17 +103,18 @@ interface NativeOptions {
   readonly readyWithinMs: number;
   readonly heapMb: number;
   readonly detached: boolean | undefined;
+  readonly clusterId: string;
 }
 
 async function startNative(
   dataDir: string,
   settings: Readonly<Record<string, string>>,
-  { heapMb, detached, ...options }: NativeOptions,
+  { heapMb, detached, clusterId, ...options }: NativeOptions,
 ): Promise<ServerProcess> {
   const config = join(dataDir, 'kafka.properties');
   const data = join(dataDir, 'data');
   await writeFile(config, properties({ 'log.dirs': data, ...settings }));
-  if (!existsSync(join(data, 'meta.properties'))) await format(dataDir, config);
+  if (!existsSync(join(data, 'meta.properties'))) await format(dataDir, config, clusterId);
   const java = await javaCommand({
     neededFor: 'Kafka',
     mainClass: 'kafka.Kafka',
@@ -152,7 +160,10 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
             KAFKA_HEAP_OPTS: `-Xmx${String(heapMb)}m`,
           },
         })
-      : await startNative(dataDir, settings, { ...common, heapMb, detached: options.detached });
+      : await startNative(dataDir, settings, {
+          ...{ ...common, heapMb, detached: options.detached },
+          clusterId: options.clusterId ?? newClusterId(),
+        });
   return {
     broker,
     brokers: [broker],

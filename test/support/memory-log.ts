@@ -134,7 +134,10 @@ export class MemoryLog implements ChangeSource {
 export type MemoryAct =
   { readonly kind: 'apply'; readonly batch: ChangeBatch } | { readonly kind: 'base' };
 
-export class MemoryShadow implements Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'> {
+export class MemoryShadow implements Pick<
+  ShadowDatabase,
+  'name' | 'apply' | 'applyTogether' | 'openBaseSnapshot'
+> {
   readonly name = 'shop';
   /** What was done, in order. */
   readonly acts: MemoryAct[] = [];
@@ -158,6 +161,18 @@ export class MemoryShadow implements Pick<ShadowDatabase, 'name' | 'apply' | 'op
       0,
     );
     return { rows, owned: 0, repairs: 0 };
+  }
+
+  async applyTogether(_fence: Fence, batches: AsyncIterable<ChangeBatch>): Promise<ApplyOutcome> {
+    const parts: ChangeBatch[] = [];
+    for await (const batch of batches) {
+      const failure = this.failures.shift();
+      if (failure !== undefined) throw failure;
+      parts.push(batch);
+    }
+    for (const batch of parts) this.acts.push({ kind: 'apply', batch });
+    this.position = parts.at(-1)?.position ?? this.position;
+    return { rows: parts.length, owned: 0, repairs: 0 };
   }
 
   openBaseSnapshot(): Promise<BaseReader> {

@@ -8,6 +8,7 @@ import { humanDuration } from '../terminal.ts';
 
 interface Options extends GlobalOptions {
   readonly untilCaughtUp: boolean;
+  readonly anew: boolean;
 }
 
 export function addMaterializeCommand(program: Command, register: Register): void {
@@ -15,6 +16,7 @@ export function addMaterializeCommand(program: Command, register: Register): voi
     .command('materialize')
     .description('apply what is in the log now to the trunk and all rollouts, then stop')
     .option('--until-caught-up', 'stop at the log’s end as it is at the start (required)', false)
+    .option('--anew', 'drop the trunk first: it is made and filled again', false)
     .addHelpText(
       'after',
       `
@@ -37,6 +39,7 @@ Example:
     const summary = await withContext(session, (context) =>
       materialize(context, {
         signal: terminal.signal,
+        anew: options.anew,
         onBootstrap: (p) => {
           const label = `${p.phase}, ${p.tablesDone}/${p.tables} tables`;
           copying.update(label, mebibytes(p.bytesDone), Math.max(1, mebibytes(p.bytes)));

@@ -54,7 +54,7 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
 }
 
 function describeDead(status: DatabaseStatus): string {
-  const { name, deadLetters, oldestDeadLetterMs } = status;
+  const { name, kind, deadLetters, oldestDeadLetterMs, hidden } = status;
   if (oldestDeadLetterMs === null) return '';
   const held = status.held.map(({ table, why, ageMs, queued }) => {
     const since = `for ${humanDuration(ageMs)}, with ${countOf(queued, 'event')}`;
@@ -63,7 +63,9 @@ function describeDead(status: DatabaseStatus): string {
   const others = deadLetters - held.length;
   if (others === 0) return held.join('');
   const since = `the oldest for ${humanDuration(oldestDeadLetterMs)}`;
-  return `${held.join('')}${name}: ${others} keys are set aside, ${since}: see \`understudy dead-letters list\`\n`;
+  const seen =
+    kind === 'rollout' && hidden > 0 ? `, ${hidden} rows are left out of production views` : '';
+  return `${held.join('')}${name}: ${others} keys are set aside, ${since}${seen}: see \`understudy dead-letters list\`\n`;
 }
 
 const HEAD = [

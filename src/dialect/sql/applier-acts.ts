@@ -1,12 +1,19 @@
 /** What every engine's applier does around the statements of an act: try again, and remember. */
 import type { ErrorCode } from '../../errors/codes.ts';
 import { isUnderstudyError, UnderstudyError } from '../../errors/understudy-error.ts';
+import { steadyNow } from '../../util/clock.ts';
 import { sleep } from '../../util/wait.ts';
-import type { Fence } from '../dialect.ts';
+import type { ChangeBatch } from '../../order/change-batch.ts';
+import type { ApplyOutcome, Fence } from '../dialect.ts';
 
 /** How often an act is tried that other sessions' locks or moved rows refused. */
 const ACT_TRIES = 4;
 const ACT_PAUSE_MS = 20;
+/**
+ * How long a part of an act waits for other sessions' locks, while its own may be in their way: less
+ * than after what PostgreSQL would end one of them for a deadlock.
+ */
+const PART_PATIENCE_MS = 400;
 
 /** What a table that was changed behind our back can lead to. */
 const STALE: readonly ErrorCode[] = [
@@ -47,6 +54,8 @@ export class RememberedSession<S extends { readonly client: unknown }> {
 }
 
 export interface ActRules {
+  /** It can be tried once only. Default false. */
+  readonly once?: boolean;
   /** The shadow database, for the error. */
   readonly database: string;
   /** Whose sessions hold the locks that may be in the way, for the error. */
@@ -68,7 +77,9 @@ export async function persistAct<T>(act: () => Promise<T>, rules: ActRules): Pro
     try {
       return await act();
     } catch (error) {
-      if (isUnderstudyError(error, 'APPLY_BLOCKED') || rules.isBlocked(error)) {
+      const isBlocked = isUnderstudyError(error, 'APPLY_BLOCKED') || rules.isBlocked(error);
+      if (rules.once === true) throw isBlocked ? blocked(error, rules) : error;
+      if (isBlocked) {
         if (tries >= ACT_TRIES) throw blocked(error, rules);
         await sleep(ACT_PAUSE_MS * tries * (0.5 + Math.random()));
       } else {
@@ -77,6 +88,50 @@ export async function persistAct<T>(act: () => Promise<T>, rules: ActRules): Pro
       }
     }
   }
+}
+
+/** Runs a part of an act: again, for a moment, while it meets other sessions' locks. */
+export async function persistPart<T>(
+  execute: (sql: string) => Promise<unknown>,
+  part: () => Promise<T>,
+  isBlocked: (error: unknown) => boolean,
+): Promise<T> {
+  const since = steadyNow();
+  for (;;) {
+    await execute('SAVEPOINT part');
+    try {
+      const result = await part();
+      await execute('RELEASE SAVEPOINT part');
+      return result;
+    } catch (error) {
+      const passes = isUnderstudyError(error, 'APPLY_BLOCKED') || isBlocked(error);
+      if (!passes || steadyNow() - since > PART_PATIENCE_MS) throw error;
+      // A deadlock may have ended the whole transaction, and the savepoint with it.
+      const isOver = await execute('ROLLBACK TO SAVEPOINT part').then(
+        () => false,
+        () => true,
+      );
+      if (isOver) throw error;
+      await sleep(ACT_PAUSE_MS * (0.5 + Math.random()));
+    }
+  }
+}
+
+/** Writes batches in turn. */
+export async function sumOf(
+  batches: AsyncIterable<ChangeBatch>,
+  write: (batch: ChangeBatch) => Promise<ApplyOutcome>,
+): Promise<ApplyOutcome> {
+  let sum: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
+  for await (const batch of batches) {
+    const { rows, owned, repairs } = await write(batch);
+    sum = {
+      rows: sum.rows + rows,
+      owned: sum.owned + owned,
+      repairs: sum.repairs + repairs,
+    };
+  }
+  return sum;
 }
 
 function blocked(error: unknown, { database, others }: ActRules): UnderstudyError {

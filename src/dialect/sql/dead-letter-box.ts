@@ -45,6 +45,15 @@ export class SqlDeadLetterBox<Client> implements DeadLetterBox {
     return this.#read((tables) => readLetters(tables, ids ?? null));
   }
 
+  untold(limit: number): Promise<readonly DeadLetter[]> {
+    return this.#read(async (tables) => readLetters(tables, await tables.untold(limit)));
+  }
+
+  told(fence: Fence, ids: readonly string[]): Promise<void> {
+    const what = { doing: 'note who was told', otherwise: 'APPLY_FAILED' } as const;
+    return this.#parts.act(fence, what, (client) => this.#parts.tables(client).told(ids));
+  }
+
   queue(ids: readonly string[]): Promise<readonly LogOffset[]> {
     return this.#read((tables) => tables.queue(ids));
   }

@@ -15,6 +15,7 @@ export interface LetterRow extends TableId, LogOffset {
   readonly code: string;
   readonly message: string;
   readonly transactionId: string | null;
+  readonly hidden: number;
   /** Epoch milliseconds, and since then, by the server's clock. */
   readonly sinceMs: number;
   readonly ageMs: number;
@@ -40,6 +41,9 @@ export interface DeadLetterTables {
   run(statement: string): Promise<unknown>;
   /** The oldest first. */
   letters(ids: readonly string[] | null): Promise<readonly LetterRow[]>;
+  /** Ids of letters that nobody was told of. */
+  untold(limit: number): Promise<readonly string[]>;
+  told(ids: readonly string[]): Promise<void>;
   keys(ids: readonly string[] | null): Promise<readonly KeyRow[]>;
   events(ids: readonly string[] | null): Promise<readonly EventsRow[]>;
   /** In the order in which they were set aside. */

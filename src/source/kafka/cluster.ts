@@ -317,7 +317,7 @@ export class KafkaCluster {
   }
 }
 
-function kafkaUnreachable(error: unknown, brokers: string): UnderstudyError {
+export function kafkaUnreachable(error: unknown, brokers: string): UnderstudyError {
   const failure = classifyFailure(error);
   if (failure.kind === 'ours' && failure.error instanceof UnderstudyError) return failure.error;
   const detail = failure.kind === 'ours' ? failure.error.message : failure.detail;

@@ -5,9 +5,11 @@
  * forgotten: where the log no longer holds it, that is LOG_GAP.
  */
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../../change/position.ts';
+import { UnderstudyError } from '../../errors/understudy-error.ts';
 import { sleep } from '../../util/wait.ts';
 import type { KafkaCluster, TopicPartition } from './cluster.ts';
 import { logGap, Tail } from './tail.ts';
+import { isHeartbeat } from './topics.ts';
 import { topicsMissing } from './topics-missing.ts';
 
 /** Looks at the cluster in a row that must miss a partition before it counts as gone. */
@@ -15,6 +17,22 @@ const ABSENCES = 4;
 /** After a leader change an end offset may lag behind for a moment. */
 const RANGE_TRIES = 3;
 const RETRY_MS = 500;
+
+interface Lost {
+  readonly place: TopicPartition;
+  readonly next: bigint;
+  readonly detail: string;
+}
+
+function gapIn(lost: readonly Lost[]): UnderstudyError {
+  const [first, ...others] = lost;
+  if (first === undefined) throw new UnderstudyError('INTERNAL', 'a gap without a partition');
+  const { topic, partition } = first.place;
+  const topics = new Set(others.map(({ place }) => place.topic));
+  topics.delete(topic);
+  const more = topics.size === 0 ? '' : `; so it is with ${[...topics].join(', ')}`;
+  return logGap(topic, partition, first.next, first.detail + more);
+}
 
 export class Tails {
   readonly #tails = new Map<string, Tail>();
@@ -67,12 +85,17 @@ export class Tails {
     }
   }
 
-  /** LOG_GAP if the log does not hold the offset that the partition is to be read on from. */
+  /**
+   * LOG_GAP if the log does not hold the offset that a partition is to be read on from; all such
+   * partitions are named. Of heartbeats nothing is missed: their partition is read on from where it
+   * begins.
+   */
   async checkRange(cluster: KafkaCluster, places: readonly TopicPartition[]): Promise<void> {
     for (let attempt = 1; places.length > 0; attempt += 1) {
       const starts = await cluster.starts(places);
       const ends = await cluster.ends(places);
       const beyond: TopicPartition[] = [];
+      const lost: Lost[] = [];
       for (const place of places) {
         const { topic, partition } = place;
         const key = partitionKey(topic, partition);
@@ -80,18 +103,25 @@ export class Tails {
         const start = starts.get(key);
         const end = ends.get(key);
         if (start === undefined || end === undefined) continue;
-        if (next < start) {
-          throw logGap(topic, partition, next, `the log begins at ${start}`);
-        }
+        if (next < start && isHeartbeat(topic)) this.#jump(place, start);
+        else if (next < start) lost.push({ place, next, detail: `the log begins at ${start}` });
         if (next > end && attempt === RANGE_TRIES) {
           const detail = `the log ends at ${end}: the topic was made again, or it is another one`;
-          throw logGap(topic, partition, next, detail);
+          lost.push({ place, next, detail });
         }
         if (next > end) beyond.push(place);
       }
+      if (lost.length > 0) throw gapIn(lost);
       places = beyond;
       if (places.length > 0) await sleep(RETRY_MS);
     }
+  }
+
+  #jump({ topic, partition, leader }: TopicPartition, start: bigint): void {
+    const tail = new Tail(topic, partition, start);
+    tail.checked = true;
+    tail.leader = leader;
+    this.#tails.set(partitionKey(topic, partition), tail);
   }
 
   #topics(): readonly string[] {

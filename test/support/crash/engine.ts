@@ -58,5 +58,8 @@ export interface Candidate extends AsyncDisposable {
  */
 export type CrashFault = 'position-after-rows' | 'position-before-rows' | 'no-fence' | 'rows-again';
 
-export type NaiveDatabase = Pick<ShadowDatabase, 'name' | 'apply' | 'openBaseSnapshot'> &
+export type NaiveDatabase = Pick<
+  ShadowDatabase,
+  'name' | 'apply' | 'applyTogether' | 'openBaseSnapshot'
+> &
   AsyncDisposable;

@@ -64,6 +64,7 @@ export function naiveDatabase<C extends object>(
 
   return {
     name: database.name,
+    applyTogether: (...parts) => database.applyTogether(...parts),
     openBaseSnapshot: () => database.openBaseSnapshot(),
     apply: (fence, batch) =>
       parts.use(async (client) => {

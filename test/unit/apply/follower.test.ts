@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { Follower, type FollowerLimits } from '../../../src/apply/follower.ts';
+import { Follower } from '../../../src/apply/follower.ts';
+import type { FollowerLimits } from '../../../src/apply/follower-parts.ts';
 import type { BarrierPlan } from '../../../src/apply/barrier.ts';
 import type { OffsetRange } from '../../../src/change/offset-ranges.ts';
 import { START, type OffsetMap } from '../../../src/change/position.ts';

@@ -143,7 +143,7 @@ describe('a transaction', () => {
   test('can be let go on demand', () => {
     assembler.push(event('1', 1, 0, 0));
     expect(drain()).toEqual([]);
-    assembler.degrade('memory');
+    assembler.degrade();
     expect(drain()).toMatchObject([{ transactionId: '1', complete: false }]);
   });
 });

@@ -4,7 +4,7 @@ import { isConnectionLoss, serverError, tellable, type ServerError } from '../se
 
 /**
  * Conditions that pass by themselves or by the server's operator: trying again is the cure. A
- * lost connection is not among them, see isConnectionLoss.
+ * lost connection is not among them, nor is a server that takes no writes: see isConnectionLoss.
  */
 const TRANSIENT: ReadonlyMap<number, string> = new Map([
   ...named('another session holds a lock', [1205, 1206, 1223, 3572]),
@@ -14,7 +14,7 @@ const TRANSIENT: ReadonlyMap<number, string> = new Map([
   ...named('the shadow server has no room on its disk', [3, 20, 1021, 1026, 1114]),
   ...named('the shadow server is out of memory', [5, 1037, 1038, 1041]),
   ...named('the shadow server gave up a statement, by its time limit', [1969, 3024]),
-  ...named('the shadow server takes no writes now', [1047, 1290, 1792, 1836, 3100]),
+  ...named('the shadow server takes no writes now', [1047, 1792, 3100]),
 ]);
 
 function named(what: string, numbers: readonly number[]): readonly (readonly [number, string])[] {

@@ -32,7 +32,7 @@ export const ERRNO = {
 } as const;
 
 /** No room on the server, for now. */
-export const FULL: readonly number[] = [
+const FULL: readonly number[] = [
   ...[ERRNO.writeFailed, ERRNO.deviceFull, ERRNO.diskFull, ERRNO.errorOnWrite, ERRNO.tableFull],
   ...[ERRNO.noMemory, ERRNO.noSortMemory, ERRNO.outOfResources],
 ];

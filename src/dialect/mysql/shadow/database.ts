@@ -26,7 +26,7 @@ import type {
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
-import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
+import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { transientFailure } from '../apply/apply-error.ts';
@@ -149,17 +149,34 @@ export class MySqlShadowDatabase implements ShadowDatabase {
   }
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
-    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
-      const { replayed = [], dead } = batch;
-      const letters = deadLetterTables(client, this.name);
-      if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
-      // First, since it waits for a commit of the same batch whose answer was lost. Written again,
-      // rows that are to keep columns of rows that moved would take them from others.
-      const isNew = await saveProgress(client, this.name, batch);
-      if (!isNew) return NOTHING_NEW;
-      if (dead !== undefined) await saveDeadNotes(letters, dead, renderText);
-      return applyBatch(await this.#applySession(client, fence), batch);
-    });
+    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', (client) =>
+      this.#applyIn(client, fence, batch),
+    );
+  }
+
+  applyTogether(fence: Fence, batches: AsyncIterable<ChangeBatch>): Promise<ApplyOutcome> {
+    const what = ['apply a large transaction', 'APPLY_FAILED'] as const;
+    const act = (client: Client): Promise<ApplyOutcome> =>
+      sumOf(batches, (batch) =>
+        persistPart(
+          (sql) => client.run(sql),
+          () => this.#applyIn(client, fence, batch),
+          isBlocked,
+        ),
+      );
+    return this.#act(fence, ...what, act, true);
+  }
+
+  async #applyIn(client: Client, fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
+    const { replayed = [], dead } = batch;
+    const letters = deadLetterTables(client, this.name);
+    if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
+    // First, since it waits for a commit of the same batch whose answer was lost. Written again,
+    // rows that are to keep columns of rows that moved would take them from others.
+    const isNew = await saveProgress(client, this.name, batch);
+    if (!isNew) return NOTHING_NEW;
+    if (dead !== undefined) await saveDeadNotes(letters, dead, renderText);
+    return applyBatch(await this.#applySession(client, fence), batch);
   }
 
   gaps(limit: number): Promise<readonly TableGaps[]> {
@@ -219,10 +236,11 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     doing: string,
     otherwise: ErrorCode,
     fn: (client: Client) => Promise<T>,
+    once = false,
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence, 'acts');
-      const once = (): Promise<T> =>
+      const act = (): Promise<T> =>
         transaction(client, async () => {
           try {
             await assertFence(client, fence, this.name);
@@ -232,7 +250,8 @@ export class MySqlShadowDatabase implements ShadowDatabase {
             throw transientFailure(error, this.name) ?? error;
           }
         });
-      return persistAct(once, {
+      return persistAct(act, {
+        once,
         ...{ database: this.name, others: 'other sessions', isBlocked, isStale },
         forget: () => this.#session.forget(),
       });

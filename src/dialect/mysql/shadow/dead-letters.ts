@@ -26,7 +26,7 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
     run: (statement) => client.run(statement),
     letters: async (ids) => {
       const rows = await client.rows<
-        Omit<LetterRow, 'offset' | 'sinceMs' | 'ageMs'> &
+        Omit<LetterRow, 'offset' | 'sinceMs' | 'ageMs' | 'hidden'> &
           Place & { readonly sinceUs: string; readonly ageUs: string }
       >(
         `SELECT id, table_schema AS \`schema\`, table_name AS name, code, message, topic, \`partition\`,
@@ -36,8 +36,22 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
       );
       return rows.map(({ sinceUs, ageUs, offset, ...row }) => ({
         ...{ ...row, offset: BigInt(offset) },
+        // There are no views that could show any.
+        hidden: 0,
         ...{ sinceMs: Number(sinceUs) / 1000, ageMs: Math.max(0, Number(ageUs) / 1000) },
       }));
+    },
+    untold: async (limit) => {
+      const rows = await client.rows<{ readonly id: string }>(
+        `SELECT id FROM ${table('dead_letter')} WHERE id NOT IN (SELECT id FROM ${table('told_letter')})
+          ORDER BY at_us, id LIMIT ?`,
+        [limit],
+      );
+      return rows.map(({ id }) => id);
+    },
+    told: async (ids) => {
+      const sql = `SELECT id FROM ${table('dead_letter')} WHERE ${among('id', ids)}`;
+      await client.run(`REPLACE INTO ${table('told_letter')} (id) ${sql}`);
     },
     keys: async (ids) => {
       const rows = await client.rows<Omit<KeyRow, 'key'> & { readonly key: string | null }>(
@@ -105,6 +119,7 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
       for (const name of ['dead_event', 'dead_key']) {
         await client.run(`DELETE FROM ${table(name)} WHERE ${among('letter', ids)}`);
       }
+      await client.run(`DELETE FROM ${table('told_letter')} WHERE ${among('id', ids)}`);
       const sql = `DELETE FROM ${table('dead_letter')} WHERE ${among('id', ids)}`;
       return (await client.run(sql)).rows;
     },

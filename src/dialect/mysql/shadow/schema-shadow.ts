@@ -17,6 +17,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   the ids of all rows so far; there is one id a line.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
  *   by places in the log; `unread` events could not be read. No row values but keys, as lists in JSON.
+ *   `told_letter` has those that somebody was told of.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -120,6 +121,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         \`key\` LONGTEXT NOT NULL,
         at_us BIGINT NOT NULL,
         PRIMARY KEY (table_schema, table_name, id)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 4,
+    what: 'whether somebody was told of what is set aside',
+    // Beside the letters, since a column that is there already cannot be added again.
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.told_letter (
+        id VARCHAR(64) NOT NULL PRIMARY KEY
       ) ${TABLE}`,
     ],
   },

@@ -4,7 +4,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { applyFailure } from './apply-error.ts';
-import { JOURNAL, relation } from '../session/names.ts';
+import { IMAGE, imageId, JOURNAL, relation } from '../session/names.ts';
 import { PARKED } from './parked-sql.ts';
 import { forgetRows, UNKNOWN_VALUE } from './unknown-sql.ts';
 
@@ -97,12 +97,18 @@ export async function truncateLedgers(
   client: ClientBase,
   table: ApplyTable,
   truncated: TableSchema,
+  imageTables: ReadonlySet<string>,
 ): Promise<void> {
   const whole = tableName(truncated.id) === table.label;
   const within = whole ? 'true' : await partitionCondition(client, truncated);
   for (const ledger of [UNKNOWN_VALUE, PARKED]) {
     await client.query(forgetRows(table, ledger, within));
   }
+  const images = imageId(table.schema.id);
+  if (!imageTables.has(images.name)) return;
+  await client.query(
+    `DELETE FROM ${relation(images)} WHERE ${IMAGE.letter} IS NULL AND (${within})`,
+  );
 }
 
 /** What must hold for a row to belong to the partition; the journal has the same column names. */

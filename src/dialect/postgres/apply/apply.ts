@@ -90,9 +90,14 @@ export async function openApplySession(
  * images of owned ones. Saves no position and checks no fence; the caller does, in the same
  * transaction, and must roll back if this rejects. Applying the same batch again changes nothing.
  * Errors: APPLY_BLOCKED (try again later), SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN,
- * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
+ * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED. `used`: the tables whose stages were filled before in
+ * this transaction, to which it adds.
  */
-export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
+export async function applyBatch(
+  session: ApplySession,
+  batch: ChangeBatch,
+  used = new Set<string>(),
+): Promise<ApplyOutcome> {
   const total = { rows: 0, owned: 0, repairs: 0 };
   const add = (outcome: StepOutcome): void => {
     total.rows += outcome.rows;
@@ -106,7 +111,6 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
   }
   try {
     await ensureStages(session.client, [...written.values()]);
-    const used = new Set<string>();
     for (const group of groups) {
       switch (group.kind) {
         case 'rows':
@@ -152,7 +156,7 @@ function context(session: ApplySession, batch: ChangeBatch): StepContext {
 }
 
 /** The prepared table that changes of `id` go to. */
-function tableOf(session: ApplySession, id: TableId): ApplyTable {
+export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const schema = resolveTable(session.catalogue, id);
   const label = tableName(schema.id);
   const known = session.described.get(label);
@@ -231,7 +235,7 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
 }
 
 /** A partition may name the key's columns in another order than its root, to which it is written. */
-function inKeyOrder(
+export function inKeyOrder(
   session: ApplySession,
   step: Extract<BatchStep, { kind: 'rows' }>,
   table: ApplyTable,
@@ -265,7 +269,7 @@ async function truncate(
     const keyed = named !== undefined && named.key.length > 0;
     const table = keyed ? tableOf(session, id) : null;
     if (named !== undefined && table !== null && session.ledgers.tables.has(table.label)) {
-      await truncateLedgers(client, table, named);
+      await truncateLedgers(client, table, named, session.ledgers.images);
     }
     if (named === undefined || table === null || captured?.has(table.label) !== true) {
       uncaptured.push(id);

@@ -6,7 +6,9 @@
 import type { ClientBase } from 'pg';
 import { tableName } from '../../../change/table-id.ts';
 import type { ApplyTable } from './apply-table.ts';
-import { meltParked, PARKED, parkRows, releaseParked } from './parked-sql.ts';
+import { readImageTables } from '../overlay/images.ts';
+import { imageId } from '../session/names.ts';
+import { meltParked, PARKED, parkRows, releaseImages, releaseParked } from './parked-sql.ts';
 import { queryAll } from './query-all.ts';
 import { judgeDoubts, saveUnknown, UNKNOWN_VALUE } from './unknown-sql.ts';
 import type { StagedCounts } from './stage.ts';
@@ -15,6 +17,8 @@ import type { StagedCounts } from './stage.ts';
 export interface Ledgers {
   /** Tables (by `tableName()`) that may have entries; only ever too many. */
   readonly tables: Set<string>;
+  /** Names of the tables with images of rows that are set aside; only ever too many. */
+  readonly images: Set<string>;
   /** The server can tell a compressed value (PostgreSQL 14). */
   readonly judges: boolean;
 }
@@ -26,12 +30,13 @@ export async function readLedgers(client: ClientBase): Promise<Ledgers> {
        pg_catalog.to_regproc('pg_catalog.pg_column_compression') IS NOT NULL AS judges`,
   );
   const judges = rows[0]?.judges === true;
-  if (rows[0]?.there !== true) return { tables: new Set(), judges };
+  const images = await readImageTables(client);
+  if (rows[0]?.there !== true) return { tables: new Set(), images, judges };
   const found = await client.query<{ schema: string; name: string }>(
     `SELECT table_schema AS schema, table_name AS name FROM ${UNKNOWN_VALUE}
      UNION SELECT table_schema, table_name FROM ${PARKED}`,
   );
-  return { tables: new Set(found.rows.map(tableName)), judges };
+  return { tables: new Set(found.rows.map(tableName)), images, judges };
 }
 
 /** The ledgers' part of one step over staged rows: see apply-rows.ts for when each is called. */
@@ -96,8 +101,9 @@ export class StepLedgers {
   async save(): Promise<void> {
     if (!this.concerned) return;
     this.#ledgers.tables.add(this.#table.label);
-    await this.#client.query(
-      `${saveUnknown(this.#table, this.#source)}; ${releaseParked(this.#table)}`,
-    );
+    const statements = [saveUnknown(this.#table, this.#source), releaseParked(this.#table)];
+    const images = imageId(this.#table.schema.id);
+    if (this.#ledgers.images.has(images.name)) statements.push(releaseImages(this.#table));
+    await this.#client.query(statements.join('; '));
   }
 }

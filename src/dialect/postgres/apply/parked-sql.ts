@@ -6,8 +6,8 @@
  * Of values in doubt nothing is kept: what a parked key holds is production's for sure.
  */
 import { escapeLiteral } from 'pg';
-import { OWN_SCHEMA } from '../session/names.ts';
-import type { ApplyTable } from './apply-table.ts';
+import { IMAGE, imageId, OWN_SCHEMA, relation } from '../session/names.ts';
+import { keysEqual, type ApplyTable } from './apply-table.ts';
 import { bitString, hasBit, keyArray, ofTable, promoteKnown, sameLedgerKey } from './stage-bits.ts';
 import { stageRelation, type StagedOp } from './stage.ts';
 
@@ -76,4 +76,14 @@ export function releaseParked(table: ApplyTable): string {
   return `DELETE FROM ${PARKED} p WHERE ${ofTable(table, 'p')}
     AND EXISTS (SELECT FROM ${stage} s WHERE ${same})
     AND NOT EXISTS (SELECT FROM ${stage} s WHERE ${same} AND s.op = 'd' AND s.mask IS NOT NULL)`;
+}
+
+/**
+ * Forgets the images of discarded rows of which the staged changes tell: what is known of them now is
+ * in the table, or parked.
+ */
+export function releaseImages(table: ApplyTable): string {
+  return `DELETE FROM ${relation(imageId(table.schema.id))} i
+    USING ${stageRelation(table)} s
+    WHERE i.${IMAGE.letter} IS NULL AND ${keysEqual(table, ['i', 'name'], ['s', 'staged'])}`;
 }

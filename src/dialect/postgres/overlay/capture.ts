@@ -6,14 +6,11 @@ import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
 import { captureStatements, CREATE_MINE } from './capture-sql.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
-import {
-  CREATE_REGISTRY,
-  journalStatements,
-  readCaptured,
-  type GeneratedColumn,
-} from './journal.ts';
+import { readGenerated } from './generated.ts';
+import { ensureImages, imageStatements, readImageTables } from './images.ts';
+import { CREATE_REGISTRY, journalStatements, readCaptured } from './journal.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
-import { journalId, OWN_SCHEMA } from '../session/names.ts';
+import { imageId, journalId, OWN_SCHEMA } from '../session/names.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
 import { viewSchemaStatements, viewStatements } from './views.ts';
 
@@ -63,6 +60,8 @@ export async function captureTables(
   const generated = await readGenerated(client);
   const statements: string[] = [];
   const views: string[] = [];
+  // Of the trunk's rows that are set aside.
+  const withImages = await readImageTables(client);
   const captured: TableId[] = [];
   const notCaptured: TableId[] = [];
   const schemas = new Set<string>();
@@ -77,8 +76,12 @@ export async function captureTables(
     const partitions = [...catalogue.values()].filter(
       (other) => other.partitionOf !== undefined && tableName(other.partitionOf) === table.label,
     );
+    const columns = generated.get(table.label) ?? [];
+    if (withImages.has(imageId(schema.id).name)) {
+      await ensureImages(client, { ...table, journal: null });
+    } else statements.push(...imageStatements(table, columns));
     statements.push(
-      ...journalStatements(table, generated.get(table.label) ?? []),
+      ...journalStatements(table, columns),
       ...captureStatements(table, partitions, spared),
     );
     views.push(...viewStatements(table));
@@ -118,42 +121,4 @@ export async function readCapturedTables(client: ClientBase): Promise<readonly A
     const schema = catalogue.get(label);
     return schema === undefined ? [] : [describeTable(schema, comparisons, journal)];
   });
-}
-
-/**
- * Generated columns of user tables, as definitions of journal columns: computed from the base
- * image as in the table, but not where production has no row, since an expression need not bear
- * nulls.
- */
-async function readGenerated(
-  client: ClientBase,
-): Promise<ReadonlyMap<string, readonly GeneratedColumn[]>> {
-  const result = await client.query<{
-    schema: string;
-    name: string;
-    column: string;
-    expression: string;
-    stored: boolean;
-  }>(
-    `SELECT n.nspname AS schema, c.relname AS name, a.attname AS column,
-       pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression, a.attgenerated = 's' AS stored
-     FROM pg_catalog.pg_attribute a
-     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-     WHERE a.attgenerated <> '' AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
-     ORDER BY 1, 2, a.attnum`,
-  );
-  const tables = new Map<string, GeneratedColumn[]>();
-  for (const row of result.rows) {
-    const label = tableName(row);
-    const columns = tables.get(label) ?? [];
-    columns.push({
-      name: row.column,
-      expression: row.expression,
-      stored: row.stored,
-    });
-    tables.set(label, columns);
-  }
-  return tables;
 }

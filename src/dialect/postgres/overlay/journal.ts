@@ -62,36 +62,54 @@ export interface GeneratedColumn {
   readonly stored: boolean;
 }
 
-/**
- * The statements that make the journal of a table: all its columns with their types and
- * collations, domains as the types beneath them, and no constraint but the key; generated columns
- * with their expressions, so that a base image shows them too.
- */
+/** The statements that make the journal of a table, see copyStatements. */
 export function journalStatements(
   table: ApplyTable,
   generated: readonly GeneratedColumn[],
 ): readonly string[] {
-  const journal = relation(journalId(table.schema.id));
+  const id = journalId(table.schema.id);
+  const { schema, name } = table.schema.id;
+  const values = [schema, name, id.name].map((v) => escapeLiteral(v));
+  return [
+    ...copyStatements(table, generated, {
+      name: relation(id),
+      columns: [
+        `${JOURNAL.present} boolean NOT NULL`,
+        `${JOURNAL.at} timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()`,
+        `${JOURNAL.trace} text`,
+        `${JOURNAL.blocked} xid`,
+      ],
+      isRow: JOURNAL.present,
+    }),
+    `INSERT INTO ${CAPTURED_TABLE} (schema, name, journal) VALUES (${values.join(', ')})`,
+  ];
+}
+
+/**
+ * The statements that make a table for rows of another one: all its columns with their types and
+ * collations, domains as the types beneath them, and no constraint but the key; generated columns
+ * with their expressions, so that a row there shows them too. `isRow` is true where an entry holds a
+ * row and not only a key.
+ */
+export function copyStatements(
+  table: ApplyTable,
+  generated: readonly GeneratedColumn[],
+  copy: { readonly name: string; readonly columns: readonly string[]; readonly isRow: string },
+): readonly string[] {
   const columns = table.columns.map(({ name, schema }) => {
     const { domainOf } = schema.type;
     return domainOf === undefined ? `t.${name}` : `t.${name}::${domainOf} AS ${name}`;
   });
   const key = table.key.map((column) => column.name).join(', ');
-  const { schema, name } = table.schema.id;
-  const values = [schema, name, journalId(table.schema.id).name].map((v) => escapeLiteral(v));
+  const more = copy.columns.map((column) => `ADD COLUMN ${column}`).join(', ');
   return [
-    `CREATE TABLE ${journal} AS SELECT ${columns.join(', ')} FROM ${table.rows} t WITH NO DATA`,
-    `ALTER TABLE ${journal} ADD PRIMARY KEY (${key}),
-      ADD COLUMN ${JOURNAL.present} boolean NOT NULL,
-      ADD COLUMN ${JOURNAL.at} timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-      ADD COLUMN ${JOURNAL.trace} text,
-      ADD COLUMN ${JOURNAL.blocked} xid`,
+    `CREATE TABLE ${copy.name} AS SELECT ${columns.join(', ')} FROM ${table.rows} t WITH NO DATA`,
+    `ALTER TABLE ${copy.name} ADD PRIMARY KEY (${key}), ${more}`,
     ...generated.map(
-      (column) => `ALTER TABLE ${journal} ADD COLUMN ${escapeIdentifier(column.name)}
-        ${typeOf(table, column.name)} GENERATED ALWAYS AS (CASE WHEN ${JOURNAL.present} THEN ${column.expression} END)
+      (column) => `ALTER TABLE ${copy.name} ADD COLUMN ${escapeIdentifier(column.name)}
+        ${typeOf(table, column.name)} GENERATED ALWAYS AS (CASE WHEN ${copy.isRow} THEN ${column.expression} END)
         ${column.stored ? 'STORED' : 'VIRTUAL'}`,
     ),
-    `INSERT INTO ${CAPTURED_TABLE} (schema, name, journal) VALUES (${values.join(', ')})`,
   ];
 }
 

@@ -1,7 +1,15 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import type { ColumnSchema } from '../../../schema/table-schema.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
-import { JOURNAL, relation, shortened, viewId, viewSchema } from '../session/names.ts';
+import {
+  IMAGE,
+  imageId,
+  JOURNAL,
+  relation,
+  shortened,
+  viewId,
+  viewSchema,
+} from '../session/names.ts';
 
 /**
  * An expression that is true if two rows are identical in the given columns. By image, not by
@@ -21,8 +29,8 @@ export function imageEqual(columns: readonly ColumnSchema[], left: string, right
 }
 
 /** `j.k = t.k AND …` */
-function sameKey(table: ApplyTable): string {
-  return table.key.map((c) => `j.${c.name} ${c.equals} t.${c.name}`).join(' AND ');
+function sameKey(table: ApplyTable, left = 'j', right = 't'): string {
+  return table.key.map((c) => `${left}.${c.name} ${c.equals} ${right}.${c.name}`).join(' AND ');
 }
 
 /**
@@ -51,7 +59,8 @@ export function viewSchemaStatements(schema: string): readonly string[] {
 
 /**
  * The views of a captured table:
- * - `<schema>__production.<table>`: production's rows at the applied position. Needs a key lookup
+ * - `<schema>__production.<table>`: production's rows at the applied position, but for those that are
+ *   set aside and not known (see images.ts), which are left out. Needs a key lookup
  *   or a range with both bounds to be fast: neither joins nor LIMIT reach below the union.
  * - `<schema>__difference.<table>`: rows the candidate changed, with production's value of each
  *   column beside the candidate's.
@@ -60,13 +69,23 @@ export function viewStatements(table: ApplyTable): readonly string[] {
   return [productionView(table), differenceView(table)];
 }
 
-function productionView(table: ApplyTable): string {
+/**
+ * Rows that are set aside first, then those the candidate owns, then the table's. `or replace`: of a
+ * view of an older version, which knows no images.
+ */
+export function productionView(table: ApplyTable, or: '' | 'OR REPLACE' = ''): string {
   const all = table.schema.columns.map((column) => escapeIdentifier(column.name));
   const columns = (alias: string): string => all.map((c) => `${alias}.${c}`).join(', ');
-  return `CREATE VIEW ${relation(viewId(table.schema.id, 'production'))} AS
+  const images = relation(imageId(table.schema.id));
+  const aside = (alias: string): string =>
+    `NOT EXISTS (SELECT FROM ${images} i WHERE ${sameKey(table, 'i', alias)})`;
+  return `CREATE ${or} VIEW ${relation(viewId(table.schema.id, 'production'))} AS
     SELECT ${columns('t')} FROM ${table.rows} t
       WHERE NOT EXISTS (SELECT FROM ${table.journal ?? ''} j WHERE ${sameKey(table)})
-    UNION ALL SELECT ${columns('j')} FROM ${table.journal ?? ''} j WHERE j.${JOURNAL.present}`;
+        AND ${aside('t')}
+    UNION ALL SELECT ${columns('j')} FROM ${table.journal ?? ''} j
+      WHERE j.${JOURNAL.present} AND ${aside('j')}
+    UNION ALL SELECT ${columns('i')} FROM ${images} i WHERE i.${IMAGE.state} = 'i'`;
 }
 
 function differenceView(table: ApplyTable): string {

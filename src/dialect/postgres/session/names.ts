@@ -25,6 +25,14 @@ export const JOURNAL = {
   blocked: 'understudy_blocked',
 } as const;
 
+/** Columns of a table's images beside those of the table: see images.ts. */
+export const IMAGE = {
+  /** `i`: production has this row; `g`: it has none; `u`: what it has is not known. */
+  state: 'understudy_state',
+  /** Null for what was discarded. */
+  letter: 'understudy_letter',
+} as const;
+
 /** Setting in which a candidate may name the request it serves. */
 export const TRACE_SETTING = 'understudy.trace';
 
@@ -48,6 +56,11 @@ export function relation(table: TableId): string {
 /** The journal of a captured table: `understudy."schema.table"`. */
 export function journalId(table: TableId): TableId {
   return { schema: OWN_SCHEMA, name: shortened(`${table.schema}.${table.name}`, '#journal') };
+}
+
+/** The images of a table's rows that are set aside: `understudy."schema.table#image"`. */
+export function imageId(table: TableId): TableId {
+  return { schema: OWN_SCHEMA, name: shortened(`${table.schema}.${table.name}`, '#image') };
 }
 
 /** The capture function of a table; `purpose` tells its functions apart. */

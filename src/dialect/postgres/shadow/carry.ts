@@ -4,8 +4,10 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { ChangedOverlay } from '../overlay/changed-tables.ts';
+import { readImageTables } from '../overlay/images.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
+import { imageId, relation } from '../session/names.ts';
 import { spareApplier } from './fallback-schema.ts';
 
 /** The server says that it is there already: table, object, schema, function, primary key. */
@@ -36,6 +38,7 @@ export async function carryChanges(
     const why = await runStatement(client, statement);
     if (why !== null) skipped.push(`${statement.what}: ${why}`);
   }
+  await carryToImages(client, changes);
   const spared = await readSparedAccount(client);
   if (spared !== null && changes.some(({ change }) => change.kind === 'newTable')) {
     const { cure } = await readApplierRights(client);
@@ -43,6 +46,19 @@ export async function carryChanges(
   }
   await overlay?.close(spared);
   return skipped;
+}
+
+/** Rows that are set aside are kept in tables of the same columns. */
+async function carryToImages(
+  client: pg.ClientBase,
+  changes: readonly CarriedChange[],
+): Promise<void> {
+  const names = await readImageTables(client);
+  for (const { change, beside } of changes) {
+    const images = imageId(change.table);
+    if (!names.has(images.name)) continue;
+    for (const statement of beside(relation(images))) await client.query(statement);
+  }
 }
 
 /** Null if what it makes is there now, else why it is not. */

@@ -29,11 +29,12 @@ import type {
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
-import { persistAct, RememberedSession } from '../../sql/applier-acts.ts';
+import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
+import { saveImages } from '../apply/dead-images.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
@@ -175,19 +176,46 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
   }
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
-    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', async (client) => {
-      const { replayed = [], dead } = batch;
-      const letters = deadLetterTables(client);
-      if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
-      // First, since it waits for a commit of the same batch whose answer was lost. Written again,
-      // rows that are to keep columns of rows that moved would take them from others.
-      const isNew = await saveProgress(client, batch).catch((error: unknown) => {
-        throw applyFailure(error, 'understudy.position');
-      });
-      if (!isNew) return NOTHING_NEW;
-      if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
-      return applyBatch(await this.#applySession(client, fence), batch);
+    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', (client) =>
+      this.#applyIn(client, fence, batch, new Set()),
+    );
+  }
+
+  applyTogether(fence: Fence, batches: AsyncIterable<ChangeBatch>): Promise<ApplyOutcome> {
+    const what = ['apply a large transaction', 'APPLY_FAILED'] as const;
+    const act = async (client: pg.Client): Promise<ApplyOutcome> => {
+      const used = new Set<string>();
+      return sumOf(batches, (batch) =>
+        persistPart(
+          (sql) => client.query(sql),
+          () => this.#applyIn(client, fence, batch, used),
+          isBlocked,
+        ),
+      );
+    };
+    return this.#act(fence, ...what, act, true);
+  }
+
+  async #applyIn(
+    client: pg.Client,
+    fence: Fence,
+    batch: ChangeBatch,
+    used: Set<string>,
+  ): Promise<ApplyOutcome> {
+    const { replayed = [], dead } = batch;
+    const letters = deadLetterTables(client);
+    if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
+    // First, since it waits for a commit of the same batch whose answer was lost. Written again,
+    // rows that are to keep columns of rows that moved would take them from others.
+    const isNew = await saveProgress(client, batch).catch((error: unknown) => {
+      throw applyFailure(error, 'understudy.position');
     });
+    if (!isNew) return NOTHING_NEW;
+    if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
+    const session = await this.#applySession(client, fence);
+    const outcome = await applyBatch(session, batch, used);
+    if (batch.images !== undefined) await saveImages(session, batch.images);
+    return outcome;
   }
 
   async proveVisible(fence: Fence, txIds: readonly number[]): Promise<void> {
@@ -253,15 +281,17 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     doing: string,
     otherwise: ErrorCode,
     fn: (client: pg.Client) => Promise<T>,
+    once = false,
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence);
-      const once = (): Promise<T> =>
+      const act = (): Promise<T> =>
         transaction(client, async () => {
           await assertFence(client, fence, this.name);
           return fn(client);
         });
-      return persistAct(once, {
+      return persistAct(act, {
+        once,
         ...{ database: this.name, others: 'sessions of the candidate', isBlocked, isStale },
         forget: () => this.#session.forget(),
       });

@@ -1,7 +1,7 @@
 /** What is set aside in a shadow database: its tables, and how its keys compare. */
 import type pg from 'pg';
 import type { LogOffset } from '../../../change/position.ts';
-import { tableName } from '../../../change/table-id.ts';
+import { tableName, type TableId } from '../../../change/table-id.ts';
 import {
   exactTables,
   type DeadLetterTables,
@@ -13,6 +13,7 @@ import type { ApplySession } from '../apply/apply.ts';
 import { PARKED } from '../apply/parked-sql.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { isExact, readComparisons } from '../catalogue/key-facts.ts';
+import { IMAGE, imageId, relation } from '../session/names.ts';
 
 export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
   const rows = async <Row extends pg.QueryResultRow>(
@@ -24,12 +25,19 @@ export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
     letters: (ids) =>
       rows<LetterRow>(
         `SELECT id, table_schema AS schema, table_name AS name, code, message, topic, partition,
-            at_offset AS offset, transaction_id AS "transactionId",
+            at_offset AS offset, transaction_id AS "transactionId", hidden + unplaced AS hidden,
             EXTRACT(EPOCH FROM at)::float8 * 1000 AS "sinceMs",
             EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - at)::float8 * 1000 AS "ageMs"
           FROM understudy.dead_letter WHERE $1::text[] IS NULL OR id = ANY ($1) ORDER BY at, id`,
         ids,
       ),
+    untold: async (limit) => {
+      const sql = `SELECT id FROM understudy.dead_letter WHERE NOT told ORDER BY at, id LIMIT $1`;
+      return (await rows<{ id: string }>(sql, limit)).map(({ id }) => id);
+    },
+    told: async (ids) => {
+      await rows('UPDATE understudy.dead_letter SET told = true WHERE id = ANY ($1)', ids);
+    },
     keys: (ids) =>
       rows<KeyRow>(
         `SELECT letter, id, table_schema AS schema, table_name AS name, key
@@ -82,11 +90,25 @@ export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
       );
     },
     move: async (from, into) => {
+      for (const images of await imagesOf(client, [from])) {
+        await rows(
+          `UPDATE ${images} SET ${IMAGE.letter} = $2 WHERE ${IMAGE.letter} = $1`,
+          ...[from, into],
+        );
+      }
+      await rows(
+        `UPDATE understudy.dead_letter SET unplaced = unplaced
+            + (SELECT unplaced FROM understudy.dead_letter WHERE id = $1) WHERE id = $2`,
+        ...[from, into],
+      );
       for (const table of ['dead_event', 'dead_key']) {
         await rows(`UPDATE understudy.${table} SET letter = $2 WHERE letter = $1`, from, into);
       }
     },
     remove: async (ids) => {
+      for (const images of await imagesOf(client, ids)) {
+        await rows(`DELETE FROM ${images} WHERE ${IMAGE.letter} = ANY ($1)`, ids);
+      }
       for (const table of ['dead_event', 'dead_key']) {
         await rows(`DELETE FROM understudy.${table} WHERE letter = ANY ($1)`, ids);
       }
@@ -94,6 +116,25 @@ export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
       return (await rows(sql, ids)).length;
     },
   };
+}
+
+/** The tables with the images of these letters' rows, as far as there are any. */
+async function imagesOf(
+  client: pg.ClientBase,
+  letters: readonly string[],
+): Promise<readonly string[]> {
+  const { rows } = await client.query<TableId>(
+    `SELECT DISTINCT table_schema AS schema, table_name AS name FROM understudy.dead_letter
+      WHERE id = ANY ($1)`,
+    [letters],
+  );
+  const named = rows.map((table) => relation(imageId(table)));
+  const there = await client.query<{ name: string }>(
+    `SELECT name FROM pg_catalog.unnest($1::text[]) AS g (name)
+      WHERE pg_catalog.to_regclass(name) IS NOT NULL`,
+    [named],
+  );
+  return there.rows.map(({ name }) => name);
 }
 
 /** The keys of these letters are parked from now on. */
@@ -110,6 +151,15 @@ export async function parkDead(
     [ids],
   );
   for (const row of rows) ledgers.tables.add(tableName(row));
+  // What is known of them stays, until an event tells more. Where all rows wait together none is
+  // parked, and nobody would know when to forget it.
+  for (const images of await imagesOf(client, ids)) {
+    await client.query(
+      `UPDATE ${images} SET ${IMAGE.letter} = NULL WHERE ${IMAGE.letter} IN
+        (SELECT letter FROM understudy.dead_key WHERE letter = ANY ($1) AND key IS NOT NULL)`,
+      [ids],
+    );
+  }
 }
 
 /** Tables whose keys are equal only if their texts are. */

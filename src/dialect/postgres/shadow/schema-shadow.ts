@@ -19,7 +19,9 @@ import type { Migration } from '../session/migration.ts';
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
- *   by places in the log; `unread` events could not be read. No row values but keys. (`unknown_table` is not used.)
+ *   by places in the log; `unread` events could not be read. No row values but keys. (`unknown_table` is not used.) What
+ *   production's rows are by these events is in `<schema>.<table>#image`, see images.ts; of `hidden`
+ *   and `unplaced` rows that is not known.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -205,5 +207,20 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         unread boolean NOT NULL
       );
       CREATE INDEX ON understudy.dead_event (letter, seq);`,
+  },
+  {
+    version: 7,
+    what: 'what is not known of rows that are set aside',
+    sql: `
+      ALTER TABLE understudy.dead_letter
+        ADD COLUMN hidden int NOT NULL DEFAULT 0,
+        ADD COLUMN unplaced int NOT NULL DEFAULT 0;
+      UPDATE understudy.dead_letter l SET unplaced =
+        (SELECT pg_catalog.count(*) FROM understudy.dead_key k WHERE k.letter = l.id);`,
+  },
+  {
+    version: 8,
+    what: 'whether somebody was told of what is set aside',
+    sql: 'ALTER TABLE understudy.dead_letter ADD COLUMN told boolean NOT NULL DEFAULT false',
   },
 ];

@@ -1,0 +1,158 @@
+/**
+ * What the log holds goes wrong: it has records twice after the connector was killed, and none where
+ * we stopped. And clocks jump. `run` ends equal to production, or stops with a cure that works.
+ */
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startConnect, type ConnectServer } from '../support/connect.ts';
+import { postgresConnector } from '../support/connectors.ts';
+import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
+import { removeFolder, temporaryFolder } from '../support/process/folders.ts';
+import { freePort } from '../support/process/ports.ts';
+import { payloadOf, readTopics } from '../support/read-topics.ts';
+import { settleConnector } from '../support/settle.ts';
+import { sharedKafka } from '../support/shared-stack.ts';
+import {
+  appliedOffsets,
+  expectEqual,
+  query,
+  startRun,
+  statusOf,
+  stopRun,
+  until,
+  untilStatus,
+} from '../support/shop-follow.ts';
+import { ShopTraffic } from '../support/shop-traffic.ts';
+import { testDatabase } from '../support/test-database.ts';
+import { Workplace, type RunningCli } from '../support/understudy.ts';
+
+const PREFIX = `log${process.pid}`;
+const CLOCK_JUMPS = fileURLToPath(new URL('../support/clock-jumps.ts', import.meta.url));
+const ORDERS = `${PREFIX}.public.orders`;
+const production = await testDatabase('log');
+
+let kafka: Awaited<ReturnType<typeof sharedKafka>>;
+let connect: ConnectServer;
+let worker: { readonly folder: string; readonly port: number };
+let shadow: PostgresServer;
+let workplace: Workplace;
+let traffic: ShopTraffic;
+let run: RunningCli;
+
+const trunkUrl = (): string => databaseUrl(shadow.url, 'shop');
+
+function startWorker(): Promise<ConnectServer> {
+  const settings = {
+    // So that a worker that is killed has sent what it will send again.
+    'offset.flush.interval.ms': '3000',
+    // So that the group misses it soon, and gives its tasks to the next one.
+    ...{ 'session.timeout.ms': '6000', 'heartbeat.interval.ms': '1000' },
+    'rebalance.timeout.ms': '6000',
+  };
+  return startConnect(kafka, { ...worker, group: `worker-${PREFIX}`, settings });
+}
+
+/** Production stands still, everything is applied, and the trunk holds it. */
+async function equal(): Promise<void> {
+  await settleConnector(production.url, connect, PREFIX, undefined, 240_000);
+  await expectEqual(workplace, production.url, { shop: { url: trunkUrl(), rollout: false } });
+}
+
+/** Waits until the trunk has applied something more. */
+async function applies(): Promise<void> {
+  const before = await appliedOffsets(trunkUrl());
+  await until('it applies', async () => (await appliedOffsets(trunkUrl())) > before + 40n);
+}
+
+describe('the log', () => {
+  beforeAll(async () => {
+    worker = { folder: await temporaryFolder('worker'), port: await freePort() };
+    [kafka, shadow] = await Promise.all([sharedKafka(), startPostgres()]);
+    [connect, traffic] = await Promise.all([startWorker(), ShopTraffic.open(production.url)]);
+    await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
+    workplace = await Workplace.make({
+      source: {
+        connector: 'postgresql',
+        topicPrefix: PREFIX,
+        kafka: { brokers: [kafka.broker] },
+        connect: { url: connect.url, name: PREFIX },
+      },
+      production: { url: production.url },
+      shadow: { url: shadow.url },
+      trunk: { name: 'shop', bootstrap: 'production' },
+      apply: { leaseSeconds: 3, batchEvents: 50 },
+    });
+    await traffic.serve(20);
+    await traffic.settle(connect, PREFIX);
+    await workplace.json(['materialize', '--until-caught-up']);
+    run = workplace.start(['run'], { NODE_OPTIONS: `--import=${CLOCK_JUMPS}` });
+    await untilStatus(workplace, 'shop', ({ holder }) => holder !== null);
+  });
+
+  afterAll(async () => {
+    await traffic.stop();
+    await workplace[Symbol.asyncDispose]();
+    await connect.stop();
+    await shadow.stop();
+    await removeFolder(worker.folder);
+  });
+
+  it('holds records twice when the connector was killed, and they are applied once', async () => {
+    const writers = traffic.start(2);
+    await applies();
+    await connect.process.kill();
+    connect = await startWorker();
+    await connect.waitRunning(PREFIX);
+    await applies();
+    await writers.stop();
+    await equal();
+    const records = await readTopics(kafka.client(), [ORDERS], () => true);
+    const places = records.map(({ value }) => {
+      const { source } = payloadOf(value) as { source: { lsn: number; txId: number } };
+      return `${source.txId}/${source.lsn}`;
+    });
+    expect(places.length).toBeGreaterThan(new Set(places).size);
+  });
+
+  it('is read by a process whose clock jumps', async () => {
+    // The connector that was killed in a transaction has one that nobody can call whole.
+    const before = (await statusOf(workplace))?.databases[0]?.degraded;
+    const writers = traffic.start(3);
+    for (let jump = 0; jump < 8; jump += 1) {
+      // Of some tables, so that its parts come one after another.
+      await query(
+        production.url,
+        `BEGIN; UPDATE inventory SET on_hand = on_hand + 1; UPDATE products SET name = name || '.';
+         UPDATE customers SET name = name || '.'; COMMIT`,
+      );
+      run.kill('SIGUSR2');
+    }
+    await writers.stop();
+    await equal();
+    // No transaction was given up as late.
+    expect((await statusOf(workplace))?.databases[0]?.degraded).toBe(before);
+  });
+
+  it('has lost what was not read: a loud stop, and a cure that works', async () => {
+    await stopRun(run);
+    await traffic.serve(30);
+    await traffic.settle(connect, PREFIX);
+    const admin = kafka.client().admin();
+    await admin.connect();
+    const [end] = await admin.fetchTopicOffsets(ORDERS);
+    await admin.deleteTopicRecords({
+      topic: ORDERS,
+      partitions: [{ partition: 0, offset: end?.high ?? '0' }],
+    });
+    await admin.disconnect();
+    const stopped = await workplace.run(['run']);
+    expect(stopped.status, stopped.stderr).toBe(4);
+    expect(stopped.stderr).toContain('LOG_GAP');
+    expect(stopped.stderr).toContain(ORDERS);
+    expect(stopped.stderr).toContain('materialize --anew');
+    await workplace.json(['materialize', '--anew', '--until-caught-up']);
+    run = await startRun(workplace, ['shop']);
+    await equal();
+    await stopRun(run);
+  });
+});
