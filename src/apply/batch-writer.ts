@@ -32,7 +32,12 @@ export interface DeadLetterRules {
   readonly catalogue: SchemaCatalogue;
   /** Keys that may be dead before following stops. */
   readonly max: number;
+  /** Asked before a change is set aside for its own sake. Default: nothing explains it. */
+  readonly explain?: ExplainRefusal;
 }
+
+/** Rejects, instead of letting the change be set aside, where its table can be made to take it. */
+export type ExplainRefusal = (change: ChangeEvent, cause: DeadCause) => Promise<void>;
 
 export interface BatchWriterParts {
   readonly database: Pick<ShadowDatabase, 'name' | 'apply' | 'applyTogether'>;
@@ -165,6 +170,9 @@ export class BatchWriter {
       const { batch, screened } = made.what;
       const nothing = batch.steps.length === 0 && batch.dead === undefined;
       if (nothing && samePosition(batch.position, this.#parts.position())) return null;
+      for (const [change, cause] of culprits(screened, poison)) {
+        await this.#parts.dead?.explain?.(change, cause);
+      }
       const unsure = this.#unsure;
       try {
         const outcome = await database.apply(fence, batch);

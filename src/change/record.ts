@@ -69,6 +69,8 @@ export interface RowChange extends Change {
 export interface UnreadChange extends Change {
   readonly op: 'unread';
   readonly cause: DeadCause;
+  /** It holds back all rows of its table, whichever they are: from it on, they wait together. */
+  readonly holds?: true;
   readonly before: null;
   readonly after: null;
   readonly transaction: null;

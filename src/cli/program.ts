@@ -9,6 +9,7 @@ import type { OpenStagecraft } from '../demo/stagecraft.ts';
 import { packageVersion } from '../config/version.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { addDeadLetterCommands } from './commands/dead-letters.ts';
+import { addSchemaCommands } from './commands/schema.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addDriftCommands } from './commands/drift.ts';
@@ -105,6 +106,7 @@ Examples:
   addDriftCommands(program, register);
   addRepairCommand(program, register);
   addDeadLetterCommands(program, register);
+  addSchemaCommands(program, register);
   return program;
 }
 

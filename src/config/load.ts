@@ -135,6 +135,12 @@ const KEYS: readonly string[] = [
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
   'evolution.add',
+  'evolution.widen',
+  'evolution.enumValue',
+  'evolution.newTable',
+  'evolution.drop',
+  'evolution.rename',
+  'evolution.retype',
   'deadLetters.max',
   'deadLetters.topic',
 ];

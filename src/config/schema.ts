@@ -49,6 +49,26 @@ function isHttp(text: string): boolean {
   return url !== null && ['http:', 'https:'].includes(url.protocol);
 }
 
+const policy = z.enum(['apply', 'hold', 'fail']);
+
+/** By default what cannot lose data is applied, and the rest waits for a person to look at it. */
+const evolution = z.strictObject({
+  add: policy
+    .default('apply')
+    .describe('a new column in production: add it, let the table wait, or stop (PostgreSQL)'),
+  widen: policy
+    .default('apply')
+    .describe('a column holds more than before: longer text, more digits, or NULL'),
+  enumValue: policy.default('apply').describe('an enum has more labels'),
+  newTable: z
+    .enum(['apply', 'fail'])
+    .default('apply')
+    .describe('a table that is new among those followed'),
+  drop: policy.default('hold').describe('a column that production has no more'),
+  rename: policy.default('hold').describe('a column with another name'),
+  retype: policy.default('hold').describe('a column of a type that is not wider'),
+});
+
 const source = z
   .strictObject({
     connector: z
@@ -242,14 +262,7 @@ const fields = z.strictObject({
         .describe('how long a silent holder keeps a database before a stand-by takes it'),
     })
     .prefault({}),
-  evolution: z
-    .strictObject({
-      add: z
-        .enum(['apply', 'fail'])
-        .default('apply')
-        .describe('a column that production has and the trunk lacks: add it, or stop (PostgreSQL)'),
-    })
-    .prefault({}),
+  evolution: evolution.prefault({}),
   deadLetters: z
     .strictObject({
       max: z

@@ -45,7 +45,7 @@ import { columnNames } from './names.ts';
 import { Problem, unreadable } from './problem.ts';
 import type { RowReading } from './row-codec.ts';
 import { sameKey, TableReader } from './table-reader.ts';
-import { unreadChange } from './unread.ts';
+import { heldChange, unreadChange } from './unread.ts';
 
 export interface DecoderOptions {
   readonly connector: SourcePosition['connector'];
@@ -74,6 +74,8 @@ export interface Decoder {
    * which row it is of. The schemas of `missingOfKey` must be here.
    */
   unread(record: LogRecord, cause: DeadCause): UnreadChange | null;
+  /** A change of this table that is set aside unread, with all rows of the table. */
+  held(record: LogRecord, table: TableId, cause: DeadCause): UnreadChange;
   /**
    * What a record's own schemas tell of its table; null for what is no row of an included table or
    * carries no schema. Needs no catalogue. Errors as of `decode`.
@@ -242,6 +244,10 @@ class RecordDecoder implements Decoder {
     return unreadChange(record, {
       ...{ cause, reader, connector: this.#connector, opener: this.#opener },
     });
+  }
+
+  held(record: LogRecord, table: TableId, cause: DeadCause): UnreadChange {
+    return heldChange(record, { table, cause, connector: this.#connector });
   }
 
   /** Null too where records of another table were seen on the topic. */

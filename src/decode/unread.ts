@@ -1,6 +1,7 @@
 /** What the topic and the message key tell of a change that cannot be read. */
 import type { DeadCause } from '../change/dead-cause.ts';
 import { recordBytes, type LogRecord, type UnreadChange } from '../change/record.ts';
+import type { TableId } from '../change/table-id.ts';
 import type { RowImage } from '../change/value.ts';
 import type { Connector } from './connectors/connector.ts';
 import { NeedExact } from './envelope/exact-number.ts';
@@ -28,17 +29,31 @@ export function unreadChange(record: LogRecord, parts: Parts): UnreadChange | nu
   try {
     const keys = parts.reader.table.key.length === 0 ? NO_KEYS : keysOf(record, parts);
     if (keys === null) return null;
-    return {
-      ...{ kind: 'change', op: 'unread', cause: parts.cause, table: parts.reader.table.id },
-      ...{ at: placeOf(record), ...keys, before: null, after: null },
-      ...{ source: parts.connector.position({}), snapshot: 'no', eventTimeMs: null },
-      ...{ transaction: null, bytes: recordBytes(record) },
-    };
+    return { ...changeOf(record, { ...parts, table: parts.reader.table.id }), ...keys };
   } catch (error) {
     if (error instanceof Problem || error instanceof NeedExact) return null;
     if (error instanceof RangeError) return null;
     throw error;
   }
+}
+
+/** With all rows of its table, whichever it touches. */
+export function heldChange(
+  record: LogRecord,
+  parts: Pick<Parts, 'connector' | 'cause'> & { readonly table: TableId },
+): UnreadChange {
+  return { ...changeOf(record, parts), holds: true };
+}
+
+function changeOf(
+  record: LogRecord,
+  { connector, cause, table }: Pick<Parts, 'connector' | 'cause'> & { readonly table: TableId },
+): UnreadChange {
+  return {
+    ...{ kind: 'change', op: 'unread', cause, table, at: placeOf(record), ...NO_KEYS },
+    ...{ before: null, after: null, source: connector.position({}), snapshot: 'no' },
+    ...{ eventTimeMs: null, transaction: null, bytes: recordBytes(record) },
+  };
 }
 
 type Keys = Readonly<Record<'key' | 'oldKey' | 'newKey', RowImage | null>>;

@@ -413,7 +413,8 @@ export type RequestKind =
   | 'drift-check'
   | 'repair'
   | 'dead-letters-replay'
-  | 'dead-letters-discard';
+  | 'dead-letters-discard'
+  | 'schema-accept';
 
 export interface RequestRow {
   readonly id: string;

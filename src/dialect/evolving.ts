@@ -1,48 +1,62 @@
 /**
- * What of production's changed schema an engine can carry into a shadow that lacks it. A change is
- * carried out before the record that needs it is read, and only if it loses nothing: so that a
- * shadow which stops between the two is whole, and its position need not move.
+ * What of production's changed schema an engine can carry into a shadow. A change is carried out
+ * before the record that needs it is read, and only if it loses nothing: so that a shadow which
+ * stops between the two is whole, and its position need not move.
  */
 import type { TableId } from '../change/table-id.ts';
+import type { SchemaChange } from '../schema/schema-change.ts';
+import type { PlanStatement } from '../schema/shadow-plan.ts';
 import type { Fence, ProductionDatabase, ShadowDatabase } from './dialect.ts';
 
-/** A column that production has and a shadow lacks. */
-export type ColumnFinding =
-  /** These statements make it, with production's value in the rows that are there already. */
-  | { readonly kind: 'addable'; readonly statements: readonly string[] }
-  /** Production has it no more: it was dropped, or renamed. */
-  | { readonly kind: 'absent' }
-  /** What it holds in rows that no event tells of cannot be known. */
-  | { readonly kind: 'untold'; readonly why: string };
-
-export interface ColumnSource {
-  /** The column as production has it now. Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION. */
-  column(table: TableId, column: string): Promise<ColumnFinding>;
+/** One change, and how a shadow is brought to it. */
+export interface CarriedChange {
+  readonly change: SchemaChange;
+  /** In order. What is there already is passed over. */
+  readonly statements: readonly PlanStatement[];
+  /** What keeps production's image of rows beside their table changes alike. */
+  readonly beside: (relation: string) => readonly string[];
 }
 
-export interface ColumnTarget {
+export type ChangeFinding =
+  | { readonly kind: 'carried'; readonly carried: CarriedChange }
+  /** Production has it no more. */
+  | { readonly kind: 'absent' }
+  /** It cannot be carried out as production has it: what rows hold would be a guess. */
+  | { readonly kind: 'untold'; readonly why: string };
+
+export interface SchemaSource {
   /**
-   * Runs the statements of an addable column in one fenced transaction. Errors: FENCED,
+   * How a change can be carried out, as production is now. `includes` says which tables take part.
+   * Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION.
+   */
+  finding(change: SchemaChange, includes: (table: TableId) => boolean): Promise<ChangeFinding>;
+}
+
+export interface SchemaTarget {
+  /**
+   * Carries changes out, with all that is ours beside the tables: in one fenced transaction, but
+   * for labels of enums, which go before in one of their own.
+   * Returns what could not be made of what a table does without, with the reason. Errors: FENCED,
    * APPLY_BLOCKED (a session reads the table: retry), SHADOW_UNREACHABLE (retry; it may have
    * happened), SCHEMA_FAILED, for instance for a type that the shadow lacks.
    */
-  addColumn(fence: Fence, statements: readonly string[]): Promise<void>;
+  carry(fence: Fence, changes: readonly CarriedChange[]): Promise<readonly string[]>;
 }
 
 export interface EvolvingProduction extends ProductionDatabase {
-  readonly columns: ColumnSource;
+  readonly evolving: SchemaSource;
 }
 
 export interface EvolvingShadow extends ShadowDatabase {
-  readonly columns: ColumnTarget;
+  readonly evolving: SchemaTarget;
 }
 
-/** Null if columns are not carried over on its engine. */
-export function columnSourceOf(production: ProductionDatabase): ColumnSource | null {
-  return 'columns' in production ? (production as EvolvingProduction).columns : null;
+/** Null if changes are not carried over on its engine. */
+export function schemaSourceOf(production: ProductionDatabase): SchemaSource | null {
+  return 'evolving' in production ? (production as EvolvingProduction).evolving : null;
 }
 
-/** Null if columns are not carried over on its engine. */
-export function columnTargetOf(database: ShadowDatabase): ColumnTarget | null {
-  return 'columns' in database ? (database as EvolvingShadow).columns : null;
+/** Null if changes are not carried over on its engine. */
+export function schemaTargetOf(database: ShadowDatabase): SchemaTarget | null {
+  return 'evolving' in database ? (database as EvolvingShadow).evolving : null;
 }

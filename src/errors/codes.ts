@@ -141,6 +141,11 @@ export const CODES = {
     retry: 'never',
     cure: 'The shadow lacks this table; create it or exclude it with tables.exclude.',
   },
+  SCHEMA_CHANGED: {
+    exit: 6,
+    retry: 'never',
+    cure: 'See `evolution` in the configuration, or bring the shadow’s table to production’s yourself.',
+  },
   SCHEMA_UNKNOWN: {
     exit: 6,
     retry: 'never',

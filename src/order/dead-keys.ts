@@ -9,6 +9,8 @@
  * - An event touches its key and, if it changes that, the other one: if one of them is dead, both
  *   are from then on, with one queue (a letter). So a letter can be replayed by itself.
  * - All other changes of the same transaction are applied.
+ * - A change that holds its table makes all rows of it one dead key, in which the others of the table
+ *   are taken up.
  * - A truncate of the table ends its letters: nothing of before it is left to be applied. It stops
  *   where an event of theirs could not be read, which may belong behind it.
  *
@@ -100,7 +102,7 @@ export class DeadKeys {
 
   /** Names of the keys that a change touches. Not for truncates. */
   slots(change: ChangeEvent): readonly string[] {
-    return this.#touched(change).keys.map((key) => key.slot);
+    return this.#touched(change, this.#slots).keys.map((key) => key.slot);
   }
 
   /**
@@ -127,7 +129,7 @@ export class DeadKeys {
         continue;
       }
       const cause = change.op === 'unread' ? change.cause : (poison.get(change) ?? null);
-      if (draft.take(change, this.#touched(change), cause, newId)) aside.add(change);
+      if (draft.take(change, this.#touched(change, draft.slots), cause, newId)) aside.add(change);
       else kept.push(change);
     }
     const notes = draft.notes();
@@ -149,13 +151,22 @@ export class DeadKeys {
     return root !== undefined && root.key.length > 0 ? root : named;
   }
 
-  #touched(change: ChangeEvent): {
+  #touched(
+    change: ChangeEvent,
+    dead: ReadonlyMap<string, string>,
+  ): {
     readonly table: TableSchema;
     readonly keys: readonly TouchedKey[];
   } {
     const table = this.#rootOf(change);
-    if (table.key.length === 0 || !this.#exact.has(tableName(table.id))) {
-      return { table, keys: [{ slot: slot(table.id, ALL_ROWS), id: ALL_ROWS, key: null }] };
+    const all: TouchedKey = { slot: slot(table.id, ALL_ROWS), id: ALL_ROWS, key: null };
+    const isOne = table.key.length === 0 || !this.#exact.has(tableName(table.id));
+    if (isOne || dead.has(all.slot)) return { table, keys: [all] };
+    if (change.op === 'unread' && change.holds === true) {
+      const before = slot(table.id, '');
+      const known = [...dead.keys()].filter((name) => name.startsWith(before));
+      const keys = known.map((name) => ({ slot: name, id: name.slice(before.length), key: null }));
+      return { table, keys: [all, ...keys] };
     }
     const { key, before, after, oldKey, newKey, op } = change;
     const images = [op === 'delete' ? [key, before] : [after, key], [oldKey], [newKey]];

@@ -3,10 +3,12 @@
  * processes in the control database.
  */
 import { z } from 'zod';
+import { tableName } from '../change/table-id.ts';
 import type { RequestKind } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
 import { assertBootstrapped } from './bootstrap-state.ts';
+import { acceptChanges } from './evolve.ts';
 import { driftCheckAct } from './drift-act.ts';
 import { repairAct } from './repair-act.ts';
 import { lettersOf, replayLetters } from './replay.ts';
@@ -27,6 +29,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   repair: repairAct,
   'dead-letters-replay': replayDead,
   'dead-letters-discard': discardDead,
+  'schema-accept': acceptSchema,
 };
 
 async function partsOf(stage: Stage): Promise<RolloutParts> {
@@ -126,4 +129,22 @@ function parseArgs<T>(schema: z.ZodType<T>, args: unknown): T {
   throw new UnderstudyError('USAGE', 'the request is malformed', {
     detail: parsed.error.issues.map((issue) => issue.message).join('; '),
   });
+}
+
+const acceptArgs = z.strictObject({ table: z.string() });
+
+/**
+ * Closes the stage: who follows begins anew with the tables as they are then. What waits of the
+ * table is written before.
+ */
+async function acceptSchema(stage: Stage, args: unknown): Promise<unknown> {
+  const { table } = parseArgs(acceptArgs, args);
+  await stage.stopFollowing();
+  const changes = await acceptChanges(stage, table);
+  const letters = await stage.database.deadLetters.list();
+  const ids = letters.filter((letter) => tableName(letter.table) === table).map(({ id }) => id);
+  const { replayed, left } =
+    ids.length === 0 ? { replayed: [], left: [] } : await replayLetters(stage, ids);
+  await stage.close();
+  return { table, changes, replayed, left };
 }

@@ -1,5 +1,5 @@
 import type { PrepareOptions } from '../apply/follower-parts.ts';
-import { causeOf } from '../change/dead-cause.ts';
+import { causeOf, type DeadCause } from '../change/dead-cause.ts';
 import {
   recordBytes,
   type ChangeEvent,
@@ -34,8 +34,15 @@ export function openDecoding(parts: {
   readonly includes: (table: TableId) => boolean;
   readonly setsAside: boolean;
   readonly logger: Logger;
+  /**
+   * Why all rows of a table wait from a record on that `catalogue` does not let be read; null if it
+   * is to be thrown. Default: it is.
+   */
+  readonly held?: ((error: UnderstudyError) => DeadCause | null) | undefined;
+  /** Told of every record that was read; rejects as decoding does. Default: nobody is. */
+  readonly watch?: ((decoded: DecodedRecord) => void) | undefined;
 }): Decoding {
-  const { config, catalogue, setsAside } = parts;
+  const { config, catalogue, setsAside, held } = parts;
   const registry = openRegistry(config, parts.logger);
   const decoder = createDecoder({
     connector: config.source.connector,
@@ -52,9 +59,15 @@ export function openDecoding(parts: {
     decode: (record) => {
       try {
         if (recordBytes(record) > max) throw tooLarge(record, max);
-        return decoder.decode(record);
+        const decoded = decoder.decode(record);
+        parts.watch?.(decoded);
+        return decoded;
       } catch (error) {
-        if (!setsAside || !isDamage(error)) throw error;
+        if (!setsAside) throw error;
+        const table = isOfSchema(error) ? catalogue.get(error.context.table ?? '') : undefined;
+        const waits = isOfSchema(error) && table !== undefined ? (held?.(error) ?? null) : null;
+        if (table !== undefined && waits !== null) return decoder.held(record, table.id, waits);
+        if (!isDamage(error)) throw error;
         return decoder.unread(record, causeOf(error)) ?? rethrow(error);
       }
     },
@@ -85,6 +98,11 @@ function preparing(
 /** Is it of this one record, so that the next one may well be read? */
 function isDamage(error: unknown): error is UnderstudyError {
   return isUnderstudyError(error, 'RECORD_CORRUPT', 'RECORD_TOO_LARGE', 'VALUE_UNREADABLE');
+}
+
+/** Is it of the table, as the shadow has it? */
+function isOfSchema(error: unknown): error is UnderstudyError {
+  return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'SCHEMA_CHANGED');
 }
 
 function tooLarge(record: LogRecord, max: number): UnderstudyError {

@@ -1,78 +1,360 @@
 /**
- * Follows production's schema where that loses nothing: a column that records have and the trunk
- * lacks is added as production has it, and following begins again at the record that needed it.
+ * Follows production's schema. Who follows stops for a record that the shadow cannot take as its
+ * tables are; production's catalogue then tells what was changed, the configuration says what is to
+ * become of such a change, and following begins again at that record.
  */
-import { columnSourceOf, columnTargetOf } from '../dialect/evolving.ts';
+import type { ExplainRefusal } from '../apply/batch-writer.ts';
+import type { DeadCause } from '../change/dead-cause.ts';
+import { tableName } from '../change/table-id.ts';
+import type { Config } from '../config/schema.ts';
+import type { ProductionDatabase } from '../dialect/dialect.ts';
+import {
+  schemaSourceOf,
+  schemaTargetOf,
+  type CarriedChange,
+  type SchemaSource,
+  type SchemaTarget,
+} from '../dialect/evolving.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
+import { changesBetween, describeChange, type SchemaChange } from '../schema/schema-change.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
+import type { SchemaWatch } from './schema-watch.ts';
 import type { Stage } from './stage.ts';
+
+/** How old the knowledge of production's tables may be that explains a refusal. */
+const LOOK_AGAIN_MS = 10_000;
+
+type Policy = 'apply' | 'hold' | 'fail';
+
+/** What the configuration says of a kind of change. */
+function policyOf(change: SchemaChange, { evolution }: Config): Policy {
+  switch (change.kind) {
+    case 'add':
+    case 'widen':
+    case 'enumValue':
+    case 'drop':
+    case 'retype':
+      return evolution[change.kind];
+    case 'rename':
+      // Without a person nobody can tell it from another column.
+      return change.certain || evolution.rename === 'fail' ? evolution.rename : 'hold';
+    case 'newTable':
+      // It would be made without the rows it has.
+      return change.certain ? evolution.newTable : 'fail';
+    case 'key':
+    case 'droppedTable':
+      return 'fail';
+    default:
+      return unreachable(change);
+  }
+}
 
 /** Runs `follow`, and again after each change of the schema that it stopped for. */
 export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>): Promise<T> {
+  const evolution = new Evolution(stage);
+  stage.watchSchema(evolution);
   for (;;) {
     try {
       return await follow();
     } catch (error) {
-      if (!(await addLackingColumn(stage, error))) throw error;
+      if (!isUnderstudyError(error, ...TROUBLES) || !(await evolution.mend(error))) throw error;
       await stage.stopFollowing();
     }
   }
 }
 
 /**
- * Adds the column that `error` is about. False if it is about none, or the configuration or the
- * engine does not let it. Errors: COLUMN_UNKNOWN with the reason it cannot be added, those of
- * ColumnSource and ColumnTarget.
+ * Carries out all that production changed of one table, whatever the configuration says of it, as
+ * far as it is certain what it was. Returns the changes in a few words each. Errors: SCHEMA_CHANGED
+ * for one that cannot be carried out, UNSUPPORTED where none is, those of SchemaSource and
+ * SchemaTarget. Nobody must follow meanwhile.
  */
-async function addLackingColumn(stage: Stage, error: unknown): Promise<boolean> {
-  const { context, database } = stage;
-  if (!isUnderstudyError(error, 'COLUMN_UNKNOWN')) return false;
-  // A rollout's tables are the candidate's too: it may have made the column itself, and differently.
-  if (context.config.evolution.add !== 'apply' || database.marker.kind !== 'trunk') return false;
-  const { table: label, column } = error.context;
-  if (label === undefined || column === undefined) return false;
-  const table = (await database.catalogue()).get(label);
-  // What is there is not lacking: then its name is in doubt.
-  if (table === undefined || table.columns.some(({ name }) => name === column)) return false;
-  const production = await context.production();
-  const source = production === null ? null : columnSourceOf(production);
-  const target = columnTargetOf(database);
-  if (source === null || target === null) return false;
-  const finding = await source.column(table.partitionOf ?? table.id, column);
-  switch (finding.kind) {
-    case 'absent':
-      throw refused(error, 'production has it no more under this name');
-    case 'untold':
-      throw refused(error, `its values are not known: ${finding.why}`);
-    case 'addable':
-      break;
+export function acceptChanges(stage: Stage, table: string): Promise<readonly string[]> {
+  return new Evolution(stage).accept(table);
+}
+
+/** What a record can meet in a shadow whose tables are not production's of now. */
+const TROUBLES = ['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'TABLE_UNKNOWN', 'SCHEMA_CHANGED'] as const;
+
+/** Kinds of change that can lead to each of them; the column must be the one in trouble, if any is. */
+function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
+  const { column } = error.context;
+  const concerns = (...names: readonly string[]): boolean =>
+    column === undefined || names.includes(column);
+  switch (change.kind) {
+    case 'add':
+      return error.code === 'COLUMN_UNKNOWN' && concerns(change.column.name);
+    case 'rename':
+      return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'SCHEMA_CHANGED')
+        ? column === change.to.name || column === change.from.name
+        : false;
+    case 'widen':
+    case 'retype':
+    case 'enumValue':
+      return isUnderstudyError(error, 'TYPE_UNKNOWN', 'SCHEMA_CHANGED') && concerns(change.to.name);
+    case 'newTable':
+      return error.code === 'TABLE_UNKNOWN';
+    case 'drop':
+      return error.code === 'SCHEMA_CHANGED' && column === change.column.name;
+    case 'key':
+    case 'droppedTable':
+      return false;
     default:
-      unreachable(finding);
+      return unreachable(change);
   }
-  await whenFree(stage, () => target.addColumn(stage.holder.fence, finding.statements));
-  const where = { table: label, column };
-  context.logger.info('added a column that production has', { database: database.name, ...where });
-  const control = await context.control();
-  await control.audit(context.holder, 'column add', database.name, where);
-  return true;
 }
 
-function refused(error: UnderstudyError, detail: string): UnderstudyError {
-  return new UnderstudyError(error.code, error.message, { ...error.context, detail }, error);
-}
+class Evolution implements SchemaWatch {
+  readonly #stage: Stage;
+  /** When production was last asked about refusals, by table. */
+  readonly #looked = new Map<string, number>();
+  /** Troubles for which following began again, since the shadow's tables were not what it knew. */
+  readonly #begunAgain = new Set<string>();
 
-/** Who reads the table locks it, mostly for moments. */
-async function whenFree(stage: Stage, act: () => Promise<void>): Promise<void> {
-  const deadline = performance.now() + stage.giveUpAfterMs;
-  const signal = AbortSignal.any([stage.stopping, stage.holder.lost]);
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      await act();
-      return;
-    } catch (error) {
-      if (!isUnderstudyError(error, 'APPLY_BLOCKED') || performance.now() > deadline) throw error;
-      await sleep(backoffMs(attempt, 50, 2_000), signal);
+  /** Tables that wait, by the name in their events, with the reason. */
+  readonly #held = new Map<string, DeadCause>();
+  /** `table column`: production has it, though records lack it. */
+  readonly #unsent = new Set<string>();
+
+  constructor(stage: Stage) {
+    this.#stage = stage;
+  }
+
+  /**
+   * Asks production's catalogue about a change that the shadow refuses, or that cannot be read,
+   * before it is set aside. SCHEMA_CHANGED where production's table was changed in a way that is
+   * followed. Production that is away explains nothing: what is set aside can be replayed.
+   */
+  readonly explain: ExplainRefusal = async ({ table, at }, cause) => {
+    const label = tableName(table);
+    const now = performance.now();
+    if (now - (this.#looked.get(label) ?? -Infinity) < LOOK_AGAIN_MS) return;
+    this.#looked.set(label, now);
+    const context = { ...at, table: label };
+    const error = new UnderstudyError('SCHEMA_CHANGED', cause.message, context);
+    const changes = await this.#changes(error, await this.#ends()).catch((failure: unknown) => {
+      if (!isUnderstudyError(failure, 'PRODUCTION_UNREACHABLE')) throw failure;
+      this.#stage.context.logger.warn('cannot ask production why a change is refused', {
+        ...{ table: label, error: failure },
+      });
+      return [];
+    });
+    if (changes.length > 0) throw error;
+  };
+
+  readonly held: SchemaWatch['held'] = ({ context: { table = '' } }) =>
+    this.#held.get(table) ?? null;
+
+  readonly mayLack: SchemaWatch['mayLack'] = (table, column) =>
+    // Where nobody can be asked, nothing is to be seen.
+    this.#held.has(table) ? false : !this.#watches || this.#unsent.has(`${table} ${column}`);
+
+  /** Whether production can be asked, and the shadow be changed. */
+  get #watches(): boolean {
+    const { context, database } = this.#stage;
+    return context.config.production !== undefined && schemaTargetOf(database) !== null;
+  }
+
+  /**
+   * Carries out what `error` is due to. False if it is due to no change that production's catalogue
+   * tells. Errors: that of `error`, with the change, where it is not to be carried out or cannot be;
+   * those of SchemaSource and SchemaTarget.
+   */
+  async mend(error: UnderstudyError): Promise<boolean> {
+    const { context } = this.#stage;
+    const ends = await this.#persistently(() => this.#ends());
+    const changes = await this.#persistently(() => this.#changes(error, ends));
+    if (ends === null) return false;
+    if (changes.length === 0) return (await this.#isSent(error, ends)) || this.#isStale(error);
+    for (const change of changes) {
+      const policy = policyOf(change, context.config);
+      if (policy === 'fail') throw refused(error, change, null);
+      if (policy === 'hold') return this.#hold(error, change);
+    }
+    await this.#carry(changes, ends, error);
+    return true;
+  }
+
+  async accept(table: string): Promise<readonly string[]> {
+    const { database } = this.#stage;
+    const ends = await this.#ends();
+    if (ends === null) {
+      const what = 'changes of production’s schema are not carried over here';
+      const detail = 'production must be configured, and of an engine whose schema is followed';
+      throw new UnderstudyError('UNSUPPORTED', what, { database: database.name, detail });
+    }
+    const changes = await this.#changesOf(table, ends);
+    if (changes.length === 0 && !(await database.catalogue()).has(table)) {
+      throw new UnderstudyError('TABLE_NOT_FOLLOWED', 'there is no such table', { table });
+    }
+    const what = 'a change of production’s schema cannot be carried out';
+    const error = new UnderstudyError('SCHEMA_CHANGED', what, { table });
+    for (const change of changes) {
+      if (change.kind !== 'rename' || change.certain) continue;
+      const why = `say which of both it was: ALTER TABLE in ${database.name}, then replay`;
+      throw refused(error, change, why);
+    }
+    await this.#carry(changes, ends, error);
+    return changes.map(describeChange);
+  }
+
+  async #carry(
+    changes: readonly SchemaChange[],
+    ends: Ends,
+    error: UnderstudyError,
+  ): Promise<void> {
+    const { context, holder } = this.#stage;
+    const carried: CarriedChange[] = [];
+    for (const change of changes) {
+      const found = await this.#persistently(() => ends.source.finding(change, context.includes));
+      switch (found.kind) {
+        case 'absent':
+          throw refused(error, change, 'production has it no more');
+        case 'untold':
+          throw refused(error, change, found.why);
+        case 'carried':
+          carried.push(found.carried);
+          break;
+        default:
+          unreachable(found);
+      }
+    }
+    const skipped = await this.#persistently(() => ends.target.carry(holder.fence, carried));
+    await this.#tell(changes, skipped);
+  }
+
+  /** Lets the table of `error` wait from the record on that it is of. */
+  async #hold(error: UnderstudyError, change: SchemaChange): Promise<boolean> {
+    const { context, database } = this.#stage;
+    const { table = '' } = error.context;
+    const setsAside = context.config.deadLetters.max > 0;
+    if (!setsAside || this.#held.has(table)) throw refused(error, change, null);
+    const message = `production’s ${describeChange(change)}: see \`schema accept\``;
+    this.#held.set(table, { code: 'SCHEMA_CHANGED', message });
+    context.logger.error('production’s schema was changed, and the table waits', {
+      ...{ database: database.name, table, change: describeChange(change) },
+    });
+    return true;
+  }
+
+  /** Records lack a column that production has: true once its table's columns are known as such. */
+  async #isSent(error: UnderstudyError, ends: Ends): Promise<boolean> {
+    const { table: label, column } = error.context;
+    if (error.code !== 'SCHEMA_CHANGED' || label === undefined || column === undefined)
+      return false;
+    const theirs = await this.#persistently(() => ends.production.catalogue());
+    for (const { name } of theirs.get(label)?.columns ?? []) this.#unsent.add(`${label} ${name}`);
+    // Of a table that is gone, or has another name, nobody can say more.
+    this.#unsent.add(`${label} ${column}`);
+    return true;
+  }
+
+  /** The changes that lead to such an error; to a refusal, those only that are carried out. */
+  async #changes(error: UnderstudyError, ends: Ends | null): Promise<readonly SchemaChange[]> {
+    const { table: label } = error.context;
+    if (ends === null || label === undefined) return [];
+    const { config } = this.#stage.context;
+    const changes = await this.#changesOf(label, ends);
+    return changes.filter(
+      (change) =>
+        leadsTo(change, error) && (!isRefusal(error) || policyOf(change, config) === 'apply'),
+    );
+  }
+
+  /** All changes of one table, by its name in an event. */
+  async #changesOf(label: string, ends: Ends): Promise<readonly SchemaChange[]> {
+    const { context, database } = this.#stage;
+    const ours = await database.catalogue();
+    const theirs = await ends.production.catalogue();
+    const followed = [...theirs].filter(([, table]) => context.includes(table.id));
+    const named = ours.get(label);
+    // A partition's columns are those of its root.
+    const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
+    return changesBetween(ours, new Map(followed)).filter(
+      (change) => tableName(change.table) === root,
+    );
+  }
+
+  /** Somebody changed the shadow's table while it was followed: true once for each trouble. */
+  async #isStale({ code, context: { table: label, column } }: UnderstudyError): Promise<boolean> {
+    const table = (await this.#stage.database.catalogue()).get(label ?? '');
+    const isThere =
+      code === 'TABLE_UNKNOWN'
+        ? table !== undefined
+        : code === 'COLUMN_UNKNOWN' && table?.columns.some(({ name }) => name === column) === true;
+    const trouble = JSON.stringify([code, label, column]);
+    if (!isThere || this.#begunAgain.has(trouble)) return false;
+    this.#begunAgain.add(trouble);
+    return true;
+  }
+
+  async #tell(changes: readonly SchemaChange[], skipped: readonly string[]): Promise<void> {
+    const { context, database } = this.#stage;
+    const control = await context.control();
+    for (const change of changes) {
+      const where = { table: tableName(change.table), change: describeChange(change) };
+      context.logger.info('followed a change of production’s schema', {
+        database: database.name,
+        ...where,
+      });
+      await control.audit(context.holder, 'schema change', database.name, where);
+    }
+    for (const what of skipped) {
+      context.logger.warn('not carried into the shadow', { database: database.name, what });
     }
   }
+
+  /** Null where nothing is carried over. */
+  async #ends(): Promise<Ends | null> {
+    const { context, database } = this.#stage;
+    const production = await context.production();
+    const source = production === null ? null : schemaSourceOf(production);
+    const target = schemaTargetOf(database);
+    if (production === null || source === null || target === null) return null;
+    return { production, source, target };
+  }
+
+  /** Again and again while production is away, or who reads the table locks it. */
+  async #persistently<T>(act: () => Promise<T>): Promise<T> {
+    const { context, giveUpAfterMs, holder, stopping } = this.#stage;
+    const deadline = performance.now() + giveUpAfterMs;
+    const signal = AbortSignal.any([stopping, holder.lost]);
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await act();
+      } catch (error) {
+        const passes = isUnderstudyError(error, 'APPLY_BLOCKED', 'PRODUCTION_UNREACHABLE');
+        if (!passes || performance.now() > deadline) throw error;
+        const state = `retrying ${error.code}`;
+        holder.describe(() => ({ state, oldestTransactionMs: null, degraded: 0 }));
+        if (attempt % 20 === 3) {
+          context.logger.warn('cannot follow a change of production’s schema yet', { error });
+        }
+        await sleep(backoffMs(attempt, 50, 2_000), signal);
+      }
+    }
+  }
+}
+
+interface Ends {
+  readonly production: ProductionDatabase;
+  readonly source: SchemaSource;
+  readonly target: SchemaTarget;
+}
+
+/** A row that the shadow does not take, or cannot read: it tells of no column. */
+function isRefusal({ code, context }: UnderstudyError): boolean {
+  return code === 'SCHEMA_CHANGED' && context.column === undefined;
+}
+
+/** `error` with the change it is due to, and why that is not carried out: null by configuration. */
+function refused(
+  error: UnderstudyError,
+  change: SchemaChange,
+  why: string | null,
+): UnderstudyError {
+  const found = `in production: ${describeChange(change)}`;
+  const detail = why === null ? found : `${found}; ${why}`;
+  return new UnderstudyError(error.code, error.message, { ...error.context, detail }, error);
 }

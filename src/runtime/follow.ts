@@ -13,6 +13,7 @@ import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
+import { shapeWatch, type SchemaWatch } from './schema-watch.ts';
 
 /** How old the knowledge may be which partitions there are, for who asks for ends many times a second. */
 const LISTED_MS = 1_000;
@@ -27,6 +28,8 @@ export async function createFollower(parts: {
   readonly snapshotView: (snapshot: string) => SnapshotView;
   /** How long a blocked or unreachable shadow is retried before giving up. */
   readonly giveUpAfterMs: number;
+  /** Null where no change of production's schema is followed. */
+  readonly watch: SchemaWatch | null;
   /** Source transactions that are not written in parts that are committed together. */
   readonly apart: ReadonlySet<string>;
 }): Promise<Follower> {
@@ -40,7 +43,12 @@ export async function createFollower(parts: {
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const { deadLetters } = holder.database;
   const setsAside = config.deadLetters.max > 0;
-  const { prepare, decode, mask } = openDecoding({ ...parts, catalogue, setsAside });
+  const { watch } = parts;
+  const { prepare, decode, mask } = openDecoding({
+    ...{ ...parts, catalogue, setsAside },
+    held: watch?.held,
+    watch: watch === null ? undefined : shapeWatch(catalogue, watch.mayLack),
+  });
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
@@ -65,7 +73,10 @@ export async function createFollower(parts: {
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       ...{ ahead: resume.ahead, apart: parts.apart },
       builder: (position) => new BatchBuilder({ catalogue, position }),
-      dead: { box: deadLetters, catalogue, max: config.deadLetters.max },
+      dead: {
+        ...{ box: deadLetters, catalogue, max: config.deadLetters.max },
+        ...(watch !== null && { explain: watch.explain }),
+      },
       limits: {
         batchEvents: config.apply.batchEvents,
         batchBytes: config.apply.batchBytes,

@@ -3,6 +3,7 @@
  * written, or given up.
  */
 import { replay, type ReplayOutcome } from '../apply/replay.ts';
+import { causeOf } from '../change/dead-cause.ts';
 import { partitionKey, type LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { DeadLetter, DeadLetterBox } from '../dialect/dead-letters.ts';
@@ -74,7 +75,11 @@ class Queue {
     return new Queue(
       stage,
       catalogue,
-      openDecoding({ config: inspected, catalogue, includes, logger, setsAside: true }),
+      openDecoding({
+        ...{ config: inspected, catalogue, includes, logger, setsAside: true },
+        // What the shadow's table still cannot take is left, and does not keep others from going.
+        held: causeOf,
+      }),
     );
   }
 

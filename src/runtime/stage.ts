@@ -12,6 +12,7 @@ import type { RuntimeContext } from './context.ts';
 import { createFollower } from './follow.ts';
 import { Holder } from './holder.ts';
 import { inspectSource } from './inspected-source.ts';
+import type { SchemaWatch } from './schema-watch.ts';
 
 interface Running {
   readonly follower: Follower;
@@ -38,6 +39,7 @@ export class Stage {
   /** Of followers that were stopped. */
   #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
   #closed: Promise<void> | null = null;
+  #watch: SchemaWatch | null = null;
 
   private constructor(context: RuntimeContext, holder: Holder, options: StageOptions) {
     this.context = context;
@@ -76,6 +78,11 @@ export class Stage {
     return this.holder.database;
   }
 
+  /** Asked by followers that start from now on. */
+  watchSchema(watch: SchemaWatch): void {
+    this.#watch = watch;
+  }
+
   /**
    * The running follower, started at the stored position if there is none yet; with `frozen` it
    * then reads but does not apply until it is told to.
@@ -100,6 +107,7 @@ export class Stage {
       includes: this.context.includes,
       logger: this.context.logger.child({ database: this.database.name }),
       giveUpAfterMs: this.giveUpAfterMs,
+      watch: this.#watch,
       apart: this.apart,
       snapshotView: (snapshot) => this.context.dialect.snapshotView(snapshot),
     });

@@ -3,6 +3,7 @@ import { tableName } from '../change/table-id.ts';
 import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
+import type { DeadLetter } from '../dialect/dead-letters.ts';
 import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { ConnectorState } from '../source/connect/connect-client.ts';
@@ -45,6 +46,13 @@ export interface DatabaseStatus {
   readonly deadLetters: number;
   /** Age of the oldest dead letter, by the shadow server's clock; null if there is none. */
   readonly oldestDeadLetterMs: number | null;
+  /** Tables whose changes wait, because production's schema was changed: see `schema accept`. */
+  readonly held: readonly {
+    readonly table: string;
+    readonly why: string;
+    readonly ageMs: number;
+    readonly queued: number;
+  }[];
   /** Rows of theirs that a rollout's production views leave out, since they are not known. */
   readonly hidden: number;
   readonly unknown: number;
@@ -219,6 +227,9 @@ async function statusOf(
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     oldestDeadLetterMs: letters[0]?.ageMs ?? null,
+    held: letters.filter(isHeld).map(({ table, message, ageMs, queued }) => ({
+      ...{ table: tableName(table), why: message, ageMs: Math.round(ageMs), queued },
+    })),
     hidden: letters.reduce((sum, letter) => sum + letter.hidden, 0),
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
@@ -273,4 +284,8 @@ function describeSource(source: unknown): unknown {
   return JSON.parse(
     JSON.stringify(source, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item)),
   ) as unknown;
+}
+
+function isHeld({ code, keys }: DeadLetter): boolean {
+  return code === 'SCHEMA_CHANGED' && keys.includes(null);
 }

@@ -14,6 +14,12 @@ const MATERIALIZE = ['materialize', '--until-caught-up'];
 const production = await testDatabase('evolution');
 let shadow: PostgresServer;
 let workplace: Workplace;
+let rollout: Rollout;
+
+interface Rollout {
+  readonly url: string;
+  readonly database: string;
+}
 
 async function query(url: string, sql: string): Promise<readonly unknown[]> {
   const client = new pg.Client({ connectionString: url });
@@ -40,21 +46,34 @@ async function configure(trunk: string, add: 'apply' | 'fail'): Promise<void> {
   });
 }
 
-async function captured(count: number): Promise<void> {
+async function captured(table: string, count: number): Promise<void> {
   const kafka = (await sharedKafka()).client();
-  await readTopics(kafka, [`${PREFIX}.public.milk`], (records) => records.length >= count);
+  await readTopics(kafka, [`${PREFIX}.public.${table}`], (records) => records.length >= count);
 }
 
 const milk = (url: string): Promise<readonly unknown[]> => query(url, 'TABLE milk ORDER BY id');
 
-/** Resolves with the trunk's rows when they are production's, else with what differs after 20 s. */
+/** The rows of all tables, as production's own text of them. */
+async function allRows(url: string, schema = 'public'): Promise<readonly unknown[]> {
+  const tables = ['milk', 'cheese', 'rennet'].map(
+    (table) => `SELECT '${table}' AS t, r::text FROM ${schema}.${table} r`,
+  );
+  try {
+    return await query(url, `${tables.join(' UNION ALL ')} ORDER BY 1, 2`);
+  } catch (error) {
+    if (error instanceof pg.DatabaseError && error.code === '42P01') return [];
+    throw error;
+  }
+}
+
+/** Resolves with the trunk's rows when they are production's, else with what differs after a minute. */
 async function settled(trunk: string, act: () => Promise<unknown>): Promise<readonly unknown[]> {
-  const expected = JSON.stringify(await milk(production.url));
-  const deadline = Date.now() + 20_000;
+  const expected = JSON.stringify(await allRows(production.url));
+  const deadline = Date.now() + 60_000;
   for (;;) {
     // The end of a transaction may come a moment late.
     await act();
-    const rows = await milk(databaseUrl(shadow.url, trunk));
+    const rows = await allRows(databaseUrl(shadow.url, trunk));
     if (JSON.stringify(rows) === expected || Date.now() > deadline) return rows;
     await sleep(100);
   }
@@ -65,22 +84,46 @@ beforeAll(async () => {
   await query(
     production.url,
     `CREATE TABLE milk (id integer PRIMARY KEY, note text NOT NULL);
-     INSERT INTO milk SELECT n, 'n' FROM generate_series(1, 4) n`,
+     INSERT INTO milk SELECT n, 'n' FROM generate_series(1, 4) n;
+     CREATE TYPE mould AS ENUM ('none', 'white');
+     CREATE TABLE cheese (id integer PRIMARY KEY, name varchar(6), grams integer,
+       price numeric(4,2), mould mould, moulds mould[], age integer NOT NULL);
+     INSERT INTO cheese VALUES (1, 'edam', 100, 1.50, 'none', '{white}', 1)`,
   );
   const connect = await sharedConnect();
   await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
-  await captured(4);
+  await captured('milk', 4);
+  await captured('cheese', 1);
   workplace = await Workplace.make({});
   for (const trunk of ['evolves', 'runs', 'fails']) {
     await configure(trunk, 'apply');
     await workplace.json(MATERIALIZE);
   }
+  await configure('evolves', 'apply');
+  rollout = await workplace.json<Rollout>(['rollout', 'create', 'next']);
+  await query(rollout.url, `UPDATE milk SET note = 'mine' WHERE id = 1`);
   await query(production.url, `ALTER TABLE milk ADD COLUMN fat numeric(3,1) NOT NULL DEFAULT 3.5`);
   await query(production.url, `INSERT INTO milk VALUES (5, 'five', 1.5)`);
   await query(production.url, `ALTER TABLE milk ADD COLUMN brand text, ADD COLUMN cold boolean`);
   await query(production.url, `UPDATE milk SET brand = 'b', cold = true WHERE id IN (2, 5)`);
   await query(production.url, `DELETE FROM milk WHERE id = 3`);
-  await captured(8);
+  await query(production.url, `ALTER TYPE mould ADD VALUE 'blue' BEFORE 'white'`);
+  await query(
+    production.url,
+    `ALTER TABLE cheese ALTER name TYPE text, ALTER grams TYPE bigint,
+       ALTER price TYPE numeric(8,3), ALTER age DROP NOT NULL`,
+  );
+  await query(
+    production.url,
+    `UPDATE cheese SET mould = 'blue' WHERE id = 1;
+     INSERT INTO cheese VALUES (2, 'roquefort', 5000000000, 12345.678, 'blue', '{blue,none}', NULL);
+     CREATE TABLE rennet (id integer PRIMARY KEY, of integer REFERENCES cheese, since timestamptz);
+     ALTER PUBLICATION ${PREFIX} ADD TABLE rennet`,
+  );
+  await query(production.url, `INSERT INTO rennet VALUES (1, 2, '2024-02-29 12:00:00.5+00')`);
+  await captured('milk', 8);
+  await captured('cheese', 3);
+  await captured('rennet', 1);
 });
 
 afterAll(async () => {
@@ -89,20 +132,43 @@ afterAll(async () => {
   await shadow.stop();
 });
 
-it('adds the columns that records have and the trunk lacks, in all rows', async () => {
+it('adds the columns and tables that records have and the trunk lacks, and widens others', async () => {
   await configure('evolves', 'apply');
   const rows = await settled('evolves', () => workplace.json(MATERIALIZE));
-  expect(rows).toEqual(await milk(production.url));
+  expect(rows).toEqual(await allRows(production.url));
+});
+
+it('carries them to a rollout, which keeps what the candidate wrote and captures what it writes', async () => {
+  const inside = databaseUrl(shadow.url, rollout.database);
+  const base = (): Promise<readonly unknown[]> => allRows(inside, 'public__production');
+  expect(await base()).toEqual(await allRows(production.url));
+  await query(
+    rollout.url,
+    `UPDATE milk SET fat = 9.9, brand = 'mine' WHERE id IN (1, 2);
+     UPDATE cheese SET name = 'candidate', mould = 'blue' WHERE id = 2; DELETE FROM rennet`,
+  );
+  expect(await base()).toEqual(await allRows(production.url));
+  const [first] = (await milk(inside)) as readonly {
+    readonly note: string;
+    readonly fat: string;
+  }[];
+  expect(first).toMatchObject({ note: 'mine', fat: '9.9' });
 });
 
 it('adds them while it runs', async () => {
   await configure('runs', 'apply');
   const run = workplace.start(['run']);
   const rows = await settled('runs', () => Promise.resolve());
-  expect(rows).toEqual(await milk(production.url));
+  expect(rows).toEqual(await allRows(production.url));
   run.kill('SIGTERM');
   expect((await run.ended).status).toBe(0);
-  expect(run.stderr.match(/added a column that production has/g)).toHaveLength(3);
+  const lines = run.stderr
+    .split('\n')
+    .filter((line) => /"database":"runs"|database=runs/.test(line));
+  expect(lines.filter((line) => /column \w+ added/.test(line))).toHaveLength(3);
+  expect(run.stderr).toContain('table is new');
+  const letters = await workplace.json<readonly unknown[]>(['dead-letters', 'list']);
+  expect(letters).toEqual([]);
 });
 
 it('stops before the record where columns are not to be added', async () => {

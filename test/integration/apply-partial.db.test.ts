@@ -81,6 +81,19 @@ describe('a new row without some columns', () => {
     expect(await content('SELECT * FROM understudy.parked')).toEqual([]);
   });
 
+  it('gets what older rows have in a column that was added, and not its default of now', async () => {
+    await tables(`CREATE TABLE aged (id int PRIMARY KEY, n int); INSERT INTO aged VALUES (1, 1);
+      ALTER TABLE aged ADD COLUMN v text NOT NULL DEFAULT 'it''s old', ADD COLUMN w int[] DEFAULT '{1,2}',
+        ADD COLUMN x int;
+      ALTER TABLE aged ALTER v SET DEFAULT 'new', ALTER w DROP DEFAULT`);
+    await apply(rows('aged', create({ id: '2', n: '2' }), create({ id: '3', n: '3', x: '3' })));
+    expect(await content('SELECT * FROM aged ORDER BY id')).toEqual([
+      [1, 1, "it's old", [1, 2], null],
+      [2, 2, "it's old", [1, 2], null],
+      [3, 3, "it's old", [1, 2], 3],
+    ]);
+  });
+
   it('that is there already keeps them, and is the same when it comes again', async () => {
     await tables(`${ITEM} INSERT INTO item VALUES (1, 1, 9, 'sad', 7, 70, 'old')`);
     const batch = rows('item', create({ id: '1', n: '2' }), create({ id: '2', n: '2' }));

@@ -42,6 +42,7 @@ const history = fc
       to: fc.nat(4).map(String),
       poison: fc.nat(5).map((n) => n === 0),
       damaged: fc.nat(8).map((n) => n === 0),
+      holding: fc.nat(20).map((n) => n === 0),
     }),
     { maxLength: 30 },
   )
@@ -49,6 +50,7 @@ const history = fc
     const there = new Set<string>();
     const poison = new Set<ChangeEvent>();
     const damaged = new Set<ChangeEvent>();
+    const holding = new Set<ChangeEvent>();
     const events: RowChange[] = [];
     const add = (change: Parameters<typeof changeEvent>[0]): RowChange => {
       const event = changeEvent({ ...change, offset: events.length });
@@ -78,8 +80,9 @@ const history = fc
       }
       if (last !== null && act.poison) poison.add(last);
       if (last !== null && act.damaged) damaged.add(last);
+      if (last !== null && act.holding) holding.add(last);
     }
-    return { events, poison, damaged };
+    return { events, poison, damaged, holding };
   });
 
 /** The letters' queues, as the notes of batch after batch keep them. */
@@ -99,10 +102,12 @@ interface Told {
   readonly events: readonly RowChange[];
   readonly poison: ReadonlySet<ChangeEvent>;
   readonly damaged: ReadonlySet<ChangeEvent>;
+  /** From these on their tables wait. */
+  readonly holding: ReadonlySet<ChangeEvent>;
 }
 
 function play(
-  { events, poison, damaged }: Told,
+  { events, poison, damaged, holding }: Told,
   batch: number,
 ): { readonly rows: Rows; readonly letters: Letters; readonly dead: DeadKeys } {
   const rows: Rows = new Map();
@@ -112,7 +117,12 @@ function play(
   for (let at = 0; at < events.length; at += batch) {
     const read = events.slice(at, at + batch);
     const refused = new Map(read.filter((c) => poison.has(c)).map((c) => [c, CAUSE]));
-    const changes = read.map((c) => (damaged.has(c) && !poison.has(c) ? unread(c) : c));
+    const changes = read.map((c) => {
+      if (poison.has(c)) return c;
+      const keyless = { key: null, oldKey: null, newKey: null };
+      if (holding.has(c)) return { ...unread(c), ...keyless, holds: true as const };
+      return damaged.has(c) ? unread(c) : c;
+    });
     const screened = dead.screen(changes, refused, () => String((id += 1)));
     write(rows, screened.kept);
     letters.take(screened.notes);
@@ -167,10 +177,30 @@ test('rows that no poison reaches are production’s at every moment', () => {
 test('without poison nothing is set aside', () => {
   fc.assert(
     fc.property(history, batches, ({ events }, batch) => {
-      const { letters, dead } = play({ events, poison: new Set(), damaged: new Set() }, batch);
+      const { letters, dead } = play(
+        { events, poison: new Set(), damaged: new Set(), holding: new Set() },
+        batch,
+      );
       expect([letters.events, dead.size]).toEqual([[], 0]);
     }),
   );
+});
+
+test('a table that waits takes up its letters, and lets no row of it go on', () => {
+  const of = (table: string, id: string): RowChange =>
+    changeEvent({ table, op: 'update', key: image({ id }), after: image({ id, v: id }) });
+  const hold = { ...unread(of('t', '3')), key: null, holds: true as const };
+  const fresh = DeadKeys.of(CATALOGUE, { exact: EXACT, letters: [], keys: [] });
+  let id = 0;
+  const newId = (): string => String((id += 1));
+  const before = fresh.screen([unread(of('t', '1')), unread(of('o', '1'))], new Map(), newId);
+  const later = [of('t', '2'), of('o', '2'), of('t', '1')];
+  const { kept, notes, next } = before.next.screen([hold, ...later], new Map(), newId);
+  expect(kept).toEqual([later[1]]);
+  expect(notes?.letters).toEqual([]);
+  expect(notes?.events.map(({ letter }) => letter)).toEqual(['1', '1', '1']);
+  expect(next.size).toBe(3);
+  expect(next.screen([of('t', '9')], new Map(), newId).kept).toEqual([]);
 });
 
 test('a truncate ends no letter with a damaged record of another partition, whoever starts anew', () => {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { readStatus, type DatabaseStatus } from '../../runtime/status.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
+import { countOf } from '../../report/words.ts';
 import { humanDuration, renderTable } from '../terminal.ts';
 
 export function addStatusCommand(program: Command, register: Register): void {
@@ -55,10 +56,16 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
 function describeDead(status: DatabaseStatus): string {
   const { name, kind, deadLetters, oldestDeadLetterMs, hidden } = status;
   if (oldestDeadLetterMs === null) return '';
+  const held = status.held.map(({ table, why, ageMs, queued }) => {
+    const since = `for ${humanDuration(ageMs)}, with ${countOf(queued, 'event')}`;
+    return `${name}: ${table} waits ${since}: ${why} ${table}\n`;
+  });
+  const others = deadLetters - held.length;
+  if (others === 0) return held.join('');
   const since = `the oldest for ${humanDuration(oldestDeadLetterMs)}`;
   const seen =
     kind === 'rollout' && hidden > 0 ? `, ${hidden} rows are left out of production views` : '';
-  return `${name}: ${deadLetters} keys are set aside, ${since}${seen}: see \`understudy dead-letters list\`\n`;
+  return `${held.join('')}${name}: ${others} keys are set aside, ${since}${seen}: see \`understudy dead-letters list\`\n`;
 }
 
 const HEAD = [

@@ -91,12 +91,18 @@ export function fillStage(
 }
 
 /**
- * Reads the default expression of each column that has one, by `attname`: its own, its domain's, or
- * the sequence of its identity. Names are qualified, as the session's search_path is empty.
+ * Reads, for each column that has one, by `attname`, the expression of what a new row has in it that
+ * was sent without it: of a column that was added to the table, the value that the server keeps for
+ * older rows, since only a row from before the column comes without it; else the default, its own,
+ * its domain's, or the sequence of its identity. Names are qualified, as the session's search_path
+ * is empty.
  */
 export function readDefaults(table: ApplyTable): string {
   const name = escapeLiteral(table.relation);
+  const older = 'a.attmissingval::text::text[]';
   return `SELECT a.attname AS column, CASE
+      WHEN a.atthasmissing AND pg_catalog.cardinality(${older}) = 1
+        THEN pg_catalog.quote_nullable((${older})[1])
       WHEN a.attidentity <> '' THEN pg_catalog.format('pg_catalog.nextval(%L::pg_catalog.regclass)',
         pg_catalog.pg_get_serial_sequence(${name}, a.attname))
       ELSE COALESCE(pg_catalog.pg_get_expr(d.adbin, d.adrelid),

@@ -100,7 +100,9 @@ const COLUMNS = `SELECT a.attrelid::int8::float8 AS "table", a.attname AS name,
 
 const TYPES = `SELECT t.oid::int8::float8 AS oid, n.nspname AS schema, t.typname AS name,
     t.typtype::text AS class, t.typbasetype::int8::float8 AS base, t.typtypmod AS "baseModifier",
-    COALESCE(e.oid, 0::oid)::int8::float8 AS element
+    COALESCE(e.oid, 0::oid)::int8::float8 AS element,
+    CASE WHEN t.typtype = 'e' THEN ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l
+      WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) END AS labels
   FROM pg_catalog.pg_type t
   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
   LEFT JOIN pg_catalog.pg_type e ON e.typarray = t.oid`;

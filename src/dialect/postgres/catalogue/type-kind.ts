@@ -13,6 +13,8 @@ export interface TypeRow {
   readonly baseModifier: number;
   /** Element type if this is a true array type, else 0. */
   readonly element: number;
+  /** Of an enum, in their order. */
+  readonly labels?: readonly string[] | null;
 }
 
 const BUILT_IN = new Map<string, TypeKind>([
@@ -95,7 +97,9 @@ export function columnType(options: {
     return { sql, kind: 'array', element, ...domain };
   }
   const kind = kindOf(type);
-  return { sql, kind, ...domain, ...modifierFacts(kind, type.name, modifier) };
+  const { labels: list = null } = type;
+  const labels = list === null ? {} : { labels: list };
+  return { sql, kind, ...domain, ...labels, ...modifierFacts(kind, type.name, modifier) };
 }
 
 function beneathDomains(

@@ -8,6 +8,7 @@
  * `IS DISTINCT FROM` look up `=` by the search_path, and must not be used in the bodies.
  */
 import { escapeIdentifier, escapeLiteral } from 'pg';
+import type { TableId } from '../../../change/table-id.ts';
 import type { TableSchema } from '../../../schema/table-schema.ts';
 import { assert } from '../../../util/assert.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
@@ -52,7 +53,7 @@ REVOKE ALL ON FUNCTION ${OWN_SCHEMA}.mine(xid) FROM PUBLIC`;
 const TRACE = `pg_catalog.current_setting('${TRACE_SETTING}', true)`;
 
 function triggerFunction(name: string, body: string): string {
-  return `CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$
+  return `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$
 ${body}
 $capture$;
 REVOKE ALL ON FUNCTION ${name}() FROM PUBLIC`;
@@ -152,6 +153,23 @@ END`,
   );
 }
 
+/** The functions of `captureStatements` alone, which replace those of a table that was changed. */
+export function captureFunctions(
+  table: ApplyTable,
+  partitions: readonly TableSchema[],
+): readonly string[] {
+  const { id, partitioned } = table.schema;
+  const name = (purpose: string): string => relation(functionId(id, purpose));
+  return [
+    rowFunction(table, name('row')),
+    newRowFunction(table, name('key'), 'row'),
+    newRowFunction(table, name('insert'), partitioned ? 'row' : 'transition table'),
+    ...[table.schema, ...partitions].map((truncated) =>
+      truncateFunction(table, relation(functionId(truncated.id, 'truncate')), truncated),
+    ),
+  ];
+}
+
 /**
  * The statements that capture a candidate's writes to `table`. Row triggers of a partitioned table
  * are cloned to its partitions; TRUNCATE triggers are not, so each of `partitions` gets its own.
@@ -163,38 +181,50 @@ export function captureStatements(
   spared: SparedAccount,
 ): readonly string[] {
   const { id } = table.schema;
-  const row = relation(functionId(id, 'row'));
-  const key = relation(functionId(id, 'key'));
-  const insert = relation(functionId(id, 'insert'));
+  const [row, insert] = ['row', 'insert'].map((purpose) => relation(functionId(id, purpose)));
   const byRow = table.schema.partitioned;
-  const unequal = table.key
-    .map((c) => `NOT (OLD.${c.name} ${c.equals} NEW.${c.name})`)
-    .join(' OR ');
   const on = `ON ${table.relation}`;
   const when = spared === null ? '' : `WHEN (${notApplier(spared)})`;
-  const whenUnequal = `WHEN (${spared === null ? '' : `${notApplier(spared)} AND `}(${unequal}))`;
   return [
-    rowFunction(table, row),
+    ...captureFunctions(table, partitions),
     `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.row)} BEFORE UPDATE OR DELETE ${on}
       FOR EACH ROW ${when} EXECUTE FUNCTION ${row}()`,
-    newRowFunction(table, key, 'row'),
-    `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.key)} AFTER UPDATE ${on}
-      FOR EACH ROW ${whenUnequal} EXECUTE FUNCTION ${key}()`,
-    newRowFunction(table, insert, byRow ? 'row' : 'transition table'),
+    keyTrigger(table, spared),
     byRow
       ? `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.insert)} AFTER INSERT ${on}
           FOR EACH ROW ${when} EXECUTE FUNCTION ${insert}()`
       : `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.insert)} AFTER INSERT ${on}
           REFERENCING NEW TABLE AS understudy_new
           FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${insert}()`,
-    ...[table.schema, ...partitions].flatMap((truncated) => {
-      const truncate = relation(functionId(truncated.id, 'truncate'));
-      return [
-        truncateFunction(table, truncate, truncated),
-        `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.truncate)}
-          BEFORE TRUNCATE ON ${relation(truncated.id)}
-          FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${truncate}()`,
-      ];
-    }),
+    ...[table.schema, ...partitions].map((truncated) => truncateTrigger(truncated, spared)),
   ];
+}
+
+/** The one trigger that depends on columns, those of the key, which cannot be altered under it. */
+export function keyTrigger(table: ApplyTable, spared: SparedAccount): string {
+  const unequal = table.key.map((c) => `NOT (OLD.${c.name} ${c.equals} NEW.${c.name})`);
+  const others = spared === null ? '' : `${notApplier(spared)} AND `;
+  return `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.key)} AFTER UPDATE ON ${table.relation}
+    FOR EACH ROW WHEN (${others}(${unequal.join(' OR ')}))
+    EXECUTE FUNCTION ${relation(functionId(table.schema.id, 'key'))}()`;
+}
+
+export function dropKeyTrigger(table: TableId): string {
+  return `DROP TRIGGER IF EXISTS ${escapeIdentifier(TRIGGERS.key)} ON ${relation(table)}`;
+}
+
+/** What a new partition of a captured table needs of its own. */
+export function partitionCapture(
+  table: ApplyTable,
+  partition: TableSchema,
+  spared: SparedAccount,
+): readonly string[] {
+  const name = relation(functionId(partition.id, 'truncate'));
+  return [truncateFunction(table, name, partition), truncateTrigger(partition, spared)];
+}
+
+function truncateTrigger({ id }: TableSchema, spared: SparedAccount): string {
+  const when = spared === null ? '' : `WHEN (${notApplier(spared)})`;
+  return `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.truncate)} BEFORE TRUNCATE ON ${relation(id)}
+    FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${relation(functionId(id, 'truncate'))}()`;
 }

@@ -38,18 +38,34 @@ export async function installOverlay(
   spared: SparedAccount = null,
 ): Promise<InstalledOverlay> {
   await client.query(`SET LOCAL search_path = ''`);
+  await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
+  await client.query(`REVOKE ALL ON SCHEMA ${OWN_SCHEMA} FROM PUBLIC`);
+  await client.query([CREATE_REGISTRY, CREATE_MINE].join(';\n'));
+  const { captured, notCaptured } = await captureTables(client, spared, () => true);
+  const sequencesLeft = await moveSequencesAbove(client);
+  return { captured, notCaptured, sequencesLeft };
+}
+
+/**
+ * Of these tables, those that keep their own keys get a journal, capture triggers and views, which
+ * they must not have yet. Not for partitions whose root has a key.
+ */
+export async function captureTables(
+  client: ClientBase,
+  spared: SparedAccount,
+  includes: (table: TableId) => boolean,
+): Promise<Pick<InstalledOverlay, 'captured' | 'notCaptured'>> {
   const catalogue = await readCatalogue(client);
   const comparisons = await readComparisons(client);
   const generated = await readGenerated(client);
+  const statements: string[] = [];
+  const views: string[] = [];
   // Of the trunk's rows that are set aside.
   const withImages = await readImageTables(client);
-  await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
-  await client.query(`REVOKE ALL ON SCHEMA ${OWN_SCHEMA} FROM PUBLIC`);
-  const statements = [CREATE_REGISTRY, CREATE_MINE];
   const captured: TableId[] = [];
   const notCaptured: TableId[] = [];
   const schemas = new Set<string>();
-  for (const schema of ownTables(catalogue)) {
+  for (const schema of ownTables(catalogue).filter(({ id }) => includes(id))) {
     const table = describeCaptured(schema, comparisons);
     if (table === null) {
       notCaptured.push(schema.id);
@@ -68,16 +84,11 @@ export async function installOverlay(
       ...journalStatements(table, columns),
       ...captureStatements(table, partitions, spared),
     );
+    views.push(...viewStatements(table));
   }
   for (const schema of schemas) statements.push(...viewSchemaStatements(schema));
-  for (const id of captured) {
-    const schema = catalogue.get(tableName(id));
-    const table = schema === undefined ? null : describeCaptured(schema, comparisons);
-    if (table !== null) statements.push(...viewStatements(table));
-  }
-  await client.query(statements.join(';\n'));
-  const sequencesLeft = await moveSequencesAbove(client);
-  return { captured, notCaptured, sequencesLeft };
+  await client.query([...statements, ...views].join(';\n'));
+  return { captured, notCaptured };
 }
 
 /** Tables that keep their own keys: all but partitions whose root has a key. */

@@ -53,7 +53,7 @@ export function journalWithRows(table: ApplyTable): string {
 /** The statements that make the schemas of the views beside `schema`. */
 export function viewSchemaStatements(schema: string): readonly string[] {
   return (['production', 'difference'] as const).map(
-    (view) => `CREATE SCHEMA ${escapeIdentifier(viewSchema(schema, view))}`,
+    (view) => `CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(viewSchema(schema, view))}`,
   );
 }
 

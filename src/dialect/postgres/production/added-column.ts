@@ -1,7 +1,12 @@
 import { escapeIdentifier, escapeLiteral, type ClientBase } from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
-import type { ColumnFinding } from '../../evolving.ts';
-import { relation } from '../session/names.ts';
+
+/** Whether a column can be made where rows are already. */
+export type ColumnFinding =
+  /** With production's value in the rows that are there: null, or its text. */
+  | { readonly kind: 'addable'; readonly old: string | null }
+  /** What it holds in rows that no event tells of cannot be known. */
+  | { readonly kind: 'untold'; readonly why: string };
 
 /** A column of production's catalogue, as far as it matters to rows that have no value of it. */
 export interface AddedColumn {
@@ -43,20 +48,14 @@ const COLUMN = `SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
   WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = $3
     AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition`;
 
-/** Words that every server reads alike, and names that no search path shortens. */
-const SPELLING = `SET search_path = ''; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = postgres;
-  SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET bytea_output = hex; SET lc_monetary = 'C'`;
-
-/** How production's column can be made in a shadow. Changes settings of the session. */
+/** Null if it is not there. The session's settings must spell as SPELLING does. */
 export async function readAddedColumn(
   client: ClientBase,
   table: TableId,
   column: string,
-): Promise<ColumnFinding> {
-  await client.query(SPELLING);
+): Promise<AddedColumn | null> {
   const { rows } = await client.query<AddedColumn>(COLUMN, [table.schema, table.name, column]);
-  const [found] = rows;
-  return found === undefined ? { kind: 'absent' } : addedColumn(table, column, found);
+  return rows[0] ?? null;
 }
 
 /**
@@ -64,7 +63,7 @@ export async function readAddedColumn(
  * one that the server keeps for them. The column is NOT NULL only where that value is; one that
  * production filled by updates gets their values from events that still come.
  */
-export function addedColumn(table: TableId, column: string, found: AddedColumn): ColumnFinding {
+export function addedColumn(found: AddedColumn): ColumnFinding {
   if (found.isGenerated) return untold('it is generated');
   if (found.isIdentity) return untold('production numbered the rows that were there');
   const [old = null, ...more] = found.oldRows ?? [];
@@ -72,21 +71,28 @@ export function addedColumn(table: TableId, column: string, found: AddedColumn):
   if (old === null && (found.newRows !== null || found.typeHasDefault)) {
     return untold('rows that were there may have its default, or a value of their own');
   }
-  const target = `ALTER TABLE ${relation(table)}`;
+  return { kind: 'addable', old };
+}
+
+/** The statements that make an addable column with `old` in the rows that are there. */
+export function addColumn(
+  relation: string,
+  column: string,
+  { found, old }: { readonly found: AddedColumn; readonly old: string | null },
+): readonly string[] {
   const name = escapeIdentifier(column);
-  const type = found.collation === null ? found.type : `${found.type} COLLATE ${found.collation}`;
-  if (old === null)
-    return { kind: 'addable', statements: [`${target} ADD COLUMN ${name} ${type}`] };
-  const notNull = found.notNull ? ' NOT NULL' : '';
-  const kept = `DEFAULT ${escapeLiteral(old)}`;
+  const add = `ALTER TABLE ${relation} ADD COLUMN ${name} ${spelledType(found)}`;
+  if (old === null) return [add];
   const next = found.newRows === null ? 'DROP DEFAULT' : `SET DEFAULT ${found.newRows}`;
-  return {
-    kind: 'addable',
-    statements: [
-      `${target} ADD COLUMN ${name} ${type}${notNull} ${kept}`,
-      `${target} ALTER COLUMN ${name} ${next}`,
-    ],
-  };
+  return [
+    `${add}${found.notNull ? ' NOT NULL' : ''} DEFAULT ${escapeLiteral(old)}`,
+    `ALTER TABLE ${relation} ALTER COLUMN ${name} ${next}`,
+  ];
+}
+
+/** The type with a collation that is not its own. */
+export function spelledType({ type, collation }: AddedColumn): string {
+  return collation === null ? type : `${type} COLLATE ${collation}`;
 }
 
 function untold(why: string): ColumnFinding {

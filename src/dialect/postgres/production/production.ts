@@ -6,7 +6,7 @@ import type { TableId } from '../../../change/table-id.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingProduction } from '../../copying.ts';
-import type { ColumnSource, EvolvingProduction } from '../../evolving.ts';
+import type { EvolvingProduction, SchemaSource } from '../../evolving.ts';
 import type {
   Diagnosis,
   PinnedSnapshot,
@@ -16,7 +16,7 @@ import type {
   StreamFacts,
 } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
-import { readAddedColumn } from './added-column.ts';
+import { findChange } from './change-finding.ts';
 import { PgCopySource } from './copy-source.ts';
 import { currentView, pinSnapshot } from './pin.ts';
 import { planFromProduction } from '../schema/plan-from-production.ts';
@@ -30,16 +30,16 @@ import { ProductionSessions } from './production-session.ts';
 class PostgresProduction implements CopyingProduction, EvolvingProduction {
   readonly engine = 'postgresql';
   readonly copying: PgCopySource;
-  readonly columns: ColumnSource;
+  readonly evolving: SchemaSource;
   readonly #sessions: ProductionSessions;
 
   /** Opens nothing yet. Errors: CONFIG_INVALID. */
   constructor(url: string) {
     this.#sessions = new ProductionSessions(url);
     this.copying = new PgCopySource(this.#sessions);
-    this.columns = {
-      column: (table, column) =>
-        this.#sessions.use('read a column', (client) => readAddedColumn(client, table, column)),
+    this.evolving = {
+      finding: (change, includes) =>
+        this.#sessions.use('read a change', (client) => findChange(client, change, includes)),
     };
   }
 

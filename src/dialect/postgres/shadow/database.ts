@@ -12,7 +12,7 @@ import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
-import type { ColumnTarget, EvolvingShadow } from '../../evolving.ts';
+import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type {
   ApplyOutcome,
   BaseReader,
@@ -39,6 +39,7 @@ import { assertFollows, readApplierRights, readSparedAccount } from '../apply/ap
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
+import { carryChanges, turnsOf } from './carry.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
@@ -71,7 +72,7 @@ export interface DatabaseParts {
 }
 
 export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
-  readonly columns: ColumnTarget;
+  readonly evolving: SchemaTarget;
   readonly copying: PgCopyTarget;
   readonly deadLetters: SqlDeadLetterBox<pg.Client>;
   readonly name: string;
@@ -95,12 +96,18 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
-    this.columns = {
-      addColumn: (fence, statements) =>
-        this.#act(fence, 'add a column', 'SCHEMA_FAILED', async (client) => {
-          this.#session.forget();
-          await client.query(statements.join(';\n'));
-        }),
+    this.evolving = {
+      carry: async (fence, changes) => {
+        const skipped: string[] = [];
+        for (const turn of turnsOf(changes)) {
+          const left = await this.#act(fence, 'change the schema', 'SCHEMA_FAILED', (client) => {
+            this.#session.forget();
+            return carryChanges(client, turn);
+          });
+          skipped.push(...left);
+        }
+        return skipped;
+      },
     };
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
       read: (doing, fn) => this.#read(doing, fn),

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import {
+  addColumn,
   addedColumn,
   type AddedColumn,
 } from '../../../../src/dialect/postgres/production/added-column.ts';
 
-const TABLE = { schema: 'public', name: 'milk' };
 const PLAIN: AddedColumn = {
   type: 'integer',
   collation: null,
@@ -16,9 +16,11 @@ const PLAIN: AddedColumn = {
   oldRows: null,
 };
 
-const statements = (found: Partial<AddedColumn>): readonly string[] => {
-  const finding = addedColumn(TABLE, 'fat', { ...PLAIN, ...found });
-  return finding.kind === 'addable' ? finding.statements : [finding.kind];
+const statements = (changed: Partial<AddedColumn>): readonly string[] => {
+  const found = { ...PLAIN, ...changed };
+  const finding = addedColumn(found);
+  if (finding.kind === 'untold') return [finding.kind];
+  return addColumn('"public"."milk"', 'fat', { found, old: finding.old });
 };
 
 describe('a column that production added', () => {

@@ -1,0 +1,130 @@
+/** The overlay of tables that are changed: its journals, functions and views change with them. */
+import type { ClientBase } from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
+import type { SchemaChange } from '../../../schema/schema-change.ts';
+import type { TableSchema } from '../../../schema/table-schema.ts';
+import { unreachable } from '../../../util/assert.ts';
+import type { SparedAccount } from '../apply/applier-rights.ts';
+import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
+import { readCatalogue } from '../catalogue/catalogue.ts';
+import { readComparisons } from '../catalogue/key-facts.ts';
+import type { CarriedChange } from '../../evolving.ts';
+import { relation, viewId } from '../session/names.ts';
+import { captureTables } from './capture.ts';
+import { captureFunctions, dropKeyTrigger, keyTrigger, partitionCapture } from './capture-sql.ts';
+import { readCaptured, type CapturedTables } from './journal.ts';
+import { moveSequencesAbove } from './sequences-above.ts';
+import { viewStatements } from './views.ts';
+
+/** A rollout's overlay while its tables are changed, in the caller's transaction. */
+export class ChangedOverlay {
+  readonly #client: ClientBase;
+  readonly #captured: CapturedTables;
+  readonly #changes: readonly CarriedChange[];
+
+  private constructor(
+    client: ClientBase,
+    captured: CapturedTables,
+    changes: readonly CarriedChange[],
+  ) {
+    this.#client = client;
+    this.#captured = captured;
+    this.#changes = changes;
+  }
+
+  /** Takes away what would keep the tables from being changed. Null without an overlay. */
+  static async open(
+    client: ClientBase,
+    changes: readonly CarriedChange[],
+  ): Promise<ChangedOverlay | null> {
+    const captured = await readCaptured(client);
+    if (captured === null) return null;
+    const overlay = new ChangedOverlay(client, captured, changes);
+    for (const id of overlay.#altered()) {
+      await client.query(dropKeyTrigger(id));
+      for (const view of ['production', 'difference'] as const) {
+        await client.query(`DROP VIEW IF EXISTS ${relation(viewId(id, view))}`);
+      }
+    }
+    return overlay;
+  }
+
+  /** After the tables were changed: all that is beside them is as on a fresh clone of them. */
+  async close(spared: SparedAccount): Promise<void> {
+    for (const { change, beside } of this.#changes) {
+      const journal = this.#captured.get(tableName(change.table));
+      if (journal === undefined) continue;
+      for (const statement of beside(relation(journal))) await this.#client.query(statement);
+    }
+    await this.#captureNew(spared);
+    const catalogue = await readCatalogue(this.#client);
+    const comparisons = await readComparisons(this.#client);
+    for (const id of this.#altered()) {
+      const label = tableName(id);
+      const [schema, journal] = [catalogue.get(label), this.#captured.get(label)];
+      if (schema === undefined || journal === undefined) continue;
+      const table: ApplyTable = describeTable(schema, comparisons, journal);
+      const partitions = partitionsOf(catalogue.values(), label);
+      const statements = [
+        ...captureFunctions(table, partitions),
+        keyTrigger(table, spared),
+        ...viewStatements(table),
+      ];
+      await this.#client.query(statements.join(';\n'));
+    }
+    await moveSequencesAbove(this.#client);
+  }
+
+  /** New tables get an overlay of their own; a partition shares its root's. */
+  async #captureNew(spared: SparedAccount): Promise<void> {
+    const fresh = this.#changes.flatMap(({ change }) =>
+      change.kind === 'newTable' ? [tableName(change.table)] : [],
+    );
+    if (fresh.length === 0) return;
+    await captureTables(this.#client, spared, (table) => fresh.includes(tableName(table)));
+    const catalogue = await readCatalogue(this.#client);
+    const comparisons = await readComparisons(this.#client);
+    for (const label of fresh) {
+      const partition = catalogue.get(label);
+      if (partition?.partitionOf === undefined) continue;
+      const root = tableName(partition.partitionOf);
+      const [schema, journal] = [catalogue.get(root), this.#captured.get(root)];
+      if (schema === undefined || journal === undefined) continue;
+      const table = describeTable(schema, comparisons, journal);
+      await this.#client.query(partitionCapture(table, partition, spared).join(';\n'));
+    }
+  }
+
+  /** Captured tables whose columns are changed. */
+  #altered(): readonly TableId[] {
+    const altered = this.#changes
+      .filter(({ change }) => altersColumns(change))
+      .map(({ change }) => change.table)
+      .filter((id) => this.#captured.has(tableName(id)));
+    return [...new Map(altered.map((id) => [tableName(id), id])).values()];
+  }
+}
+
+function partitionsOf(tables: Iterable<TableSchema>, root: string): readonly TableSchema[] {
+  return [...tables].filter(
+    ({ partitionOf }) => partitionOf !== undefined && tableName(partitionOf) === root,
+  );
+}
+
+function altersColumns(change: SchemaChange): boolean {
+  switch (change.kind) {
+    case 'add':
+    case 'drop':
+    case 'rename':
+    case 'widen':
+    case 'retype':
+    case 'key':
+      return true;
+    case 'enumValue':
+    case 'newTable':
+    case 'droppedTable':
+      return false;
+    default:
+      return unreachable(change);
+  }
+}

@@ -1,0 +1,91 @@
+/** Carries changes of production's schema into a shadow, in the caller's fenced transaction. */
+import pg from 'pg';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { PlanStatement } from '../../../schema/shadow-plan.ts';
+import type { CarriedChange } from '../../evolving.ts';
+import { ChangedOverlay } from '../overlay/changed-tables.ts';
+import { readImageTables } from '../overlay/images.ts';
+import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
+import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
+import { imageId, relation } from '../session/names.ts';
+import { spareApplier } from './fallback-schema.ts';
+
+/** The server says that it is there already: table, object, schema, function, primary key. */
+const THERE = ['42P07', '42710', '42P06', '42723', '42P16'] as const;
+
+/** What may go in one transaction, in order: a label of an enum can be used after its own only. */
+export function turnsOf(changes: readonly CarriedChange[]): readonly (readonly CarriedChange[])[] {
+  const { labels = [], others = [] } = Object.groupBy(changes, ({ change }) =>
+    change.kind === 'enumValue' ? 'labels' : 'others',
+  );
+  return [labels, others].filter((turn) => turn.length > 0);
+}
+
+/**
+ * Runs the statements, and brings what is ours beside the tables along. What is there already is
+ * passed over, and so is what a table does without, with its reason in the result. SCHEMA_FAILED
+ * names any other statement that the server refuses. Sets `search_path` for the rest of the
+ * transaction.
+ */
+export async function carryChanges(
+  client: pg.ClientBase,
+  changes: readonly CarriedChange[],
+): Promise<readonly string[]> {
+  await client.query(`SET LOCAL search_path = ''`);
+  const overlay = await ChangedOverlay.open(client, changes);
+  const skipped: string[] = [];
+  for (const statement of changes.flatMap(({ statements }) => statements)) {
+    const why = await runStatement(client, statement);
+    if (why !== null) skipped.push(`${statement.what}: ${why}`);
+  }
+  await carryToImages(client, changes);
+  const spared = await readSparedAccount(client);
+  if (spared !== null && changes.some(({ change }) => change.kind === 'newTable')) {
+    const { cure } = await readApplierRights(client);
+    skipped.push(...(await spareApplier(client, spared, cure)));
+  }
+  await overlay?.close(spared);
+  return skipped;
+}
+
+/** Rows that are set aside are kept in tables of the same columns. */
+async function carryToImages(
+  client: pg.ClientBase,
+  changes: readonly CarriedChange[],
+): Promise<void> {
+  const names = await readImageTables(client);
+  for (const { change, beside } of changes) {
+    const images = imageId(change.table);
+    if (!names.has(images.name)) continue;
+    for (const statement of beside(relation(images))) await client.query(statement);
+  }
+}
+
+/** Null if what it makes is there now, else why it is not. */
+async function runStatement(
+  client: pg.ClientBase,
+  statement: PlanStatement,
+): Promise<string | null> {
+  await client.query('SAVEPOINT carried');
+  try {
+    await client.query(statement.sql);
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    // Somebody reads the table: the whole act is tried again.
+    const { lockNotAvailable, deadlockDetected, serializationFailure } = SQLSTATE;
+    if (hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)) throw error;
+    const isThere = hasSqlState(error, ...THERE);
+    if (!isThere && !statement.optional) {
+      throw new UnderstudyError(
+        'SCHEMA_FAILED',
+        `cannot change ${statement.what} as production did`,
+        { detail: tellable(error) },
+        error,
+      );
+    }
+    await client.query('ROLLBACK TO SAVEPOINT carried');
+    if (!isThere) return tellable(error);
+  }
+  await client.query('RELEASE SAVEPOINT carried');
+  return null;
+}

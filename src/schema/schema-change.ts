@@ -1,0 +1,241 @@
+/**
+ * What of a table was changed in production, as two catalogues tell it: the shadow's and
+ * production's. A closed union, so that every kind has its policy and its way of being carried out.
+ */
+import { tableName, type TableId } from '../change/table-id.ts';
+import { unreachable } from '../util/assert.ts';
+import type { ColumnSchema, SchemaCatalogue, TableSchema } from './table-schema.ts';
+import { isWiderType, sameType } from './type-width.ts';
+
+export type SchemaChange =
+  /** Production has a column that the shadow lacks. */
+  | { readonly kind: 'add'; readonly table: TableId; readonly column: ColumnSchema }
+  /** The shadow has a column that production has no more. */
+  | { readonly kind: 'drop'; readonly table: TableId; readonly column: ColumnSchema }
+  /**
+   * A column has another name. Without `certain` it may as well have been dropped, and another of
+   * its type added: two catalogues look the same then.
+   */
+  | {
+      readonly kind: 'rename';
+      readonly table: TableId;
+      readonly from: ColumnSchema;
+      readonly to: ColumnSchema;
+      readonly certain: boolean;
+    }
+  /** Every value of before is one of now, in the same words; or NULL may stand where it could not. */
+  | {
+      readonly kind: 'widen' | 'retype';
+      readonly table: TableId;
+      readonly from: ColumnSchema;
+      readonly to: ColumnSchema;
+    }
+  /** An enum has more labels, and all that it had. */
+  | {
+      readonly kind: 'enumValue';
+      readonly table: TableId;
+      readonly from: ColumnSchema;
+      readonly to: ColumnSchema;
+      readonly labels: readonly AddedLabel[];
+    }
+  /** Other columns identify a row. */
+  | {
+      readonly kind: 'key';
+      readonly table: TableId;
+      readonly from: readonly string[];
+      readonly to: readonly string[];
+    }
+  /** Without `certain` it may be a table of before under another name, with rows. */
+  | { readonly kind: 'newTable'; readonly table: TableId; readonly certain: boolean }
+  | { readonly kind: 'droppedTable'; readonly table: TableId };
+
+interface AddedLabel {
+  readonly label: string;
+  /** The label that it stands before; null: it is the last. */
+  readonly before: string | null;
+}
+
+/**
+ * What makes `ours` into `theirs`, of all tables that either has: by table, in no other order than
+ * that tables and columns have. Defaults, identities, constraints other than the key, and columns
+ * that became NOT NULL do not count: the shadow holds every row without them.
+ */
+export function changesBetween(
+  ours: SchemaCatalogue,
+  theirs: SchemaCatalogue,
+): readonly SchemaChange[] {
+  const gone = [...ours].filter(([name]) => !theirs.has(name)).map(([, table]) => table);
+  return [
+    ...[...ours.values()].flatMap((table) => {
+      const now = theirs.get(tableName(table.id));
+      if (now !== undefined) return changesOfTable(table, now);
+      return [{ kind: 'droppedTable', table: table.id } as const];
+    }),
+    ...[...theirs].flatMap(([name, table]) => {
+      if (ours.has(name)) return [];
+      const certain = !gone.some((old) => sameColumns(old, table));
+      return [{ kind: 'newTable', table: table.id, certain } as const];
+    }),
+  ];
+}
+
+/** Of one table that both have. */
+function changesOfTable(ours: TableSchema, theirs: TableSchema): readonly SchemaChange[] {
+  const table = ours.id;
+  const here = new Map(ours.columns.map((column) => [column.name, column]));
+  const there = new Map(theirs.columns.map((column) => [column.name, column]));
+  const renames = renamesOf(ours, theirs);
+  const renamed = new Map(renames.map(({ from, to }) => [from.name, to.name]));
+  const fresh = new Set(renames.map(({ to }) => to.name));
+  const changes: SchemaChange[] = [...renames];
+  for (const column of ours.columns) {
+    const now = there.get(column.name);
+    if (now !== undefined) changes.push(...changesOfColumn(table, column, now));
+    else if (!renamed.has(column.name)) changes.push({ kind: 'drop', table, column });
+  }
+  for (const column of theirs.columns) {
+    if (here.has(column.name) || fresh.has(column.name)) continue;
+    changes.push({ kind: 'add', table, column });
+  }
+  const key = ours.key.map((column) => renamed.get(column) ?? column);
+  if (!sameList(key, theirs.key)) {
+    changes.push({ kind: 'key', table, from: ours.key, to: theirs.key });
+  }
+  return changes;
+}
+
+type Rename = Extract<SchemaChange, { kind: 'rename' }>;
+
+/**
+ * A new column stands at the end of its table: one that stands before a column of both is an old one
+ * under another name. At the end it may be either, if a column of its type is gone.
+ */
+function renamesOf(ours: TableSchema, theirs: TableSchema): readonly Rename[] {
+  const here = new Set(ours.columns.map(({ name }) => name));
+  const there = new Set(theirs.columns.map(({ name }) => name));
+  const gaps = gapsOf(ours.columns, (name) => there.has(name));
+  const fresh = gapsOf(theirs.columns, (name) => here.has(name));
+  const gone = new Set([...gaps.values()].flat());
+  const renames: Rename[] = [];
+  const add = (from: ColumnSchema, to: ColumnSchema, certain: boolean): void => {
+    gone.delete(from);
+    renames.push({ kind: 'rename', table: ours.id, from, to, certain });
+  };
+  const left: ColumnSchema[] = [];
+  for (const [before, columns] of fresh) {
+    const old = before === null ? [] : (gaps.get(before) ?? []);
+    const pairs = columns.map((to, i) => ({ to, from: old[i] }));
+    const same =
+      old.length === columns.length &&
+      pairs.every(({ from, to }) => from !== undefined && sameType(from.type, to.type));
+    for (const { from, to } of pairs) {
+      if (same && from !== undefined) add(from, to, true);
+      else left.push(to);
+    }
+  }
+  for (const to of left) {
+    const from = [...gone].find(({ type }) => sameType(type, to.type));
+    if (from !== undefined) add(from, to, false);
+  }
+  return renames;
+}
+
+/** The columns that are not shared, by the shared column that they stand before; null: at the end. */
+function gapsOf(
+  columns: readonly ColumnSchema[],
+  isShared: (name: string) => boolean,
+): ReadonlyMap<string | null, readonly ColumnSchema[]> {
+  const gaps = new Map<string | null, readonly ColumnSchema[]>();
+  let gap: ColumnSchema[] = [];
+  for (const column of columns) {
+    if (!isShared(column.name)) gap.push(column);
+    else {
+      if (gap.length > 0) gaps.set(column.name, gap);
+      gap = [];
+    }
+  }
+  if (gap.length > 0) gaps.set(null, gap);
+  return gaps;
+}
+
+function changesOfColumn(
+  table: TableId,
+  from: ColumnSchema,
+  to: ColumnSchema,
+): readonly SchemaChange[] {
+  if (from.generated !== to.generated) return [{ kind: 'retype', table, from, to }];
+  const labels = addedLabels(from, to);
+  if (labels === null) return [{ kind: 'retype', table, from, to }];
+  if (labels.length > 0) return [{ kind: 'enumValue', table, from, to, labels }];
+  const same = sameType(from.type, to.type);
+  if (same && (from.nullable || !to.nullable)) return [];
+  const isWider = same || isWiderType(from.type, to.type);
+  return [{ kind: isWider ? 'widen' : 'retype', table, from, to }];
+}
+
+/** None if it is no enum, or a column of another type; null if a label is gone or has moved. */
+function addedLabels(from: ColumnSchema, to: ColumnSchema): readonly AddedLabel[] | null {
+  const [before, after] = [labelsOf(from), labelsOf(to)];
+  if (before === undefined || after === undefined || sameList(before, after)) return [];
+  const known = new Set(before);
+  if (
+    !sameList(
+      before,
+      after.filter((label) => known.has(label)),
+    )
+  )
+    return null;
+  // From the end on, so that the label it stands before is there when it is made.
+  return after
+    .map((label, i) => ({ label, before: after[i + 1] ?? null }))
+    .filter(({ label }) => !known.has(label))
+    .reverse();
+}
+
+/** Of an enum or a set, or an array of them. */
+function labelsOf({ type }: ColumnSchema): readonly string[] | undefined {
+  return type.labels ?? type.element?.labels;
+}
+
+function sameColumns(a: TableSchema, b: TableSchema): boolean {
+  return (
+    a.columns.length === b.columns.length &&
+    a.columns.every(({ name, type }, i) => {
+      const other = b.columns[i];
+      return other?.name === name && sameType(type, other.type);
+    })
+  );
+}
+
+function sameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
+}
+
+/** In a few words, without its table. */
+export function describeChange(change: SchemaChange): string {
+  switch (change.kind) {
+    case 'add':
+      return `column ${change.column.name} added`;
+    case 'drop':
+      return `column ${change.column.name} dropped`;
+    case 'rename':
+      return `column ${change.from.name} ${change.certain ? 'renamed to' : 'gone, and new is'} ${change.to.name}`;
+    case 'widen':
+    case 'retype': {
+      const [from, to] = [change.from, change.to].map(
+        ({ type, nullable }) => `${type.sql}${nullable ? '' : ' NOT NULL'}`,
+      );
+      return `column ${change.to.name} changed from ${from} to ${to}`;
+    }
+    case 'enumValue':
+      return `labels added to column ${change.to.name}`;
+    case 'key':
+      return `key changed from (${change.from.join(', ')}) to (${change.to.join(', ')})`;
+    case 'newTable':
+      return change.certain ? 'table is new' : 'table is new, or has another name';
+    case 'droppedTable':
+      return 'table dropped';
+    default:
+      return unreachable(change);
+  }
+}
