@@ -87,9 +87,12 @@ function integerBits(type: ColumnType): number {
 function integerDecoder({ type }: Sent): ValueDecoder {
   if (type.unsigned !== true) return integerOf;
   const bits = integerBits(type);
+  const least = -(2n ** BigInt(bits - 1));
   return (number) => {
     const digits = integerOf(number);
-    return digits.startsWith('-') ? String(BigInt.asUintN(bits, BigInt(digits))) : digits;
+    if (!digits.startsWith('-')) return digits;
+    if (BigInt(digits) < least) throw unreadable('a negative number that is no wrapped one');
+    return String(BigInt.asUintN(bits, BigInt(digits)));
   };
 }
 

@@ -68,6 +68,20 @@ describe('of MySQL and MariaDB', () => {
       -1,
       '255',
     ],
+    [
+      'the least of an unsigned TINYINT',
+      int('tinyint unsigned', 'int16', UNSIGNED),
+      { type: 'int16' },
+      -128,
+      '128',
+    ],
+    [
+      'an unsigned TINYINT that is less than any wrapped one',
+      int('tinyint unsigned', 'int16', UNSIGNED),
+      { type: 'int16' },
+      -129,
+      'VALUE_UNREADABLE',
+    ],
     ['a signed one', int('int', 'int32'), { type: 'int32' }, -1, '-1'],
     ['a boolean', int('tinyint(1)', 'int16'), { type: 'boolean' }, true, '1'],
     [
