@@ -1,7 +1,11 @@
+import { setImmediate } from 'node:timers/promises';
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import { recordBytes, type DecodedRecord, type LogRecord } from '../change/record.ts';
 import type { ChangeStream } from '../source/change-source.ts';
 import type { MemoryCredit } from './memory-credit.ts';
+
+/** Decoding lets others have their turn so often: whoever writes waits for the shadow's answers. */
+const TURN_MS = 2;
 
 /** What the intake feeds: order/assembler. */
 export interface RecordSink {
@@ -50,8 +54,13 @@ export class Intake {
   }
 
   async run(): Promise<void> {
+    let since = performance.now();
     for await (const chunk of this.#stream.chunks) {
       for (const record of chunk.records) {
+        if (performance.now() - since > TURN_MS) {
+          await setImmediate();
+          since = performance.now();
+        }
         const bytes = recordBytes(record);
         this.#credit.hold(bytes);
         const lacking = this.#prepare(record);

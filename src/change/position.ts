@@ -7,8 +7,14 @@ export interface LogOffset {
 
 /** Map key of a topic partition. Topic names cannot hold a slash. */
 export function partitionKey(topic: string, partition: number): string {
-  return `${topic}/${partition}`;
+  // It is asked for each record, and a partition's come one after another.
+  if (topic !== last.topic || partition !== last.partition) {
+    last = { topic, partition, key: `${topic}/${partition}` };
+  }
+  return last.key;
 }
+
+let last = { topic: '', partition: -1, key: '' };
 
 /** The parts of a key made by partitionKey. */
 export function parsePartitionKey(key: string): { topic: string; partition: number } {

@@ -10,8 +10,16 @@ export interface TableId {
  * distinguishable because a part with a dot is quoted.
  */
 export function tableName(table: TableId): string {
-  return `${quotePart(table.schema)}.${quotePart(table.name)}`;
+  let name = names.get(table);
+  if (name === undefined) {
+    name = `${quotePart(table.schema)}.${quotePart(table.name)}`;
+    names.set(table, name);
+  }
+  return name;
 }
+
+/** It is asked several times for each event, and a table's events share its id. */
+const names = new WeakMap<TableId, string>();
 
 function quotePart(part: string): string {
   return part.includes('.') || part.includes('"') ? `"${part.replaceAll('"', '""')}"` : part;

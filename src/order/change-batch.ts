@@ -32,6 +32,11 @@ export type NetChange =
       readonly replaces?: true;
       /** Columns whose value came in the stretch, and after it a NULL that may be no value. */
       readonly doubted?: ReadonlySet<string>;
+      /**
+       * The stretch begins with its insert: mostly there is no such row yet. A hint for a writer
+       * that has a faster way for new rows; it may be wrong, for instance when a table is read again.
+       */
+      readonly fresh?: true;
     }
   | { readonly kind: 'delete'; readonly key: readonly KnownValue[] };
 

@@ -27,6 +27,8 @@ interface Row {
   readonly from: Key;
   /** See NetChange. Null if there are none, as nearly always. */
   readonly doubted: ReadonlySet<string> | null;
+  /** See NetChange. */
+  readonly fresh: boolean;
 }
 
 export class NetRows {
@@ -72,7 +74,12 @@ export class NetRows {
     return Array.from(this.#rows.values(), ({ key, row, left }): NetChange => {
       const image = row?.image ?? null;
       if (row === null || image === null) return { kind: 'delete', key };
-      const { complete, from, doubted } = row;
+      const { complete, from, doubted, fresh } = row;
+      // Nearly all rows, at a third of the cost.
+      if (!left && doubted === null) {
+        if (fresh) return { kind: 'upsert', key, image, complete, from, fresh };
+        return { kind: 'upsert', key, image, complete, from };
+      }
       return {
         ...{ kind: 'upsert', key, image, complete, from },
         ...(left && keyText(from) !== keyText(key) && { replaces: true as const }),
@@ -85,7 +92,8 @@ export class NetRows {
     const key = this.#keyIn(event, event.after, event.key);
     const image = this.#imageOf(event);
     if (event.oldKey === null) {
-      this.#put(key, { image, complete: !hasGaps(image), from: key, doubted: null });
+      const fresh = !this.#rows.has(keyText(key));
+      this.#put(key, { image, complete: !hasGaps(image), from: key, doubted: null, fresh });
       return;
     }
     // The new half of a key change: the row that had the old key goes on under the new one.
@@ -143,8 +151,9 @@ export class NetRows {
   #merge(row: Row, image: RowImage): Row {
     const older = row.image;
     const known = this.#writable.every((column) => image.shape.index.has(column));
-    if (known && !hasGaps(image)) return { image, complete: true, from: row.from, doubted: null };
-    if (older === null) return { image, complete: false, from: row.from, doubted: null };
+    const { from, fresh } = row;
+    if (known && !hasGaps(image)) return { image, complete: true, from, doubted: null, fresh };
+    if (older === null) return { image, complete: false, from, doubted: null, fresh };
     const shape = this.#union(image.shape, older.shape);
     const doubted = new Set<string>();
     const values = shape.columns.map((column) => {
@@ -160,8 +169,9 @@ export class NetRows {
     return {
       image: merged,
       complete: row.complete && !hasGaps(merged),
-      from: row.from,
+      from,
       doubted: doubted.size === 0 ? null : doubted,
+      fresh,
     };
   }
 
@@ -215,7 +225,7 @@ export class NetRows {
 
 /** A row of before the stretch that nothing is known of. */
 function untouched(key: Key): Row {
-  return { image: null, complete: false, from: key, doubted: null };
+  return { image: null, complete: false, from: key, doubted: null, fresh: false };
 }
 
 function valueIn(image: RowImage, column: string): ColumnValue {

@@ -44,6 +44,9 @@ export interface AccountsLog extends AsyncDisposable {
 
 const PREFIX = 'bench';
 
+/** Debezium writes some thousand rows a second. */
+const FILL_MS = 1_200_000;
+
 /** Starts everything and fills the log; the connector is gone before this returns. */
 export async function makeAccountsLog({ rows, changes }: LogContent): Promise<AccountsLog> {
   await using started = new AsyncDisposableStack();
@@ -63,10 +66,10 @@ export async function makeAccountsLog({ rows, changes }: LogContent): Promise<Ac
     PREFIX,
     await postgresConnector(productionUrl, PREFIX, { 'snapshot.mode': snapshotMode }),
   );
-  await settleConnector(productionUrl, connect, PREFIX);
+  await settleConnector(productionUrl, connect, PREFIX, undefined, FILL_MS);
   if (changes > 0) {
     await changeAccounts(productionUrl, rows, changes);
-    await settleConnector(productionUrl, connect, PREFIX);
+    await settleConnector(productionUrl, connect, PREFIX, undefined, FILL_MS);
   }
   // It would go on writing heartbeats, and take a share of the processor.
   await connect.deleteConnector(PREFIX);

@@ -1,11 +1,15 @@
 import type { LogChunk } from '../change-source.ts';
 
+/** Places of chunks that were read, of which the list is freed at once. */
+const FREED = 64;
+
 /**
  * Hands chunks from the fetchers to the one reader of a stream, in the order they were pushed.
- * Unbounded by itself: the byte budget stops the fetchers.
+ * Unbounded by itself: the byte budget stops the fetchers. Keeps no chunk that was read: a backlog
+ * may never leave it empty.
  */
 export class ChunkQueue implements AsyncIterable<LogChunk> {
-  #chunks: LogChunk[] = [];
+  #chunks: (LogChunk | undefined)[] = [];
   #at = 0;
   #done = false;
   #failure: unknown = null;
@@ -38,9 +42,10 @@ export class ChunkQueue implements AsyncIterable<LogChunk> {
     for (;;) {
       const chunk = this.#chunks[this.#at];
       if (chunk !== undefined) {
+        this.#chunks[this.#at] = undefined;
         this.#at += 1;
-        if (this.#at === this.#chunks.length) {
-          this.#chunks = [];
+        if (this.#at === this.#chunks.length || this.#at >= FREED) {
+          this.#chunks.splice(0, this.#at);
           this.#at = 0;
         }
         yield chunk;

@@ -82,11 +82,12 @@ class HeaderReader {
 
   #seenBefore(start: number, end: number): boolean {
     const { length } = this.#bytes;
-    return (
-      length > 0 &&
-      length === end - start &&
-      this.#buffer.compare(this.#bytes, 0, length, start, end) === 0
-    );
+    if (length === 0 || length !== end - start) return false;
+    // For so few bytes faster than a call of `compare`. What differs mostly stands at the end.
+    for (let i = length - 1; i >= 0; i -= 1) {
+      if (this.#bytes[i] !== this.#buffer[start + i]) return false;
+    }
+    return true;
   }
 }
 

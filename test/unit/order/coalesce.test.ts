@@ -114,3 +114,20 @@ test('a row without key and without transaction is refused, but for one that a s
     expect.objectContaining({ code: 'KEY_MISSING' }),
   );
 });
+
+test('a row that the stretch begins by inserting is said to be new, and no other', () => {
+  const after = image({ id: '1', a: 'x', b: 'y' });
+  const create = changeEvent({ op: 'create', key: KEY, after });
+  const update = changeEvent({ op: 'update', key: KEY, after });
+  const remove = changeEvent({ op: 'delete', key: KEY });
+  const moved = changeEvent({ op: 'create', key: KEY, oldKey: image({ id: '2' }), after });
+  const fresh = (...events: readonly ChangeEvent[]): boolean =>
+    net(...events).some((change) => change.kind === 'upsert' && change.fresh === true);
+  expect(fresh(create)).toBe(true);
+  expect(fresh(changeEvent({ op: 'read', key: KEY, after }))).toBe(true);
+  expect(fresh(create, update)).toBe(true);
+  expect(fresh(update)).toBe(false);
+  expect(fresh(remove, create)).toBe(false);
+  expect(fresh(create, remove, create)).toBe(false);
+  expect(fresh(moved)).toBe(false);
+});

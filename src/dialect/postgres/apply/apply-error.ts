@@ -20,6 +20,11 @@ const TRANSIENT: ReadonlyMap<string, string> = new Map([
  */
 const OF_THE_ROW: ReadonlySet<string> = new Set(['22', '23', '54', 'P0']);
 
+/** Whether a row, or one that is there already, is why the server refused. */
+export function isOfTheRow({ code = '' }: DatabaseError): boolean {
+  return OF_THE_ROW.has(code.slice(0, 2));
+}
+
 /** `COPY understudy_stage_…, line 2, column c3: "…"`: the place, never the value. */
 const COPY_PLACE = /^COPY \S+, line (\d+)(?:, column (\w+))?/;
 
@@ -73,6 +78,6 @@ export function applyFailure(error: unknown, table: string, places?: CopyPlaces)
     ...(key !== undefined && { key }),
     detail,
   };
-  if (OF_THE_ROW.has((error.code ?? '').slice(0, 2))) return new RowRefused(what, context);
+  if (isOfTheRow(error)) return new RowRefused(what, context);
   return new UnderstudyError('APPLY_FAILED', what, context);
 }

@@ -16,6 +16,7 @@ import { assertSpared } from '../shadow/fallback-schema.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/journal.ts';
 import { sourceText } from '../../sql/stored-source.ts';
+import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages } from './stage.ts';
 
@@ -60,6 +61,7 @@ export interface ApplySession {
   readonly captured: CapturedTables | null;
   readonly described: Map<string, ApplyTable>;
   readonly ledgers: Ledgers;
+  readonly fresh: FreshTables;
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;
 }
@@ -81,6 +83,7 @@ export async function openApplySession(
     comparisons: await readComparisons(client),
     captured: await readCaptured(client),
     described: new Map(),
+    fresh: new FreshTables(),
     ledgers: await readLedgers(client),
   };
 }
@@ -110,15 +113,20 @@ export async function applyBatch(
     if (group.kind !== 'truncates') written.set(group.table.label, group.table);
   }
   try {
-    await ensureStages(session.client, [...written.values()]);
     for (const group of groups) {
       switch (group.kind) {
         case 'rows':
+          if (await copiedFresh(session, group)) {
+            total.rows += group.changes.length;
+            break;
+          }
+          await ensureStages(session.client, [group.table]);
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
           add(await applyRows(context(session, batch), group.table, group.changes));
           break;
         case 'bag': {
+          await ensureStages(session.client, [group.table]);
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
           const passOver = session.captured !== null;
@@ -138,6 +146,19 @@ export async function applyBatch(
     throw applyFailure(error, [...written.keys()].join(', '));
   }
   return total;
+}
+
+/** New rows of a trunk go into their table at once. */
+async function copiedFresh(
+  { client, fresh, ledgers, spared }: ApplySession,
+  { table, changes }: Extract<StepGroup, { kind: 'rows' }>,
+): Promise<boolean> {
+  // Where triggers act, they spare what is written as the long way writes it.
+  if (spared !== null || ledgers.tables.has(table.label)) return false;
+  if (!areFresh(table, changes) || !fresh.mayCopy(table)) return false;
+  const copied = await copyFresh(client, table, changes);
+  fresh.tried(table, copied);
+  return copied;
 }
 
 /**

@@ -126,7 +126,8 @@ export async function stageChanges(
     ),
   );
   try {
-    await pipeline(Readable.from(copyChunks(line, changes, counts), { objectMode: true }), copy);
+    const lines = stageLines(line, changes, counts);
+    await pipeline(Readable.from(inChunks(lines), { objectMode: true }), copy);
   } catch (error) {
     if (error instanceof UnderstudyError) throw error;
     throw applyFailure(error, table.label, {
@@ -143,16 +144,23 @@ export async function stageChanges(
   return { counts, doubts: line.doubts, replacing };
 }
 
-function* copyChunks(
+function* stageLines(
   line: StageLine,
   changes: readonly NetChange[],
   counts: Record<StagedOp, number>,
 ): Generator<string> {
-  let chunk = '';
   for (const [seq, change] of changes.entries()) {
     const { op, text } = line.render(change, seq);
     counts[op] += 1;
-    chunk += text;
+    yield text;
+  }
+}
+
+/** Lines put together, so that each piece is worth a write. */
+export function* inChunks(lines: Iterable<string>): Generator<string> {
+  let chunk = '';
+  for (const line of lines) {
+    chunk += line;
     if (chunk.length >= CHUNK) {
       yield chunk;
       chunk = '';
