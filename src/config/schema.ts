@@ -237,12 +237,12 @@ const fields = z.strictObject({
       batchBytes: z
         .int()
         .min(1024)
-        .default(16 * 1024 * 1024)
+        .default(4 * 1024 * 1024)
         .describe('most bytes between two commits'),
       budgetBytes: z
         .int()
         .min(1024 * 1024)
-        .default(64 * 1024 * 1024)
+        .default(16 * 1024 * 1024)
         .describe('bytes read ahead per database'),
       maxRecordBytes: z
         .int()

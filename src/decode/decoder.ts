@@ -293,16 +293,23 @@ class RecordDecoder implements Decoder {
   #decode(record: LogRecord, exactness: Exactness): DecodedRecord {
     const sent = this.#form.read(record, exactness);
     if (sent.kind !== 'sent') return sent;
-    this.#table = sent.table;
-    if (this.#options.include?.(sent.table) === false) {
+    const table = this.#shared(sent.table);
+    this.#table = table;
+    if (this.#options.include?.(table) === false) {
       return { kind: 'ignored', at: placeOf(record), eventTimeMs: sent.eventTimeMs };
     }
     return this.#change({
       record,
       sent,
-      reader: this.#readerOf(sent.table, record.topic),
+      reader: this.#readerOf(table, record.topic),
       exactness,
     });
+  }
+
+  /** One object for neighbours of one table: what is known by it is found at once. */
+  #shared(table: TableId): TableId {
+    const before = this.#last?.table;
+    return before?.name === table.name && before.schema === table.schema ? before : table;
   }
 
   #readerOf(table: TableId, topic: string): TableReader {

@@ -1,5 +1,5 @@
 import { partitionKey, type OffsetMap } from '../change/position.ts';
-import { tableName } from '../change/table-id.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
 import { imageText } from './key-text.ts';
 import type { Lane, Waiting } from './lane.ts';
@@ -223,9 +223,17 @@ function exceeds(
 }
 
 /** Debezium's spelling in data_collections: nothing is quoted. */
-export function collectionOf(event: ChangeEvent): string {
-  return `${event.table.schema}.${event.table.name}`;
+export function collectionOf({ table }: ChangeEvent): string {
+  let name = collections.get(table);
+  if (name === undefined) {
+    name = `${table.schema}.${table.name}`;
+    collections.set(table, name);
+  }
+  return name;
 }
+
+/** A table's events share its id. */
+const collections = new WeakMap<TableId, string>();
 
 /**
  * The events of a transaction in production's order. Within a transaction `total_order` says it all.

@@ -2,11 +2,11 @@
  * A source transaction that is larger than the memory the follower may use, on real parts: the
  * shadow shows all of it or nothing, at every moment, whoever is killed on the way.
  */
-import { readFile } from 'node:fs/promises';
 import { afterAll, expect, it } from 'vitest';
 import { pollUntil } from '../../src/util/wait.ts';
 import { canonicalState } from '../support/canonical-state.ts';
 import { postgresConnector } from '../support/connectors.ts';
+import { peakBytes } from '../support/peak-memory.ts';
 import { databaseUrl, startPostgres } from '../support/postgres.ts';
 import { settleConnector } from '../support/settle.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
@@ -18,12 +18,6 @@ const ROWS = 8_000;
 const production = await testDatabase('production');
 const cleanUp = new AsyncDisposableStack();
 afterAll(() => cleanUp.disposeAsync());
-
-/** Most bytes that the process had in memory. */
-async function peakBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${String(pid)}/status`, 'utf8');
-  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) * 1024;
-}
 
 it('applies a transaction whole that does not fit into memory', async () => {
   const shadow = cleanUp.adopt(await startPostgres(), (server) => server.stop());

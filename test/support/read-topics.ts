@@ -9,6 +9,7 @@ export interface TopicRecord {
   readonly offset: bigint;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
+  readonly timestampMs: number;
   /** A header that occurs twice shows its last value. */
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -71,6 +72,7 @@ export async function readTopics(
           offset: BigInt(message.offset),
           key: message.key,
           value: message.value,
+          timestampMs: Number(message.timestamp),
           headers: Object.fromEntries(headers),
         });
         return Promise.resolve();

@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+/** After `npm run build`: what users have, without the sources' types in memory. */
+export const BUILT_MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 export interface CliResult {
   readonly status: number | null;
@@ -43,14 +45,16 @@ export function followed(
 /** A folder with an `understudy.yaml`, where the command line is run as a user would run it. */
 export class Workplace implements AsyncDisposable {
   readonly directory: string;
+  readonly #main: string;
   readonly #children = new Set<ChildProcess>();
 
-  private constructor(directory: string) {
+  private constructor(directory: string, main: string) {
     this.directory = directory;
+    this.#main = main;
   }
 
-  static async make(config: object): Promise<Workplace> {
-    const workplace = new Workplace(await mkdtemp(path.join(tmpdir(), 'understudy-work-')));
+  static async make(config: object, main = MAIN): Promise<Workplace> {
+    const workplace = new Workplace(await mkdtemp(path.join(tmpdir(), 'understudy-work-')), main);
     await workplace.configure(config);
     return workplace;
   }
@@ -63,7 +67,7 @@ export class Workplace implements AsyncDisposable {
   start(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningCli {
     const child = spawn(
       process.execPath,
-      ['--disable-warning=ExperimentalWarning', MAIN, ...args],
+      ['--disable-warning=ExperimentalWarning', this.#main, ...args],
       {
         cwd: this.directory,
         env: { ...process.env, ...env },
