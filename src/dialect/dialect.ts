@@ -7,7 +7,7 @@
  * transaction that writes the rows and asserts the fence.
  */
 import type { OffsetRange } from '../change/offset-ranges.ts';
-import type { Position } from '../change/position.ts';
+import type { Position, SourcePosition } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import type { ConnectorFacts } from '../decode/connectors/settings.ts';
@@ -333,16 +333,29 @@ export interface BaseReader extends TableReader {
 export interface SnapshotView {
   /** Engine text of the snapshot, e.g. `100:104:100,102`. */
   readonly snapshot: string;
-  /** Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. */
+  /** Is the change's transaction part of the snapshot? Null if its source does not tell. */
+  sees(source: SourcePosition): boolean | null;
+  /** The same by the id that its boundaries bear (TransactionBoundary.id). */
+  seesTransaction(id: string): boolean | null;
+  /**
+   * Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. This and the next
+   * are false on engines whose transactions have none.
+   */
   visible(txId: number): boolean;
   /** True if no transaction as old as `txId`, or older, was still running in the snapshot. */
   complete(txId: number): boolean;
 }
 
+/**
+ * How a snapshot and the log are tied together: by the ids of the transactions that it sees, or by the
+ * place in the log where it was taken.
+ */
+export type PinProof = 'xid-barrier' | 'log-position';
+
 /** A pinned snapshot of production, with what is needed to reach the same point in the log. */
 export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
   /** For the report: how position and snapshot are tied together. */
-  readonly proof: 'xid-barrier';
+  readonly proof: PinProof;
   /** End of production's log before the snapshot was taken: what a later read began cannot be
    * in it for sure. */
   readonly floor: bigint;
@@ -359,9 +372,15 @@ export interface ProductionDatabase extends AsyncDisposable {
   identity(): Promise<ServerIdentity>;
   /** Everything needed to make the shadow's schema; `include` says which tables take part. */
   planShadow(include?: (table: TableId) => boolean): Promise<ShadowPlan>;
-  /** What a snapshot taken now sees. Errors: PIN_FAILED on a server that cannot say it exactly. */
+  /**
+   * What a snapshot taken now sees, for proofs of `StoredProgress.unproven`: not asked where there are
+   * none. Errors: PIN_FAILED on a server that cannot say it exactly.
+   */
   view(): Promise<SnapshotView>;
-  /** Snapshot, then marker. See pin-proofs: the applier must be frozen before. */
+  /**
+   * Snapshot, then marker. See pin-proofs: the applier must be frozen before. It sees all that was
+   * applied, but for what is `unproven`. Errors: PIN_FAILED.
+   */
   pin(): Promise<PinnedSnapshot>;
   /** Takes the random advisory lock of the isolation guard; released by disposing. */
   holdProbeLock(probe: bigint): Promise<AsyncDisposable>;

@@ -22,10 +22,10 @@ import type {
   OverlayCount,
   OverlayRow,
   ResumePoint,
-  ShadowDatabase,
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
+import type { CopyingShadow } from '../../copying.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -39,6 +39,7 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
+import { MySqlCopyTarget } from './copy-target.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
   assertFence,
@@ -67,10 +68,11 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class MySqlShadowDatabase implements ShadowDatabase {
+export class MySqlShadowDatabase implements CopyingShadow {
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
+  readonly copying: MySqlCopyTarget;
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #acts: Connection;
@@ -90,6 +92,12 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     this.#acts = new Connection({ address, database, prepare });
     this.#signs = new Connection({ address, database, prepare: prepareSigns });
     this.#reads = new Connection({ address, database });
+    this.copying = new MySqlCopyTarget({
+      ...{ address, flavour, database, read: (doing, fn) => this.#read(doing, fn) },
+      act: async (fence, doing, fn) => {
+        await this.#act(fence, doing, 'APPLY_FAILED', fn);
+      },
+    });
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
