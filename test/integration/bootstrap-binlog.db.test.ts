@@ -192,10 +192,15 @@ describe.each(ENGINES)('%s', (engine) => {
       while (!stopping) {
         next += 1;
         const id = next;
-        await client.query('BEGIN');
-        await client.query(`INSERT INTO ledger VALUES (${String(id)})`);
-        await client.query('UPDATE hot SET v = v + 1 WHERE id = ?', [1 + (id % 3)]);
-        await client.query(id % 9 === 0 ? 'ROLLBACK' : 'COMMIT');
+        try {
+          await client.query('BEGIN');
+          await client.query(`INSERT INTO ledger VALUES (${String(id)})`);
+          await client.query('UPDATE hot SET v = v + 1 WHERE id = ?', [1 + (id % 3)]);
+          await client.query(id % 9 === 0 ? 'ROLLBACK' : 'COMMIT');
+        } catch (error) {
+          // Of each other's locks, and of those that a pin by tables takes.
+          if ((error as { errno?: number }).errno !== 1213) throw error;
+        }
       }
       await client.end();
     };
@@ -222,8 +227,8 @@ describe.each(ENGINES)('%s', (engine) => {
     const places = await placesOf(look, first);
     await look.end();
     expect(places.size).toBeGreaterThan(50);
+    if (engine === 'mysql') expect(pins.map(({ seen }) => seen.length)).toEqual(pins.map(() => 3));
     for (const { snapshot, marker, seen } of pins) {
-      expect(seen).toHaveLength(3);
       const views = [snapshot, snapshot.replace(/ .*/, '')].map((text) =>
         dialectFor(at.url).snapshotView(text),
       );
@@ -239,7 +244,7 @@ describe.each(ENGINES)('%s', (engine) => {
       expect(visible(({ gtid }) => views[0]?.seesTransaction(gtid))).toEqual(seen[0]);
       expect(visible((place) => views[1]?.sees(source(place, null)))).toEqual(seen[0]);
       expect(visible((place) => (logPosition(source(place, null)) ?? 0n) < marker)).toEqual(seen[0]);
-      expect([seen[1], seen[2]]).toEqual([seen[0], seen[0]]);
+      for (const other of seen) expect(other).toEqual(seen[0]);
     }
   });
 });

@@ -2,22 +2,25 @@
  * Sessions on production that share one snapshot whose place in the binlog is exactly known.
  *
  * Such a place cannot be read beside a snapshot: the binlog has a transaction before snapshots see it,
- * for as long as its commit waits, say for a replica. So the tables concerned are read-locked for as
- * long as it takes to open the snapshots and to read the place, some milliseconds: the lock waits for
- * commits under way, and keeps further ones off. Of these tables the snapshots are then all that the
- * binlog has before that place, and nothing else. It is asked for with little patience, again and
- * again, for who waits for it makes writers wait behind it.
+ * for as long as its commit waits, say for a replica. So the server is kept from committing for as long
+ * as it takes to open the snapshots and to read the place, some milliseconds: the lock waits for commits
+ * under way, and keeps further ones off. The snapshots are then all that the binlog has before that
+ * place, and nothing else. It is asked for with little patience, again and again, for who waits for it
+ * makes writers wait behind it.
  *
- * MariaDB takes the binlog into its snapshots: one session alone needs no lock. There the place of a
- * snapshot may lie before what the binlog has by then; so a snapshot is taken again until it holds what
- * was in the binlog when it was asked for.
+ * Without the right to that lock, the followed tables are read-locked, of which alone the snapshots are
+ * exact then. That is less kind: a transaction that writes to several of them may end as a deadlock.
+ *
+ * MariaDB takes the binlog into its snapshots, and needs no lock: sessions that were opened at once are
+ * used if they have the same place. There a place may lie before what the binlog has by then; so
+ * snapshots are taken again until they hold what was in the binlog when they were asked for.
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { backoffMs, sleep } from '../../../util/wait.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isRefusal, tellable } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
-import { parseGtids, type BinlogPlace } from './binlog-view.ts';
+import { parseGtids, snapshotText, type BinlogPlace } from './binlog-view.ts';
 import type { ProductionSessions } from './production-session.ts';
 
 export interface PinnedSessions {
@@ -27,7 +30,7 @@ export interface PinnedSessions {
 }
 
 export interface PinRequest {
-  /** Sessions; on MariaDB without the right to lock tables there is but one. */
+  /** Sessions, at most: where MariaDB commits without a pause there may be fewer. */
   readonly count: number;
   /** MariaDB's GTIDs (`logEnd`) that the snapshot must hold. */
   readonly after: string;
@@ -40,6 +43,8 @@ export interface PinRequest {
 const LOCK_WAIT_S = 1;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
+/** How often MariaDB's sessions are opened anew to have one place. */
+const TRIES_AT_ONCE = 50;
 /** Reads of MariaDB's status that must agree in a row: it is shared by all who read it just then. */
 const EQUAL_READS = 3;
 
@@ -60,11 +65,8 @@ export async function pinSessions(
       await client.run('SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ');
     }
     return await (flavour.engine === 'mysql'
-      ? pinLocked(production, opened, request, async (first) => {
-          await startSnapshots(opened);
-          return await readMySqlPlace(first);
-        })
-      : pinMariaDb(production, opened, request));
+      ? pinMySql(production, opened, request)
+      : pinMariaDb(opened, request));
   } catch (error) {
     for (const client of opened) client.destroy();
     throw error;
@@ -85,62 +87,110 @@ export async function currentPlace(client: Client, flavour: Flavour): Promise<Bi
   return place;
 }
 
-async function pinMariaDb(
+async function pinMySql(
   production: ProductionSessions,
   opened: readonly Client[],
   request: PinRequest,
-): Promise<PinnedSessions> {
-  if (opened.length > 1) {
-    try {
-      return await pinLocked(production, opened, request, (first) =>
-        withoutPrepared(first, async () => {
-          await startSnapshots(opened);
-          return await readMariaDbPlace(first);
-        }),
-      );
-    } catch (error) {
-      if (!(error instanceof LockRefused)) throw error;
-    }
-  }
-  const [client, ...others] = opened;
-  if (client === undefined) throw new UnderstudyError('INTERNAL', 'no session was asked for');
-  await Promise.all(others.map((other) => other.end()));
-  return await retrying(request, async () => {
-    const place = await withoutPrepared(client, async () => {
-      await startSnapshots([client]);
-      return await readMariaDbPlace(client);
-    });
-    if (typeof place !== 'string' && holds(place.gtids, request.after)) {
-      return { sessions: [client], place };
-    }
-    await client.run('ROLLBACK');
-    return typeof place === 'string' ? place : 'a transaction of the binlog is not yet committed';
-  });
-}
-
-/** Whoever may not lock tables. */
-class LockRefused extends UnderstudyError {}
-
-async function pinLocked(
-  production: ProductionSessions,
-  opened: readonly Client[],
-  request: PinRequest,
-  open: (first: Client) => Promise<BinlogPlace | string>,
 ): Promise<PinnedSessions> {
   const [first] = opened;
   if (first === undefined) throw new UnderstudyError('INTERNAL', 'no session was asked for');
+  const open = async (): Promise<PinnedSessions> => {
+    await startSnapshots(opened);
+    return { sessions: opened, place: await readMySqlPlace(first) };
+  };
+  try {
+    return await pinLocked(production, { ...request, lock: STOP_COMMITS }, () =>
+      withoutPrepared(first, open),
+    );
+  } catch (error) {
+    if (!(error instanceof LockRefused) || request.tables.length === 0) throw error;
+  }
+  // Prepared transactions hold the tables that they wrote to.
+  return await pinLocked(production, { ...request, lock: lockOf(request.tables) }, open);
+}
+
+/** Those that have one place; the copy takes longer with fewer, but is as exact. */
+async function pinMariaDb(
+  opened: readonly Client[],
+  request: PinRequest,
+): Promise<PinnedSessions> {
+  const found = await retrying(request, async () => {
+    for (let tries = 1; ; tries += 1) {
+      const together = await openTogether(opened, request.after);
+      if (typeof together === 'string' || tries === TRIES_AT_ONCE) return together;
+      if (together.sessions.length === opened.length) return together;
+    }
+  });
+  const others = opened.filter((client) => !found.sessions.includes(client));
+  await Promise.all(others.map((client) => client.end()));
+  return found;
+}
+
+/** Snapshots of all, and the most of them that have the same place; a text if that is too early. */
+async function openTogether(
+  opened: readonly Client[],
+  after: string,
+): Promise<PinnedSessions | string> {
+  const [first] = opened;
+  if (first === undefined) throw new UnderstudyError('INTERNAL', 'no session was asked for');
+  const places = await withoutPrepared(first, async () => {
+    await startSnapshots(opened);
+    const read: (PinnedSessions & { readonly key: string })[] = [];
+    // One after the other, for they would disturb each other.
+    for (const client of opened) {
+      const place = await readMariaDbPlace(client);
+      read.push({ sessions: [client], place, key: snapshotText(place) });
+    }
+    return [...Map.groupBy(read, ({ key }) => key).values()];
+  });
+  if (typeof places === 'string') return places;
+  const [most] = places.toSorted((a, b) => b.length - a.length);
+  const place = most?.[0]?.place;
+  if (most === undefined || place === undefined || !holds(place.gtids, after)) {
+    return 'a transaction of the binlog is not yet committed';
+  }
+  return { sessions: most.flatMap(({ sessions }) => sessions), place };
+}
+
+interface Lock {
+  readonly statement: string;
+  readonly release: string;
+  readonly what: string;
+}
+
+const STOP_COMMITS: Lock = {
+  statement: 'FLUSH TABLES WITH READ LOCK',
+  release: 'UNLOCK TABLES',
+  what: 'a statement or commit does not end',
+};
+
+function lockOf(tables: readonly string[]): Lock {
+  return {
+    statement: `LOCK TABLES ${tables.map((table) => `${table} READ`).join(', ')}`,
+    release: 'UNLOCK TABLES',
+    what: 'a transaction that wrote to the tables does not end; see XA RECOVER too',
+  };
+}
+
+/** Whoever may not lock. */
+class LockRefused extends UnderstudyError {}
+
+/** What `open` gives, of sessions that it opens while the lock is held. */
+async function pinLocked(
+  production: ProductionSessions,
+  request: PinRequest & { readonly lock: Lock },
+  open: () => Promise<PinnedSessions | string>,
+): Promise<PinnedSessions> {
+  const { lock } = request;
   const locker = await production.open();
   try {
     await locker.run(`SET SESSION lock_wait_timeout = ${String(LOCK_WAIT_S)}`);
     return await retrying(request, async () => {
-      if (!(await lockTables(locker, request.tables))) {
-        return 'a transaction that wrote to the tables does not end; see XA RECOVER too';
-      }
+      if (!(await tryLock(locker, lock))) return lock.what;
       try {
-        const place = await open(first);
-        return typeof place === 'string' ? place : { sessions: opened, place };
+        return await open();
       } finally {
-        await locker.run('UNLOCK TABLES');
+        await locker.run(lock.release);
       }
     });
   } finally {
@@ -148,18 +198,17 @@ async function pinLocked(
   }
 }
 
-/** False if somebody writes to them, or is about to. */
-async function lockTables(locker: Client, tables: readonly string[]): Promise<boolean> {
-  if (tables.length === 0) return true;
+/** False if it was not given in time. */
+async function tryLock(locker: Client, { statement }: Lock): Promise<boolean> {
   try {
-    await locker.run(`LOCK TABLES ${tables.map((table) => `${table} READ`).join(', ')}`);
+    await locker.run(statement);
     return true;
   } catch (error) {
     if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) return false;
     if (!isRefusal(error)) throw error;
-    const what = 'production does not let its tables be locked, which takes some milliseconds';
+    const what = 'production does not let itself be locked for the milliseconds that a pin takes';
     throw new LockRefused('DATABASE_PERMISSION', what, {
-      detail: `${tellable(error)}; GRANT SELECT, LOCK TABLES on the followed database`,
+      detail: `${tellable(error)}; GRANT FLUSH_TABLES ON *.*, or LOCK TABLES on the followed database`,
     });
   }
 }
@@ -185,9 +234,9 @@ async function retrying(
 
 /** Ends those that the sessions have. */
 async function startSnapshots(clients: readonly Client[]): Promise<void> {
-  for (const client of clients) {
-    await client.run('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
-  }
+  await Promise.all(
+    clients.map((client) => client.run('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY')),
+  );
 }
 
 /**
@@ -197,9 +246,22 @@ async function startSnapshots(clients: readonly Client[]): Promise<void> {
 async function withoutPrepared<T>(client: Client, act: () => Promise<T>): Promise<T | string> {
   const what = 'an XA transaction is prepared and not ended; see XA RECOVER';
   const before = await preparedSoFar(client);
-  if ((await client.rows('XA RECOVER')).length > 0) return what;
+  if (await anyPrepared(client, before)) return what;
   const done = await act();
   return (await preparedSoFar(client)) === before ? done : what;
+}
+
+async function anyPrepared(client: Client, soFar: string): Promise<boolean> {
+  try {
+    return (await client.rows('XA RECOVER')).length > 0;
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    if (soFar === '0') return false;
+    const what = 'production does not tell whether XA transactions are prepared';
+    throw new UnderstudyError('DATABASE_PERMISSION', what, {
+      detail: `${tellable(error)}; GRANT XA_RECOVER_ADMIN ON *.*`,
+    });
+  }
 }
 
 async function preparedSoFar(client: Client): Promise<string> {
