@@ -7,7 +7,7 @@
  * transaction that writes the rows and asserts the fence.
  */
 import type { OffsetRange } from '../change/offset-ranges.ts';
-import type { Position, SourcePosition } from '../change/position.ts';
+import type { Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import type { ConnectorFacts } from '../decode/connectors/settings.ts';
@@ -17,11 +17,12 @@ import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
+import type { PinProof, SnapshotView } from './snapshot-view.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-export type { Fence, FenceState, FollowingNote, HolderNote };
+export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
 export interface StoredProgress {
@@ -328,29 +329,6 @@ export interface BaseReader extends TableReader {
   /** All gaps, as of the same snapshot. */
   gaps(): Promise<readonly TableGaps[]>;
 }
-
-/** What one snapshot of production sees. Pure: made from the snapshot's text. */
-export interface SnapshotView {
-  /** Engine text of the snapshot, e.g. `100:104:100,102`. */
-  readonly snapshot: string;
-  /** Is the change's transaction part of the snapshot? Null if its source does not tell. */
-  sees(source: SourcePosition): boolean | null;
-  /** The same by the id that its boundaries bear (TransactionBoundary.id). */
-  seesTransaction(id: string): boolean | null;
-  /**
-   * Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. This and the next
-   * are false on engines whose transactions have none.
-   */
-  visible(txId: number): boolean;
-  /** True if no transaction as old as `txId`, or older, was still running in the snapshot. */
-  complete(txId: number): boolean;
-}
-
-/**
- * How a snapshot and the log are tied together: by the ids of the transactions that it sees, or by the
- * place in the log where it was taken.
- */
-export type PinProof = 'xid-barrier' | 'log-position';
 
 /** A pinned snapshot of production, with what is needed to reach the same point in the log. */
 export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {

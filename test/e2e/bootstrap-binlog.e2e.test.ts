@@ -3,6 +3,7 @@
  * that no topic ever held, and traffic goes on before, while and after the copy is made, cut off and
  * resumed. One table has no key, so that a change applied twice would show.
  */
+import type { RowDataPacket } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BinlogTraffic, binlogState, TRAFFIC_TABLES } from '../support/binlog-traffic.ts';
 import { binlogConnector } from '../support/connectors.ts';
@@ -22,6 +23,15 @@ interface Status {
     readonly holder: string | null;
     readonly lag: { readonly offsets: number };
     readonly bootstrap: { readonly phase: string; readonly tablesDone: number } | null;
+  }[];
+}
+
+interface Repaired {
+  readonly databases: readonly {
+    readonly keys: number | null;
+    readonly inserted: number;
+    readonly overwritten: number;
+    readonly deleted: number;
   }[];
 }
 
@@ -78,19 +88,16 @@ describe.each([
   it('is copied under traffic, goes on after SIGKILL, and equals production', async () => {
     traffic.start(3);
     const poll = { timeout: 120_000, interval: 500 };
-    const open = await connectBinlog(`${production.url}shop`);
-    await open.query('BEGIN');
-    await open.query(`INSERT INTO item (code) VALUES ('open')`);
+    const connect = await sharedConnect();
+    await connect.pauseConnector(prefix);
     const killed = workplace.start(['run']);
-    // On MariaDB one session may go on without a lock; two need it.
     await expect
       .poll(async () => (await trunkStatus())?.state, poll)
-      .toBe('bootstrapping: waiting-for-transactions');
+      .toBe('bootstrapping: waiting-for-connector');
     // The copy will come as far as this table, and not beyond.
     const trunk = await connectBinlog(`${shadow.url}copy`);
     await trunk.query('LOCK TABLES word READ');
-    await open.query('COMMIT');
-    await open.end();
+    await connect.resumeConnector(prefix);
     await expect
       .poll(async () => (await trunkStatus())?.bootstrap?.tablesDone, poll)
       .toBeGreaterThan(0);
@@ -114,6 +121,32 @@ describe.each([
       .toBe(true);
     expect(await trunkStatus()).toMatchObject({ lag: { offsets: 0 } });
     expect(run.stderr).toContain('the copy is complete');
+    run.kill('SIGTERM');
+    expect(await run.ended).toMatchObject({ status: 0 });
+  });
+
+  it('is repaired, a table or a row, while production and all else go on', async () => {
+    const run = workplace.start(['run']);
+    const trunk = await connectBinlog(`${shadow.url}copy`);
+    await trunk.query(`INSERT INTO item (id, code, flags) VALUES (900001, 'foreign', 5)`);
+    await trunk.query(`UPDATE item SET body = X'00', price = 1 WHERE id % 3 = 0`);
+    await trunk.query('DELETE FROM item WHERE id % 7 = 0');
+    await trunk.query('UPDATE word SET n = -1');
+    const writers = traffic.start(2);
+    const item = await workplace.json<Repaired>(['repair', 'shop.item']);
+    expect(item.databases).toMatchObject([{ name: 'copy', kind: 'trunk', keys: null }]);
+    expect(item.databases[0]?.deleted).toBeGreaterThan(0);
+    await writers.stop();
+    const [words] = await trunk.query<RowDataPacket[]>('SELECT w FROM word WHERE n = -1');
+    for (const word of words.map((row) => String(row['w']))) {
+      const one = await workplace.json<Repaired>(['repair', 'shop.word', '--key', word]);
+      expect(one.databases[0]).toMatchObject({ keys: 1, overwritten: 1, inserted: 0, deleted: 0 });
+    }
+    await trunk.end();
+    const check = await workplace.json<{ verdict: string; reasons: unknown[] }>(['drift', 'check']);
+    expect(check).toMatchObject({ verdict: 'equal', reasons: [] });
+    const [ours, theirs] = [`${shadow.url}copy`, `${production.url}shop`];
+    expect(await binlogState(ours, FOLLOWED)).toEqual(await binlogState(theirs, FOLLOWED));
     run.kill('SIGTERM');
     expect(await run.ended).toMatchObject({ status: 0 });
   });

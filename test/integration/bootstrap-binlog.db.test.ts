@@ -106,7 +106,10 @@ async function ledgerOf(reader: CopyReader, range: CopyRange): Promise<readonly 
   return await reader.read(range, ['id'], async (rows) => {
     const ids: number[] = [];
     for await (const piece of rows) {
-      for (const [, id] of Buffer.from(piece).toString().matchAll(/\((\d+)\)/g)) ids.push(Number(id));
+      for (const [, id] of Buffer.from(piece)
+        .toString()
+        .matchAll(/\((\d+)\)/g))
+        ids.push(Number(id));
     }
     return ids.toSorted((a, b) => a - b);
   });
@@ -144,6 +147,19 @@ async function placesOf(client: Connection, first: string): Promise<ReadonlyMap<
   }
   return places;
 }
+
+const two = async (url: string): Promise<void> => {
+  const client = await connectBinlog(url);
+  await client.query('CREATE TABLE big (a INT, b VARCHAR(20), v INT, PRIMARY KEY (b, a))');
+  await client.query('CREATE TABLE plain (v INT, s VARCHAR(9))');
+  await client.query(`INSERT INTO big WITH RECURSIVE g AS (
+    SELECT 1 AS n UNION ALL SELECT n + 1 FROM g WHERE n < 900) SELECT n, CONCAT('w', n % 7), n FROM g`);
+  for (let i = 0; i < 3; i += 1) {
+    await client.query('INSERT INTO big SELECT a + (SELECT MAX(a) FROM big), b, v FROM big');
+  }
+  await client.query(`INSERT INTO plain VALUES (1, 'twin'), (1, 'twin'), (NULL, NULL)`);
+  await client.end();
+};
 
 async function lastFile(client: Connection): Promise<string | undefined> {
   const [files] = await client.query<RowDataPacket[]>('SHOW BINARY LOGS');
@@ -243,8 +259,196 @@ describe.each(ENGINES)('%s', (engine) => {
       expect(visible((place) => views[0]?.sees(source(place, place.gtid)))).toEqual(seen[0]);
       expect(visible(({ gtid }) => views[0]?.seesTransaction(gtid))).toEqual(seen[0]);
       expect(visible((place) => views[1]?.sees(source(place, null)))).toEqual(seen[0]);
-      expect(visible((place) => (logPosition(source(place, null)) ?? 0n) < marker)).toEqual(seen[0]);
+      expect(visible((place) => (logPosition(source(place, null)) ?? 0n) < marker)).toEqual(
+        seen[0],
+      );
       for (const other of seen) expect(other).toEqual(seen[0]);
     }
   });
+
+  async function expectCopied(at: Filled): Promise<void> {
+    for (const table of ['big', 'plain']) {
+      const sql = (name: string): string =>
+        `SELECT COUNT(*) AS n, SUM(CRC32(CONCAT_WS('|', t.v, ${table === 'big' ? 't.a, t.b' : 't.s'})))
+          AS h FROM ${name}.${table} t`;
+      const client = await sessionOn(at.url);
+      const [ours] = await client.query(sql(at.trunk));
+      expect(ours).toEqual((await client.query(sql(at.source)))[0]);
+    }
+  }
+
+  it('goes on with what was not done, and empties what was half done', async () => {
+    const at = await setting(engine, two);
+    const cut = new AbortController();
+    const cutOff = copy(at, {
+      ...{ jobs: 1, signal: cut.signal },
+      onProgress: ({ tablesDone }) => {
+        if (tablesDone > 0) cut.abort(new Error('cut off'));
+      },
+    });
+    await expect(cutOff).rejects.toThrow('cut off');
+    const before = await at.target.state();
+    expect(before).toMatchObject({ ends: null });
+    const undone = before?.tables.find(({ done }) => !done)?.table.name ?? '';
+    const client = await sessionOn(at.url);
+    await client.query(`INSERT INTO ${at.trunk}.${undone} (v) VALUES (7)`).catch(() => undefined);
+    const after = await copy(at);
+    expect(new Set(after.tables.map(({ snapshot }) => snapshot)).size).toBeGreaterThan(0);
+    expect(after.tables.every(({ done, rows }) => done && rows > 0)).toBe(true);
+    await expectCopied(at);
+  });
+
+  it('copies again what is truncated or altered after the snapshot', async () => {
+    const at = await setting(engine, two);
+    const client = await sessionOn(at.url, at.source);
+    let pins = 0;
+    const production: CopySource = {
+      mark: () => at.production.mark(),
+      pinAfter: async (transaction, options) => {
+        const pinned = await at.production.pinAfter(transaction, options);
+        pins += 1;
+        if (pins > 1) return pinned;
+        await client.query('TRUNCATE plain');
+        await client.query(`INSERT INTO plain VALUES (2, 'later')`);
+        return pinned;
+      },
+    };
+    const state = await copy(at, {}, production);
+    expect(new Set(state.tables.map(({ snapshot }) => snapshot)).size).toBe(2);
+    expect(pins).toBe(2);
+    await expectCopied(at);
+  });
+
+  it('holds no table for longer than a range of it is read', async () => {
+    const at = await setting(engine, two);
+    const client = await sessionOn(at.url, at.source);
+    const options = { readers: 1, timeoutMs: 10_000, signal: OPTIONS.signal };
+    const { transaction } = await at.production.mark();
+    await using pinned = await at.production.pinAfter(transaction, options);
+    const [range] = await pinned.ranges({ schema: at.source, name: 'plain' }, 1 << 30);
+    if (range === undefined) throw new Error('nothing to read');
+    await using reader = await pinned.openReader();
+    await reader.read(range, ['v'], async (rows) => {
+      for await (const piece of rows) expect(piece.length).toBeGreaterThan(0);
+    });
+    await client.query('SET lock_wait_timeout = 2');
+    await client.query('ALTER TABLE plain ADD COLUMN more INT');
+  });
+
+  it('refuses a table that no snapshot shows', async () => {
+    const at = await setting(engine, two);
+    const client = await sessionOn(at.url);
+    await client.query(`CREATE TABLE ${at.source}.old (id INT PRIMARY KEY) ENGINE=MyISAM`);
+    const { transaction } = await at.production.mark();
+    await using pinned = await at.production.pinAfter(transaction, TWO);
+    await expect(pinned.ranges({ schema: at.source, name: 'old' }, 1)).rejects.toMatchObject({
+      code: 'READ_FAILED',
+      context: { detail: expect.stringContaining('MyISAM') as string },
+    });
+  });
+
+  it('lets nobody write whose fence was taken', async () => {
+    const at = await setting(engine, two);
+    const { transaction } = await at.production.mark();
+    const options = { ...TWO, readers: 1 };
+    await using pinned = await at.production.pinAfter(transaction, options);
+    const table = { schema: at.source, name: 'plain' };
+    await at.target.begin(at.fence, { offsets: new Map([['p.t/0', 3n]]), transaction });
+    await at.target.startTables(at.fence, pinned, [{ table, ranges: 1, bytes: 1 }]);
+    const [range] = await pinned.ranges(table, 1 << 30);
+    if (range === undefined) throw new Error('nothing to read');
+    await using reader = await pinned.openReader();
+    await using writer = await at.target.openWriter(at.fence);
+    await at.database.releaseFence(at.fence);
+    const taken = await at.database.takeFence('another');
+    expect(taken).not.toBeNull();
+    await expect(
+      reader.read(range, ['v', 's'], (rows) => writer.write(range, ['v', 's'], rows)),
+    ).rejects.toMatchObject({ code: expect.stringMatching(/FENCED|SHADOW_UNREACHABLE/) as string });
+    const client = await sessionOn(at.url);
+    expect((await client.query(`SELECT * FROM ${at.trunk}.plain`))[0]).toEqual([]);
+    expect((await at.database.resumePoint()).position.offsets).toEqual(new Map([['p.t/0', 3n]]));
+  });
+});
+
+const TWO = { readers: 2, timeoutMs: 10_000, signal: OPTIONS.signal };
+
+/** A production as an account sees it that may only SELECT; and what grants it more. */
+async function asReader(at: Filled): Promise<{
+  readonly source: CopySource;
+  readonly grant: (what: string) => Promise<void>;
+}> {
+  const client = await sessionOn(at.url);
+  const user = freshName('u', at.url);
+  await client.query(`CREATE USER '${user}'@'%' IDENTIFIED BY 'secret'`);
+  onTestFinished(async () => {
+    const admin = await connectBinlog(at.url);
+    await admin.query(`DROP USER '${user}'@'%'`);
+    await admin.end();
+  });
+  const grant = async (what: string): Promise<void> => {
+    await client.query(`GRANT ${what} TO '${user}'@'%'`);
+  };
+  await grant(`SELECT ON ${at.source}.*`);
+  const url = at.url.replace(/\/\/[^@]*@/, `//${user}:secret@`);
+  const source = copySourceOf(
+    await dialectFor(url).connectProduction(`${url}${at.source}`, () => true),
+  );
+  if (source === null) throw new Error('cannot be copied');
+  return { source, grant };
+}
+
+it('names the rights that MySQL asks for, and goes on with the lesser lock', async () => {
+  const at = await setting('mysql', two);
+  const { source, grant } = await asReader(at);
+  const lacks = (detail: string): unknown => ({
+    code: 'DATABASE_PERMISSION',
+    context: { detail: expect.stringContaining(detail) as string },
+  });
+  await expect(source.mark()).rejects.toMatchObject(lacks('GRANT REPLICATION CLIENT') as object);
+  await grant('REPLICATION CLIENT ON *.*');
+  const { transaction } = await source.mark();
+  await expect(source.pinAfter(transaction, TWO)).rejects.toMatchObject(
+    lacks('LOCK TABLES') as object,
+  );
+  await grant(`LOCK TABLES ON ${at.source}.*`);
+  const writer = await sessionOn(at.url, at.source);
+  await writer.query('BEGIN');
+  await writer.query(`INSERT INTO plain VALUES (5, 'open')`);
+  await expect(source.pinAfter(transaction, { ...TWO, timeoutMs: 1_500 })).rejects.toMatchObject({
+    code: 'PIN_FAILED',
+  });
+  await writer.query('COMMIT');
+  await using pinned = await source.pinAfter(transaction, TWO);
+  expect(pinned.readers).toBe(2);
+});
+
+it('pins MariaDB with the right to SELECT alone, not before what the binlog has', async () => {
+  const at = await setting('mariadb', two);
+  const { source } = await asReader(at);
+  const { transaction } = await source.mark();
+  await using pinned = await source.pinAfter(transaction, TWO);
+  expect(pinned.readers).toBe(2);
+  const later = transaction.replace(/\d+$/, (number) => String(Number(number) + 1));
+  await expect(source.pinAfter(later, { ...TWO, timeoutMs: 500 })).rejects.toMatchObject({
+    code: 'PIN_FAILED',
+  });
+});
+
+it('does not pin while an XA transaction is prepared, whose rows are in the log', async () => {
+  for (const engine of ENGINES) {
+    const at = await setting(engine, two);
+    const client = await sessionOn(at.url, at.source);
+    await client.query(`XA START 'x'`);
+    await client.query(`INSERT INTO plain VALUES (6, 'xa')`);
+    await client.query(`XA END 'x'`);
+    await client.query(`XA PREPARE 'x'`);
+    const { transaction } = await at.production.mark();
+    const pinning = at.production.pinAfter(transaction, { ...TWO, timeoutMs: 1_000 });
+    await expect(pinning).rejects.toMatchObject({
+      code: 'PIN_FAILED',
+      context: { detail: expect.stringContaining('XA RECOVER') as string },
+    });
+    await client.query(`XA ROLLBACK 'x'`);
+  }
 });

@@ -59,7 +59,7 @@ export function parseSnapshot(snapshot: string): SnapshotView {
 }
 
 /** GTIDs of one server: null for one that is no GTID of its kind. */
-export interface GtidSet {
+interface GtidSet {
   has(gtid: string): boolean | null;
 }
 

@@ -31,7 +31,7 @@ export interface ReadRange {
 }
 
 /** Whether the rows of a piece need a session without strict mode: its first byte. */
-export const STRICT = 's'.charCodeAt(0);
+const STRICT = 's'.charCodeAt(0);
 export const LENIENT = 'l'.charCodeAt(0);
 
 const PIECE_CHARACTERS = 256 * 1024;

@@ -18,14 +18,14 @@ import type {
   CopySource,
   RowBytes,
 } from '../../copying.ts';
-import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
-import { followedDatabase } from '../schema/plan-from-production.ts';
+import type { DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, tellable } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
 import { placeNumber, snapshotText } from './binlog-view.ts';
 import { copiedColumns, prepareReads, readRows, type ReadRange } from './copy-rows.ts';
+import { assertShown, readFollowed, type Followed } from './followed.ts';
 import { currentPlace, logEnd, pinSessions, type PinnedSessions } from './pinned-sessions.ts';
 import type { ProductionSessions } from './production-session.ts';
 
@@ -78,57 +78,6 @@ export class MySqlCopySource implements CopySource {
       readFollowed(client, sessions.database, includes),
     );
   }
-}
-
-export interface Followed {
-  readonly database: string;
-  readonly tables: DatabaseTables;
-  /** Quoted: those that a snapshot shows, and so are locked for it. */
-  readonly locked: readonly string[];
-  /** The storage engines of the others, by tableName(). */
-  readonly others: ReadonlyMap<string, string>;
-  /** About their size on disk. */
-  readonly bytes: ReadonlyMap<string, number>;
-}
-
-/** The followed database's tables, and which of them take part in snapshots. */
-export async function readFollowed(
-  client: Client,
-  named: string | null,
-  includes: (table: TableId) => boolean,
-): Promise<Followed> {
-  const database = await followedDatabase(client, named, includes);
-  const tables = await readTables(client, database, database);
-  const rows = await client.rows<{ name: string; engine: string | null; bytes: string | null }>(
-    `SELECT TABLE_NAME AS name, ENGINE AS engine, DATA_LENGTH AS bytes
-      FROM information_schema.TABLES
-      WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')`,
-    [database],
-  );
-  const found = rows
-    .map((row) => ({ ...row, table: { schema: database, name: row.name } }))
-    .filter(({ table }) => includes(table));
-  const isShown = ({ engine }: (typeof found)[number]): boolean => engine === 'InnoDB';
-  return {
-    ...{ database, tables },
-    locked: found.filter(isShown).map(({ name }) => quote(database, name)),
-    others: new Map(
-      found
-        .filter((row) => !isShown(row))
-        .map(({ table, engine }) => [tableName(table), engine ?? 'none']),
-    ),
-    bytes: new Map(found.map(({ table, bytes }) => [tableName(table), Number(bytes ?? 0)])),
-  };
-}
-
-/** READ_FAILED for a table whose storage engine knows no snapshots. */
-export function assertShown({ others }: Followed, table: TableId): void {
-  const engine = others.get(tableName(table));
-  if (engine === undefined) return;
-  throw new UnderstudyError('READ_FAILED', 'the table’s storage engine knows no snapshots', {
-    table: tableName(table),
-    detail: `it is ${engine}: ALTER TABLE … ENGINE = InnoDB, or exclude the table`,
-  });
 }
 
 class MySqlCopySnapshot implements CopySnapshot {
@@ -219,12 +168,7 @@ function firstNumber(tables: DatabaseTables, table: TableId): string | null {
 }
 
 /** Conditions that together hold for every number once. */
-function conditions(
-  column: string,
-  parts: number,
-  least: string,
-  most: string,
-): readonly string[] {
+function conditions(column: string, parts: number, least: string, most: string): readonly string[] {
   const [low, high] = [BigInt(least), BigInt(most)];
   const count = BigInt(parts);
   const bounds: bigint[] = [];

@@ -40,6 +40,7 @@ import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
+import { openBaseReader } from './base-reader.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
   assertFence,
@@ -73,6 +74,7 @@ export class MySqlShadowDatabase implements CopyingShadow {
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
   readonly copying: MySqlCopyTarget;
+  readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #acts: Connection;
@@ -86,6 +88,7 @@ export class MySqlShadowDatabase implements CopyingShadow {
     const { address, flavour, name: database } = parts;
     this.name = database;
     this.marker = parts.marker;
+    this.#address = address;
     this.#source = parts.sourceDatabase;
     this.#leaseMs = parts.leaseMs;
     const prepare = (client: Client): Promise<void> => prepareActs(client, flavour);
@@ -216,8 +219,10 @@ export class MySqlShadowDatabase implements CopyingShadow {
     return Promise.reject(notOffered('rollouts'));
   }
 
+  /** On a session of its own, for it is read while all else goes on. */
   openBaseSnapshot(): Promise<BaseReader> {
-    return Promise.reject(notOffered('drift checks and repairs'));
+    const { name: database } = this;
+    return openBaseReader(this.#address, { database, source: this.#source });
   }
 
   breakConnections(): void {
