@@ -32,8 +32,8 @@ export interface CopyRange {
 
 /**
  * A snapshot of production that several sessions read. It keeps old versions of rows alive until it is
- * disposed; tables are locked only while a range of theirs is read, and only against changes of their
- * shape.
+ * disposed; tables are locked only while a range of theirs is read (some servers: from then on until it
+ * is disposed), and only against changes of their shape.
  */
 export interface CopySnapshot extends AsyncDisposable {
   /** See SnapshotView. */

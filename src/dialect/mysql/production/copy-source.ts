@@ -4,7 +4,8 @@
  *
  * A range is read in statements of some megabytes, each from where the one before ended, for as long
  * as the key can be written and compared exactly as it is stored; else by one statement. A session
- * gives back its lock on the table after each range. A table that was altered or truncated after the
+ * gives back its lock on the table after each range, which MariaDB does not do before the snapshot ends.
+ * A table that was altered or truncated after the
  * snapshot is refused by the server itself.
  */
 import { tableName, type TableId } from '../../../change/table-id.ts';
