@@ -196,7 +196,12 @@ async function checkManifest(
     view,
     floor: BigInt(manifest.pin.floor),
     reference: () => Promise.resolve(manifestReference(manifest)),
-    pin: pinReport('manifest', { snapshot: view.snapshot, proof: manifest.pin.kind }, BigInt(manifest.pin.lsn), ends),
+    pin: pinReport(
+      'manifest',
+      { snapshot: view.snapshot, proof: manifest.pin.kind },
+      BigInt(manifest.pin.lsn),
+      ends,
+    ),
     started,
   });
 }

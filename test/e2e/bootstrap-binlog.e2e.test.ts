@@ -86,7 +86,6 @@ describe.each([
   });
 
   it('is copied under traffic, goes on after SIGKILL, and equals production', async () => {
-    traffic.start(3);
     const poll = { timeout: 120_000, interval: 500 };
     const connect = await sharedConnect();
     await connect.pauseConnector(prefix);
@@ -97,6 +96,7 @@ describe.each([
     // The copy will come as far as this table, and not beyond.
     const trunk = await connectBinlog(`${shadow.url}copy`);
     await trunk.query('LOCK TABLES word READ');
+    traffic.start(2);
     await connect.resumeConnector(prefix);
     await expect
       .poll(async () => (await trunkStatus())?.bootstrap?.tablesDone, poll)
@@ -109,9 +109,10 @@ describe.each([
       bootstrap: { phase: 'copying' },
     });
     const run = workplace.start(['run']);
-    await expect.poll(async () => (await trunkStatus())?.bootstrap, poll).toBeNull();
+    await expect.poll(() => run.stderr, poll).toContain('the copy is complete');
+    await traffic.serve(30);
     await traffic.stop();
-    await traffic.serve(20);
+    await expect.poll(async () => (await trunkStatus())?.bootstrap, poll).toBeNull();
     await expect
       .poll(async () => {
         const [ours, theirs] = [`${shadow.url}copy`, `${production.url}shop`];
@@ -120,7 +121,6 @@ describe.each([
       }, poll)
       .toBe(true);
     expect(await trunkStatus()).toMatchObject({ lag: { offsets: 0 } });
-    expect(run.stderr).toContain('the copy is complete');
     run.kill('SIGTERM');
     expect(await run.ended).toMatchObject({ status: 0 });
   });

@@ -140,7 +140,7 @@ async function placesOf(client: Connection, first: string): Promise<ReadonlyMap<
       if (type === 'Gtid') gtid = /([0-9a-f-]{36}:\d+|\d+-\d+-\d+)/.exec(info)?.[1] ?? '';
       const inserted = /INSERT INTO ledger VALUES \((\d+)\)/.exec(info)?.[1];
       if (inserted !== undefined) id = Number(inserted);
-      if (!/^Write_rows/.test(type) || id === null) continue;
+      if (!type.startsWith('Write_rows') || id === null) continue;
       places.set(id, { gtid, file, pos: BigInt(pos) });
       id = null;
     }
@@ -243,7 +243,9 @@ describe.each(ENGINES)('%s', (engine) => {
     const places = await placesOf(look, first);
     await look.end();
     expect(places.size).toBeGreaterThan(50);
-    if (engine === 'mysql') expect(pins.map(({ seen }) => seen.length)).toEqual(pins.map(() => 3));
+    // MariaDB may find fewer that have one place, while all the others write.
+    const least = engine === 'mysql' ? 3 : 1;
+    expect(Math.min(...pins.map(({ seen }) => seen.length))).toBeGreaterThanOrEqual(least);
     for (const { snapshot, marker, seen } of pins) {
       const views = [snapshot, snapshot.replace(/ .*/, '')].map((text) =>
         dialectFor(at.url).snapshotView(text),

@@ -110,10 +110,7 @@ async function pinMySql(
 }
 
 /** Those that have one place; the copy takes longer with fewer, but is as exact. */
-async function pinMariaDb(
-  opened: readonly Client[],
-  request: PinRequest,
-): Promise<PinnedSessions> {
+async function pinMariaDb(opened: readonly Client[], request: PinRequest): Promise<PinnedSessions> {
   const found = await retrying(request, async () => {
     for (let tries = 1; ; tries += 1) {
       const together = await openTogether(opened, request.after);

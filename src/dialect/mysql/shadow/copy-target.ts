@@ -68,7 +68,8 @@ export class MySqlCopyTarget implements CopyTarget {
         `UPDATE ${this.#table('bootstrap')} SET mark = ? WHERE mark IS NULL`,
         [start.transaction],
       );
-      if (rows !== 1) throw new UnderstudyError('INTERNAL', 'the copy was begun before', { database });
+      if (rows !== 1)
+        throw new UnderstudyError('INTERNAL', 'the copy was begun before', { database });
       await insertOffsets(client, this.#table('position'), start.offsets);
     });
   }

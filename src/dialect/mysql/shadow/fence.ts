@@ -165,7 +165,9 @@ async function endSessions(client: Client, database: string, generation: bigint)
   const deadline = performance.now() + TAKE_OVER_WAIT_MS;
   const own = String((await client.row<{ id: string }>('SELECT CONNECTION_ID() AS id')).id);
   for (;;) {
-    const ids = (await sessionsOf(client, database, generation, ALL_ROLES)).filter((id) => id !== own);
+    const ids = (await sessionsOf(client, database, generation, ALL_ROLES)).filter(
+      (id) => id !== own,
+    );
     if (ids.length === 0 || performance.now() > deadline) return;
     for (const id of ids) {
       try {
