@@ -465,8 +465,8 @@ export interface ControlStore extends AsyncDisposable {
 /** What an engine offers. One per engine; found by name in the registry. */
 export interface Dialect {
   readonly engine: EngineName;
-  /** `pin` of its production gives snapshots, so that rows can be read from there exactly. */
-  readonly pins: boolean;
+  /** Whether rows that its log leaves in doubt are read again from production unasked, at a pin. */
+  readonly rereads: boolean;
   /** `leaseMs`: how long a silent holder keeps a database; 10 s if not given. */
   connectShadow(url: string, options?: { readonly leaseMs?: number }): Promise<ShadowServer>;
   /** `includes` decides which tables take part in plans and diagnoses. */

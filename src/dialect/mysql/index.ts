@@ -7,7 +7,8 @@ import { connectShadow } from './shadow/server.ts';
 
 /** MySQL 8.4 and later, MariaDB 10.6 and later. Which one it is, the server tells: see Flavour. */
 const shared: Omit<Dialect, 'engine'> = {
-  pins: false,
+  // Full row images leave nothing in doubt but what somebody discarded.
+  rereads: false,
   connectShadow,
   connectProduction,
   snapshotView: parseSnapshot,

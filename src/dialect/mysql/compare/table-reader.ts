@@ -18,7 +18,7 @@ import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, tellable } from '../session/errors.ts';
 import { literal, quote } from '../session/names.ts';
 import { exactText, hashedText, isLost } from './exact-text.ts';
-import { castOf, spelledHere } from './spelling.ts';
+import { spell } from './spelling.ts';
 
 export interface TableReaderParts {
   /** In a transaction of its own snapshot. */
@@ -218,28 +218,11 @@ export class MySqlTableReader implements BaseReader {
     }));
   }
 
-  async spellKey(table: ComparedTable, key: readonly string[]): Promise<readonly string[] | null> {
-    const spelled: string[] = [];
-    for (const [i, column] of this.#prepare(table).keys.entries()) {
-      const text = await this.#spell(key[i] ?? '', column);
-      if (text === null) return null;
-      spelled.push(text);
-    }
-    return spelled;
-  }
-
-  /** Null if the column has no such value. */
-  async #spell(word: string, column: ColumnSchema): Promise<string | null> {
-    const target = castOf(column);
-    if (target === null) return spelledHere(word, column);
-    const [row] = await this.#query(
-      `SELECT CAST(v AS CHAR), v = CAST(${literal(word)} AS CHAR)
-        FROM (SELECT CAST(${literal(word)} AS ${target}) AS v) q`,
-      null,
-    );
-    const [text, same] = row ?? [];
-    if (typeof text !== 'string' || Number(same) !== 1) return null;
-    return column.type.kind === 'timestamptz' ? `${text}+00` : text;
+  spellKey(table: ComparedTable, key: readonly string[]): Promise<readonly string[] | null> {
+    const { keys } = this.#prepare(table);
+    const spelled = keys.map((column, i) => spell(key[i] ?? '', column.type));
+    const known = spelled.filter((text) => text !== null);
+    return Promise.resolve(known.length === spelled.length ? known : null);
   }
 
   async aboutRows(table: ComparedTable): Promise<number> {
