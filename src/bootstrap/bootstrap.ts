@@ -159,6 +159,7 @@ async function copyRound(
   const { meter } = round;
   meter.enter('waiting-for-transactions');
   await using snapshot = await parts.production.pinAfter(round.mark, {
+    readers: options.jobs,
     timeoutMs: options.pinTimeoutMs,
     signal: options.signal,
   });

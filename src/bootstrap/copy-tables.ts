@@ -69,7 +69,7 @@ export async function copyTables(
   const round = new Round(parts, jobs, options.signal);
   await round.finishEmpty();
   const workers = Math.min(
-    options.jobs,
+    ...[options.jobs, parts.snapshot.readers],
     jobs.reduce((sum, job) => sum + job.ranges.length, 0),
   );
   await Promise.all(Array.from({ length: workers }, () => round.work()));

@@ -9,7 +9,7 @@
  * whose snapshots saw it.
  */
 import { errorOf } from '../change/dead-cause.ts';
-import { partitionKey, type OffsetMap } from '../change/position.ts';
+import { logPosition, partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
@@ -21,7 +21,7 @@ import { unreachable } from '../util/assert.ts';
 
 /** A snapshot that tables were copied from, and the position behind all that it sees. */
 interface Source {
-  readonly view: Pick<SnapshotView, 'visible'>;
+  readonly view: SnapshotView;
   readonly marker: bigint;
 }
 
@@ -90,9 +90,12 @@ export class HandOver {
 
   /** A boundary carries no position, but like a change it lies before E. */
   #boundarySeen(boundary: TransactionBoundary): boolean {
-    if (!this.#before(boundary) || !/^\d+$/.test(boundary.id)) return false;
-    const txId = Number(boundary.id);
-    return this.#sources.length > 0 && this.#sources.every(({ view }) => view.visible(txId));
+    if (!this.#before(boundary)) return false;
+    const { id } = boundary;
+    return (
+      this.#sources.length > 0 &&
+      this.#sources.every(({ view }) => view.seesTransaction(id) === true)
+    );
   }
 
   #copied(change: ChangeEvent): boolean {
@@ -109,8 +112,8 @@ export class HandOver {
   #readBefore(change: ChangeEvent): boolean {
     const source = this.#tableSource(change);
     if (source === undefined) return false;
-    const lsn = positionOf(change);
-    return change.snapshot === 'incremental' || lsn === null || lsn < source.marker;
+    const place = logPosition(change.source);
+    return change.snapshot === 'incremental' || place === null || place < source.marker;
   }
 
   #tableSource(change: ChangeEvent): Source | undefined {
@@ -123,22 +126,18 @@ export class HandOver {
   }
 }
 
-/** By its position too: of ids alone, those of two billion transactions later look the same. */
+/** By its position too: of ids alone, those of two billion transactions later may look the same. */
 function sees(source: Source, change: ChangeEvent): boolean {
-  const txId = 'txId' in change.source ? change.source.txId : null;
-  if (txId === null) {
+  const seen = source.view.sees(change.source);
+  if (seen === null) {
     const what = 'the record does not say its transaction: the copy may have it, or not';
     throw new UnderstudyError('UNSUPPORTED', what, {
       ...{ ...change.at, table: tableName(change.table) },
-      detail: 'a trunk that is filled from production needs the field source.txId',
+      detail: 'a trunk that is filled from production needs the fields of `source`',
     });
   }
-  const lsn = positionOf(change);
-  return (lsn === null || lsn < source.marker) && source.view.visible(txId);
-}
-
-function positionOf(change: ChangeEvent): bigint | null {
-  return 'lsn' in change.source ? change.source.lsn : null;
+  const place = logPosition(change.source);
+  return (place === null || place < source.marker) && seen;
 }
 
 function passedOver(record: ChangeEvent | TransactionBoundary): DecodedRecord {

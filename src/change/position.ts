@@ -47,6 +47,24 @@ export type SourcePosition =
       readonly gtid: string | null;
     };
 
+/** Bits that an offset in one file takes: more than any file has bytes. */
+const FILE_SHIFT = 40n;
+
+/**
+ * A place in production's log as one number, which grows along the log of one server; null where the
+ * change does not tell it.
+ */
+export function logPosition(source: SourcePosition): bigint | null {
+  return 'lsn' in source ? source.lsn : filePosition(source.file, source.pos);
+}
+
+/** As `logPosition`, by a log file's name, which ends in its number, and the offset there. */
+export function filePosition(file: string | null, pos: bigint | null): bigint | null {
+  const number = file === null ? undefined : /\.(\d+)$/.exec(file)?.[1];
+  if (number === undefined || pos === null) return null;
+  return (BigInt(number) << FILE_SHIFT) + pos;
+}
+
 /**
  * What a shadow database has applied, exactly: every record before `offsets` and none after.
  * Written only inside the transaction that writes the rows.

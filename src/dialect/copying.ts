@@ -7,16 +7,16 @@
 import type { OffsetMap } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
-import type { Fence, ProductionDatabase, ShadowDatabase, SnapshotView } from './dialect.ts';
+import type { Fence, ProductionDatabase, ShadowDatabase } from './dialect.ts';
 
-/** Rows as one engine writes and reads them: bytes, cut anywhere. */
+/** Rows as one engine writes and reads them: in pieces that are handed on as they were cut. */
 export type RowBytes = AsyncIterable<Uint8Array>;
 
-/** A transaction of ours in production's log. */
+/** A moment in production's log. */
 export interface CopyMark {
-  /** Where it lies: all that was committed before it lies before. */
+  /** All that was committed before it lies before this place. */
   readonly position: bigint;
-  /** Its id, as decimal text: newer than that of any transaction that had begun to write before. */
+  /** In the engine's own words: what tells transactions that were in the log before from later ones. */
   readonly transaction: string;
 }
 
@@ -31,12 +31,17 @@ export interface CopyRange {
 }
 
 /**
- * A snapshot of production that several sessions read. It holds back vacuum until it is disposed;
- * tables are locked only while a range of theirs is read, and only against changes of their shape.
+ * A snapshot of production that several sessions read. It keeps old versions of rows alive until it is
+ * disposed; tables are locked only while a range of theirs is read (some servers: from then on until it
+ * is disposed), and only against changes of their shape.
  */
-export interface CopySnapshot extends SnapshotView, AsyncDisposable {
+export interface CopySnapshot extends AsyncDisposable {
+  /** See SnapshotView. */
+  readonly snapshot: string;
   /** A position of production's log behind all that the snapshot sees. */
   readonly marker: bigint;
+  /** How many readers it may have at a time, at most: no more than were asked for. */
+  readonly readers: number;
   tables(): Promise<SchemaCatalogue>;
   /** Parts of about `rangeBytes`. A partitioned table stands for its partitions. */
   ranges(table: TableId, rangeBytes: number): Promise<readonly CopyRange[]>;
@@ -58,16 +63,23 @@ export interface CopyReader extends AsyncDisposable {
 }
 
 export interface CopySource {
-  /** Writes one message to production's log, which is all that is ever written there. */
+  /**
+   * Where production's log ends. Writes one message there where that cannot be told without, which is
+   * all that is ever written.
+   */
   mark(): Promise<CopyMark>;
   /**
-   * A snapshot that sees every transaction that had begun to write before the mark (its id is
-   * given) and committed; it is taken when the last of them has ended. Errors: PIN_FAILED after
-   * `timeoutMs`, PRODUCTION_UNREACHABLE, the signal's reason.
+   * A snapshot for so many readers that sees every transaction which the log had before the mark
+   * (`transaction` is its), or was about to have. Errors: PIN_FAILED after `timeoutMs`,
+   * DATABASE_PERMISSION, PRODUCTION_UNREACHABLE, the signal's reason.
    */
   pinAfter(
     transaction: string,
-    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+    options: {
+      readonly readers: number;
+      readonly timeoutMs: number;
+      readonly signal: AbortSignal;
+    },
   ): Promise<CopySnapshot>;
 }
 
@@ -89,7 +101,7 @@ export interface CopiedTable {
 /** What a trunk knows of the copy it is filled with. */
 export interface BootstrapState {
   readonly startedAt: Date;
-  /** Id of the marking transaction behind the offsets to follow from. Null before those are set. */
+  /** `CopyMark.transaction` behind the offsets to follow from. Null before those are set. */
   readonly mark: string | null;
   readonly tables: readonly CopiedTable[];
   /** Null while the copy goes on; then the offsets up to which the log may hold what it saw. */

@@ -17,11 +17,12 @@ import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
+import type { PinProof, SnapshotView } from './snapshot-view.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-export type { Fence, FenceState, FollowingNote, HolderNote };
+export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
 export interface StoredProgress {
@@ -329,20 +330,10 @@ export interface BaseReader extends TableReader {
   gaps(): Promise<readonly TableGaps[]>;
 }
 
-/** What one snapshot of production sees. Pure: made from the snapshot's text. */
-export interface SnapshotView {
-  /** Engine text of the snapshot, e.g. `100:104:100,102`. */
-  readonly snapshot: string;
-  /** Is this source transaction part of the snapshot? Takes Debezium's 32-bit xid. */
-  visible(txId: number): boolean;
-  /** True if no transaction as old as `txId`, or older, was still running in the snapshot. */
-  complete(txId: number): boolean;
-}
-
 /** A pinned snapshot of production, with what is needed to reach the same point in the log. */
 export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
   /** For the report: how position and snapshot are tied together. */
-  readonly proof: 'xid-barrier';
+  readonly proof: PinProof;
   /** End of production's log before the snapshot was taken: what a later read began cannot be
    * in it for sure. */
   readonly floor: bigint;
@@ -359,9 +350,15 @@ export interface ProductionDatabase extends AsyncDisposable {
   identity(): Promise<ServerIdentity>;
   /** Everything needed to make the shadow's schema; `include` says which tables take part. */
   planShadow(include?: (table: TableId) => boolean): Promise<ShadowPlan>;
-  /** What a snapshot taken now sees. Errors: PIN_FAILED on a server that cannot say it exactly. */
+  /**
+   * What a snapshot taken now sees, for proofs of `StoredProgress.unproven`: not asked where there are
+   * none. Errors: PIN_FAILED on a server that cannot say it exactly.
+   */
   view(): Promise<SnapshotView>;
-  /** Snapshot, then marker. See pin-proofs: the applier must be frozen before. */
+  /**
+   * Snapshot, then marker. See pin-proofs: the applier must be frozen before. It sees all that was
+   * applied, but for what is `unproven`. Errors: PIN_FAILED.
+   */
   pin(): Promise<PinnedSnapshot>;
   /** Takes the random advisory lock of the isolation guard; released by disposing. */
   holdProbeLock(probe: bigint): Promise<AsyncDisposable>;
@@ -468,8 +465,8 @@ export interface ControlStore extends AsyncDisposable {
 /** What an engine offers. One per engine; found by name in the registry. */
 export interface Dialect {
   readonly engine: EngineName;
-  /** `pin` of its production gives snapshots, so that rows can be read from there exactly. */
-  readonly pins: boolean;
+  /** Whether rows that its log leaves in doubt are read again from production unasked, at a pin. */
+  readonly rereads: boolean;
   /** `leaseMs`: how long a silent holder keeps a database; 10 s if not given. */
   connectShadow(url: string, options?: { readonly leaseMs?: number }): Promise<ShadowServer>;
   /** `includes` decides which tables take part in plans and diagnoses. */

@@ -160,13 +160,13 @@ async function checkLive(
 
 function pinReport(
   against: PinReport['against'],
-  view: Pick<PinnedSnapshot, 'snapshot'>,
+  view: Pick<PinnedSnapshot, 'snapshot' | 'proof'>,
   marker: bigint,
   ends: OffsetMap,
 ): Omit<PinReport, 'deferred' | 'frozenMs'> {
   const endOffsets = Object.fromEntries([...ends].map(([key, end]) => [key, end.toString()]));
   return {
-    proof: 'xid-barrier',
+    proof: view.proof,
     against,
     snapshot: view.snapshot,
     position: { marker: marker.toString(), endOffsets },
@@ -196,7 +196,12 @@ async function checkManifest(
     view,
     floor: BigInt(manifest.pin.floor),
     reference: () => Promise.resolve(manifestReference(manifest)),
-    pin: pinReport('manifest', view, BigInt(manifest.pin.lsn), ends),
+    pin: pinReport(
+      'manifest',
+      { snapshot: view.snapshot, proof: manifest.pin.kind },
+      BigInt(manifest.pin.lsn),
+      ends,
+    ),
     started,
   });
 }

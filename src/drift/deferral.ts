@@ -1,3 +1,4 @@
+import { logPosition } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { SnapshotView } from '../dialect/dialect.ts';
 import type { Reason } from '../report/drift-report.ts';
@@ -26,12 +27,12 @@ type Doubt = keyof typeof DOUBTS;
  * comparison is in doubt.
  */
 export class DeferralFilter {
-  readonly #view: Pick<SnapshotView, 'visible'>;
+  readonly #view: Pick<SnapshotView, 'sees'>;
   readonly #floor: bigint;
   readonly #doubts = new Map<Doubt, number>();
 
   /** `floor`: the end of production's log before the snapshot was taken. */
-  constructor(view: Pick<SnapshotView, 'visible'>, floor: bigint) {
+  constructor(view: Pick<SnapshotView, 'sees'>, floor: bigint) {
     this.#view = view;
     this.#floor = floor;
   }
@@ -44,13 +45,13 @@ export class DeferralFilter {
         this.#doubt('incremental-snapshot-in-window');
         return 'apply';
       case 'initial': {
-        const lsn = logPosition(change);
-        if (lsn === null || lsn >= this.#floor) this.#doubt('initial-snapshot-in-window');
+        const place = logPosition(change.source);
+        if (place === null || place >= this.#floor) this.#doubt('initial-snapshot-in-window');
         return 'apply';
       }
       case 'no': {
-        const txId = 'txId' in change.source ? change.source.txId : null;
-        if (txId !== null) return this.#view.visible(txId) ? 'apply' : 'defer';
+        const seen = this.#view.sees(change.source);
+        if (seen !== null) return seen ? 'apply' : 'defer';
         this.#doubt('change-without-transaction');
         return 'apply';
       }
@@ -71,8 +72,4 @@ export class DeferralFilter {
   #doubt(code: Doubt): void {
     this.#doubts.set(code, (this.#doubts.get(code) ?? 0) + 1);
   }
-}
-
-function logPosition(change: ChangeEvent): bigint | null {
-  return 'lsn' in change.source ? change.source.lsn : null;
 }

@@ -35,7 +35,7 @@ const manifestShape = z.object({
   version: z.literal(1),
   createdAt: z.iso.datetime(),
   pin: z.object({
-    kind: z.literal('xid-barrier'),
+    kind: z.enum(['xid-barrier', 'log-position']),
     snapshot: z.string(),
     /** The marker; everything the snapshot saw was committed before it. */
     lsn: digits,

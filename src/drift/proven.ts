@@ -17,6 +17,7 @@ export async function waitUntilProven(
 ): Promise<string | null> {
   const { follower, production } = parts;
   const { unproven, unprovenEvicted } = await follower.progress();
+  if (unproven.length === 0 && unprovenEvicted === null) return null;
   const deadline = performance.now() + options.timing.timeoutMs;
   for (;;) {
     const view = await production.view();

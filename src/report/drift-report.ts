@@ -97,7 +97,7 @@ export interface TableResult {
 
 /** How production and the shadow were brought to one point. */
 export interface PinReport {
-  readonly proof: 'xid-barrier';
+  readonly proof: 'xid-barrier' | 'log-position';
   /** Production itself, or a manifest written earlier. */
   readonly against: 'production' | 'manifest';
   readonly snapshot: string;

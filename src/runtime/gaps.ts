@@ -20,11 +20,11 @@ const PAUSE_FACTOR = 10;
 
 /**
  * Reads once. Null if production, or what the connector has committed, is not configured, or is of an
- * engine that cannot be read at an exact point.
+ * engine whose rows are not read again unasked.
  */
 async function readOnce(stage: Stage, signal: AbortSignal): Promise<RereadOutcome | null> {
   const { context, database } = stage;
-  if (!context.dialect.pins) return null;
+  if (!context.dialect.rereads) return null;
   const production = await context.production();
   if (production === null) return null;
   await using offsets = await openCommittedOffsets(context.config, context.logger);

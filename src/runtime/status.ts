@@ -238,7 +238,8 @@ async function statusOf(
 }
 
 function gapsCure(context: RuntimeContext): string {
-  if (!context.dialect.pins) return 'an event brings each of these rows whole, when it is changed';
+  if (!context.dialect.rereads)
+    return 'an event brings each of these rows whole, when it is changed';
   const { production, source } = context.config;
   const read =
     production !== undefined && (source.connect !== undefined || source.offsetsTopic !== undefined)

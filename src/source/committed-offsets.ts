@@ -6,6 +6,8 @@
  *
  * Two implementations: Connect's REST interface (connect/) and its offsets topic (kafka/).
  */
+import { filePosition } from '../change/position.ts';
+
 export interface CommittedOffsets {
   /** For people: where it is read. */
   readonly description: string;
@@ -17,17 +19,24 @@ export interface CommittedOffsets {
 }
 
 /**
- * The position in an offset as Debezium stores it: the larger of `lsn` and `lsn_commit`. Null if
- * it holds neither, as before the first change, and during a snapshot: its position is where it
- * began, while its rows are still to come. One that fails begins anew further on, without a word.
+ * The position (logPosition) in an offset as Debezium stores it: the larger of `lsn` and `lsn_commit`,
+ * or `file` and `pos`, which are the start of a transaction that is not all delivered. Null if it
+ * holds none, as before the first change, and during a snapshot: its position is where it began, while
+ * its rows are still to come. One that fails begins anew further on, without a word.
  */
 export function positionOf(offset: unknown): bigint | null {
   if (typeof offset !== 'object' || offset === null) return null;
   const fields = offset as Readonly<Record<string, unknown>>;
   const { snapshot = null } = fields;
   if (snapshot !== null && snapshot !== false && snapshot !== 'false') return null;
+  const { file, pos } = fields;
+  if (typeof file === 'string') return filePosition(file, wholeNumber(pos));
   const found = [fields['lsn'], fields['lsn_commit']]
-    .filter((value) => typeof value === 'number' && Number.isSafeInteger(value))
-    .map((value) => BigInt(value as number));
+    .map(wholeNumber)
+    .filter((value) => value !== null);
   return found.reduce<bigint | null>((max, lsn) => (max === null || lsn > max ? lsn : max), null);
+}
+
+function wholeNumber(value: unknown): bigint | null {
+  return typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : null;
 }

@@ -229,10 +229,13 @@ interface ColumnRow extends RowDataPacket {
 }
 
 /** All rows of the tables as the server shows them, exactly, in an order of their own. */
-export async function binlogState(url: string): Promise<Readonly<Record<string, string[]>>> {
+export async function binlogState(
+  url: string,
+  tables: readonly string[] = TRAFFIC_TABLES,
+): Promise<Readonly<Record<string, string[]>>> {
   await using client = await open(url);
   const state: Record<string, string[]> = {};
-  for (const table of TRAFFIC_TABLES) {
+  for (const table of tables) {
     const [columns] = await client.query<ColumnRow[]>(
       `SELECT column_name AS name, data_type AS type FROM information_schema.columns
         WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position`,

@@ -8,7 +8,7 @@ import { renderText } from './session/types.ts';
 /** PostgreSQL 14 and later. */
 export const postgres: Dialect = {
   engine: 'postgresql',
-  pins: true,
+  rereads: true,
   connectShadow,
   connectProduction,
   snapshotView: parseSnapshot,

@@ -11,6 +11,11 @@ test.each([
   [{ lsn_proc: 5 }, null],
   [{ lsn: '41' }, null],
   [{ lsn: 1e300 }, null],
+  // A binlog connector's: mid-way in a transaction, and after a snapshot.
+  [{ file: 'binlog.000002', pos: 1024, gtids: 'x:1-4', event: 3 }, (2n << 40n) + 1024n],
+  [{ file: 'binlog.000002', pos: 4, snapshot: true }, null],
+  [{ file: 'binlog.000002' }, null],
+  [{ file: 'binlog', pos: 4 }, null],
   [null, null],
   ['41', null],
 ])('the position in %j is %s', (offset, position) => {

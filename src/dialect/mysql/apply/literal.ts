@@ -40,6 +40,10 @@ export function renderLiteral(value: KnownValue, type: ColumnType): string | typ
       return instantLiteral(value, type);
     case 'enum':
       return value === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(value);
+    case 'bytes':
+    case 'geometry':
+    case 'vector':
+      return hexLiteral(value);
     case 'boolean':
     case 'int16':
     case 'int32':
@@ -48,7 +52,6 @@ export function renderLiteral(value: KnownValue, type: ColumnType): string | typ
     case 'money':
     case 'text':
     case 'char':
-    case 'bytes':
     case 'date':
     case 'timetz':
     case 'interval':
@@ -58,8 +61,6 @@ export function renderLiteral(value: KnownValue, type: ColumnType): string | typ
     case 'xml':
     case 'set':
     case 'year':
-    case 'geometry':
-    case 'vector':
     case 'composite':
     case 'range':
     case 'hstore':
@@ -82,6 +83,13 @@ export function renderText(value: KnownValue): string | null {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}
+
+/** Bytes as `renderText` writes them. */
+function hexLiteral(text: string): string {
+  const digits = /^0x((?:[0-9a-f]{2})*)$/.exec(text)?.[1];
+  if (digits === undefined) throw new Misfit('the value is no string of bytes');
+  return `X'${digits}'`;
 }
 
 function bytesLiteral(bytes: Uint8Array): string {

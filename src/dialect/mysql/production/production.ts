@@ -1,6 +1,7 @@
 /** Production, read-only: its schema, its identity, its settings. Nothing is ever written there. */
 import type { TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { CopyingProduction, CopySource } from '../../copying.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type {
   Diagnosis,
@@ -15,25 +16,30 @@ import { probeLock } from '../session/names.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { takeLock } from '../session/server-locks.ts';
-import { notOffered } from '../shadow/not-offered.ts';
+import { MySqlCopySource } from './copy-source.ts';
+import { pinSnapshot } from './pin.ts';
 import { diagnoseProduction } from './production-diagnosis.ts';
 import { ProductionSessions } from './production-session.ts';
 
 const LOCK_WAIT_MS = 10_000;
 
 /** Every act opens its own session, since acts are rare and far apart. */
-class MySqlProduction implements ProductionDatabase {
+class MySqlProduction implements CopyingProduction {
   readonly engine: Flavour['engine'];
+  readonly copying: CopySource;
   readonly #sessions: ProductionSessions;
+  readonly #flavour: Flavour;
   readonly #includes: (table: TableId) => boolean;
 
   constructor(
     sessions: ProductionSessions,
-    { engine }: Flavour,
+    flavour: Flavour,
     includes: (table: TableId) => boolean,
   ) {
     this.#sessions = sessions;
-    this.engine = engine;
+    this.engine = flavour.engine;
+    this.#flavour = flavour;
+    this.copying = new MySqlCopySource({ sessions, flavour, includes });
     this.#includes = includes;
   }
 
@@ -55,12 +61,19 @@ class MySqlProduction implements ProductionDatabase {
     );
   }
 
+  /** There is nothing here that has to be proven: a pin waits for all that the binlog has. */
   view(): Promise<SnapshotView> {
-    return Promise.reject(notOffered('drift checks and repairs'));
+    return Promise.reject(new UnderstudyError('INTERNAL', 'a binlog needs no view to prove by'));
   }
 
-  pin(): Promise<PinnedSnapshot> {
-    return Promise.reject(notOffered('drift checks and repairs'));
+  async pin(): Promise<PinnedSnapshot> {
+    try {
+      return await pinSnapshot({
+        ...{ sessions: this.#sessions, flavour: this.#flavour, includes: this.#includes },
+      });
+    } catch (error) {
+      throw this.#sessions.failure('pin a snapshot', error);
+    }
   }
 
   /** Held by a session of its own, which ends with it. */

@@ -1,7 +1,7 @@
 /** One session: how it is opened, and how rows come out of it. */
 import net from 'node:net';
 import mysql, { type Connection as DriverConnection } from 'mysql2/promise';
-import type { ResultSetHeader, RowDataPacket } from 'mysql2';
+import type { Connection as StreamingConnection, ResultSetHeader, RowDataPacket } from 'mysql2';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ServerAddress } from './address.ts';
 import { isConnectionLoss } from './errors.ts';
@@ -17,11 +17,17 @@ const WAIT_TIMEOUT_S = 31_536_000;
  * that nothing is cut without a word; dates that production took are taken; 0 is a value for an
  * AUTO_INCREMENT column; a backslash is a backslash.
  */
-const SQL_MODE = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES';
+export const SQL_MODE =
+  'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES';
+/** For what a table has, and a strict session does not take. */
+export const LENIENT_MODE = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES';
 
 const SETTINGS = `SET SESSION sql_mode = '${SQL_MODE}', time_zone = '+00:00',
   autocommit = 1, wait_timeout = ${String(WAIT_TIMEOUT_S)}, sql_auto_is_null = 0,
   character_set_results = utf8mb4, lock_wait_timeout = 30`;
+
+/** Rows that are ahead of who reads them. */
+const STREAMED_ROWS = 64;
 
 /** A session. Numbers of 64 bits, decimals, dates and JSON are texts. */
 export class Client {
@@ -100,6 +106,15 @@ export class Client {
   ): Promise<{ readonly rows: number; readonly insertId: string }> {
     const [done] = await this.driver.query<ResultSetHeader>(fill(sql, values));
     return { rows: done.affectedRows, insertId: String(done.insertId) };
+  }
+
+  /** The rows of a statement as they come, each a list of bytes as the server sends them. */
+  stream(sql: string): AsyncIterable<readonly (Buffer | null)[]> {
+    // What the promises are made of; it alone streams.
+    const { connection } = this.driver as unknown as { readonly connection: StreamingConnection };
+    return connection
+      .query({ sql, rowsAsArray: true, typeCast: (field) => field.buffer() })
+      .stream({ highWaterMark: STREAMED_ROWS });
   }
 
   async end(): Promise<void> {

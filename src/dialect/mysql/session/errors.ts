@@ -9,6 +9,7 @@ import { causeThat, hasSocketCode, tellableDriverError } from '../../sql/driver-
 /** The error numbers that the program branches on. */
 export const ERRNO = {
   unknownDatabase: 1049,
+  definitionChanged: 1412,
   databaseExists: 1007,
   unknownColumn: 1054,
   duplicateEntry: 1062,

@@ -33,11 +33,15 @@ export function workLock(database: string): string {
 /** Held while the audit log is written. */
 export const AUDIT_LOCK = 'understudy:audit';
 
+/** Sessions of a holder that write copied rows, at most. */
+export const MOST_WRITERS = 64;
+
 /** What a session of a fence's holder does; each holds a lock that names its generation. */
-export type HolderRole = 'acts' | 'signs';
+export type HolderRole = 'acts' | 'signs' | `copy${number}`;
 
 export function presenceLock(database: string, generation: bigint, role: HolderRole): string {
-  return `${lockName('at', database)}:${String(generation)}:${role === 'acts' ? 'a' : 's'}`;
+  const suffix = role.replace(/^([a-z])[a-z]+/, '$1');
+  return `${lockName('at', database)}:${String(generation)}:${suffix}`;
 }
 
 /** The isolation guard's random lock: a name that nobody else has. */

@@ -3,6 +3,7 @@ import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import { runPlan, sourceDatabase } from '../schema/apply-plan.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
+import { NOW_US } from '../session/clock.ts';
 import { Connection } from '../session/connection.ts';
 import { migrate } from '../session/migrations.ts';
 import { companionName, quote } from '../session/names.ts';
@@ -19,6 +20,7 @@ export interface TrunkOptions {
   readonly name: string;
   readonly topicPrefix: string;
   readonly plan: ShadowPlan;
+  readonly bootstrap?: boolean;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -107,6 +109,11 @@ async function mark(
     );
     await startFence(client, name);
     await startProgress(client, name);
+    if (options.bootstrap === true) {
+      await client.run(
+        `INSERT INTO ${quote(companion, 'bootstrap')} (started_us) VALUES (${NOW_US})`,
+      );
+    }
   });
 }
 

@@ -22,10 +22,10 @@ import type {
   OverlayCount,
   OverlayRow,
   ResumePoint,
-  ShadowDatabase,
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
+import type { CopyingShadow } from '../../copying.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -39,6 +39,8 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
+import { MySqlCopyTarget } from './copy-target.ts';
+import { openBaseReader } from './base-reader.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
   assertFence,
@@ -67,10 +69,12 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class MySqlShadowDatabase implements ShadowDatabase {
+export class MySqlShadowDatabase implements CopyingShadow {
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
+  readonly copying: MySqlCopyTarget;
+  readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #acts: Connection;
@@ -84,12 +88,19 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     const { address, flavour, name: database } = parts;
     this.name = database;
     this.marker = parts.marker;
+    this.#address = address;
     this.#source = parts.sourceDatabase;
     this.#leaseMs = parts.leaseMs;
     const prepare = (client: Client): Promise<void> => prepareActs(client, flavour);
     this.#acts = new Connection({ address, database, prepare });
     this.#signs = new Connection({ address, database, prepare: prepareSigns });
     this.#reads = new Connection({ address, database });
+    this.copying = new MySqlCopyTarget({
+      ...{ address, flavour, database, read: (doing, fn) => this.#read(doing, fn) },
+      act: async (fence, doing, fn) => {
+        await this.#act(fence, doing, 'APPLY_FAILED', fn);
+      },
+    });
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
@@ -208,8 +219,10 @@ export class MySqlShadowDatabase implements ShadowDatabase {
     return Promise.reject(notOffered('rollouts'));
   }
 
+  /** On a session of its own, for it is read while all else goes on. */
   openBaseSnapshot(): Promise<BaseReader> {
-    return Promise.reject(notOffered('drift checks and repairs'));
+    const { name: database } = this;
+    return openBaseReader(this.#address, { database, source: this.#source });
   }
 
   breakConnections(): void {

@@ -17,7 +17,13 @@ import { transaction, type Client } from '../session/client.ts';
 import { NOW_US } from '../session/clock.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { assertNotNewer, databaseVersion } from '../session/migrations.ts';
-import { companionName, presenceLock, quote, type HolderRole } from '../session/names.ts';
+import {
+  companionName,
+  MOST_WRITERS,
+  presenceLock,
+  quote,
+  type HolderRole,
+} from '../session/names.ts';
 import { lockHolder, takeLock } from '../session/server-locks.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 
@@ -64,21 +70,27 @@ async function readRow(client: Client, database: string, lock: string): Promise<
       ${lock}`,
   );
   const generation = BigInt(row.generation);
-  const present = (await sessionsOf(client, database, generation)).length > 0;
+  const present = (await sessionsOf(client, database, generation, ROLES)).length > 0;
   const { holder, note } = row;
   return { generation, holder, note, present, silentMs: Number(row.silentUs) / 1000 };
 }
 
+/** Those that a holder has for as long as it is one, and those that it may have besides. */
 const ROLES: readonly HolderRole[] = ['acts', 'signs'];
+const ALL_ROLES: readonly HolderRole[] = [
+  ...ROLES,
+  ...Array.from({ length: MOST_WRITERS }, (_, i) => `copy${i}` as const),
+];
 
 /** The sessions that hold a generation's locks, by id. */
 async function sessionsOf(
   client: Client,
   database: string,
   generation: bigint,
+  roles: readonly HolderRole[],
 ): Promise<readonly string[]> {
   const ids: string[] = [];
-  for (const role of ROLES) {
+  for (const role of roles) {
     const id = await lockHolder(client, presenceLock(database, generation, role));
     if (id !== null) ids.push(id);
   }
@@ -153,7 +165,9 @@ async function endSessions(client: Client, database: string, generation: bigint)
   const deadline = performance.now() + TAKE_OVER_WAIT_MS;
   const own = String((await client.row<{ id: string }>('SELECT CONNECTION_ID() AS id')).id);
   for (;;) {
-    const ids = (await sessionsOf(client, database, generation)).filter((id) => id !== own);
+    const ids = (await sessionsOf(client, database, generation, ALL_ROLES)).filter(
+      (id) => id !== own,
+    );
     if (ids.length === 0 || performance.now() > deadline) return;
     for (const id of ids) {
       try {

@@ -18,6 +18,8 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
  *   by places in the log; `unread` events could not be read. No row values but keys, as lists in JSON.
  *   `told_letter` has those that somebody was told of.
+ * - `bootstrap`, with `bootstrap_table` and `bootstrap_end`: how the copy stands that a trunk is filled
+ *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -131,6 +133,37 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.told_letter (
         id VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 5,
+    what: 'the copy that a trunk is filled with',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.bootstrap (
+        ${ONE},
+        started_us BIGINT NOT NULL,
+        mark TEXT,
+        copied TINYINT NOT NULL DEFAULT 0
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.bootstrap_table (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        snapshot LONGTEXT NOT NULL,
+        marker BIGINT NOT NULL,
+        done TINYINT NOT NULL DEFAULT 0,
+        ranges INT NOT NULL,
+        ranges_done INT NOT NULL DEFAULT 0,
+        \`rows\` BIGINT NOT NULL DEFAULT 0,
+        bytes BIGINT NOT NULL,
+        bytes_done BIGINT NOT NULL DEFAULT 0,
+        PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.bootstrap_end (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        end_offset BIGINT NOT NULL,
+        PRIMARY KEY (topic, \`partition\`)
       ) ${TABLE}`,
     ],
   },

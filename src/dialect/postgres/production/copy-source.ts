@@ -22,14 +22,12 @@ import type {
   CopySource,
   RowBytes,
 } from '../../copying.ts';
-import type { SnapshotView } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { prepareComparison, sqlStateOf } from '../compare/comparison-session.ts';
 import { isConnectionLoss } from '../session/errors.ts';
 import { relation } from '../session/names.ts';
 import { assertPinnable, markLog } from './pin.ts';
 import type { ProductionSessions } from './production-session.ts';
-import { parseSnapshot } from './snapshot.ts';
 
 /** How often production is asked whether older transactions have ended. */
 const LOOK_MS = 200;
@@ -47,7 +45,11 @@ export class PgCopySource implements CopySource {
 
   async pinAfter(
     transaction: string,
-    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+    options: {
+      readonly readers: number;
+      readonly timeoutMs: number;
+      readonly signal: AbortSignal;
+    },
   ): Promise<CopySnapshot> {
     const client = await this.#sessions.open();
     try {
@@ -57,7 +59,9 @@ export class PgCopySource implements CopySource {
       // After the snapshot: this flushes asynchronous commits that it saw, so that a crash of
       // production cannot take back what is copied.
       const { position } = await this.mark();
-      return new PgCopySnapshot(this.#sessions, client, { ...pinned, marker: position });
+      return new PgCopySnapshot(this.#sessions, client, {
+        ...{ ...pinned, marker: position, readers: options.readers },
+      });
     } catch (error) {
       await client.end();
       if (options.signal.aborted) throw error;
@@ -67,7 +71,7 @@ export class PgCopySource implements CopySource {
 }
 
 interface Exported {
-  readonly view: SnapshotView;
+  readonly snapshot: string;
   /** By which other sessions import it. */
   readonly name: string;
 }
@@ -92,7 +96,7 @@ async function exportAfter(
     if (row === undefined) throw new UnderstudyError('PIN_FAILED', 'production has no snapshot');
     if (BigInt(row.oldest) > mark) {
       const exported = await client.query<{ name: string }>('SELECT pg_export_snapshot() AS name');
-      return { view: parseSnapshot(row.snapshot), name: exported.rows[0]?.name ?? '' };
+      return { snapshot: row.snapshot, name: exported.rows[0]?.name ?? '' };
     }
     await client.query('ROLLBACK');
     if (performance.now() >= deadline) {
@@ -109,29 +113,23 @@ async function exportAfter(
 class PgCopySnapshot implements CopySnapshot {
   readonly snapshot: string;
   readonly marker: bigint;
+  readonly readers: number;
   readonly #sessions: ProductionSessions;
   /** Keeps the snapshot, and reads the catalogue in it. */
   readonly #client: pg.Client;
-  readonly #exported: Exported;
+  readonly #exported: string;
 
   constructor(
     sessions: ProductionSessions,
     client: pg.Client,
-    pinned: Exported & { readonly marker: bigint },
+    pinned: Exported & { readonly marker: bigint; readonly readers: number },
   ) {
     this.#sessions = sessions;
     this.#client = client;
-    this.#exported = pinned;
-    this.snapshot = pinned.view.snapshot;
+    this.#exported = pinned.name;
+    this.snapshot = pinned.snapshot;
     this.marker = pinned.marker;
-  }
-
-  visible(txId: number): boolean {
-    return this.#exported.view.visible(txId);
-  }
-
-  complete(txId: number): boolean {
-    return this.#exported.view.complete(txId);
+    this.readers = pinned.readers;
   }
 
   tables(): Promise<SchemaCatalogue> {
@@ -170,7 +168,7 @@ class PgCopySnapshot implements CopySnapshot {
       await client.end();
       throw this.#sessions.failure('prepare a session', error);
     }
-    return new PgCopyReader(client, this.#exported.name);
+    return new PgCopyReader(client, this.#exported);
   }
 
   async #ask<T>(doing: string, act: () => Promise<T>): Promise<T> {

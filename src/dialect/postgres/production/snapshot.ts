@@ -31,12 +31,18 @@ export function parseSnapshot(snapshot: string): SnapshotView {
   const xmin = BigInt(xminText);
   const xmax = BigInt(xmaxText);
   const running = new Set(xipText === '' ? [] : xipText.split(',').map(BigInt));
+  const visible = (txId: number): boolean => {
+    const full = widen(txId, xmax);
+    return full < xmin || (full < xmax && !running.has(full));
+  };
   return {
     snapshot,
-    visible(txId) {
-      const full = widen(txId, xmax);
-      return full < xmin || (full < xmax && !running.has(full));
+    visible,
+    sees(source) {
+      const txId = 'txId' in source ? source.txId : null;
+      return txId === null ? null : visible(txId);
     },
+    seesTransaction: (id) => (/^\d+$/.test(id) ? visible(Number(id)) : null),
     complete(txId) {
       const full = widen(txId, xmax);
       if (full < xmin) return true;

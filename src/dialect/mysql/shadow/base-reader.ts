@@ -1,0 +1,36 @@
+import type { BaseReader } from '../../dialect.ts';
+import { MySqlTableReader } from '../compare/table-reader.ts';
+import { readTables } from '../catalogue/catalogue.ts';
+import type { ServerAddress } from '../session/address.ts';
+import { Client } from '../session/client.ts';
+import { toUnderstudyError } from '../session/errors.ts';
+import { readGaps } from './gaps.ts';
+
+/**
+ * A reader over a new snapshot of a shadow database: it is taken before the promise resolves, so what
+ * commits later is not in it. `source` names production's database. Errors: READ_FAILED,
+ * SHADOW_UNREACHABLE.
+ */
+export async function openBaseReader(
+  address: ServerAddress,
+  { database, source }: { readonly database: string; readonly source: string },
+): Promise<BaseReader> {
+  let client: Client | null = null;
+  try {
+    client = await Client.connect(address, database);
+    const session = client;
+    await session.run('SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+    await session.run('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
+    const tables = await readTables(session, database, source);
+    const gaps = await readGaps(session, database, Number.MAX_SAFE_INTEGER);
+    return new MySqlTableReader({
+      ...{ client: session, database, tables, gaps: () => gaps, close: () => session.end() },
+    });
+  } catch (error) {
+    client?.destroy();
+    throw toUnderstudyError(error, {
+      ...{ doing: 'open a snapshot', address: address.describe(database) },
+      ...{ context: { database }, otherwise: 'READ_FAILED' },
+    });
+  }
+}
