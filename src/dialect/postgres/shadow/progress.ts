@@ -93,6 +93,16 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const isNew = await savePlaces(client, batch);
+  await saveWhatIsKnown(client, batch, isNew);
+  return isNew;
+}
+
+/** Saves what a batch says beside its places. Waits for whoever else saves. */
+export async function saveWhatIsKnown(
+  client: pg.ClientBase,
+  batch: ChangeBatch,
+  isNew: boolean,
+): Promise<void> {
   await client.query(
     'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
     [
@@ -102,7 +112,6 @@ export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): P
     ],
   );
   if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
-  return isNew;
 }
 
 interface SavedPlaces {
@@ -114,10 +123,10 @@ interface SavedPlaces {
 }
 
 /**
- * False if all of it was saved before. One statement, for it is asked with every batch: its parts
- * all see what was there before it.
+ * Saves where partitions stand after the batch; else as `saveProgress`. One statement, for it is asked
+ * with every batch: its parts all see what was there before it.
  */
-async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
+export async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const { position, after, ahead = [], delivered = [] } = batch;
   const entries = [...position.offsets].map(([key, next]) => ({
     ...{ ...parsePartitionKey(key), next },
