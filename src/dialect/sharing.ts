@@ -77,10 +77,7 @@ export interface Sharing {
    * of members that are silent. Errors: FENCED, APPLY_BLOCKED (a member's transaction takes long: try
    * again; nothing is changed).
    */
-  assign(
-    fence: Fence,
-    wanted: ReadonlyMap<string, bigint>,
-  ): Promise<ReadonlyMap<string, bigint>>;
+  assign(fence: Fence, wanted: ReadonlyMap<string, bigint>): Promise<ReadonlyMap<string, bigint>>;
 }
 
 export interface SharedShadow extends ShadowDatabase {

@@ -89,7 +89,8 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
  * Saves what holds after the batch; false if it was saved before, so that its rows are written.
  * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
- * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits.
+ * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits. Also if it
+ * does in some partitions, and in others where the batch ends: somebody else moved these.
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const isNew = await savePlaces(client, batch);
@@ -166,6 +167,9 @@ export async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Pro
             ON p.topic = g.topic AND p.partition = g.partition
             WHERE p.next_offset IS DISTINCT FROM g.before
               AND p.next_offset IS DISTINCT FROM g.next_offset)
+          OR (is_new AND EXISTS (SELECT FROM given g JOIN understudy.position p
+            ON p.topic = g.topic AND p.partition = g.partition
+            WHERE g.before IS DISTINCT FROM g.next_offset AND p.next_offset = g.next_offset))
           OR ($12::text IS NOT NULL
             AND NOT EXISTS (SELECT FROM understudy.ahead WHERE topic = $12 AND partition = $13::int
               AND first_offset = $14::int8 AND next_offset = $15::int8)
