@@ -27,9 +27,10 @@ interface Change {
   readonly creates: Half[];
 }
 
-/** Is it one half of a key change, of which the other is an event of its own? */
-export function isHalf({ op, oldKey, newKey }: ChangeEvent): boolean {
-  return (op === 'delete' && newKey !== null) || (op === 'create' && oldKey !== null);
+/** Is it one half of a key change, of which the other is an event of its own, and can be told? */
+export function isHalf({ op, oldKey, newKey, source }: ChangeEvent): boolean {
+  if (op !== 'delete' && op !== 'create') return false;
+  return (op === 'delete' ? newKey : oldKey) !== null && placeOf(source) !== null;
 }
 
 export class KeyChanges {
@@ -69,11 +70,12 @@ function halvesLike(change: Change, { op }: ChangeEvent): Half[] {
 }
 
 function idOf({ table, source }: ChangeEvent): string {
-  return `${tableName(table)} ${placeOf(source)}`;
+  return `${tableName(table)} ${String(placeOf(source))}`;
 }
 
-function placeOf(source: SourcePosition): string {
-  if ('lsn' in source) return String(source.lsn);
+/** Null where the record does not tell it. */
+function placeOf(source: SourcePosition): string | null {
+  if ('lsn' in source) return source.lsn === null ? null : String(source.lsn);
   const { file, pos, row, gtid } = source;
-  return `${String(file)} ${String(pos)} ${row} ${String(gtid)}`;
+  return pos === null ? null : `${String(file)} ${String(pos)} ${row} ${String(gtid)}`;
 }

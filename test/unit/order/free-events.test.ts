@@ -78,6 +78,15 @@ test('a half whose other does not come goes by itself after a while, and keeps i
   expect(order.waitsBefore(ends)).toBe(false);
 });
 
+test('halves of which nobody knows the place go as they come', () => {
+  const order = assembler();
+  const place = at(0, 0, 5);
+  const half = gone(place, 'a', 'b');
+  const source = { connector: 'postgresql', lsn: null, lastCommitLsn: null, txId: null } as const;
+  order.push({ ...half, source });
+  expect(taken(order)).toEqual(['delete a']);
+});
+
 test('of deliveries made twice the first halves belong together', () => {
   const order = assembler();
   for (const offset of [0, 1]) {
