@@ -63,7 +63,6 @@ import {
   readProgress,
   readResumePoint,
   savePlaces,
-  saveProgress,
   saveWhatIsKnown,
 } from './progress.ts';
 import { assertOwn, assertShare, pgSharing } from './sharing.ts';
@@ -228,19 +227,18 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     const { replayed = [], dead } = batch;
     const letters = deadLetterTables(client);
     if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
+    const refused = (error: unknown): never => {
+      throw applyFailure(error, 'understudy.position');
+    };
     // First, since it waits for a commit of the same batch whose answer was lost. Written again,
     // rows that are to keep columns of rows that moved would take them from others.
-    const save = fence.share === undefined ? saveProgress : savePlaces;
-    const isNew = await save(client, batch).catch((error: unknown) => {
-      throw applyFailure(error, 'understudy.position');
-    });
-    if (!isNew) return NOTHING_NEW;
+    if (!(await savePlaces(client, batch).catch(refused))) return NOTHING_NEW;
     if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
     const session = await this.#applySession(client, fence);
     const outcome = await applyBatch(session, batch, used);
     if (batch.images !== undefined) await saveImages(session, batch.images);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
-    if (fence.share !== undefined) await saveWhatIsKnown(client, batch, isNew);
+    await saveWhatIsKnown(client, batch, true).catch(refused);
     return outcome;
   }
 

@@ -20,6 +20,8 @@ import {
 
 /** How long the transactions of who loses a partition are waited for. */
 const REVOKE_WAIT = '2s';
+/** Beside others, a batch waits for their commits: nobody but us works in what is shared. */
+const BESIDE_WAIT = `SET LOCAL lock_timeout = '1s'`;
 
 interface SharingParts {
   /** For what must not wait for acts. */
@@ -222,6 +224,7 @@ export async function assertShare(
     granted,
   }));
   const foreign = [...moves.keys()].find((key) => !share.partitions.has(key));
+  await client.query(BESIDE_WAIT);
   const { rowCount } = await client.query(
     `SELECT FROM understudy.share s JOIN ROWS FROM (pg_catalog.unnest($1::text[]),
         pg_catalog.unnest($2::int[]), pg_catalog.unnest($3::int8[])) AS g (topic, partition, granted)
@@ -250,6 +253,7 @@ export async function assertOwn(
   moves: OffsetMap,
   database: string,
 ): Promise<void> {
+  await client.query(BESIDE_WAIT);
   const { rows } = await client.query<{ topic: string; partition: number }>(
     'SELECT topic, partition FROM understudy.share',
   );
