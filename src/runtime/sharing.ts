@@ -37,6 +37,11 @@ const MEND_LOOK_MS = 2_000;
 const MEMORY_MS = 60_000;
 const FIRST_REST_MS = 250;
 const LONGEST_REST_MS = 30_000;
+/**
+ * What was before a truncate may reach its partition a little after it, and is known for that by who
+ * carried the truncate out.
+ */
+const STRAGGLERS_MS = 2_000;
 
 /**
  * The partitions of a database can be shared by this configuration; null if not. Only the trunk's: in a
@@ -195,7 +200,7 @@ export class SharedWork {
       }
       if (!(await this.#passed(running.follower, points))) return true;
     }
-    if (nowMs < this.#aloneUntilMs) return true;
+    if (performance.now() < this.#aloneUntilMs) return true;
     if (this.#mending !== null && nowMs - this.#mending.atMs < MEND_LOOK_MS) {
       if (this.isShared || this.#mending.is) return this.#mending.is;
     }
@@ -226,6 +231,9 @@ export class SharedWork {
     if (!points.every(isPast)) return false;
     await this.#sharing.passed(this.#stage.holder.fence, points);
     this.#own = [];
+    if (points.some(({ why }) => why === 'truncate')) {
+      this.#aloneUntilMs = Math.max(this.#aloneUntilMs, performance.now() + STRAGGLERS_MS);
+    }
     return true;
   }
 

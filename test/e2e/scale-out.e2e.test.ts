@@ -216,7 +216,10 @@ it('empties a table between what was before and after it in all partitions', asy
     await insert(1, 300);
     await churn();
   }
-  await equal();
+  const found = await states();
+  expect(found.shadow).toEqual(found.production);
+  // Rows of before a truncate that reached their partition after it are passed over.
+  expect(found.again).toBeLessThanOrEqual(0n);
   expect(runs.some(({ stderr }) => stderr.includes('"why":"truncate"'))).toBe(true);
   expect(await status()).toMatchObject({ parked: 0, unknown: 0, deadLetters: 0 });
 }, 100_000);
