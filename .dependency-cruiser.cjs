@@ -102,7 +102,7 @@ module.exports = {
       to: {
         path: '^src/dialect/',
         pathNot:
-          '^src/dialect/(dialect|copying|evolving|dead-letters|capabilities|registry|embedded)\\.ts$',
+          '^src/dialect/(dialect|copying|evolving|sharing|dead-letters|capabilities|registry|embedded)\\.ts$',
       },
     },
     {

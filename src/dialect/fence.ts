@@ -3,6 +3,14 @@ export interface Fence {
   readonly generation: bigint;
   /** Who: `host/pid/random`. */
   readonly holder: string;
+  /** It is a member's, and good for these partitions only: see sharing.ts. Absent: the holder's. */
+  readonly share?: Share;
+}
+
+/** What a member was given: partitions (see partitionKey), each with the number of its grant. */
+export interface Share {
+  readonly member: bigint;
+  readonly partitions: ReadonlyMap<string, bigint>;
 }
 
 export interface FenceState {

@@ -30,7 +30,9 @@ import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
 import { unreachable } from '../util/assert.ts';
 import { Boundaries, type BoundaryRun } from './boundaries.ts';
+import { FreeEvents, type Stuck } from './free-events.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
+import { KeyChanges } from './key-changes.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { Outcomes } from './outcomes.ts';
 import { Patience } from './patience.ts';
@@ -48,6 +50,10 @@ export interface AssemblerOptions {
    * their places in production's log (source-order.ts). Default: every event goes as it comes.
    */
   readonly sourceOrder?: SourceOrderOptions | undefined;
+  /** Of mode `key`: halves of key changes go together (key-changes.ts). Default: as they come. */
+  readonly pairs?: boolean;
+  /** Somebody else follows the other partitions; what that leads to is in free-events.ts. Default: no. */
+  readonly isShared?: boolean;
   /**
    * Transactions that were released whole by former assemblers and applied, and notes of given-up
    * ones, the oldest first.
@@ -59,8 +65,6 @@ export interface AssemblerOptions {
   readonly now?: () => number;
 }
 
-/** Untransacted events handed out at once, at most. */
-const FREE_EVENTS = 2_000;
 const STALL_MS = 60_000;
 /** Quiet time after which a transaction with a restart inside counts as whole. */
 const SETTLE_MS = 5_000;
@@ -78,6 +82,8 @@ export class TransactionAssembler {
   readonly #boundaries = new Boundaries();
   readonly #gatherings = new Map<string, Gathering>();
   readonly #order: SourceOrder | null;
+  readonly #pairs: KeyChanges | null;
+  readonly #free: FreeEvents;
   readonly #outcomes: Outcomes;
   readonly #unread = new UnreadPlaces();
   /** Positions that moved in partitions where nothing waits. */
@@ -96,6 +102,24 @@ export class TransactionAssembler {
     this.#patience = new Patience(options.stallLimitMs ?? STALL_MS, this.#now);
     const { sourceOrder } = options;
     this.#order = sourceOrder === undefined ? null : this.#sourceOrder(sourceOrder);
+    this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
+    this.#free = new FreeEvents({
+      ...{ lanes: this.#lanes, order: this.#order, pairs: this.#pairs, patience: this.#patience },
+      ...{ isAlone: options.isShared !== true, now: this.#now },
+      stallLimitMs: options.stallLimitMs ?? STALL_MS,
+      isFree: (event) => this.#transactionOf(event) === null,
+    });
+  }
+
+  /** Where the partitions that are read here cannot be followed alone; null if nowhere. */
+  get stuck(): Stuck | null {
+    return this.#free.stuck;
+  }
+
+  /** Of a partition that somebody else follows: what tells of the order, and how far it was read. */
+  watched(key: string, events: readonly ChangeEvent[], next: bigint): void {
+    this.#order?.watched(key, events, next);
+    this.#onNews();
   }
 
   #sourceOrder(options: SourceOrderOptions): SourceOrder {
@@ -118,7 +142,7 @@ export class TransactionAssembler {
 
   /** Does a change of before these ends wait for nothing but its place between the partitions? */
   waitsBefore(ends: OffsetMap): boolean {
-    return this.#order?.waitsBefore(ends) === true;
+    return this.#order?.waitsBefore(ends) === true || this.#free.waitsBefore(ends);
   }
 
   /** Takes the next record of a partition. Records of a partition come in offset order. */
@@ -214,6 +238,7 @@ export class TransactionAssembler {
     const item = lane.push(event, now);
     const mark = this.#transactionOf(event);
     this.#order?.came(key, item, mark === null);
+    this.#pairs?.came(lane, item);
     this.#events += 1;
     this.#bytes += event.bytes;
     if (event.op === 'unread') this.#unread.add(event, key);
@@ -232,33 +257,11 @@ export class TransactionAssembler {
 
   /** Events at the heads that wait for no transaction. */
   #takeFree(): Release | undefined {
-    const changes: ChangeEvent[] = [];
-    const offsets = new Map<string, bigint>();
-    let bytes = 0;
-    let taken = 0;
-    let complete = true;
-    // Where there are truncates, one lane waits for another: again until none goes.
-    for (let before = -1; before < taken && taken < FREE_EVENTS;) {
-      before = taken;
-      for (const lane of this.#lanes.values()) {
-        while (taken < FREE_EVENTS) {
-          const head = lane.peek();
-          if (head === undefined) break;
-          if (this.#transactionOf(head.record) !== null) break;
-          const passage = this.#passage(lane, head, null);
-          if (passage === 'wait') break;
-          complete &&= passage === 'pass';
-          if (this.#order?.isSuperseded(head.record) !== true) changes.push(head.record);
-          taken += 1;
-          bytes += head.record.bytes;
-          offsets.set(lane.key, head.next);
-          lane.shift();
-        }
-      }
-      if (this.#order === null) break;
-    }
-    this.#events -= taken;
-    return offsets.size === 0 ? undefined : this.#release(changes, null, complete, bytes, offsets);
+    const taken = this.#free.take();
+    if (taken === null) return undefined;
+    const { changes, offsets, events, bytes, complete } = taken;
+    this.#events -= events;
+    return this.#release(changes, null, complete, bytes, offsets);
   }
 
   #passage(

@@ -63,6 +63,8 @@ interface Topic {
 interface Place {
   readonly topic: Topic;
   lane: Lane<ChangeEvent> | null;
+  /** Somebody else follows it: nothing of it goes here. */
+  isWatched: boolean;
   /** Everything before was read. */
   read: bigint;
   /** Where the last change that was read stands in production's log. */
@@ -156,6 +158,19 @@ export class SourceOrder {
   /** Everything of this partition before `next` has come. */
   read(partition: string, next: bigint): void {
     readOn(this.#place(partition), next);
+  }
+
+  /**
+   * Of a partition that somebody else follows: `events` of it, in order, and everything before `next`,
+   * were read. Its truncates must be among them, and its last change.
+   */
+  watched(partition: string, events: readonly ChangeEvent[], next: bigint): void {
+    this.#place(partition).isWatched = true;
+    for (const record of events) {
+      const item = { record, next: record.at.offset + 1n, sinceMs: 0, arrival: 0, bound: null };
+      this.came(partition, item, true);
+    }
+    this.read(partition, next);
   }
 
   /** A caller that was held up itself must not count that as a stall. */
@@ -301,7 +316,8 @@ export class SourceOrder {
       this.#topics.set(name, topic);
     }
     const place: Place = {
-      ...{ topic, lane: null, read: this.#options.from.get(key) ?? 0n, last: null, bound: null },
+      ...{ topic, lane: null, isWatched: false },
+      ...{ read: this.#options.from.get(key) ?? 0n, last: null, bound: null },
       ...{ clearTo: 0, goal: null, laterGoal: null, settled: 0, truncates: [] },
     };
     topic.places.set(key, place);
@@ -365,6 +381,7 @@ function readOn(place: Place, next: bigint): void {
 
 /** The first truncate of a partition that waits; forgets those that went. */
 function firstTruncate(place: Place): Waiting<ChangeEvent> | undefined {
+  if (place.isWatched) return place.truncates[0];
   const head = place.lane?.peek()?.record.at.offset;
   for (;;) {
     const truncate = place.truncates[0];

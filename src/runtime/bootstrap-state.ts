@@ -13,7 +13,7 @@ import type { Holder } from './holder.ts';
  * database must not be followed.
  */
 export async function readHandOver(
-  holder: Holder,
+  holder: Pick<Holder, 'database' | 'fence'>,
   parts: {
     readonly catalogue: SchemaCatalogue;
     readonly offsets: OffsetMap;

@@ -19,7 +19,7 @@ import { ensureEmbeddedServer } from '../dialect/embedded.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { assertIsolated, type IsolationEvidence } from '../guard/isolation.ts';
-import type { ChangeSource } from '../source/change-source.ts';
+import type { ChangeSource, PartitionFilter } from '../source/change-source.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { openProduction } from './production.ts';
 import { openConfiguredSource } from './sources.ts';
@@ -127,8 +127,11 @@ export class RuntimeContext implements AsyncDisposable {
     return this.#control;
   }
 
-  openSource(): Promise<ChangeSource> {
-    return this.#openSource?.() ?? openConfiguredSource(this.config, this.includes, this.logger);
+  /** `only`: of Kafka, the partitions that its stream reads. Default: all. */
+  openSource(only?: PartitionFilter): Promise<ChangeSource> {
+    return (
+      this.#openSource?.() ?? openConfiguredSource(this.config, this.includes, this.logger, only)
+    );
   }
 
   /** The isolation guard; runs once per process, before the first write. */

@@ -1,28 +1,62 @@
 import { Follower } from '../apply/follower.ts';
-import type { OffsetMap } from '../change/position.ts';
-import type { TableId } from '../change/table-id.ts';
+import { parsePartitionKey, type LogOffset, type OffsetMap } from '../change/position.ts';
+import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
 import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
+import type { Stuck } from '../order/free-events.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
-import type { ChangeSource } from '../source/change-source.ts';
+import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { ChangeSource, PartitionFilter } from '../source/change-source.ts';
 import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
 import { shapeWatch, type SchemaWatch } from './schema-watch.ts';
+import { watchOthers } from './watch-others.ts';
 
 /** How old the knowledge may be which partitions there are, for who asks for ends many times a second. */
 const LISTED_MS = 1_000;
 
-/** Builds the follower of a database that this process holds: the whole way of the data. */
+/** Some of the partitions, while other processes follow the rest. */
+export interface PartOfLog {
+  readonly owns: PartitionFilter;
+  /** Reads of the rest what has to be watched. */
+  readonly others: ChangeSource;
+}
+
+export interface Following {
+  readonly follower: Follower;
+  /** Of a part: where it cannot be followed on alone; null if nowhere. */
+  readonly stuck: () => Stuck | null;
+  /** Of a part: must run beside the follower. Rejects if that must end. */
+  readonly watch: ((signal: AbortSignal) => Promise<void>) | null;
+}
+
+/** A change of a table whose rows may be in any partition. */
+export class NotShareable extends Error {
+  readonly at: LogOffset;
+
+  constructor(at: LogOffset) {
+    super('a change of a table that one process has to follow');
+    this.at = at;
+  }
+}
+
+/**
+ * Builds the follower of a database that this process may write to: the whole way of the data. Of a
+ * part, nothing is set aside: what cannot be read or written ends it, and NotShareable does.
+ */
 export async function createFollower(parts: {
   readonly config: Config;
-  readonly holder: Holder;
+  readonly holder: Pick<Holder, 'database' | 'fence' | 'describe'>;
   readonly source: ChangeSource;
+  /** Null: all partitions. */
+  readonly part: PartOfLog | null;
   readonly includes: (table: TableId) => boolean;
   readonly logger: Logger;
   readonly snapshotView: (snapshot: string) => SnapshotView;
@@ -32,8 +66,8 @@ export async function createFollower(parts: {
   readonly watch: SchemaWatch | null;
   /** Source transactions that are not written in parts that are committed together. */
   readonly apart: ReadonlySet<string>;
-}): Promise<Follower> {
-  const { config, holder } = parts;
+}): Promise<Following> {
+  const { config, holder, part } = parts;
   const [catalogue, resume] = await Promise.all([
     holder.database.catalogue(),
     holder.database.resumePoint(),
@@ -42,13 +76,19 @@ export async function createFollower(parts: {
   const { offsets } = resume.position;
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
   const { deadLetters } = holder.database;
-  const setsAside = config.deadLetters.max > 0;
+  const maxDead = part === null ? config.deadLetters.max : 0;
   const { watch } = parts;
-  const { prepare, decode, mask } = openDecoding({
-    ...{ ...parts, catalogue, setsAside },
+  const decoding = openDecoding({
+    ...{ ...parts, catalogue, setsAside: maxDead > 0 },
     held: watch?.held,
     watch: watch === null ? undefined : shapeWatch(catalogue, watch.mayLack),
   });
+  const { prepare, mask } = decoding;
+  const decode = (record: LogRecord): DecodedRecord => {
+    const decoded = decoding.decode(record);
+    if (part !== null) assertShareable(decoded, catalogue);
+    return decoded;
+  };
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) => isSubscribed(collection, parts.includes),
@@ -57,7 +97,9 @@ export async function createFollower(parts: {
     now: steadyNow,
     sourceOrder: sourceOrder(config, parts.source, offsets),
     delivered: resume.delivered,
+    ...{ pairs: true, isShared: part !== null },
   });
+  const group = `understudy.${holder.database.name}`;
   const follower = new Follower(
     {
       database: holder.database,
@@ -74,7 +116,7 @@ export async function createFollower(parts: {
       ...{ ahead: resume.ahead, apart: parts.apart },
       builder: (position) => new BatchBuilder({ catalogue, position }),
       dead: {
-        ...{ box: deadLetters, catalogue, max: config.deadLetters.max },
+        ...{ box: deadLetters, catalogue, max: maxDead },
         ...(watch !== null && { explain: watch.explain }),
       },
       limits: {
@@ -85,10 +127,40 @@ export async function createFollower(parts: {
       },
       logger: parts.logger,
     },
-    resume.position,
+    part === null ? resume.position : { ...resume.position, offsets: owned(offsets, part.owns) },
   );
   holder.describe(() => noteOf(follower));
-  return follower;
+  const watching = {
+    ...{ from: offsets, group, decoding },
+    onRead: (key: string, events: readonly ChangeEvent[], next: bigint) => {
+      assembler.watched(key, events, next);
+    },
+  };
+  return {
+    follower,
+    stuck: () => assembler.stuck,
+    watch:
+      part === null ? null : (signal) => watchOthers({ ...watching, source: part.others }, signal),
+  };
+}
+
+function owned(offsets: OffsetMap, owns: PartitionFilter): OffsetMap {
+  const mine = [...offsets].filter(([key]) => {
+    const { topic, partition } = parsePartitionKey(key);
+    return owns(topic, partition);
+  });
+  return new Map(mine);
+}
+
+/** Rows of a table without key, or of one of a table's partitions, are in no partition of their own. */
+export function isShareable({ key, partitionOf }: TableSchema): boolean {
+  return key.length > 0 && partitionOf === undefined;
+}
+
+function assertShareable(decoded: DecodedRecord, catalogue: SchemaCatalogue): void {
+  if (decoded.kind !== 'change') return;
+  const table = catalogue.get(tableName(decoded.table));
+  if (table !== undefined && !isShareable(table)) throw new NotShareable(decoded.at);
 }
 
 /** How truncates without a transaction find their place; undefined where the form has none. */

@@ -12,7 +12,10 @@ import { bootstrapOf } from './bootstrap-state.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
 import { followLarge } from './large.ts';
+import { help } from './member.ts';
 import { answer } from './requests.ts';
+import type { Running } from './running.ts';
+import { SharedWork, sharedBy } from './sharing.ts';
 import { Stage } from './stage.ts';
 
 /** What passes by itself: it is opened anew, and followed from where it stands. */
@@ -28,7 +31,8 @@ export interface RunnerOptions {
   readonly onState: (state: RunState) => void;
 }
 
-export type RunState = 'standing-by' | 'bootstrapping' | 'following' | 'ended';
+/** `helping`: it follows some partitions of a database that another process holds. */
+export type RunState = 'standing-by' | 'helping' | 'bootstrapping' | 'following' | 'ended';
 
 /**
  * Runs until the signal aborts, the log ends (a recording), or the database is gone. Throws
@@ -66,7 +70,8 @@ async function holdAndClose(
     if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
     await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
-    const follow = (): Promise<'again' | 'ended'> => hold(control, stage, options);
+    const sharing = SharedWork.of(stage, options.kind);
+    const follow = (): Promise<'again' | 'ended'> => hold(control, stage, options, sharing);
     return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
     await stage.close();
@@ -118,7 +123,13 @@ async function takeOrWait(
     });
     if (stage !== null) return stage;
     onWait();
-    await waitForFence(database, options.signal);
+    const sharing = sharedBy(context.config, database, options.kind);
+    const { signal } = options;
+    const onShare = (): void => {
+      options.onState('helping');
+    };
+    if (sharing === null) await waitForFence(database, signal);
+    else await help(context, database, sharing, { signal, onShare });
     return 'again';
   } finally {
     // A stage that was taken owns the database.
@@ -137,8 +148,23 @@ async function hold(
   control: ControlStore,
   stage: Stage,
   options: RunnerOptions,
+  sharing: SharedWork | null,
 ): Promise<'again' | 'ended'> {
-  const { follower, done } = await stage.running();
+  for (;;) {
+    const outcome = await holdUntil(control, stage, options, sharing);
+    if (outcome !== 'regrouped') return outcome;
+  }
+}
+
+/** Until it ends, or other partitions are to be followed here from now on. */
+async function holdUntil(
+  control: ControlStore,
+  stage: Stage,
+  options: RunnerOptions,
+  sharing: SharedWork | null,
+): Promise<'again' | 'ended' | 'regrouped'> {
+  const running = await stage.running();
+  const { follower, done } = running;
   let failure: unknown = null;
   let ended = false;
   const wake = new AbortController();
@@ -165,10 +191,16 @@ async function hold(
       const request = await nextRequest(control, stage);
       if (request !== null) {
         await Promise.all([filler.pause(), teller.pause()]);
+        const gathered = (await sharing?.gather()) === true;
         await answer(control, stage, request);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
+        if (gathered) return 'regrouped';
+      } else if (!ended && (await isDue(sharing, running))) {
+        await Promise.all([filler.pause(), teller.pause()]);
+        await sharing?.regroup();
+        return 'regrouped';
       } else {
-        if (!ended) filler.tend();
+        if (!ended && sharing?.isShared !== true) filler.tend();
         teller.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
@@ -181,12 +213,25 @@ async function hold(
   stage.holder.throwIfLost();
   // A batch that waited for a candidate's lock was not applied; the next holder begins with it.
   if (options.signal.aborted && isUnderstudyError(failure, 'INTERRUPTED')) return 'ended';
+  if (failure !== null && !options.signal.aborted) {
+    if ((await sharing?.triesAlone(running, failure)) === true) return 'regrouped';
+  }
   if (failure !== null) throw failure;
   // A recording's end is no error: requests were served until the signal came.
   if (!ended && !options.signal.aborted) {
     throw new UnderstudyError('INTERNAL', 'following ended', { database: options.database });
   }
   return 'ended';
+}
+
+/** False also if the server or the log is away: signs of life tell of that, and the follower waits. */
+async function isDue(sharing: SharedWork | null, running: Running): Promise<boolean> {
+  try {
+    return (await sharing?.isDue(running)) === true;
+  } catch (error) {
+    if (!isUnderstudyError(error, ...SHADOW_AWAY, 'KAFKA_UNREACHABLE')) throw error;
+    return false;
+  }
 }
 
 /** Null if there is none, or the server is away: signs of life tell of that, and the follower waits. */

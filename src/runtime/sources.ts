@@ -2,7 +2,11 @@ import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { ChangeSource, TopicSettingsReader } from '../source/change-source.ts';
+import type {
+  ChangeSource,
+  PartitionFilter,
+  TopicSettingsReader,
+} from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { kafkaClientOptions } from '../source/kafka/client-options.ts';
@@ -12,11 +16,15 @@ import { OffsetsTopic } from '../source/kafka/offsets-topic.ts';
 import { KafkaTopicSettings } from '../source/kafka/topic-settings.ts';
 import { openRecording } from '../source/recording/recording-source.ts';
 
-/** The event log that the configuration names: Kafka's topics or a recording. */
+/**
+ * The event log that the configuration names: Kafka's topics or a recording. `only`: the partitions
+ * that its stream reads; a recording's is always of all.
+ */
 export async function openConfiguredSource(
   config: Config,
   includes: (table: TableId) => boolean,
   logger: Logger,
+  only?: PartitionFilter,
 ): Promise<ChangeSource> {
   const { kafka, pace, recording, topicPrefix } = config.source;
   if (recording !== undefined) {
@@ -36,6 +44,7 @@ export async function openConfiguredSource(
     topicPrefix,
     extraTopics: config.source.extraTopics.map(toPattern),
     selectTopic: (topic) => mayHoldIncluded(topic, topicPrefix, includes),
+    only,
     logger,
   });
 }

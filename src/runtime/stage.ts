@@ -7,19 +7,11 @@ import type { Follower } from '../apply/follower.ts';
 import type { FollowerTotals } from '../apply/follower-state.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import type { ChangeSource } from '../source/change-source.ts';
+import { partitionKey } from '../change/position.ts';
 import type { RuntimeContext } from './context.ts';
-import { createFollower } from './follow.ts';
 import { Holder } from './holder.ts';
-import { inspectSource } from './inspected-source.ts';
+import { startFollowing, type Running } from './running.ts';
 import type { SchemaWatch } from './schema-watch.ts';
-
-interface Running {
-  readonly follower: Follower;
-  readonly source: ChangeSource;
-  /** Settles when the follower ended; rejections are also kept here. */
-  readonly done: Promise<void>;
-}
 
 export interface StageOptions {
   /** How long a blocked or unreachable shadow is retried before its follower gives up. */
@@ -35,6 +27,8 @@ export class Stage {
   readonly stopping: AbortSignal;
   /** Source transactions that could not be written whole. */
   readonly apart = new Set<string>();
+  /** Partitions that members follow (sharing.ts): a follower started from now on leaves them out. */
+  given: ReadonlySet<string> = new Set();
   #running: Promise<Running> | null = null;
   /** Of followers that were stopped. */
   #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
@@ -97,29 +91,23 @@ export class Stage {
   }
 
   async #start(frozen: boolean): Promise<Running> {
-    const { config, connect, logger } = this.context;
-    const inspected = await inspectSource(config, connect, logger);
-    const source = await this.context.openSource();
-    const follower = await createFollower({
-      config: inspected,
-      holder: this.holder,
-      source,
-      includes: this.context.includes,
-      logger: this.context.logger.child({ database: this.database.name }),
+    const { given } = this;
+    const isGiven = (topic: string, partition: number): boolean =>
+      given.has(partitionKey(topic, partition));
+    const running = await startFollowing({
+      ...{ context: this.context, writer: this.holder, apart: this.apart, frozen },
       giveUpAfterMs: this.giveUpAfterMs,
       watch: this.#watch,
-      apart: this.apart,
-      snapshotView: (snapshot) => this.context.dialect.snapshotView(snapshot),
+      split:
+        given.size === 0
+          ? null
+          : { owns: (topic, partition) => !isGiven(topic, partition), watches: isGiven },
     });
     const stopWhenLost = (): void => {
-      follower.stop();
+      running.follower.stop();
     };
     this.holder.lost.addEventListener('abort', stopWhenLost, { once: true });
-    if (frozen) await follower.freeze();
-    const done = follower.run();
-    // The rejection is for whoever awaits `done`; it must not end the process before that.
-    done.catch(() => undefined);
-    return { follower, source, done };
+    return running;
   }
 
   /** What all followers of this stage did so far. */
@@ -138,10 +126,8 @@ export class Stage {
     const running = await this.#started();
     this.#running = null;
     if (running === null) return;
-    running.follower.stop();
-    await running.done.catch(() => undefined);
+    await running.stop();
     this.#before = this.totals(running.follower);
-    await running.source[Symbol.asyncDispose]();
   }
 
   /** Runs `act` while no batch is being written, also between the attempts at a blocked one. */

@@ -5,6 +5,7 @@ import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DeadLetter } from '../dialect/dead-letters.ts';
 import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
+import { sharingOf } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { ConnectorState } from '../source/connect/connect-client.ts';
 import { isHeartbeat } from '../source/kafka/topics.ts';
@@ -22,6 +23,8 @@ export interface DatabaseStatus {
   /** `stopped` or `failed` if nobody follows it; else what its holder says. */
   readonly state: string;
   readonly holder: string | null;
+  /** Other processes that offer to share it, and what each has; the rest is the holder's. */
+  readonly members: readonly MemberStatus[];
   /** Whether it gets on, is idle, or is stalled, and by what. */
   readonly activity: Activity;
   readonly position: {
@@ -66,6 +69,14 @@ export interface DatabaseStatus {
   }[];
   /** How the gaps can be closed; null if there are none. */
   readonly gapsCure: string | null;
+}
+
+export interface MemberStatus {
+  readonly name: string;
+  /** What it says of itself; `gone` if it gave no sign of life for long. */
+  readonly state: string;
+  /** `topic/partition` of all that it was given. */
+  readonly partitions: readonly string[];
 }
 
 export interface BootstrapStatus {
@@ -191,8 +202,9 @@ async function statusOf(
   log: Log,
   connector: ConnectorState | null,
 ): Promise<DatabaseStatus> {
-  const [fence, progress, gaps, bootstrap, letters] = await Promise.all([
+  const [fence, members, progress, gaps, bootstrap, letters] = await Promise.all([
     database.fenceState(),
+    sharingOf(database)?.members() ?? [],
     database.progress(),
     database.gapCounts(),
     bootstrapOf(database),
@@ -208,6 +220,9 @@ async function statusOf(
     kind: database.marker.kind,
     state: describeState(fence, bootstrap),
     holder: fence.free ? null : fence.holder,
+    members: members.map(({ name: member, gone, note, partitions }) => ({
+      ...{ name: member, state: gone ? 'gone' : (note?.state ?? 'waiting'), partitions },
+    })),
     activity: activityOf({
       ...{ fence, leaseMs: context.config.apply.leaseSeconds * 1000 },
       behind: 'error' in log ? null : countBehind(log, offsets),

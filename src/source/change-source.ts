@@ -85,6 +85,9 @@ export interface TopicSettingsReader extends AsyncDisposable {
   }>;
 }
 
+/** Which partitions are meant. */
+export type PartitionFilter = (topic: string, partition: number) => boolean;
+
 export interface StreamOptions {
   /** Outstanding bytes above which fetching pauses. */
   readonly budgetBytes: number;

@@ -72,6 +72,21 @@ describe('the Kafka source', () => {
     }
   });
 
+  it('reads the partitions it is to read, and answers for all', async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic, 3);
+    for (const partition of [0, 1, 2]) await log.send(topic, partition * 10, 3, { partition });
+    await using source = log.source(prefix, { only: (_, partition) => partition !== 1 });
+    const all = [0, 1, 2].map((n) => [partitionKey(topic, n), 3n] as const);
+    expect(await source.ends()).toEqual(new Map(all));
+    const until = new Map(all.filter(([key]) => key !== partitionKey(topic, 1)));
+    const from = new Map([[partitionKey(topic, 1), 1n]]);
+    const read = await readSource(source, { from, until });
+    expect(read.at).toEqual(new Map([...from, ...until]));
+    expect(keysOf(read.records).toSorted()).toEqual([...keysBetween(0, 3), ...keysBetween(20, 23)]);
+  });
+
   it('does not hand out an open transaction, and waits for its end', async () => {
     const prefix = log.newPrefix();
     const topic = `${prefix}.public.orders`;

@@ -16,7 +16,8 @@ export function addRunCommand(program: Command, register: Register): void {
       'after',
       `
 A second run on the same shadow server stands by, and takes over when the first one dies or
-falls silent; the first one, if it still lives, then stops with exit status 4.
+falls silent; the first one, if it still lives, then stops with exit status 4. With
+consistency: key it also follows some of the trunk's partitions while it stands by.
 SIGTERM and SIGINT finish the batch in hand and give the databases back: exit status 0.
 
 Examples:

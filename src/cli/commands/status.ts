@@ -22,6 +22,7 @@ export function addStatusCommand(program: Command, register: Register): void {
     else terminal.out(renderTable(HEAD, report.databases.map(row)));
     for (const database of report.databases) {
       terminal.out(describeActivity(database));
+      terminal.out(describeMembers(database));
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
       terminal.out(describeDead(database));
@@ -39,6 +40,14 @@ function describeActivity({ name, activity: { kind, forMs, reason } }: DatabaseS
   if (reason === null) return '';
   const since = forMs === null ? '' : ` for ${humanDuration(forMs)}`;
   return `${name}: ${kind}${since}: ${reason}\n`;
+}
+
+function describeMembers({ name, members }: DatabaseStatus): string {
+  const lines = members.map(
+    ({ name: member, state, partitions }) =>
+      `${name}: shared with ${member}: ${partitions.length} partitions, ${state}\n`,
+  );
+  return lines.join('');
 }
 
 /** What is unknown, a line for each column, and how to know it again. */

@@ -4,7 +4,12 @@
 import type { OffsetMap } from '../../change/position.ts';
 import { isUnderstudyError, UnderstudyError } from '../../errors/understudy-error.ts';
 import { silentLogger, type Logger } from '../../observability/logger.ts';
-import type { ChangeSource, ChangeStream, StreamOptions } from '../change-source.ts';
+import type {
+  ChangeSource,
+  ChangeStream,
+  PartitionFilter,
+  StreamOptions,
+} from '../change-source.ts';
 import {
   describeBrokers,
   KafkaCluster,
@@ -18,6 +23,8 @@ import { topicSelector, type TopicSelection } from './topics.ts';
 export interface KafkaSourceOptions extends TopicSelection {
   /** brokers, ssl, sasl, clientId and further options as kafkajs names them. */
   readonly client: KafkaClientOptions;
+  /** Which partitions a stream reads; questions are about all. Default: all. */
+  readonly only?: PartitionFilter | undefined;
   readonly logger?: Logger;
   /** How often the cluster is asked for new topics, partitions and leaders. Default 5 s. */
   readonly refreshMs?: number;
@@ -69,6 +76,7 @@ class KafkaSource implements ChangeSource {
       client: this.#options.client,
       isOurs: this.#isOurs,
       topicPrefix: this.#options.topicPrefix,
+      only: this.#options.only,
       logger: this.#logger,
       refreshMs: this.#options.refreshMs ?? 5_000,
       commitMs: this.#options.commitMs ?? 1_000,

@@ -1,8 +1,9 @@
 /**
  * Reads all partitions of our topics from given positions on.
  *
- * There is no group membership: whoever opens a stream reads every partition, and only the fence
- * of the shadow database decides who may apply. So no other consumer can take a partition away.
+ * There is no group membership: whoever opens a stream reads every partition, or those it names, and
+ * only the fence of the shadow database decides who may apply. So no other consumer can take a
+ * partition away.
  * The consumer group is written to (advisory offsets) and never read.
  *
  * Invariants
@@ -18,7 +19,7 @@ import type { Logger } from '../../observability/logger.ts';
 import { Wakeup } from '../../util/signal.ts';
 import { backoffMs, sleep } from '../../util/wait.ts';
 import { ByteBudget } from '../byte-budget.ts';
-import type { ChangeStream, LogChunk, StreamOptions } from '../change-source.ts';
+import type { ChangeStream, LogChunk, PartitionFilter, StreamOptions } from '../change-source.ts';
 import { StateReporter } from '../state-reporter.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { KafkaCluster, type KafkaClientOptions } from './cluster.ts';
@@ -33,6 +34,7 @@ export interface KafkaStreamParts {
   readonly client: KafkaClientOptions;
   readonly isOurs: (topic: string) => boolean;
   readonly topicPrefix: string;
+  readonly only?: PartitionFilter | undefined;
   readonly logger: Logger;
   readonly refreshMs: number;
   readonly commitMs: number;

@@ -1,5 +1,5 @@
 /**
- * All partitions that are ours, each with how far it was read. Kept over reconnects.
+ * All partitions that are ours and are read here, each with how far. Kept over reconnects.
  *
  * Invariants: a partition once read is never dropped, and a position given at the start is never
  * forgotten: where the log no longer holds it, that is LOG_GAP.
@@ -7,6 +7,7 @@
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../../change/position.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import { sleep } from '../../util/wait.ts';
+import type { PartitionFilter } from '../change-source.ts';
 import type { KafkaCluster, TopicPartition } from './cluster.ts';
 import { logGap, Tail } from './tail.ts';
 import { isHeartbeat } from './topics.ts';
@@ -38,18 +39,23 @@ export class Tails {
   readonly #tails = new Map<string, Tail>();
   readonly #isOurs: (topic: string) => boolean;
   readonly #topicPrefix: string;
+  readonly #isRead: PartitionFilter;
 
-  /** Positions of topics that are not ours (any more) are left out. */
+  /** Positions of topics that are not ours (any more), and of partitions not read, are left out. */
   constructor(options: {
     readonly from: OffsetMap;
     readonly isOurs: (topic: string) => boolean;
     readonly topicPrefix: string;
+    /** Of topics that are ours. Default: all partitions. */
+    readonly only?: PartitionFilter | undefined;
   }) {
     this.#isOurs = options.isOurs;
+    this.#isRead = options.only ?? (() => true);
     this.#topicPrefix = options.topicPrefix;
     for (const [key, offset] of options.from) {
       const { topic, partition } = parsePartitionKey(key);
-      if (this.#isOurs(topic)) this.#tails.set(key, new Tail(topic, partition, offset));
+      if (!this.#isOurs(topic) || !this.#isRead(topic, partition)) continue;
+      this.#tails.set(key, new Tail(topic, partition, offset));
     }
   }
 
@@ -74,10 +80,11 @@ export class Tails {
    */
   async look(cluster: KafkaCluster): Promise<string | null> {
     for (;;) {
-      const { list, incomplete } = await cluster.partitions(this.#isOurs, this.#topics());
-      if (list.length === 0 && this.#tails.size === 0) {
+      const { list: all, incomplete } = await cluster.partitions(this.#isOurs, this.#topics());
+      if (all.length === 0 && this.#tails.size === 0) {
         throw topicsMissing(this.#topicPrefix, cluster);
       }
+      const list = all.filter(({ topic, partition }) => this.#isRead(topic, partition));
       const absent = this.#note(list);
       await this.#admit(cluster, list);
       if (!absent) return incomplete;

@@ -218,7 +218,9 @@ class PostgresServer implements CrashServer {
       use: (fn) => connection.use({ doing: 'apply a batch', otherwise: 'APPLY_FAILED' }, fn),
       showPresence: (client, fence) => showPresence(client, fence.generation),
       transaction,
-      assertFence: (client, fence) => assertFence(client, fence, name),
+      assertFence: async (client, fence) => {
+        await assertFence(client, fence, name);
+      },
       rows: async (client, batch) =>
         applyBatch(await openApplySession(client, await readCatalogue(client)), batch),
       saveProgress,

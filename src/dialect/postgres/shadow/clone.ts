@@ -155,6 +155,9 @@ async function stamp(address: ServerAddress, options: CloneOptions): Promise<voi
       await client.query(`UPDATE understudy.sign_of_life
         SET generation = generation + 1, at = pg_catalog.clock_timestamp(), away = false,
           note = NULL`);
+      // Who helps with the one it was copied from has nothing to do with it.
+      await client.query(`DELETE FROM understudy.share; DELETE FROM understudy.member;
+        DELETE FROM understudy.hand_over`);
     }),
   );
 }

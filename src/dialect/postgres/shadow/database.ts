@@ -9,10 +9,13 @@
 import type pg from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
+import type { Share } from '../../fence.ts';
+import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
   BaseReader,
@@ -55,7 +58,15 @@ import { relation, viewId } from '../session/names.ts';
 import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { forgetProven, readProgress, readResumePoint, saveProgress } from './progress.ts';
+import {
+  forgetProven,
+  readProgress,
+  readResumePoint,
+  savePlaces,
+  saveWhatIsKnown,
+} from './progress.ts';
+import { assertOwn, assertShare, pgSharing } from './sharing.ts';
+import { showMember } from './member-sessions.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
 import { renderText } from '../session/types.ts';
 import { openTableReader } from '../compare/table-reader.ts';
@@ -71,8 +82,9 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
+export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
   readonly evolving: SchemaTarget;
+  readonly sharing: Sharing;
   readonly copying: PgCopyTarget;
   readonly deadLetters: SqlDeadLetterBox<pg.Client>;
   readonly name: string;
@@ -109,6 +121,12 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
         return skipped;
       },
     };
+    this.sharing = pgSharing({
+      ...{ signs: this.#signs, leaseMs: parts.leaseMs },
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, fn) =>
+        this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+    });
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
@@ -176,9 +194,13 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
   }
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
-    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', (client) =>
-      this.#applyIn(client, fence, batch, new Set()),
-    );
+    const { offsets } = batch.position;
+    const act = (client: pg.Client): Promise<ApplyOutcome> =>
+      this.#applyIn(client, fence, batch, new Set());
+    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', act, {
+      member: (client, share) => assertShare(client, share, offsets, this.name),
+      beside: (client) => assertOwn(client, offsets, this.name),
+    });
   }
 
   applyTogether(fence: Fence, batches: AsyncIterable<ChangeBatch>): Promise<ApplyOutcome> {
@@ -193,7 +215,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
         ),
       );
     };
-    return this.#act(fence, ...what, act, true);
+    return this.#act(fence, ...what, act, { once: true });
   }
 
   async #applyIn(
@@ -205,16 +227,18 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     const { replayed = [], dead } = batch;
     const letters = deadLetterTables(client);
     if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
+    const refused = (error: unknown): never => {
+      throw applyFailure(error, 'understudy.position');
+    };
     // First, since it waits for a commit of the same batch whose answer was lost. Written again,
     // rows that are to keep columns of rows that moved would take them from others.
-    const isNew = await saveProgress(client, batch).catch((error: unknown) => {
-      throw applyFailure(error, 'understudy.position');
-    });
-    if (!isNew) return NOTHING_NEW;
+    if (!(await savePlaces(client, batch).catch(refused))) return NOTHING_NEW;
     if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
     const session = await this.#applySession(client, fence);
     const outcome = await applyBatch(session, batch, used);
     if (batch.images !== undefined) await saveImages(session, batch.images);
+    // One row for all who share: last, so that they wait for each other no longer than for a commit.
+    await saveWhatIsKnown(client, batch, true).catch(refused);
     return outcome;
   }
 
@@ -281,17 +305,17 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     doing: string,
     otherwise: ErrorCode,
     fn: (client: pg.Client) => Promise<T>,
-    once = false,
+    rules: ActRights = {},
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence);
       const act = (): Promise<T> =>
         transaction(client, async () => {
-          await assertFence(client, fence, this.name);
+          await this.#assertMay(client, fence, doing, rules);
           return fn(client);
         });
       return persistAct(act, {
-        once,
+        once: rules.once ?? false,
         ...{ database: this.name, others: 'sessions of the candidate', isBlocked, isStale },
         forget: () => this.#session.forget(),
       });
@@ -306,11 +330,46 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow {
     });
   }
 
-  async #showPresence(client: pg.Client, fence: Fence): Promise<void> {
-    if (this.#present.get(client) === fence.generation) return;
-    await showPresence(client, fence.generation);
-    this.#present.set(client, fence.generation);
+  /** See sharing.ts for who may do what. In the act's transaction, which it holds until its end. */
+  async #assertMay(
+    client: pg.Client,
+    fence: Fence,
+    doing: string,
+    rights: ActRights,
+  ): Promise<void> {
+    const { member, beside } = rights;
+    if (fence.share !== undefined) {
+      if (member === undefined) throw notAlone(doing, this.name);
+      await member(client, fence.share);
+      return;
+    }
+    if (!(await assertFence(client, fence, this.name))) return;
+    if (beside === undefined) throw notAlone(doing, this.name);
+    await beside(client);
   }
+
+  async #showPresence(client: pg.Client, fence: Fence): Promise<void> {
+    const who = fence.share === undefined ? fence.generation : -fence.share.member;
+    if (this.#present.get(client) === who) return;
+    if (fence.share === undefined) await showPresence(client, fence.generation);
+    else await showMember(client, fence.share.member);
+    this.#present.set(client, who);
+  }
+}
+
+/** Who may carry an act out but the holder while it is alone. */
+interface ActRights {
+  /** It can be tried once only. Default false. */
+  readonly once?: boolean;
+  /** A member, if this resolves. Default: none. */
+  readonly member?: (client: pg.Client, share: Share) => Promise<void>;
+  /** The holder beside members, if this resolves. Default: not. */
+  readonly beside?: (client: pg.Client) => Promise<void>;
+}
+
+function notAlone(doing: string, database: string): UnderstudyError {
+  const what = `could not ${doing}: partitions are shared with other processes`;
+  return new UnderstudyError('INTERNAL', what, { database });
 }
 
 /** DATABASE_PERMISSION if the account cannot follow the database in the mode it was made in. */

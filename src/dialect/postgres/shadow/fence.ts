@@ -17,6 +17,7 @@ import { notHeld, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { assertNotNewer, databaseVersion } from '../session/migrations.ts';
 import { transaction } from '../session/session.ts';
+import { endSilentMembers } from './member-sessions.ts';
 
 /** First half of the advisory locks' name; the second is the generation, cut to 31 bits. */
 const PRESENCE = 0x756e_6465;
@@ -62,6 +63,7 @@ export async function takeFence(
   const seen = await readFence(client, leaseMs);
   if (!seen.free) return null;
   if (seen.holder !== null) await endSessions(client, seen.generation);
+  await endSilentMembers(client, leaseMs);
   const generation = seen.generation + 1n;
   try {
     return await transaction(client, () =>
@@ -91,6 +93,8 @@ async function raiseGeneration(
     generation,
     holder,
   ]);
+  // Waits for what members write, who are then refused: a new holder begins alone.
+  await client.query('DELETE FROM understudy.share');
   await client.query(
     `UPDATE understudy.sign_of_life
       SET generation = $1, at = pg_catalog.clock_timestamp(), away = false, note = NULL`,
@@ -126,18 +130,22 @@ export async function showPresence(client: pg.ClientBase, generation: bigint): P
 /**
  * In the act's transaction: the fence is still ours, and stays so until it ends. The holder is
  * asked too: two may have taken the same generation if a fail-over lost the first one's commit.
+ * True if some partitions are given to members; nobody else can change that meanwhile.
  * FENCED if another holder took it, SHADOW_REWOUND if the database is of before we did.
  */
 export async function assertFence(
   client: pg.ClientBase,
   fence: Fence,
   database: string,
-): Promise<void> {
-  const { rowCount } = await client.query(
-    'SELECT FROM understudy.fence WHERE generation = $1 AND holder = $2 FOR SHARE',
+): Promise<boolean> {
+  const { rows } = await client.query<{ shared: boolean }>(
+    `SELECT EXISTS (SELECT FROM understudy.share) AS shared
+      FROM understudy.fence WHERE generation = $1 AND holder = $2 FOR SHARE`,
     [fence.generation, fence.holder],
   );
-  if (rowCount !== 1) throw notHeld(fence, await readRow(client, STATE), database);
+  const [found] = rows;
+  if (found === undefined) throw notHeld(fence, await readRow(client, STATE), database);
+  return found.shared;
 }
 
 /** A sign of life. Does not wait for acts that run. Errors as of `assertFence`. */

@@ -89,10 +89,21 @@ export async function startProgress(client: pg.ClientBase): Promise<void> {
  * Saves what holds after the batch; false if it was saved before, so that its rows are written.
  * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
- * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits.
+ * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits. Also if it
+ * does in some partitions, and in others where the batch ends: somebody else moved these.
  */
 export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const isNew = await savePlaces(client, batch);
+  await saveWhatIsKnown(client, batch, isNew);
+  return isNew;
+}
+
+/** Saves what a batch says beside its places. Waits for whoever else saves. */
+export async function saveWhatIsKnown(
+  client: pg.ClientBase,
+  batch: ChangeBatch,
+  isNew: boolean,
+): Promise<void> {
   await client.query(
     'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
     [
@@ -102,7 +113,6 @@ export async function saveProgress(client: pg.ClientBase, batch: ChangeBatch): P
     ],
   );
   if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
-  return isNew;
 }
 
 interface SavedPlaces {
@@ -114,10 +124,10 @@ interface SavedPlaces {
 }
 
 /**
- * False if all of it was saved before. One statement, for it is asked with every batch: its parts
- * all see what was there before it.
+ * Saves where partitions stand after the batch; else as `saveProgress`. One statement, for it is asked
+ * with every batch: its parts all see what was there before it.
  */
-async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
+export async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<boolean> {
   const { position, after, ahead = [], delivered = [] } = batch;
   const entries = [...position.offsets].map(([key, next]) => ({
     ...{ ...parsePartitionKey(key), next },
@@ -157,6 +167,9 @@ async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Promise<bo
             ON p.topic = g.topic AND p.partition = g.partition
             WHERE p.next_offset IS DISTINCT FROM g.before
               AND p.next_offset IS DISTINCT FROM g.next_offset)
+          OR (is_new AND EXISTS (SELECT FROM given g JOIN understudy.position p
+            ON p.topic = g.topic AND p.partition = g.partition
+            WHERE g.before IS DISTINCT FROM g.next_offset AND p.next_offset = g.next_offset))
           OR ($12::text IS NOT NULL
             AND NOT EXISTS (SELECT FROM understudy.ahead WHERE topic = $12 AND partition = $13::int
               AND first_offset = $14::int8 AND next_offset = $15::int8)

@@ -22,6 +22,8 @@ import type { Migration } from '../session/migration.ts';
  *   by places in the log; `unread` events could not be read. No row values but keys. (`unknown_table` is not used.) What
  *   production's rows are by these events is in `<schema>.<table>#image`, see images.ts; of `hidden`
  *   and `unplaced` rows that is not known.
+ * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
+ *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -222,5 +224,30 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     version: 8,
     what: 'whether somebody was told of what is set aside',
     sql: 'ALTER TABLE understudy.dead_letter ADD COLUMN told boolean NOT NULL DEFAULT false',
+  },
+  {
+    version: 9,
+    what: 'who follows which partitions',
+    sql: `
+      CREATE TABLE understudy.member (
+        number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name text NOT NULL,
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        note json
+      );
+      CREATE TABLE understudy.share (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        member bigint NOT NULL,
+        granted bigint NOT NULL GENERATED ALWAYS AS IDENTITY UNIQUE,
+        PRIMARY KEY (topic, partition)
+      );
+      CREATE TABLE understudy.hand_over (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        at_offset bigint NOT NULL,
+        why text NOT NULL,
+        PRIMARY KEY (topic, partition)
+      );`,
   },
 ];

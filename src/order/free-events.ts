@@ -1,0 +1,176 @@
+/**
+ * The events at the heads of the partitions that wait for no transaction: each goes as it comes, or by
+ * its place in production's log (source-order.ts), or with the other half of its key change
+ * (key-changes.ts).
+ *
+ * Who has only some of a database's partitions cannot tell what others have written, or have to. Then a
+ * truncate, a lone half of a key change, and what would go for having waited too long do not go at
+ * all: its partition stops before it, and `stuck` says where.
+ */
+import type { LogOffset, OffsetMap } from '../change/position.ts';
+import type { ChangeEvent } from '../change/record.ts';
+import { isHalf, type Half, type KeyChanges } from './key-changes.ts';
+import type { Lane, Waiting } from './lane.ts';
+import type { Patience } from './patience.ts';
+import type { Passage, SourceOrder } from './source-order.ts';
+
+/** Untransacted events handed out at once, at most. */
+const FREE_EVENTS = 2_000;
+/** How long the other half of a key change is waited for if all partitions are read, and if not. */
+const HALF_MS = 5_000;
+const FOREIGN_HALF_MS = 300;
+
+/** Where one that has only some of the partitions cannot go on. */
+export interface Stuck {
+  readonly at: LogOffset;
+  readonly why: 'truncate' | 'key-change' | 'order';
+}
+
+export interface FreeEventsParts {
+  readonly lanes: ReadonlyMap<string, Lane<ChangeEvent>>;
+  readonly isFree: (event: ChangeEvent) => boolean;
+  readonly order: SourceOrder | null;
+  /** Null: halves of key changes go as they come. */
+  readonly pairs: KeyChanges | null;
+  readonly patience: Patience;
+  /** All partitions are read here. */
+  readonly isAlone: boolean;
+  readonly stallLimitMs: number;
+  readonly now: () => number;
+}
+
+export interface Taken {
+  readonly changes: readonly ChangeEvent[];
+  readonly offsets: OffsetMap;
+  readonly events: number;
+  readonly bytes: number;
+  /** False if something went because it had waited for too long. */
+  readonly complete: boolean;
+}
+
+interface Going {
+  readonly halves: readonly Half[];
+  readonly complete: boolean;
+}
+
+export class FreeEvents {
+  readonly #parts: FreeEventsParts;
+  #stuck: Stuck | null = null;
+
+  constructor(parts: FreeEventsParts) {
+    this.#parts = parts;
+  }
+
+  /** The first place where it cannot go on; null if there is none. */
+  get stuck(): Stuck | null {
+    return this.#stuck;
+  }
+
+  /** Null if nothing can go. */
+  take(): Taken | null {
+    const { lanes, order, pairs } = this.#parts;
+    const changes: ChangeEvent[] = [];
+    const offsets = new Map<string, bigint>();
+    let bytes = 0;
+    let events = 0;
+    let complete = true;
+    // Where there are truncates, or halves, one lane waits for another: again until none goes.
+    for (let before = -1; before < events && events < FREE_EVENTS;) {
+      before = events;
+      for (const lane of lanes.values()) {
+        while (events < FREE_EVENTS) {
+          const going = this.#going(lane);
+          if (going === null) break;
+          complete &&= going.complete;
+          for (const { lane: from, item } of going.halves) {
+            if (order?.isSuperseded(item.record) !== true) changes.push(item.record);
+            events += 1;
+            bytes += item.record.bytes;
+            offsets.set(from.key, item.next);
+            pairs?.went(item.record);
+            from.shift();
+          }
+        }
+      }
+      if (order === null && pairs === null) break;
+    }
+    return offsets.size === 0 ? null : { changes, offsets, events, bytes, complete };
+  }
+
+  /** Does half of a key change before these ends wait for the other? It goes before long, by itself. */
+  waitsBefore(ends: OffsetMap): boolean {
+    const { lanes, pairs, isFree } = this.#parts;
+    if (pairs === null) return false;
+    for (const lane of lanes.values()) {
+      const head = lane.peek()?.record;
+      if (head === undefined || !isFree(head) || !isHalf(head)) continue;
+      if (head.at.offset < (ends.get(lane.key) ?? 0n)) return true;
+    }
+    return false;
+  }
+
+  /** What goes next from a lane, with what goes with it; null if it must wait. */
+  #going(lane: Lane<ChangeEvent>): Going | null {
+    const { pairs, isFree, isAlone } = this.#parts;
+    const item = lane.peek();
+    if (item === undefined || !isFree(item.record)) return null;
+    const { record } = item;
+    if (!isAlone && record.op === 'truncate') return this.#stop(record, 'truncate');
+    // It has no other half, and its old row may be of somebody else's.
+    if (!isAlone && record.op === 'update' && record.oldKey !== null) {
+      return this.#stop(record, 'key-change');
+    }
+    if (pairs === null || !isHalf(record)) return this.#passing([{ lane, item }]);
+    const partner = pairs.partnerOf(record);
+    if (partner === undefined) return this.#lone(lane, item);
+    const own = { lane, item };
+    if (partner.lane === lane) {
+      // Both keys are in this partition: one comes right after the other.
+      return this.#passing(lane.peek(1) === partner.item ? [own, partner] : [own]);
+    }
+    if (partner.lane.peek() !== partner.item) {
+      return this.#hasWaited(item) ? this.#lone(lane, item) : null;
+    }
+    return this.#passing(record.op === 'delete' ? [own, partner] : [partner, own]);
+  }
+
+  /** They go if each may go before all that other partitions bring. */
+  #passing(halves: readonly Half[]): Going | null {
+    let complete = true;
+    for (const { lane, item } of halves) {
+      const passage = this.#passage(lane, item);
+      if (passage === 'wait') return null;
+      if (passage === 'stalled' && !this.#parts.isAlone) return this.#stop(item.record, 'order');
+      complete &&= passage === 'pass';
+    }
+    return { halves, complete };
+  }
+
+  /** Its other half may have been deleted from the log, or be in somebody else's partition. */
+  #lone(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>): Going | null {
+    const { isAlone, now, patience } = this.#parts;
+    const waited = now() - item.sinceMs;
+    if (!isAlone) {
+      return waited < FOREIGN_HALF_MS ? null : this.#stop(item.record, 'key-change');
+    }
+    return waited < HALF_MS && !patience.isEnded ? null : this.#passing([{ lane, item }]);
+  }
+
+  #hasWaited({ sinceMs }: Waiting<ChangeEvent>): boolean {
+    const { now, stallLimitMs } = this.#parts;
+    return now() - sinceMs >= stallLimitMs;
+  }
+
+  #passage(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>): Passage {
+    const { order, patience } = this.#parts;
+    if (order === null) return 'pass';
+    const passage = order.passage(lane, item, null, patience.isEnded);
+    if (passage === 'stalled') patience.used();
+    return passage;
+  }
+
+  #stop({ at }: ChangeEvent, why: Stuck['why']): null {
+    this.#stuck ??= { at, why };
+    return null;
+  }
+}

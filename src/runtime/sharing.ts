@@ -1,0 +1,282 @@
+/**
+ * Scale-out: the holder of a database gives some of the log's partitions to members, which are further
+ * processes of `run` (member.ts). What keeps that exact is in the database: dialect/sharing.ts.
+ *
+ * One process follows all partitions, as if there were no others, whenever something concerns more than
+ * one of them or must not be done by two: a truncate, a key change between two processes' partitions, a
+ * request, a change of the schema, rows that are set aside or parked, what cannot be read or written. Whoever meets
+ * such a thing stops before it and hands it over; the holder takes back all partitions, which waits for what
+ * is being written, goes on alone past that point, and shares again. So what then happens is what happens
+ * with one process, from a position that is a prefix of every partition.
+ *
+ * That leaves what others have written before: nobody must be past a truncate that is not carried out.
+ * So each process watches the partitions that others follow (watch-others.ts), and holds its own events back
+ * until it has seen that no truncate comes before them, as it does with partitions that are its own
+ * (order/source-order.ts). It trusts no other process in this.
+ */
+import type { Follower } from '../apply/follower.ts';
+import { parsePartitionKey, partitionKey } from '../change/position.ts';
+import type { Config } from '../config/schema.ts';
+import { copyTargetOf } from '../dialect/copying.ts';
+import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import { sharingOf, type HandOver, type Member, type Sharing } from '../dialect/sharing.ts';
+import { isUnderstudyError } from '../errors/understudy-error.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { controlTopics, isHeartbeat } from '../source/kafka/topics.ts';
+import { sleep } from '../util/wait.ts';
+import { isShareable, NotShareable } from './follow.ts';
+import type { Running } from './running.ts';
+import type { Stage } from './stage.ts';
+
+/** How often it is looked who would help, and how old the knowledge of partitions may be. */
+const LOOK_MS = 200;
+const LISTED_MS = 5_000;
+/** How often it is looked whether something is to be mended, which costs more. */
+const MEND_LOOK_MS = 2_000;
+/** Each hand-over within this time doubles how long the holder stays alone after it. */
+const MEMORY_MS = 60_000;
+const FIRST_REST_MS = 250;
+const LONGEST_REST_MS = 30_000;
+/**
+ * What was before a truncate may reach its partition a little after it, and is known for that by who
+ * carried the truncate out.
+ */
+const STRAGGLERS_MS = 2_000;
+
+/**
+ * The partitions of a database can be shared by this configuration; null if not. Only the trunk's: in a
+ * rollout the candidate's rows and production's meet. `flat` records do not tell their order.
+ */
+export function sharedBy(
+  config: Config,
+  database: ShadowDatabase,
+  kind: DatabaseKind,
+): Sharing | null {
+  const { consistency, source } = config;
+  const can = consistency === 'key' && source.kafka !== undefined && source.form !== 'flat';
+  return can && kind === 'trunk' ? sharingOf(database) : null;
+}
+
+/** Where a part has to be passed by one process, after it ended with an error; none if it cannot tell. */
+export function pointsOf({ follower }: Running, error: unknown): readonly HandOver[] {
+  if (error instanceof NotShareable) return [{ ...error.at, why: 'keyless' }];
+  if (isUnderstudyError(error)) {
+    const { topic, partition, offset } = error.context;
+    if (topic !== undefined && partition !== undefined && offset !== undefined) {
+      return [{ topic, partition, offset, why: 'failed' }];
+    }
+  }
+  return unwritten(follower);
+}
+
+function unwritten({ consumed, position }: Follower): readonly HandOver[] {
+  return [...consumed]
+    .filter(([key, next]) => next > (position.offsets.get(key) ?? 0n))
+    .map(([key, next]) => ({ ...parsePartitionKey(key), offset: next - 1n, why: 'failed' }));
+}
+
+/** Every nth partition is a member's, in turn; the holder has the first, and all that is named in neither. */
+function shareOut(
+  partitions: readonly string[],
+  members: readonly bigint[],
+): ReadonlyMap<string, bigint> {
+  const shares = new Map<string, bigint>();
+  partitions.forEach((key, i) => {
+    const member = members[(i % (members.length + 1)) - 1];
+    if (member !== undefined) shares.set(key, member);
+  });
+  return shares;
+}
+
+/** What the holder knows and does of it. */
+export class SharedWork {
+  readonly #stage: Stage;
+  readonly #sharing: Sharing;
+  readonly #canMend: boolean;
+  #given: ReadonlyMap<string, bigint> = new Map();
+  #wanted: ReadonlyMap<string, bigint> = new Map();
+  #catalogue: SchemaCatalogue | null = null;
+  #bootstrapped = false;
+  #lookedMs = -Infinity;
+  /** What the holder's own part has to pass alone. */
+  #own: readonly HandOver[] = [];
+  /** Topics that were found to hold what cannot be shared. */
+  readonly #whole = new Set<string>();
+  /** Something is set aside, or parked or unknown and can be read from production. */
+  #mending: { readonly is: boolean; readonly atMs: number } | null = null;
+  #handOversMs: number[] = [];
+  #aloneUntilMs = 0;
+
+  private constructor(stage: Stage, sharing: Sharing) {
+    this.#stage = stage;
+    this.#sharing = sharing;
+    const { dialect, config } = stage.context;
+    const { connect, offsetsTopic } = config.source;
+    this.#canMend =
+      dialect.pins &&
+      config.production !== undefined &&
+      (connect !== undefined || offsetsTopic !== undefined);
+  }
+
+  /** Null where one process follows all of it. */
+  static of(stage: Stage, kind: DatabaseKind): SharedWork | null {
+    const sharing = sharedBy(stage.context.config, stage.database, kind);
+    return sharing === null ? null : new SharedWork(stage, sharing);
+  }
+
+  /** Some partitions are given away. */
+  get isShared(): boolean {
+    return this.#given.size > 0;
+  }
+
+  /** Should others have them than do? Then `regroup` is to be called. */
+  async isDue(running: Running): Promise<boolean> {
+    const nowMs = performance.now();
+    if (nowMs - this.#lookedMs < LOOK_MS) return false;
+    this.#lookedMs = nowMs;
+    const members = (await this.#sharing.members()).filter(({ gone }) => !gone);
+    if (members.length === 0 && !this.isShared) return false;
+    this.#wanted = (await this.#mustBeAlone(running, nowMs))
+      ? new Map()
+      : shareOut(await this.#partitions(running), numbersOf(members));
+    return !sameShares(this.#wanted, this.#given);
+  }
+
+  /** Shares out what is due; nobody's follower runs here afterwards. Errors: FENCED, SHADOW_UNREACHABLE. */
+  async regroup(): Promise<void> {
+    const { context, database, holder } = this.#stage;
+    await this.#stage.stopFollowing();
+    this.#catalogue = null;
+    try {
+      this.#given = await this.#sharing.assign(holder.fence, this.#wanted);
+      this.#stage.given = new Set(this.#given.keys());
+      context.logger.info('partitions are shared out', {
+        ...{ database: database.name, given: this.#given.size },
+        members: new Set(this.#given.values()).size,
+      });
+    } catch (error) {
+      // A member's batch takes long: nothing is changed, and it is tried again.
+      if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
+    }
+  }
+
+  /** Takes all partitions back. True if any was given away: then the follower was stopped. */
+  async gather(): Promise<boolean> {
+    if (!this.isShared) return false;
+    const { holder, stopping } = this.#stage;
+    while (this.isShared) {
+      this.#wanted = new Map();
+      await this.regroup();
+      holder.throwIfLost();
+      stopping.throwIfAborted();
+      if (this.isShared) await sleep(LOOK_MS, stopping);
+    }
+    return true;
+  }
+
+  /**
+   * The holder's own part ended. True if it is to be tried with all partitions: they are gathered.
+   * Else the error is what it is without members, too.
+   */
+  async triesAlone(running: Running, error: unknown): Promise<boolean> {
+    const passes = ['FENCED', 'SHADOW_REWOUND', 'SHADOW_UNREACHABLE', 'INTERRUPTED'] as const;
+    if (!this.isShared || isUnderstudyError(error, ...passes)) return false;
+    if (!isUnderstudyError(error) && !(error instanceof NotShareable)) return false;
+    this.#own = pointsOf(running, error);
+    this.#rest();
+    if (this.#own.length === 0) this.#aloneUntilMs = performance.now() + LONGEST_REST_MS;
+    this.#stage.context.logger.warn('a part cannot be followed on alone', { error });
+    return this.gather();
+  }
+
+  async #mustBeAlone(running: Running, nowMs: number): Promise<boolean> {
+    if (await this.#isCopying()) return true;
+    const points = await this.#handedOver(running);
+    if (points.length > 0) {
+      if (this.isShared) {
+        this.#tell(points);
+        this.#rest();
+        return true;
+      }
+      if (!(await this.#passed(running.follower, points))) return true;
+    }
+    if (performance.now() < this.#aloneUntilMs) return true;
+    if (this.#mending !== null && nowMs - this.#mending.atMs < MEND_LOOK_MS) {
+      if (this.isShared || this.#mending.is) return this.#mending.is;
+    }
+    const { deadLetters, parked, unknown } = await this.#stage.database.progress();
+    const is = deadLetters > 0 || (this.#canMend && parked + unknown > 0);
+    this.#mending = { is, atMs: nowMs };
+    return is;
+  }
+
+  async #isCopying(): Promise<boolean> {
+    if (this.#bootstrapped) return false;
+    this.#bootstrapped = ((await copyTargetOf(this.#stage.database)?.state()) ?? null) === null;
+    return !this.#bootstrapped;
+  }
+
+  async #handedOver({ stuck }: Running): Promise<readonly HandOver[]> {
+    const place = stuck();
+    if (place !== null) this.#own = [{ ...place.at, why: place.why }];
+    return [...(await this.#sharing.handOvers()), ...this.#own];
+  }
+
+  /** Is everything that was handed over behind us? */
+  async #passed(follower: Follower, points: readonly HandOver[]): Promise<boolean> {
+    const { offsets } = follower.position;
+    const isPast = ({ topic, partition, offset }: HandOver): boolean =>
+      (offsets.get(partitionKey(topic, partition)) ?? 0n) > offset;
+    for (const { why, topic } of points) if (why === 'keyless') this.#whole.add(topic);
+    if (!points.every(isPast)) return false;
+    await this.#sharing.passed(this.#stage.holder.fence, points);
+    this.#own = [];
+    if (points.some(({ why }) => why === 'truncate')) {
+      this.#aloneUntilMs = Math.max(this.#aloneUntilMs, performance.now() + STRAGGLERS_MS);
+    }
+    return true;
+  }
+
+  #tell(points: readonly HandOver[]): void {
+    const [first] = points;
+    this.#stage.context.logger.info('one process has to pass this alone', {
+      ...{ database: this.#stage.database.name, why: first?.why, topic: first?.topic },
+      ...{ partition: first?.partition, offset: first?.offset.toString() },
+    });
+  }
+
+  /** Who has to gather often loses more by it than members bring. */
+  #rest(): void {
+    const nowMs = performance.now();
+    this.#handOversMs = [...this.#handOversMs.filter((ms) => nowMs - ms < MEMORY_MS), nowMs];
+    const rest = FIRST_REST_MS * 2 ** Math.min(this.#handOversMs.length, 10);
+    this.#aloneUntilMs = nowMs + Math.min(rest, LONGEST_REST_MS);
+  }
+
+  /** Those that may be shared, in order. */
+  async #partitions({ source }: Running): Promise<readonly string[]> {
+    this.#catalogue ??= await this.#stage.database.catalogue();
+    const { topicPrefix } = this.#stage.context.config.source;
+    const control = new Set(controlTopics(topicPrefix));
+    const whole = new Set(
+      [...this.#catalogue.values()]
+        .filter((table) => !isShareable(table))
+        .map(({ id }) => `${topicPrefix}.${id.schema}.${id.name}`),
+    );
+    return [...(await source.ends(LISTED_MS)).keys()]
+      .filter((key) => {
+        const { topic } = parsePartitionKey(key);
+        const isWhole = whole.has(topic) || this.#whole.has(topic);
+        return !control.has(topic) && !isHeartbeat(topic) && !isWhole;
+      })
+      .toSorted();
+  }
+}
+
+function numbersOf(members: readonly Member[]): readonly bigint[] {
+  return members.map(({ number }) => number);
+}
+
+function sameShares(a: ReadonlyMap<string, bigint>, b: ReadonlyMap<string, bigint>): boolean {
+  return a.size === b.size && [...a].every(([key, member]) => b.get(key) === member);
+}

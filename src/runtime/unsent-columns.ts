@@ -1,0 +1,40 @@
+/**
+ * What a member makes of records that lack a column: nothing, where production has it all the same and
+ * the connector leaves it out. All else is the holder's, which follows production's schema (evolve.ts).
+ */
+import { isUnderstudyError } from '../errors/understudy-error.ts';
+import type { RuntimeContext } from './context.ts';
+import type { SchemaWatch } from './schema-watch.ts';
+
+export class UnsentColumns implements SchemaWatch {
+  readonly #context: RuntimeContext;
+  /** `table column`, of production's tables. */
+  readonly #unsent = new Set<string>();
+
+  constructor(context: RuntimeContext) {
+    this.#context = context;
+  }
+
+  readonly explain: SchemaWatch['explain'] = () => Promise.resolve();
+  readonly held: SchemaWatch['held'] = () => null;
+
+  readonly mayLack: SchemaWatch['mayLack'] = (table, column) =>
+    // Where nobody can be asked, nothing is to be seen.
+    this.#context.config.production === undefined || this.#unsent.has(`${table} ${column}`);
+
+  /** Is it of such a record? Then those of its table are taken from now on. */
+  async explains(failure: unknown): Promise<boolean> {
+    if (!isUnderstudyError(failure, 'SCHEMA_CHANGED')) return false;
+    const { table: label, column } = failure.context;
+    try {
+      const theirs = await (await this.#context.production())?.catalogue();
+      const columns = theirs?.get(label ?? '')?.columns ?? [];
+      if (!columns.some(({ name }) => name === column)) return false;
+      for (const { name } of columns) this.#unsent.add(`${label} ${name}`);
+      return true;
+    } catch (error) {
+      if (!isUnderstudyError(error)) throw error;
+      return false;
+    }
+  }
+}
