@@ -113,7 +113,7 @@ export class SharedWork {
     const { dialect, config } = stage.context;
     const { connect, offsetsTopic } = config.source;
     this.#canMend =
-      dialect.pins &&
+      dialect.rereads &&
       config.production !== undefined &&
       (connect !== undefined || offsetsTopic !== undefined);
   }

@@ -10,7 +10,7 @@ export interface Door extends AsyncDisposable {
 }
 
 /** A connection to the database at `url`: `postgresql://…` or `mysql://…`. */
-export async function openDoor(url: string): Promise<Door> {
+async function openDoor(url: string): Promise<Door> {
   if (url.startsWith('mysql:')) {
     const client = await mysql.createConnection({ uri: url, multipleStatements: true });
     return {

@@ -42,7 +42,7 @@ export async function runUnderstudy(log: BenchLog, name: string): Promise<number
 }
 
 /** The configuration that follows a log into a trunk of this name. */
-export function configOf(log: BenchLog, trunk: string): object {
+function configOf(log: BenchLog, trunk: string): object {
   return {
     source: {
       connector: log.connector,
