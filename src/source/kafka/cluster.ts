@@ -31,6 +31,8 @@ export interface FetchRequest {
   readonly topic: string;
   readonly partition: number;
   readonly from: bigint;
+  /** Its share of the answer; the first partition that has anything may exceed it by one batch. */
+  readonly maxBytes: number;
 }
 
 /** A request on its way through kafkajs: how it is sent, and how its answer is read. */
@@ -215,10 +217,8 @@ export class KafkaCluster {
     this.#readOwnFetches(broker.connectionPool);
     const topics = [...Map.groupBy(wanted, ({ topic }) => topic)].map(([topic, list]) => ({
       topic,
-      partitions: list.map(({ partition, from }) => ({
-        partition,
-        fetchOffset: from.toString(),
-        maxBytes: limits.maxBytes,
+      partitions: list.map(({ partition, from, maxBytes }) => ({
+        ...{ partition, fetchOffset: from.toString(), maxBytes },
       })),
     }));
     return broker.fetch({

@@ -23,6 +23,7 @@ import type { ChangeStream, LogChunk, PartitionFilter, StreamOptions } from '../
 import { StateReporter } from '../state-reporter.ts';
 import { ChunkQueue } from './chunk-queue.ts';
 import { KafkaCluster, type KafkaClientOptions } from './cluster.ts';
+import { fetchTurns } from './fetch-turns.ts';
 import { Committer } from './committer.ts';
 import { classifyFailure } from './failures.ts';
 import { fetchVerdict } from './fetch-verdict.ts';
@@ -259,6 +260,7 @@ export class KafkaStream implements ChangeStream {
     signal: AbortSignal,
     onProgress: () => void,
   ): Promise<void> {
+    let turn = 0;
     while (!signal.aborted) {
       if (this.#budget.full) {
         this.#state.report('paused', 'waiting for the applier');
@@ -271,9 +273,13 @@ export class KafkaStream implements ChangeStream {
         await sleep(FETCH_WAIT_MS, signal).catch(() => undefined);
         continue;
       }
+      const turns = fetchTurns(tails, turn, this.#maxFetchBytes);
+      turn += 1;
       const response = await cluster.fetch(
         leader,
-        tails.map(({ topic, partition, next }) => ({ topic, partition, from: next })),
+        turns.map(({ of: { topic, partition, next }, maxBytes }) => ({
+          ...{ topic, partition, from: next, maxBytes },
+        })),
         { maxWaitMs: FETCH_WAIT_MS, maxBytes: this.#maxFetchBytes },
       );
       const answers = await Promise.all(

@@ -97,7 +97,9 @@ export class OffsetsTopic implements CommittedOffsets {
   /** False if nothing more is committed yet. */
   async #readSome(tail: Tail, leader: number): Promise<boolean> {
     const { topic, partition, next } = tail;
-    const answer = await this.#cluster.fetch(leader, [{ topic, partition, from: next }], FETCH);
+    const { maxBytes } = FETCH;
+    const wanted = [{ topic, partition, from: next, maxBytes }];
+    const answer = await this.#cluster.fetch(leader, wanted, FETCH);
     const fetched = answer.partitions.find((one) => one.partition === partition);
     const chunk = fetched === undefined ? null : await tail.read(fetched);
     if (chunk === null) return false;

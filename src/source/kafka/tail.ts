@@ -13,6 +13,8 @@ export class Tail {
   absences = 0;
   /** Whether the position is known to lie within the log. */
   checked = false;
+  /** The log's end as of the last answer; null before it. */
+  end: bigint | null = null;
   #next: bigint;
   #epoch = -1;
 
@@ -52,6 +54,7 @@ export class Tail {
 
   pass(chunk: LogChunk): void {
     this.#next = chunk.next;
+    this.end = chunk.end;
   }
 
   /** The log does not hold what comes next. */
