@@ -126,7 +126,10 @@ export class HandOver {
   }
 }
 
-/** By its position too: of ids alone, those of two billion transactions later may look the same. */
+/**
+ * Of numbered transactions by their position too: of ids alone, those of two billion transactions later
+ * may look the same.
+ */
 function sees(source: Source, change: ChangeEvent): boolean {
   const seen = source.view.sees(change.source);
   if (seen === null) {
@@ -136,6 +139,8 @@ function sees(source: Source, change: ChangeEvent): boolean {
       detail: 'a trunk that is filled from production needs the fields of `source`',
     });
   }
+  // Another server's place, after a failover, says nothing of what its GTIDs say.
+  if (!('lsn' in change.source)) return seen;
   const place = logPosition(change.source);
   return (place === null || place < source.marker) && seen;
 }

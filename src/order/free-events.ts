@@ -153,7 +153,12 @@ export class FreeEvents {
     if (!isAlone) {
       return waited < FOREIGN_HALF_MS ? null : this.#stop(item.record, 'key-change');
     }
-    return waited < HALF_MS && !patience.isEnded ? null : this.#passing([{ lane, item }]);
+    if (waited >= HALF_MS) return this.#passing([{ lane, item }]);
+    if (!patience.isEnded) return null;
+    const going = this.#passing([{ lane, item }]);
+    if (going === null) return null;
+    patience.used();
+    return { ...going, complete: false };
   }
 
   #hasWaited({ sinceMs }: Waiting<ChangeEvent>): boolean {

@@ -166,7 +166,7 @@ class Evolution implements SchemaWatch {
     const ends = await this.#persistently(() => this.#ends());
     const changes = await this.#persistently(() => this.#changes(error, ends));
     if (ends === null) return false;
-    if (changes.length === 0) return (await this.#isSent(error, ends)) || this.#isStale(error);
+    if (changes.length === 0) return this.#isSent(error) || this.#isStale(error);
     for (const change of changes) {
       const policy = policyOf(change, context.config);
       if (policy === 'fail') throw refused(error, change, null);
@@ -238,14 +238,10 @@ class Evolution implements SchemaWatch {
     return true;
   }
 
-  /** Records lack a column that production has: true once its table's columns are known as such. */
-  async #isSent(error: UnderstudyError, ends: Ends): Promise<boolean> {
-    const { table: label, column } = error.context;
-    if (error.code !== 'SCHEMA_CHANGED' || label === undefined || column === undefined)
-      return false;
-    const theirs = await this.#persistently(() => ends.production.catalogue());
-    for (const { name } of theirs.get(label)?.columns ?? []) this.#unsent.add(`${label} ${name}`);
-    // Of a table that is gone, or has another name, nobody can say more.
+  /** Records lack a column that production has: true once it is known as such. */
+  #isSent({ code, context: { table: label, column } }: UnderstudyError): boolean {
+    if (code !== 'SCHEMA_CHANGED' || label === undefined || column === undefined) return false;
+    // This one alone: others of its table may be dropped yet.
     this.#unsent.add(`${label} ${column}`);
     return true;
   }

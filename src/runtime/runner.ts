@@ -41,17 +41,17 @@ export type RunState = 'standing-by' | 'helping' | 'bootstrapping' | 'following'
 export async function runDatabase(context: RuntimeContext, options: RunnerOptions): Promise<void> {
   const control = await context.control();
   // A rollout is started by a process that is under way already.
-  let underWay = options.kind === 'rollout';
+  const life = { underWay: options.kind === 'rollout' };
   for (;;) {
     const stage = await standBy(context, options);
     if (stage === null) return;
     try {
-      if ((await holdAndClose(control, stage, options)) === 'ended') return;
-      underWay = true;
+      if ((await holdAndClose(control, stage, options, life)) === 'ended') return;
+      life.underWay = true;
     } catch (error) {
       // Its server, or Kafka, went away between two acts: that passes, as it would while
       // following. At the start of the process a wrong address is told at once.
-      const passing = underWay
+      const passing = life.underWay
         ? isUnderstudyError(error, ...SHADOW_AWAY, 'KAFKA_UNREACHABLE')
         : isUnderstudyError(error, ...SHADOW_AWAY);
       if (options.signal.aborted || !passing) throw error;
@@ -65,13 +65,15 @@ async function holdAndClose(
   control: ControlStore,
   stage: Stage,
   options: RunnerOptions,
+  life: Life,
 ): Promise<'again' | 'ended'> {
   try {
     if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
     await bootstrapTrunk(stage, { signal: options.signal });
     options.onState('following');
     const sharing = SharedWork.of(stage, options.kind);
-    const follow = (): Promise<'again' | 'ended'> => hold(control, stage, options, sharing);
+    const follow = (): Promise<'again' | 'ended'> =>
+      hold(control, stage, { ...options, life }, sharing);
     return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
     await stage.close();
@@ -144,10 +146,17 @@ async function waitForFence(database: ShadowDatabase, signal: AbortSignal): Prom
   }
 }
 
+/** Of a process and one database: whether it has followed it. */
+interface Life {
+  underWay: boolean;
+}
+
+type HoldOptions = RunnerOptions & { readonly life: Life };
+
 async function hold(
   control: ControlStore,
   stage: Stage,
-  options: RunnerOptions,
+  options: HoldOptions,
   sharing: SharedWork | null,
 ): Promise<'again' | 'ended'> {
   for (;;) {
@@ -160,10 +169,11 @@ async function hold(
 async function holdUntil(
   control: ControlStore,
   stage: Stage,
-  options: RunnerOptions,
+  options: HoldOptions,
   sharing: SharedWork | null,
 ): Promise<'again' | 'ended' | 'regrouped'> {
   const running = await stage.running();
+  options.life.underWay = true;
   const { follower, done } = running;
   let failure: unknown = null;
   let ended = false;

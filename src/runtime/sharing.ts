@@ -15,7 +15,8 @@
  * (order/source-order.ts). It trusts no other process in this.
  */
 import type { Follower } from '../apply/follower.ts';
-import { parsePartitionKey, partitionKey } from '../change/position.ts';
+import { isPast } from '../apply/positions.ts';
+import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
 import type { Config } from '../config/schema.ts';
 import { copyTargetOf } from '../dialect/copying.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
@@ -39,7 +40,7 @@ const FIRST_REST_MS = 250;
 const LONGEST_REST_MS = 30_000;
 /**
  * What was before a truncate may reach its partition a little after it, and is known for that by who
- * carried the truncate out.
+ * carried the truncate out: for so long at least, and until all is read that was there by then.
  */
 const STRAGGLERS_MS = 2_000;
 
@@ -106,6 +107,8 @@ export class SharedWork {
   #mending: { readonly is: boolean; readonly atMs: number } | null = null;
   #handOversMs: number[] = [];
   #aloneUntilMs = 0;
+  /** Where partitions of a truncated table ended after it was emptied. */
+  #stragglers: OffsetMap = new Map();
 
   private constructor(stage: Stage, sharing: Sharing) {
     this.#stage = stage;
@@ -198,9 +201,11 @@ export class SharedWork {
         this.#rest();
         return true;
       }
-      if (!(await this.#passed(running.follower, points))) return true;
+      if (!(await this.#passed(running, points))) return true;
     }
     if (performance.now() < this.#aloneUntilMs) return true;
+    if (!isPast(running.follower.position.offsets, this.#stragglers, new Map())) return true;
+    this.#stragglers = new Map();
     if (this.#mending !== null && nowMs - this.#mending.atMs < MEND_LOOK_MS) {
       if (this.isShared || this.#mending.is) return this.#mending.is;
     }
@@ -223,15 +228,25 @@ export class SharedWork {
   }
 
   /** Is everything that was handed over behind us? */
-  async #passed(follower: Follower, points: readonly HandOver[]): Promise<boolean> {
+  async #passed({ follower, source }: Running, points: readonly HandOver[]): Promise<boolean> {
     const { offsets } = follower.position;
     const isPast = ({ topic, partition, offset }: HandOver): boolean =>
       (offsets.get(partitionKey(topic, partition)) ?? 0n) > offset;
     for (const { why, topic } of points) if (why === 'keyless') this.#whole.add(topic);
     if (!points.every(isPast)) return false;
+    const emptied = new Set(
+      points.filter(({ why }) => why === 'truncate').map(({ topic }) => topic),
+    );
+    if (emptied.size > 0) {
+      const [ends, starts] = [await source.ends(), await source.starts()];
+      const isOf = (key: string): boolean => emptied.has(parsePartitionKey(key).topic);
+      const holds = ([key, end]: readonly [string, bigint]): boolean =>
+        isOf(key) && end > (starts.get(key) ?? 0n);
+      this.#stragglers = new Map([...this.#stragglers, ...[...ends].filter(holds)]);
+    }
     await this.#sharing.passed(this.#stage.holder.fence, points);
     this.#own = [];
-    if (points.some(({ why }) => why === 'truncate')) {
+    if (emptied.size > 0) {
       this.#aloneUntilMs = Math.max(this.#aloneUntilMs, performance.now() + STRAGGLERS_MS);
     }
     return true;

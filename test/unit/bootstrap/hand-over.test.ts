@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { HandOver, isHandedOver } from '../../../src/bootstrap/hand-over.ts';
 import type { RowChange } from '../../../src/change/record.ts';
 import type { CopiedTable } from '../../../src/dialect/copying.ts';
+import { parseSnapshot as parseBinlogSnapshot } from '../../../src/dialect/mysql/production/binlog-view.ts';
 import { parseSnapshot } from '../../../src/dialect/postgres/production/snapshot.ts';
 import { boundary, changeEvent, textTable, unread } from '../../support/change-events.ts';
 
@@ -140,4 +141,17 @@ test('the hand-over lies behind when every partition has passed its end', () => 
   ]);
   expect(isHandedOver(ends, new Map([['a/0', 2n]]))).toBe(false);
   expect(isHandedOver(ends, new Map([['a/0', 3n]]))).toBe(true);
+});
+
+test('what a snapshot saw by its GTIDs is passed over, though another server’s places are further', () => {
+  const uuid = '3e11fa47-71ca-11e1-9e33-c80aa9429562';
+  const copy = new HandOver({
+    ...{ ends: ENDS, catalogue: CATALOGUE, snapshotView: parseBinlogSnapshot },
+    tables: [copied('t', `bin.000003:157 ${uuid}:1-5`, 100n)],
+  });
+  const at = (gtid: string): RowChange =>
+    change(1, {
+      source: { connector: 'mysql', file: 'bin.000900', pos: 4n, row: 0, gtid } as never,
+    });
+  expect(kinds(copy, [at(`${uuid}:5`), at(`${uuid}:6`)])).toEqual(['ignored', 'change']);
 });

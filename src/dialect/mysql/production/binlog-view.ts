@@ -31,7 +31,7 @@ export function snapshotText({ file, pos, gtids }: BinlogPlace): string {
 
 /** MANIFEST_INVALID if the text is not a snapshot. */
 export function parseSnapshot(snapshot: string): SnapshotView {
-  const [, file = '', pos = '', gtids = ''] = /^(.+):(\d+)(?: (\S+))?$/.exec(snapshot) ?? [];
+  const [, file = '', pos = '', gtids = ''] = /^([^ ]+):(\d+)(?: (\S+))?$/.exec(snapshot) ?? [];
   const place = pos === '' ? null : filePosition(file, BigInt(pos));
   const set = parseGtids(gtids);
   if (place === null || set === null) {

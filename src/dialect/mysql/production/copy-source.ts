@@ -122,9 +122,12 @@ class MySqlCopySnapshot implements CopySnapshot {
     if (parts === 1 || column === null) return cut(['']);
     return await this.#lend(async (client) => {
       try {
+        // As for rows: the table must not stay locked against changes of its shape.
+        await client.run(`SAVEPOINT ${SAVEPOINT}`);
         const { least, most } = await client.row<{ least: string | null; most: string | null }>(
           `SELECT MIN(${column}) AS least, MAX(${column}) AS most FROM ${relation}`,
         );
+        await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
         return cut(least === null || most === null ? [''] : conditions(column, parts, least, most));
       } catch (error) {
         throw sessions.failure('size up a table', error);

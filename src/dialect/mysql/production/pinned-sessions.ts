@@ -41,6 +41,8 @@ export interface PinRequest {
 }
 
 const LOCK_WAIT_S = 1;
+/** A locker that says nothing for so long has died: its server ends it, and the lock with it. */
+const LOCKER_SILENT_S = 30;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
 /** How often MariaDB's sessions are opened anew to have one place. */
@@ -169,7 +171,7 @@ function lockOf(tables: readonly string[]): Lock {
   };
 }
 
-/** Whoever may not lock. */
+/** Whoever may not lock, or not ask what a lock of the whole server does not tell. */
 class LockRefused extends UnderstudyError {}
 
 /** What `open` gives, of sessions that it opens while the lock is held. */
@@ -181,7 +183,9 @@ async function pinLocked(
   const { lock } = request;
   const locker = await production.open();
   try {
-    await locker.run(`SET SESSION lock_wait_timeout = ${String(LOCK_WAIT_S)}`);
+    await locker.run(
+      `SET SESSION lock_wait_timeout = ${String(LOCK_WAIT_S)}, wait_timeout = ${String(LOCKER_SILENT_S)}`,
+    );
     return await retrying(request, async () => {
       if (!(await tryLock(locker, lock))) return lock.what;
       try {
@@ -196,12 +200,16 @@ async function pinLocked(
 }
 
 /** False if it was not given in time. */
-async function tryLock(locker: Client, { statement }: Lock): Promise<boolean> {
+async function tryLock(locker: Client, { statement, release }: Lock): Promise<boolean> {
   try {
     await locker.run(statement);
     return true;
   } catch (error) {
-    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) return false;
+    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) {
+      // FLUSH stops writers first and then waits for tables: it leaves the former in force.
+      await locker.run(release);
+      return false;
+    }
     if (!isRefusal(error)) throw error;
     const what = 'production does not let itself be locked for the milliseconds that a pin takes';
     throw new LockRefused('DATABASE_PERMISSION', what, {
@@ -243,20 +251,22 @@ async function startSnapshots(clients: readonly Client[]): Promise<void> {
 async function withoutPrepared<T>(client: Client, act: () => Promise<T>): Promise<T | string> {
   const what = 'an XA transaction is prepared and not ended; see XA RECOVER';
   const before = await preparedSoFar(client);
-  if (await anyPrepared(client, before)) return what;
+  if (await anyPrepared(client)) return what;
   const done = await act();
-  return (await preparedSoFar(client)) === before ? done : what;
+  // One that was being prepared all the while has been counted before, and is listed afterwards.
+  const none = (await preparedSoFar(client)) === before && !(await anyPrepared(client));
+  return none ? done : what;
 }
 
-async function anyPrepared(client: Client, soFar: string): Promise<boolean> {
+async function anyPrepared(client: Client): Promise<boolean> {
   try {
     return (await client.rows('XA RECOVER')).length > 0;
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    if (soFar === '0') return false;
+    // No count tells it: a server that is started again counts anew, and they are there still.
     const what = 'production does not tell whether XA transactions are prepared';
-    throw new UnderstudyError('DATABASE_PERMISSION', what, {
-      detail: `${tellable(error)}; GRANT XA_RECOVER_ADMIN ON *.*`,
+    throw new LockRefused('DATABASE_PERMISSION', what, {
+      detail: `${tellable(error)}; GRANT XA_RECOVER_ADMIN ON *.*, or LOCK TABLES on the followed database`,
     });
   }
 }

@@ -71,6 +71,8 @@ export function addedColumn(found: AddedColumn): ColumnFinding {
   if (old === null && (found.newRows !== null || found.typeHasDefault)) {
     return untold('rows that were there may have its default, or a value of their own');
   }
+  // They have a value each, whatever default gave it to them.
+  if (old === null && found.notNull) return untold('no row that was there has NULL in it');
   return { kind: 'addable', old };
 }
 

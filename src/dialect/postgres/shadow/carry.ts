@@ -79,8 +79,8 @@ async function runStatement(
       throw new UnderstudyError(
         'SCHEMA_FAILED',
         `cannot change ${statement.what} as production did`,
+        // Without the server's error as cause: it may quote a value that does not fit.
         { detail: tellable(error) },
-        error,
       );
     }
     await client.query('ROLLBACK TO SAVEPOINT carried');

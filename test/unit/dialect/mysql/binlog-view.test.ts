@@ -39,6 +39,18 @@ describe('what a snapshot sees by its place in the binlog', () => {
     expect(view.sees(at('binlog.000001', 1n))).toBe(true);
   });
 
+  it.each([`${A}:1`, `${A}:1-5:7`, `${A}:1-5,${B}:3`, `${A}:1-5:blue:3`])(
+    'is read from a text whose set ends in one number: %s',
+    (gtids) => {
+      const place = { file: 'mysql-bin.000003', pos: 157n, gtids };
+      const view = parseSnapshot(snapshotText(place));
+      expect(view.seesTransaction(`${A}:1`)).toBe(true);
+      expect(view.seesTransaction(`${B}:4`)).toBe(false);
+      expect(view.sees(at('mysql-bin.000003', 156n))).toBe(true);
+      expect(view.sees(at('mysql-bin.000003', 157n))).toBe(false);
+    },
+  );
+
   it('counts MariaDB’s numbers by domain, whichever server gave them', () => {
     const view = parseSnapshot('bin.000001:10 0-1-77,5-2-9');
     expect(view.seesTransaction('0-1-77')).toBe(true);
