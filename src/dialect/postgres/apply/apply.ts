@@ -108,25 +108,26 @@ export async function applyBatch(
     total.repairs += outcome.repairs;
   };
   const groups = groupSteps(session, batch.steps);
-  const written = new Map<string, ApplyTable>();
-  for (const group of groups) {
-    if (group.kind !== 'truncates') written.set(group.table.label, group.table);
-  }
+  const written = tablesOf(groups);
+  const fresh = new Set(groups.filter((group) => seemsFresh(session, group)));
   try {
+    const staged = tablesOf(groups.filter((group) => !fresh.has(group)));
+    await ensureStages(session.client, [...staged.values()]);
     for (const group of groups) {
       switch (group.kind) {
         case 'rows':
-          if (await copiedFresh(session, group)) {
-            total.rows += group.changes.length;
-            break;
+          if (fresh.has(group)) {
+            if (await copiedFresh(session, group)) {
+              total.rows += group.changes.length;
+              break;
+            }
+            await ensureStages(session.client, [group.table]);
           }
-          await ensureStages(session.client, [group.table]);
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
           add(await applyRows(context(session, batch), group.table, group.changes));
           break;
         case 'bag': {
-          await ensureStages(session.client, [group.table]);
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
           const passOver = session.captured !== null;
@@ -148,14 +149,29 @@ export async function applyBatch(
   return total;
 }
 
-/** New rows of a trunk go into their table at once. */
+/** The tables, by label, whose rows these groups write. */
+function tablesOf(groups: readonly StepGroup[]): Map<string, ApplyTable> {
+  const tables = new Map<string, ApplyTable>();
+  for (const group of groups) {
+    if (group.kind !== 'truncates') tables.set(group.table.label, group.table);
+  }
+  return tables;
+}
+
+/** Whether new rows of a trunk are to go into their table at once. */
+function seemsFresh({ fresh, spared }: ApplySession, group: StepGroup): boolean {
+  // Where triggers act, they spare what is written as the long way writes it.
+  if (group.kind !== 'rows' || spared !== null) return false;
+  return areFresh(group.table, group.changes) && fresh.mayCopy(group.table);
+}
+
+/** False if they have to go the long way: nothing was written. */
 async function copiedFresh(
-  { client, fresh, ledgers, spared }: ApplySession,
+  { client, fresh, ledgers }: ApplySession,
   { table, changes }: Extract<StepGroup, { kind: 'rows' }>,
 ): Promise<boolean> {
-  // Where triggers act, they spare what is written as the long way writes it.
-  if (spared !== null || ledgers.tables.has(table.label)) return false;
-  if (!areFresh(table, changes) || !fresh.mayCopy(table)) return false;
+  // Asked now: what came before in the batch may have parked rows.
+  if (ledgers.tables.has(table.label)) return false;
   const copied = await copyFresh(client, table, changes);
   fresh.tried(table, copied);
   return copied;

@@ -64,6 +64,7 @@ export async function ensureStages(
   client: ClientBase,
   tables: readonly ApplyTable[],
 ): Promise<void> {
+  if (tables.length === 0) return;
   const there = await client.query<{ name: string; columns: number }>(
     `SELECT c.relname AS name, pg_catalog.count(*)::int4 AS columns
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
