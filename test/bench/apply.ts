@@ -28,6 +28,7 @@ import { MEMORY_LIMIT_MIB, openMemory } from './apply/memory.ts';
 import { runUnderstudy } from './apply/our-run.ts';
 import { BenchServers } from './apply/servers.ts';
 import { benchMain, type BenchCase, type BenchStage } from './frame.ts';
+import { Once } from './once.ts';
 
 const rows = Number(env['BENCH_ROWS'] ?? 100_000);
 if (!Number.isInteger(rows) || rows < 1000 || rows % 1000 !== 0) {
@@ -37,12 +38,7 @@ if (!Number.isInteger(rows) || rows < 1000 || rows % 1000 !== 0) {
 await using servers = new BenchServers();
 
 /** Logs that several cases use are made once. */
-const known = new Map<string, Promise<unknown>>();
-function once<T>(name: string, make: () => Promise<T>): Promise<T> {
-  const made = (known.get(name) as Promise<T> | undefined) ?? make();
-  known.set(name, made);
-  return made;
-}
+const logs = new Once();
 
 let runs = 0;
 /** Each run has a database, and the sink a consumer group, that no run had before. */
@@ -63,18 +59,18 @@ function againstSink(ours: () => Promise<BenchLog>, theirs = ours): () => Promis
 }
 
 const snapshot = (form: Form): Promise<BenchLog> =>
-  once(`snapshot ${form}`, () => accountsLog(servers, form, { rows, changes: 0 }));
+  logs.get(`snapshot ${form}`, () => accountsLog(servers, form, { rows, changes: 0 }));
 
 const changes = (unique: boolean): Promise<BenchLog> =>
-  once(`changes ${unique}`, () =>
+  logs.get(`changes ${unique}`, () =>
     accountsLog(servers, 'json', { rows, changes: (rows * 2) / 5, unique }),
   );
 
 function againstApplyWorker(form: Form): () => Promise<BenchStage> {
   return async () => {
     const content = { rows, transactions: rows / 20 };
-    const logs = await once('tpcb', () => tpcbLogs(servers, ['bare', 'json'], content));
-    const log = logs.get(form);
+    const forms = await logs.get('tpcb', () => tpcbLogs(servers, ['bare', 'json'], content));
+    const log = forms.get(form);
     if (log === undefined) throw new Error(`no log of this form: ${form}`);
     return {
       ours: () => runUnderstudy(log, nextName('ours')),
@@ -109,7 +105,7 @@ const cases: readonly BenchCase[] = [
   { name: 'unique', ...sink, goal: null, open: againstSink(() => changes(true)) },
   ...(['mysql', 'mariadb'] as const).map((engine): BenchCase => ({
     ...{ name: engine, ...sink, goal: null },
-    open: againstSink(() => once(engine, () => binlogAccountsLog(servers, engine, rows))),
+    open: againstSink(() => logs.get(engine, () => binlogAccountsLog(servers, engine, rows))),
   })),
   {
     ...{ name: 'fresh', against: 'limit 100 ms', unit: 'ms', better: 'lower', goal: 1 },

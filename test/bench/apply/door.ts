@@ -1,6 +1,7 @@
 /** The few statements that benchmarks send to a database of either kind. */
 import mysql from 'mysql2/promise';
 import pg from 'pg';
+import { databaseUrl } from '../../support/postgres.ts';
 
 export type Row = Readonly<Record<string, unknown>>;
 
@@ -39,16 +40,10 @@ export async function onDatabase<T>(url: string, work: (door: Door) => Promise<T
 export async function makeDatabase(url: string, name: string): Promise<string> {
   await forgetDatabase(url, name);
   await onDatabase(url, (door) => door.query(`CREATE DATABASE ${name}`));
-  return urlOf(url, name);
+  return databaseUrl(url, name);
 }
 
 export async function forgetDatabase(url: string, name: string): Promise<void> {
   const force = url.startsWith('mysql:') ? '' : ' WITH (FORCE)';
   await onDatabase(url, (door) => door.query(`DROP DATABASE IF EXISTS ${name}${force}`));
-}
-
-export function urlOf(url: string, name: string): string {
-  const at = new URL(url);
-  at.pathname = `/${name}`;
-  return at.href;
 }

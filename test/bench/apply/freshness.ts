@@ -2,12 +2,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kafka } from 'kafkajs';
 import { pollUntil } from '../../../src/util/wait.ts';
+import { databaseUrl } from '../../support/postgres.ts';
 import { postgresConnector } from '../../support/connectors.ts';
 import { payloadOf, readTopics, type TopicRecord } from '../../support/read-topics.ts';
 import { settleConnector } from '../../support/settle.ts';
 import { Workplace } from '../../support/understudy.ts';
 import { besideRun } from './beside-run.ts';
-import { forgetDatabase, makeDatabase, onDatabase, urlOf, type Door } from './door.ts';
+import { forgetDatabase, makeDatabase, onDatabase, type Door } from './door.ts';
 import type { BenchServers } from './servers.ts';
 
 const PREFIX = 'fresh';
@@ -50,7 +51,7 @@ export async function openFreshness(servers: BenchServers): Promise<Freshness> {
       try {
         const seen = await besideRun(config, () =>
           onDatabase(url, (writer) =>
-            onDatabase(urlOf(shadow.url, name), async (reader) => {
+            onDatabase(databaseUrl(shadow.url, name), async (reader) => {
               // A second to warm up.
               await write(writer, first, first + TRANSACTIONS_PER_SECOND - 1, reader);
               return write(writer, first + TRANSACTIONS_PER_SECOND, last, reader);

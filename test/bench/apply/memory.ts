@@ -1,11 +1,12 @@
 /** How much memory the process takes at most, for a transaction that does not fit into it. */
 import { pollUntil } from '../../../src/util/wait.ts';
+import { databaseUrl } from '../../support/postgres.ts';
 import { postgresConnector } from '../../support/connectors.ts';
 import { peakBytes } from '../../support/peak-memory.ts';
 import { settleConnector } from '../../support/settle.ts';
 import { FILL_MS } from './accounts-log.ts';
 import { besideRun } from './beside-run.ts';
-import { forgetDatabase, makeDatabase, onDatabase, urlOf } from './door.ts';
+import { forgetDatabase, makeDatabase, onDatabase } from './door.ts';
 import type { BenchServers } from './servers.ts';
 
 const PREFIX = 'memory';
@@ -49,7 +50,8 @@ export async function openMemory(servers: BenchServers, rows: number): Promise<M
       try {
         return await besideRun(config(name), async (pid) => {
           await pollUntil({
-            probe: async () => ((await hasRow(urlOf(shadow.url, name), rows)) ? true : undefined),
+            probe: async () =>
+              (await hasRow(databaseUrl(shadow.url, name), rows)) ? true : undefined,
             ...{ everyMs: 250, timeoutMs: FILL_MS },
             timeout: () => new Error('the transaction was not written'),
           });

@@ -3,8 +3,9 @@ import { silentLogger } from '../../../src/observability/logger.ts';
 import { RuntimeContext } from '../../../src/runtime/context.ts';
 import { materialize } from '../../../src/runtime/materialize.ts';
 import { ensureTrunk } from '../../../src/runtime/trunk.ts';
+import { databaseUrl } from '../../support/postgres.ts';
 import { assertReached, type BenchLog } from './bench-log.ts';
-import { forgetDatabase, onDatabase, urlOf } from './door.ts';
+import { forgetDatabase, onDatabase } from './door.ts';
 
 /**
  * One run of `understudy materialize --until-caught-up`, within this process, into a trunk of its
@@ -17,7 +18,7 @@ export async function runUnderstudy(log: BenchLog, name: string): Promise<number
     file: 'understudy.yaml',
     env: {},
   });
-  const url = urlOf(log.shadowUrl, name);
+  const url = databaseUrl(log.shadowUrl, name);
   try {
     await using context = await RuntimeContext.open(config, silentLogger);
     const { database } = await ensureTrunk(context);

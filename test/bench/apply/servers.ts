@@ -9,12 +9,13 @@ import { startMySQL } from '../../support/mysql.ts';
 import type { MySqlServer } from '../../support/mysql-server.ts';
 import { startPostgres, type PostgresServer } from '../../support/postgres.ts';
 import { startRegistry, type RegistryServer } from '../../support/registry.ts';
+import { Once } from '../once.ts';
 
 export type BinlogEngine = 'mysql' | 'mariadb';
 
 export class BenchServers implements AsyncDisposable {
   readonly #started = new AsyncDisposableStack();
-  readonly #known = new Map<string, Promise<unknown>>();
+  readonly #known = new Once();
 
   kafka(): Promise<KafkaServer> {
     return this.#once('kafka', () => startKafka());
@@ -48,12 +49,8 @@ export class BenchServers implements AsyncDisposable {
   }
 
   #once<T extends { stop(): Promise<void> }>(name: string, start: () => Promise<T>): Promise<T> {
-    const known = this.#known.get(name) as Promise<T> | undefined;
-    if (known !== undefined) return known;
-    const starting = start().then((server) =>
-      this.#started.adopt(server, (running) => running.stop()),
+    return this.#known.get(name, async () =>
+      this.#started.adopt(await start(), (running) => running.stop()),
     );
-    this.#known.set(name, starting);
-    return starting;
   }
 }
