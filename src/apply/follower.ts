@@ -33,7 +33,7 @@ import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
 import { withRetry } from './retry.ts';
-import { makeRoom } from './room.ts';
+import { makeRoom, readAll, type Reading } from './room.ts';
 
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
@@ -193,7 +193,7 @@ export class Follower {
       },
     );
     try {
-      await this.#applyLoop(credit, (offsets) => stream.commit(offsets));
+      await this.#applyLoop({ credit, stream });
     } finally {
       this.#stop.abort(new UnderstudyError('INTERRUPTED', 'the follower stopped'));
       await stream[Symbol.asyncDispose]();
@@ -284,10 +284,7 @@ export class Follower {
     return isPast(new Map([...this.#position.offsets, ...this.consumed]), ends, starts);
   }
 
-  async #applyLoop(
-    credit: MemoryCredit,
-    commit: (offsets: OffsetMap) => Promise<void>,
-  ): Promise<void> {
+  async #applyLoop(log: Reading): Promise<void> {
     while (!this.#stop.signal.aborted) {
       if (this.#frozen && !this.#parts.assembler.goesInParts) {
         this.#state = { kind: 'frozen' };
@@ -300,19 +297,22 @@ export class Follower {
       const chunks = this.#chunks;
       // Asked before what was read is taken: what comes meanwhile lies beyond the barrier.
       const readToBarrier = this.#readToBarrier();
-      const { worked, drained } = await this.#applyNext(credit, commit);
+      const { worked, drained } = await this.#applyNext(log);
       if (drained) this.#drainedAt = chunks;
       if (drained && readToBarrier && this.#nothingBeforeBarrierWaits()) {
-        await this.#settleBarrier(credit, commit);
+        await this.#settleBarrier(log);
       }
-      if (worked) this.#news.tell();
+      if (worked) {
+        readAll(log, this.#parts.limits.budgetBytes);
+        this.#news.tell();
+      }
       if (worked || chunks !== this.#chunks) continue;
       this.#setIdle();
       if (this.#intakeDone && !this.#waitsForOrder()) {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
         return;
       }
-      if (!this.#makeRoom(credit)) await this.#wakeup.wait(250);
+      if (!this.#makeRoom(log)) await this.#wakeup.wait(250);
     }
   }
 
@@ -328,10 +328,7 @@ export class Follower {
   }
 
   /** Applies one batch of what is ready. `drained`: nothing more was ready at that moment. */
-  async #applyNext(
-    credit: MemoryCredit,
-    commit: (offsets: OffsetMap) => Promise<void>,
-  ): Promise<{ readonly worked: boolean; readonly drained: boolean }> {
+  async #applyNext(log: Reading): Promise<{ readonly worked: boolean; readonly drained: boolean }> {
     const { assembler, limits } = this.#parts;
     const releases: Release[] = [];
     let events = 0;
@@ -351,51 +348,47 @@ export class Follower {
       bytes += release.bytes;
     }
     if (releases.length === 0 && this.#put !== null) {
-      await this.#applyParts(this.#put, credit, commit);
+      await this.#applyParts(this.#put, log);
       this.#put = null;
       return { worked: true, drained: false };
     }
     if (releases.length === 0) return { worked: false, drained };
     const now = this.#barrier?.admit(releases) ?? { releases, holdPosition: false };
     await this.#writer.write(now.releases, now.holdPosition);
-    credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
-    await commit(this.#position.offsets);
+    log.credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
+    await log.stream.commit(this.#position.offsets);
     return { worked: true, drained };
   }
 
   /** Applies a transaction that does not fit into memory, whole. */
-  async #applyParts(
-    first: Release,
-    credit: MemoryCredit,
-    commit: (offsets: OffsetMap) => Promise<void>,
-  ): Promise<void> {
+  async #applyParts(first: Release, log: Reading): Promise<void> {
     try {
       await writeLarge(first, {
-        ...{ ...this.#parts, writer: this.#writer, credit },
+        ...{ ...this.#parts, writer: this.#writer, credit: log.credit },
         admit: (release) => this.#admitted(release),
-        more: () => this.#moreParts(credit),
+        more: () => this.#moreParts(log),
       });
     } catch (error) {
       if (this.#stop.signal.aborted || this.#intakeDone) throw error;
       throw new LargeUnwritten(first.transactionId ?? '', error);
     }
-    await commit(this.#position.offsets);
+    await log.stream.commit(this.#position.offsets);
   }
 
-  #makeRoom(credit: MemoryCredit): boolean {
+  #makeRoom(log: Reading): boolean {
     const { assembler, apart = new Set(), limits } = this.#parts;
     // What is beyond a barrier has to wait: parts would be written on both sides of it.
     const mayStream = this.#barrier === null;
-    return makeRoom(credit, { budgetBytes: limits.budgetBytes, assembler, apart, mayStream });
+    return makeRoom(log, { budgetBytes: limits.budgetBytes, assembler, apart, mayStream });
   }
 
-  async #moreParts(credit: MemoryCredit): Promise<void> {
+  async #moreParts(log: Reading): Promise<void> {
     this.#stop.signal.throwIfAborted();
     if (this.#intakeDone) {
       const what = 'the log ends within a source transaction';
       throw this.#intakeFailure ?? new UnderstudyError('INTERRUPTED', what);
     }
-    if (this.#makeRoom(credit)) return;
+    if (this.#makeRoom(log)) return;
     this.#drainedAt = this.#chunks;
     this.#lacksParts = true;
     this.#news.tell();
@@ -436,10 +429,7 @@ export class Follower {
   }
 
   /** Opens the base and lets the deferred changes in: everything before the barrier is applied. */
-  async #settleBarrier(
-    credit: MemoryCredit,
-    commit: (offsets: OffsetMap) => Promise<void>,
-  ): Promise<void> {
+  async #settleBarrier(log: Reading): Promise<void> {
     const barrier = this.#barrier;
     if (barrier === null) return;
     const held = [...this.#parts.assembler.heldChanges()].filter(
@@ -456,8 +446,8 @@ export class Follower {
     const deferred = barrier.deferred;
     if (deferred.length > 0) {
       await this.#writer.write(deferred, false);
-      credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));
-      await commit(this.#position.offsets);
+      log.credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));
+      await log.stream.commit(this.#position.offsets);
     }
     this.#news.tell();
   }

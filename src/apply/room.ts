@@ -1,13 +1,21 @@
 import type { TransactionAssembler } from '../order/assembler.ts';
+import type { ChangeStream } from '../source/change-source.ts';
 import type { MemoryCredit } from './memory-credit.ts';
 
 /** Of budgets: while more is held, what waits is given up, for it would end the process. */
 const MOST_BUDGETS = 4;
+const NONE: ReadonlySet<string> = new Set();
+
+/** From where records come, and what of them is held. */
+export interface Reading {
+  readonly credit: MemoryCredit;
+  readonly stream: Pick<ChangeStream, 'pause' | 'commit'>;
+}
 
 export interface RoomOptions {
   /** The source's budget. */
   readonly budgetBytes: number;
-  readonly assembler: Pick<TransactionAssembler, 'stream' | 'degrade'>;
+  readonly assembler: Pick<TransactionAssembler, 'stream' | 'degrade' | 'ahead'>;
   /** May a transaction go in parts that is not here as a whole? */
   readonly mayStream: boolean;
   /** Those that must not go in parts that belong together. */
@@ -17,14 +25,21 @@ export interface RoomOptions {
 /**
  * To be called when nothing can be applied. Hands back what is held, so that the source reads on;
  * beyond one budget the transaction in turn goes in parts, so that what is held does not grow with
- * it. True if something can be applied now.
+ * it; and where what is held waits for partitions that are behind, what is ahead of them is paused,
+ * until `readAll`. True if something can be applied now.
  */
-export function makeRoom(credit: MemoryCredit, options: RoomOptions): boolean {
+export function makeRoom({ credit, stream }: Reading, options: RoomOptions): boolean {
   const { budgetBytes, assembler, mayStream, apart } = options;
   const held = credit.heldBytes;
   if (held <= budgetBytes / 2) return false;
   if (held > budgetBytes && mayStream && assembler.stream(apart)) return true;
   if (held > budgetBytes * MOST_BUDGETS) assembler.degrade();
+  stream.pause(assembler.ahead());
   credit.lend();
   return false;
+}
+
+/** To be called when something was applied. */
+export function readAll({ credit, stream }: Reading, budgetBytes: number): void {
+  if (credit.heldBytes <= budgetBytes / 2) stream.pause(NONE);
 }

@@ -100,8 +100,7 @@ export class TransactionAssembler {
     this.#now = options.now ?? Date.now;
     this.#settleMs = Math.min(SETTLE_MS, options.stallLimitMs ?? STALL_MS);
     this.#patience = new Patience(options.stallLimitMs ?? STALL_MS, this.#now);
-    const { sourceOrder } = options;
-    this.#order = sourceOrder === undefined ? null : this.#sourceOrder(sourceOrder);
+    this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
     this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
     this.#free = new FreeEvents({
       ...{ lanes: this.#lanes, order: this.#order, pairs: this.#pairs, patience: this.#patience },
@@ -196,8 +195,13 @@ export class TransactionAssembler {
   }
 
   held(): Held {
-    const [transactions, events, bytes] = [this.#gatherings.size, this.#events, this.#bytes];
-    return { transactions, events, bytes, ...oldestOf(this.#lanes.values()) };
+    const counts = { transactions: this.#gatherings.size, events: this.#events };
+    return { ...counts, bytes: this.#bytes, ...oldestOf(this.#lanes.values()) };
+  }
+
+  /** Partitions of which nothing more is needed for what waits for its place to go. */
+  ahead(): ReadonlySet<string> {
+    return this.#order?.ahead() ?? new Set();
   }
 
   /** The changes that wait, partition by partition. */

@@ -22,9 +22,15 @@
  * What could not be read tells no place: it goes at once, and a truncate goes behind it where it is
  * at the head of a partition (order/letters-draft.ts stops where that may be wrong).
  *
- * The wait is bounded by the stall limit; what goes then is not called complete.
+ * The wait is bounded by the stall limit, which begins anew while what is waited for is read on; what
+ * goes then is not called complete.
  */
-import { parsePartitionKey, type OffsetMap, type SourcePosition } from '../change/position.ts';
+import {
+  parsePartitionKey,
+  partitionKey,
+  type OffsetMap,
+  type SourcePosition,
+} from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import type { Lane, Waiting } from './lane.ts';
@@ -44,6 +50,14 @@ export interface SourceOrderOptions {
 const ASK_EVERY_MS = 10;
 
 export type Passage = 'wait' | 'pass' | 'stalled';
+
+/** An event at the head of its partition that waits. */
+interface Wait {
+  readonly event: ChangeEvent;
+  sinceMs: number;
+  /** How far what it waits for had been read when last asked. */
+  progress: bigint;
+}
 
 /** An end of a partition, and how many events had come when it was asked for. */
 interface Goal {
@@ -97,8 +111,8 @@ export class SourceOrder {
   #askedMs = -Infinity;
   /** Somebody will be told to ask again. */
   #again = false;
-  /** By partition: which event waits, and since when. */
-  readonly #waiting = new Map<string, { readonly event: ChangeEvent; sinceMs: number }>();
+  /** By partition. */
+  readonly #waiting = new Map<string, Wait>();
   /** By table: the last truncate that went. */
   readonly #truncates = new Map<string, SourcePosition>();
 
@@ -200,9 +214,7 @@ export class SourceOrder {
       if (this.#waiting.size > 0) this.#waiting.delete(key);
       return 'pass';
     }
-    const waiting = this.#waiting.get(key);
-    if (waiting?.event !== event) this.#waiting.set(key, { event, sinceMs: this.#now() });
-    const waited = waiting?.event === event ? this.#now() - waiting.sinceMs : 0;
+    const waited = this.#waits(place, head);
     if (!forced && waited < this.#stallLimitMs) return 'wait';
     this.#waiting.delete(key);
     return 'stalled';
@@ -216,6 +228,61 @@ export class SourceOrder {
       if (this.#places.get(key)?.lane?.peek()?.record === event) return true;
     }
     return false;
+  }
+
+  /**
+   * The partitions of which nothing more is needed for what waits here to go: what they bring would
+   * wait as well. Empty if nothing waits for records that are still to come.
+   */
+  ahead(): ReadonlySet<string> {
+    const waits: (readonly [Place, Waiting<ChangeEvent>])[] = [];
+    const needed = new Set<Place>();
+    for (const [key, { event }] of this.#waiting) {
+      const place = this.#places.get(key);
+      const head = place?.lane?.peek();
+      if (place === undefined || head?.record !== event) continue;
+      const behind = this.#behind(place, head);
+      if (behind.length > 0) waits.push([place, head]);
+      for (const other of behind) needed.add(other);
+    }
+    const ahead = new Set<string>();
+    for (const [place, { arrival, bound }] of waits) {
+      // Whole transactions need of other topics what is before them.
+      const places = this.transactionsToo ? this.#places : place.topic.places;
+      for (const [key, other] of places) {
+        if (needed.has(other)) continue;
+        if (other === place || this.#hasPassed(other, arrival, bound)) ahead.add(key);
+      }
+    }
+    return ahead;
+  }
+
+  /** How long the event has waited, since what it waits for was last read on. */
+  #waits(place: Place, head: Waiting<ChangeEvent>): number {
+    const { topic, partition } = head.record.at;
+    const key = partitionKey(topic, partition);
+    let progress = 0n;
+    for (const { read } of this.#behind(place, head)) progress += read;
+    const waiting = this.#waiting.get(key);
+    if (waiting?.event === head.record && waiting.progress === progress) {
+      return this.#now() - waiting.sinceMs;
+    }
+    this.#waiting.set(key, { event: head.record, sinceMs: this.#now(), progress });
+    return 0;
+  }
+
+  /** The other partitions of its topic that may still bring something earlier. */
+  #behind(place: Place, { arrival, bound }: Waiting<ChangeEvent>): readonly Place[] {
+    if (!place.topic.isKnown || arrival <= place.settled) return [];
+    return [...place.topic.places.values()].filter(
+      (other) => other !== place && !this.#hasPassed(other, arrival, bound),
+    );
+  }
+
+  /** Can the partition bring nothing any more that is before a change with this arrival and bound? */
+  #hasPassed({ clearTo, last }: Place, arrival: number, bound: SourcePosition | null): boolean {
+    if (clearTo >= arrival) return true;
+    return last !== null && bound !== null && this.#options.isBefore(bound, last);
   }
 
   /** Did a truncate that went already remove what this event says? Notes truncates. */
@@ -298,10 +365,9 @@ export class SourceOrder {
     const { topic } = place;
     if (!topic.isKnown) return false;
     for (const other of topic.places.values()) {
-      if (other === place || other.clearTo >= arrival) continue;
+      if (other === place || this.#hasPassed(other, arrival, bound)) continue;
       if (other.lane !== null && together?.has(other.lane) === true) continue;
-      const { last } = other;
-      if (last === null || bound === null || !this.#options.isBefore(bound, last)) return false;
+      return false;
     }
     return true;
   }

@@ -32,6 +32,11 @@ export interface ChangeStream extends AsyncDisposable {
    * stops fetching while more than its budget is outstanding.
    */
   released(bytes: number): void;
+  /**
+   * From now on these partitions, by their keys, are not read on, and all others are. What is under way
+   * still comes. A recording is played in its own order all the same.
+   */
+  pause(partitions: ReadonlySet<string>): void;
   /** Tells the broker how far we are. Advisory, for lag tools; never read back by us. */
   commit(offsets: OffsetMap): Promise<void>;
 }

@@ -93,6 +93,7 @@ export class MemoryLog implements ChangeSource {
       released: (bytes) => {
         this.released.push(bytes);
       },
+      pause: () => undefined,
       commit: (offsets) => {
         this.commits.push(offsets);
         return Promise.resolve();

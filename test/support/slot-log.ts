@@ -77,6 +77,7 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
   open(from: OffsetMap, options: { readonly signal: AbortSignal }): Promise<ChangeStream> {
     return Promise.resolve({
       chunks: this.#chunks(new Map(from), options.signal),
+      pause: () => undefined,
       released: () => undefined,
       commit: () => Promise.resolve(),
       [Symbol.asyncDispose]: () => Promise.resolve(),

@@ -45,6 +45,8 @@ export interface KafkaStreamParts {
 
 /** How long a fetch waits for the first record. */
 const FETCH_WAIT_MS = 500;
+/** How soon it is looked again for something to fetch. */
+const NOTHING_WAIT_MS = 50;
 const MAX_FETCH_BYTES = 8 * 1024 * 1024;
 const MIN_FETCH_BYTES = 64 * 1024;
 /** Least time between two looks at the cluster. */
@@ -121,6 +123,10 @@ export class KafkaStream implements ChangeStream {
 
   released(bytes: number): void {
     this.#budget.release(bytes);
+  }
+
+  pause(partitions: ReadonlySet<string>): void {
+    this.#tails.paused = partitions;
   }
 
   commit(offsets: OffsetMap): Promise<void> {
@@ -269,8 +275,8 @@ export class KafkaStream implements ChangeStream {
       }
       const tails = this.#tails.ledBy(leader);
       if (tails.length === 0) {
-        // This broker leads nothing now; a later look may give it partitions again.
-        await sleep(FETCH_WAIT_MS, signal).catch(() => undefined);
+        // All that it leads is paused, or a later look may give it partitions again.
+        await sleep(NOTHING_WAIT_MS, signal).catch(() => undefined);
         continue;
       }
       const turns = fetchTurns(tails, turn, this.#maxFetchBytes);

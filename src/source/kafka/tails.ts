@@ -36,6 +36,8 @@ function gapIn(lost: readonly Lost[]): UnderstudyError {
 }
 
 export class Tails {
+  /** Keys of partitions that are not read on for now. */
+  paused: ReadonlySet<string> = new Set();
   readonly #tails = new Map<string, Tail>();
   readonly #isOurs: (topic: string) => boolean;
   readonly #topicPrefix: string;
@@ -64,7 +66,9 @@ export class Tails {
   }
 
   ledBy(leader: number): readonly Tail[] {
-    return [...this.#tails.values()].filter((tail) => tail.leader === leader);
+    return [...this.#tails]
+      .filter(([key, tail]) => tail.leader === leader && !this.paused.has(key))
+      .map(([, tail]) => tail);
   }
 
   get leaders(): ReadonlySet<number> {

@@ -59,6 +59,11 @@ export class RecordingStream implements ChangeStream {
     this.#budget.release(bytes);
   }
 
+  /** A recording is played in its own order. */
+  pause(): void {
+    return;
+  }
+
   /** Nobody keeps offsets for a file. */
   commit(): Promise<void> {
     return Promise.resolve();

@@ -41,6 +41,7 @@ export class HistoryLog implements ChangeSource {
   open(from: OffsetMap, options: StreamOptions): Promise<ChangeStream> {
     return Promise.resolve({
       chunks: this.#read(from, options.signal),
+      pause: () => undefined,
       released: () => undefined,
       commit: () => Promise.resolve(),
       [Symbol.asyncDispose]: () => Promise.resolve(),

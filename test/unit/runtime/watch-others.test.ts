@@ -37,6 +37,7 @@ function logOf(...chunks: readonly (readonly Entry[])[]): ChangeSource & { relea
         chunks: (async function* () {
           yield* await Promise.resolve(all);
         })(),
+        pause: () => undefined,
         released: (bytes: number) => {
           source.released += bytes;
         },

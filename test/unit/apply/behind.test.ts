@@ -1,0 +1,194 @@
+/**
+ * A partition that is far behind the others, and whose truncate they wait for: it is read on alone, and
+ * nothing goes before its turn for lack of memory.
+ */
+import { expect, it } from 'vitest';
+import { Follower } from '../../../src/apply/follower.ts';
+import { partitionKey, START, type OffsetMap } from '../../../src/change/position.ts';
+import type { ChangeEvent, LogRecord } from '../../../src/change/record.ts';
+import { connectorNamed } from '../../../src/decode/connectors/connectors.ts';
+import { silentLogger } from '../../../src/observability/logger.ts';
+import { TransactionAssembler } from '../../../src/order/assembler.ts';
+import { imageText } from '../../../src/order/key-text.ts';
+import type { SourceOrderOptions } from '../../../src/order/source-order.ts';
+import { BatchBuilder } from '../../../src/order/batch-builder.ts';
+import type { ChangeStream, LogChunk, StreamOptions } from '../../../src/source/change-source.ts';
+import { ByteBudget } from '../../../src/source/byte-budget.ts';
+import { changeEvent, image, textTable } from '../../support/change-events.ts';
+import { MemoryShadow } from '../../support/memory-log.ts';
+
+const TABLE = 'p.public.t';
+const CATALOGUE = new Map([['public.t', textTable('t', ['id', 'v'])]]);
+const { compare } = connectorNamed('postgresql');
+/** As recordBytes counts it. */
+const RECORD_BYTES = 1000;
+const BUDGET = 20 * RECORD_BYTES;
+
+/** One record at a time from each partition in turn, as far as there is room. */
+class TurnLog {
+  readonly #partitions: readonly (readonly ChangeEvent[])[];
+  readonly #heeds: boolean;
+
+  constructor(partitions: readonly (readonly ChangeEvent[])[], { heeds = true } = {}) {
+    this.#partitions = partitions;
+    this.#heeds = heeds;
+  }
+
+  decode({ partition, offset }: LogRecord): ChangeEvent {
+    const event = this.#partitions[partition]?.[Number(offset)];
+    if (event === undefined) throw new Error('no such record');
+    return { ...event, bytes: RECORD_BYTES };
+  }
+
+  ends(): Promise<OffsetMap> {
+    const ends = this.#partitions.map((all, i) => [partitionKey(TABLE, i), BigInt(all.length)]);
+    return Promise.resolve(new Map(ends as [string, bigint][]));
+  }
+
+  open(_from: OffsetMap, { budgetBytes, signal }: StreamOptions): Promise<ChangeStream> {
+    const budget = new ByteBudget(budgetBytes);
+    let paused: ReadonlySet<string> = new Set();
+    return Promise.resolve({
+      chunks: this.#play(budget, () => paused, signal),
+      released: (bytes) => {
+        budget.release(bytes);
+      },
+      pause: (partitions) => {
+        paused = partitions;
+      },
+      commit: () => Promise.resolve(),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    });
+  }
+
+  async *#play(
+    budget: ByteBudget,
+    paused: () => ReadonlySet<string>,
+    signal: AbortSignal,
+  ): AsyncGenerator<LogChunk> {
+    const read = this.#partitions.map(() => 0);
+    for (let turn = 0; !signal.aborted; turn += 1) {
+      await budget.whenFree(signal);
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#partitions.every((all, i) => read[i] === all.length)) return;
+      const partition = turn % this.#partitions.length;
+      const all = this.#partitions[partition] ?? [];
+      const offset = read[partition] ?? 0;
+      if (this.#heeds && paused().has(partitionKey(TABLE, partition))) continue;
+      if (offset === all.length) continue;
+      read[partition] = offset + 1;
+      budget.take(RECORD_BYTES);
+      const record = {
+        ...{ topic: TABLE, partition, offset: BigInt(offset), timestampMs: 0, key: null },
+        ...{ headers: [], value: Buffer.alloc(RECORD_BYTES - 128) },
+      };
+      yield {
+        ...{ topic: TABLE, partition, records: [record] },
+        ...{ next: BigInt(offset + 1), end: BigInt(all.length) },
+      };
+    }
+  }
+}
+
+/** Rows a0 … of before the truncate in one partition, with it; rows b0 … of after it in the other. */
+function behind(before: number, after: number): readonly (readonly ChangeEvent[])[] {
+  const row = (id: string, lsn: number, partition: number, offset: number): ChangeEvent =>
+    changeEvent({
+      ...{ op: 'create', topic: TABLE, partition, offset, lsn: BigInt(lsn) },
+      ...{ key: image({ id }), after: image({ id, v: 'x' }) },
+    });
+  return [
+    [
+      ...Array.from({ length: before }, (_, i) => row(`a${i}`, i + 1, 0, i)),
+      changeEvent({
+        ...{ op: 'truncate', topic: TABLE, partition: 0, offset: before, key: null },
+        lsn: BigInt(before + 1),
+      }),
+    ],
+    Array.from({ length: after }, (_, i) => row(`b${i}`, before + 2 + i, 1, i)),
+  ];
+}
+
+const orderOf = (log: TurnLog): SourceOrderOptions => ({
+  isBefore: (a, b) => compare(a, b) === 'before',
+  ...{ ends: () => log.ends(), from: new Map(), transactionsToo: false },
+});
+
+async function follow(log: TurnLog): Promise<{ rows: ReadonlySet<string>; degraded: number }> {
+  const shadow = new MemoryShadow();
+  const follower = new Follower(
+    {
+      ...{ database: shadow, fence: { generation: 1n, holder: 'test' } },
+      source: {
+        ...{ description: 'turns', endless: true, ends: () => log.ends() },
+        starts: () => Promise.resolve(new Map<string, bigint>()),
+        open: (from, options) => log.open(from, options),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      },
+      decode: (record) => log.decode(record),
+      mask: (event) => event,
+      assembler: new TransactionAssembler({
+        ...{ mode: 'key', isSubscribed: () => true },
+        sourceOrder: orderOf(log),
+      }),
+      builder: (position) => new BatchBuilder({ catalogue: CATALOGUE, position }),
+      limits: { batchEvents: 5, batchBytes: 1e9, budgetBytes: BUDGET, giveUpAfterMs: 60_000 },
+      logger: silentLogger,
+    },
+    START,
+  );
+  await follower.run();
+  const rows = new Set<string>();
+  for (const act of shadow.acts) {
+    for (const step of act.kind === 'base' ? [] : act.batch.steps) {
+      if (step.kind === 'truncate') rows.clear();
+      if (step.kind === 'rows') for (const { key } of step.changes) rows.add(String(key[0]));
+    }
+  }
+  return { rows, degraded: follower.totals.degraded };
+}
+
+it('is waited for as long as it is read on, and the stall limit after that', async () => {
+  let now = 0;
+  const [slow = [], fast = []] = behind(10, 1);
+  const log = new TurnLog([slow, fast]);
+  const assembler = new TransactionAssembler({
+    ...{ mode: 'key', isSubscribed: () => true, stallLimitMs: 60_000, now: () => now },
+    sourceOrder: orderOf(log),
+  });
+  const went = (): readonly (string | null)[] => {
+    const changes: (string | null)[] = [];
+    for (let all = assembler.take(); all !== undefined; all = assembler.take()) {
+      for (const { key } of all.changes) changes.push(key === null ? null : imageText(key));
+    }
+    return changes;
+  };
+  // One that is not asked for long was held up itself: that is no stall.
+  const pass = (ms: number): readonly (string | null)[] => {
+    const changes: (string | null)[] = [];
+    for (const end = now + ms; now < end; now += 4_000) changes.push(...went());
+    return changes;
+  };
+  for (const event of fast) assembler.push(event);
+  expect(went()).toEqual([]);
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const event of slow.slice(0, 4)) {
+    assembler.push(event);
+    expect(pass(52_000)).toEqual([imageText(event.key ?? image({}))]);
+  }
+  expect([...assembler.ahead()]).toEqual([partitionKey(TABLE, 1)]);
+  expect(pass(16_000)).toEqual([imageText(fast[0]?.key ?? image({}))]);
+});
+
+const AFTER = 500;
+const afterIds = new Set(Array.from({ length: AFTER }, (_, i) => `b${i}`));
+
+it('is read on alone while the others wait for its truncate', async () => {
+  expect(await follow(new TurnLog(behind(2000, AFTER)))).toEqual({ rows: afterIds, degraded: 0 });
+});
+
+it('would else let rows go before it when memory is full: they are emptied with the table', async () => {
+  const { rows, degraded } = await follow(new TurnLog(behind(2000, AFTER), { heeds: false }));
+  expect(degraded).toBeGreaterThan(0);
+  expect(rows.size).toBeLessThan(AFTER);
+});
