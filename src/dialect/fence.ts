@@ -32,6 +32,10 @@ export interface HolderNote {
   readonly oldestTransactionMs: number | null;
   /** Source transactions that were released incomplete since the holder started. */
   readonly degraded: number;
+  /** Digest of the settings that decide what is read and how it is written (runtime/settings-digest.ts). */
+  readonly settings?: string;
+  /** Why a holder gives nothing to the members that would help; absent if it does, or none would. */
+  readonly alone?: string;
   /** How it gets on with following; absent as long as it does not follow. */
   readonly following?: FollowingNote;
 }

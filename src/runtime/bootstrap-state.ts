@@ -31,6 +31,15 @@ export async function readHandOver(
   return new HandOver({ ...parts, ends: state.ends, tables: state.tables });
 }
 
+/** True if nothing of a copy need be known any more; what is still noted of it is then forgotten. */
+export async function isBootstrapPast({ database, fence }: Holder): Promise<boolean> {
+  const target = copyTargetOf(database);
+  if (target === null || (await target.state()) === null) return true;
+  if ((await bootstrapOf(database)) !== null) return false;
+  await target.forget(fence);
+  return true;
+}
+
 /** How a database's copy stands; null if it is not being filled, or has passed the hand-over. */
 export async function bootstrapOf(database: ShadowDatabase): Promise<BootstrapState | null> {
   const state = (await copyTargetOf(database)?.state()) ?? null;

@@ -18,6 +18,7 @@ export class Holder implements AsyncDisposable {
   readonly #everyMs: number;
   readonly #leaseMs: number;
   #note: () => HolderNote;
+  #more: () => Partial<HolderNote> = () => ({});
   #beating: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -50,6 +51,11 @@ export class Holder implements AsyncDisposable {
   /** What the signs of life say from now on. */
   describe(note: () => HolderNote): void {
     this.#note = note;
+  }
+
+  /** And beside that, whatever they say. */
+  describeMore(more: () => Partial<HolderNote>): void {
+    this.#more = more;
   }
 
   async #beat(): Promise<void> {
@@ -87,7 +93,7 @@ export class Holder implements AsyncDisposable {
       this.database.breakConnections();
     }, this.#leaseMs);
     try {
-      await this.database.renewFence(this.fence, this.#note());
+      await this.database.renewFence(this.fence, { ...this.#note(), ...this.#more() });
     } finally {
       clearTimeout(giveUp);
     }

@@ -9,15 +9,19 @@ import { parsePartitionKey } from '../change/position.ts';
 import type { HolderNote, ShadowDatabase } from '../dialect/dialect.ts';
 import { shareFence, type HandOver, type Sharing } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
+import { steadyNow } from '../util/clock.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { startFollowing, type Running, type Split } from './running.ts';
+import { settingsDigest } from './settings-digest.ts';
 import { pointsOf } from './sharing.ts';
 import { UnsentColumns } from './unsent-columns.ts';
 
 const LOOK_MS = 100;
 /** After a failure that nobody was told of, it offers its help again later. */
 const LONGEST_PAUSE_MS = 30_000;
+/** How long a broker may be away before who follows better gives back what it was given. */
+const CUT_OFF_MS = 10_000;
 const WAITING: HolderNote = { state: 'waiting', oldestTransactionMs: null, degraded: 0 };
 
 interface Part {
@@ -80,15 +84,26 @@ class Membership implements AsyncDisposable {
 
   async tend(): Promise<void> {
     if (performance.now() < this.#pausedUntilMs) return;
+    const isNew = this.#number === null;
     if (this.#number === null) {
+      if (!(await this.#reachesLog())) return;
       this.#number = await this.#sharing.join(this.#context.holder);
       this.#beating ??= this.#beat();
     }
-    const grants = await this.#sharing.visit(this.#number, null);
+    // Nothing is given to who has not said what it would do.
+    const grants = await this.#sharing.visit(this.#number, isNew ? this.#tells() : null);
     if (grants === null) {
       // It was silent for too long, or the server was away.
       await this.#stop();
       this.#number = null;
+      return;
+    }
+    if (this.#isCutOff()) {
+      this.#context.logger.warn('the log is away: a part is given back', {
+        database: this.#database.name,
+      });
+      await this.#stop();
+      await this.#pause();
       return;
     }
     await this.#handOver();
@@ -96,6 +111,31 @@ class Membership implements AsyncDisposable {
     await this.#stop();
     this.#grants = grants;
     if (grants.size > 0) await this.#start(this.#number, grants);
+  }
+
+  /** What a sign of life says. */
+  #tells(): HolderNote {
+    return { ...this.#note(), settings: settingsDigest(this.#context.config) };
+  }
+
+  /** Has it been without the log for long, though it may well reach the database? */
+  #isCutOff(): boolean {
+    const state = this.#part?.running.follower.sourceState;
+    return state?.state === 'reconnecting' && steadyNow() - state.since > CUT_OFF_MS;
+  }
+
+  /** False, and a pause, if it would be of no help. */
+  async #reachesLog(): Promise<boolean> {
+    try {
+      await using source = await this.#context.openSource();
+      await source.ends();
+      return true;
+    } catch (error) {
+      if (!isUnderstudyError(error)) throw error;
+      this.#context.logger.debug('the log cannot be read', { error });
+      await this.#pause();
+      return false;
+    }
   }
 
   /** A part of which something has to be passed by another process; what it has written stays. */
@@ -182,7 +222,7 @@ class Membership implements AsyncDisposable {
         this.#database.breakConnections();
       }, this.#everyMs * 5);
       try {
-        await this.#sharing.visit(number, this.#note());
+        await this.#sharing.visit(number, this.#tells());
       } catch (error) {
         this.#context.logger.debug('no sign of life could be written', { error });
       } finally {

@@ -18,15 +18,16 @@ import type { Follower } from '../apply/follower.ts';
 import { isPast } from '../apply/positions.ts';
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
 import type { Config } from '../config/schema.ts';
-import { copyTargetOf } from '../dialect/copying.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
 import { sharingOf, type HandOver, type Member, type Sharing } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { controlTopics, isHeartbeat } from '../source/kafka/topics.ts';
 import { sleep } from '../util/wait.ts';
+import { isBootstrapPast } from './bootstrap-state.ts';
 import { isShareable, NotShareable } from './follow.ts';
 import type { Running } from './running.ts';
+import { settingsDigest } from './settings-digest.ts';
 import type { Stage } from './stage.ts';
 
 /** How often it is looked who would help, and how old the knowledge of partitions may be. */
@@ -103,8 +104,11 @@ export class SharedWork {
   #own: readonly HandOver[] = [];
   /** Topics that were found to hold what cannot be shared. */
   readonly #whole = new Set<string>();
+  /** Why nothing is given away. */
+  #alone: string | null = null;
+  readonly #settings: string;
   /** Something is set aside, or parked or unknown and can be read from production. */
-  #mending: { readonly is: boolean; readonly atMs: number } | null = null;
+  #mending: { readonly why: string | null; readonly atMs: number } | null = null;
   #handOversMs: number[] = [];
   #aloneUntilMs = 0;
   /** Where partitions of a truncated table ended after it was emptied. */
@@ -115,6 +119,11 @@ export class SharedWork {
     this.#sharing = sharing;
     const { dialect, config } = stage.context;
     const { connect, offsetsTopic } = config.source;
+    this.#settings = settingsDigest(config);
+    stage.holder.describeMore(() => ({
+      settings: this.#settings,
+      ...(this.#alone !== null && { alone: this.#alone }),
+    }));
     this.#canMend =
       dialect.rereads &&
       config.production !== undefined &&
@@ -137,11 +146,16 @@ export class SharedWork {
     const nowMs = performance.now();
     if (nowMs - this.#lookedMs < LOOK_MS) return false;
     this.#lookedMs = nowMs;
-    const members = (await this.#sharing.members()).filter(({ gone }) => !gone);
+    const members = (await this.#sharing.members()).filter(
+      ({ gone, note }) => !gone && note?.settings === this.#settings,
+    );
+    this.#alone = null;
     if (members.length === 0 && !this.isShared) return false;
-    this.#wanted = (await this.#mustBeAlone(running, nowMs))
-      ? new Map()
-      : shareOut(await this.#partitions(running), numbersOf(members));
+    this.#alone = await this.#mustBeAlone(running, nowMs);
+    const isAlone = this.#alone !== null;
+    const partitions = isAlone ? [] : await this.#partitions(running);
+    this.#wanted = shareOut(partitions, numbersOf(members));
+    if (!isAlone && this.#wanted.size === 0) this.#alone = 'no partition can be given away';
     return !sameShares(this.#wanted, this.#given);
   }
 
@@ -167,12 +181,12 @@ export class SharedWork {
   async gather(): Promise<boolean> {
     if (!this.isShared) return false;
     const { holder, stopping } = this.#stage;
-    while (this.isShared) {
+    // Who is to end need not gather first: whoever takes the fence next takes all back.
+    while (this.isShared && !stopping.aborted) {
       this.#wanted = new Map();
       await this.regroup();
       holder.throwIfLost();
-      stopping.throwIfAborted();
-      if (this.isShared) await sleep(LOOK_MS, stopping);
+      if (this.isShared) await sleep(LOOK_MS, stopping).catch(() => undefined);
     }
     return true;
   }
@@ -192,32 +206,36 @@ export class SharedWork {
     return this.gather();
   }
 
-  async #mustBeAlone(running: Running, nowMs: number): Promise<boolean> {
-    if (await this.#isCopying()) return true;
+  /** Why; null if it need not be. */
+  async #mustBeAlone(running: Running, nowMs: number): Promise<string | null> {
+    if (await this.#isCopying()) return 'the copy from production is not yet passed';
     const points = await this.#handedOver(running);
     if (points.length > 0) {
       if (this.isShared) {
         this.#tell(points);
         this.#rest();
-        return true;
+        return describePoint(points);
       }
-      if (!(await this.#passed(running, points))) return true;
+      if (!(await this.#passed(running, points))) return describePoint(points);
     }
-    if (performance.now() < this.#aloneUntilMs) return true;
-    if (!isPast(running.follower.position.offsets, this.#stragglers, new Map())) return true;
+    if (performance.now() < this.#aloneUntilMs) return 'it had to go on alone a moment ago';
+    if (!isPast(running.follower.position.offsets, this.#stragglers, new Map())) {
+      return 'rows of before a truncate may still come';
+    }
     this.#stragglers = new Map();
     if (this.#mending !== null && nowMs - this.#mending.atMs < MEND_LOOK_MS) {
-      if (this.isShared || this.#mending.is) return this.#mending.is;
+      if (this.isShared || this.#mending.why !== null) return this.#mending.why;
     }
     const { deadLetters, parked, unknown } = await this.#stage.database.progress();
-    const is = deadLetters > 0 || (this.#canMend && parked + unknown > 0);
-    this.#mending = { is, atMs: nowMs };
-    return is;
+    const mends = this.#canMend && parked + unknown > 0;
+    const why =
+      deadLetters > 0 ? 'rows are set aside' : mends ? 'rows are read again from production' : null;
+    this.#mending = { why, atMs: nowMs };
+    return why;
   }
 
   async #isCopying(): Promise<boolean> {
-    if (this.#bootstrapped) return false;
-    this.#bootstrapped = ((await copyTargetOf(this.#stage.database)?.state()) ?? null) === null;
+    this.#bootstrapped ||= await isBootstrapPast(this.#stage.holder);
     return !this.#bootstrapped;
   }
 
@@ -287,6 +305,20 @@ export class SharedWork {
       .toSorted();
   }
 }
+
+function describePoint([first]: readonly HandOver[]): string {
+  if (first === undefined) return '';
+  const place = `${partitionKey(first.topic, first.partition)} at ${first.offset}`;
+  return `one process has to pass ${WHAT_IS_PASSED[first.why]} in ${place}`;
+}
+
+const WHAT_IS_PASSED: Record<HandOver['why'], string> = {
+  truncate: 'a truncate',
+  'key-change': 'a change of a key',
+  order: 'a record whose place is not known',
+  keyless: 'a record of a table without key',
+  failed: 'a record that could not be read or written',
+};
 
 function numbersOf(members: readonly Member[]): readonly bigint[] {
   return members.map(({ number }) => number);

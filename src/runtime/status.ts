@@ -4,7 +4,7 @@ import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DeadLetter } from '../dialect/dead-letters.ts';
-import type { DatabaseKind, FenceState, ShadowDatabase } from '../dialect/dialect.ts';
+import type { DatabaseKind, FenceState, HolderNote, ShadowDatabase } from '../dialect/dialect.ts';
 import { sharingOf } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { ConnectorState } from '../source/connect/connect-client.ts';
@@ -25,6 +25,8 @@ export interface DatabaseStatus {
   readonly holder: string | null;
   /** Other processes that offer to share it, and what each has; the rest is the holder's. */
   readonly members: readonly MemberStatus[];
+  /** Why its holder gives nothing to them; null if it does, or there is none. */
+  readonly alone: string | null;
   /** Whether it gets on, is idle, or is stalled, and by what. */
   readonly activity: Activity;
   readonly position: {
@@ -195,6 +197,12 @@ function hasHeartbeats({ ends }: Offsets): boolean {
   return [...ends].some(([key, end]) => end > 0n && isHeartbeat(parsePartitionKey(key).topic));
 }
 
+/** Processes with other settings than the holder's are given nothing. */
+function isOfOtherSettings(note: HolderNote | null, holder: HolderNote | null): boolean {
+  const [a, b] = [note?.settings, holder?.settings];
+  return a !== undefined && b !== undefined && a !== b;
+}
+
 async function statusOf(
   context: RuntimeContext,
   name: string,
@@ -221,8 +229,14 @@ async function statusOf(
     state: describeState(fence, bootstrap),
     holder: fence.free ? null : fence.holder,
     members: members.map(({ name: member, gone, note, partitions }) => ({
-      ...{ name: member, state: gone ? 'gone' : (note?.state ?? 'waiting'), partitions },
+      ...{ name: member, partitions },
+      state: gone
+        ? 'gone'
+        : isOfOtherSettings(note, fence.note)
+          ? 'other settings'
+          : (note?.state ?? 'waiting'),
     })),
+    alone: members.length === 0 ? null : (fence.note?.alone ?? null),
     activity: activityOf({
       ...{ fence, leaseMs: context.config.apply.leaseSeconds * 1000 },
       behind: 'error' in log ? null : countBehind(log, offsets),

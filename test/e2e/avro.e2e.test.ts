@@ -2,8 +2,6 @@
  * Avro on real parts: Debezium with a registry's converter, a registry that cannot be reached for
  * a while, and the command line. Each test starts where the one before ended.
  */
-import { once } from 'node:events';
-import { connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { canonicalState } from '../support/canonical-state.ts';
 import { postgresConnector } from '../support/connectors.ts';
@@ -13,6 +11,7 @@ import { avroConverters } from '../support/registry.ts';
 import { sharedConnect, sharedKafka, sharedRegistry } from '../support/shared-stack.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
+import { Way } from '../support/way.ts';
 import { Workplace } from '../support/understudy.ts';
 
 const PREFIX = `avro${process.pid}`;
@@ -24,45 +23,6 @@ interface Status {
     readonly state: string;
     readonly lag: { readonly offsets: number | null };
   }[];
-}
-
-/** The network's way to the registry, which can be cut: our address of it. */
-class Way {
-  readonly port: number;
-  readonly #target: number;
-  readonly #sockets = new Set<Socket>();
-  #server: Server | null = null;
-
-  constructor(port: number, target: number) {
-    this.port = port;
-    this.#target = target;
-  }
-
-  async open(): Promise<void> {
-    this.#server = createServer((from) => {
-      const to = connectTcp(this.#target, '127.0.0.1');
-      for (const [socket, other] of [
-        [from, to],
-        [to, from],
-      ] as const) {
-        this.#sockets.add(socket);
-        socket.pipe(other);
-        socket.on('error', () => other.destroy());
-        socket.on('close', () => this.#sockets.delete(socket));
-      }
-    });
-    this.#server.listen(this.port, '127.0.0.1');
-    await once(this.#server, 'listening');
-  }
-
-  async cut(): Promise<void> {
-    const server = this.#server;
-    if (server === null) return;
-    this.#server = null;
-    server.close();
-    for (const socket of this.#sockets) socket.destroy();
-    await once(server, 'close');
-  }
 }
 
 let shadow: PostgresServer;

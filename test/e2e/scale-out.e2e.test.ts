@@ -13,6 +13,7 @@ import { settleConnector } from '../support/settle.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
 import { followed, Workplace, type RunningCli } from '../support/understudy.ts';
+import { Way } from '../support/way.ts';
 
 const PREFIX = `scale${process.pid}`;
 const TOPIC = `${PREFIX}.public.item`;
@@ -27,6 +28,7 @@ interface Status {
     readonly parked: number;
     readonly unknown: number;
     readonly deadLetters: number;
+    readonly alone: string | null;
     readonly members: readonly { readonly state: string; readonly partitions: readonly string[] }[];
   }[];
 }
@@ -37,6 +39,10 @@ let workplace: Workplace;
 let settle: () => Promise<void>;
 let ends: () => Promise<bigint>;
 let truncates = 0;
+/** A configuration like the first one's, with changes. */
+let like: (changes: { readonly broker?: string; readonly tables?: object }) => object;
+/** Where a broker is reached by who can be cut off from it. */
+let way: Way;
 const runs: RunningCli[] = [];
 
 beforeAll(async () => {
@@ -60,10 +66,14 @@ beforeAll(async () => {
   cleanUp.defer(() => admin.disconnect());
   ends = async () =>
     (await admin.fetchTopicOffsets(TOPIC)).reduce((sum, { offset }) => sum + BigInt(offset), 0n);
-  const parts = followed(PREFIX, { kafka, connect, production, shadow });
-  workplace = cleanUp.use(
-    await Workplace.make({ ...parts, consistency: 'key', apply: { leaseSeconds: 2 } }),
-  );
+  like = ({ broker = kafka.broker, tables = {} }) => ({
+    ...followed(PREFIX, { kafka: { broker }, connect, production, shadow }),
+    ...{ consistency: 'key', apply: { leaseSeconds: 2 }, tables },
+  });
+  workplace = cleanUp.use(await Workplace.make(like({})));
+  if (kafka.aside === null) throw new Error('the shared Kafka has one address only');
+  way = new Way(kafka.aside.port, kafka.aside.target);
+  cleanUp.defer(() => way.cut());
   await insert(1, 400);
   await settle();
 }, 240_000);
@@ -80,8 +90,8 @@ async function churn(): Promise<void> {
   await client.query(`UPDATE item SET n = n + 10 WHERE id % 5 = 1`);
 }
 
-async function start(): Promise<RunningCli> {
-  const run = workplace.start(['run', '--only', 'trunk']);
+async function start(place = workplace): Promise<RunningCli> {
+  const run = place.start(['run', '--only', 'trunk']);
   runs.push(run);
   await until('it begins', () => /"msg":"(following|standing-by)"/.test(run.stderr));
   return run;
@@ -113,6 +123,15 @@ async function status(): Promise<Status['databases'][number]> {
   const [trunk] = databases;
   if (trunk === undefined) throw new Error('there is no trunk');
   return trunk;
+}
+
+/** The processes that run and do not hold the trunk. */
+async function members(): Promise<readonly RunningCli[]> {
+  const { holder } = await status();
+  const alive = runs.filter(
+    ({ process: { exitCode, signalCode } }) => (exitCode ?? signalCode) === null,
+  );
+  return alive.filter(({ process: { pid } }) => !holder?.includes(`/${String(pid)}/`));
 }
 
 /** One member has something, and no other is thought there. */
@@ -169,11 +188,7 @@ it('shares the partitions with whoever joins, and takes over what a killed one h
 }, 150_000);
 
 it('a member that is stopped loses its share, and woken up it repeats nothing', async () => {
-  const { holder } = await status();
-  const alive = runs.filter(
-    ({ process: { exitCode, signalCode } }) => (exitCode ?? signalCode) === null,
-  );
-  const member = alive.find(({ process: { pid } }) => !holder?.includes(`/${String(pid)}/`));
+  const [member] = await members();
   if (member === undefined) throw new Error('there is no member');
   await churn();
   member.kill('SIGSTOP');
@@ -223,3 +238,35 @@ it('empties a table between what was before and after it in all partitions', asy
   expect(runs.some(({ stderr }) => stderr.includes('"why":"truncate"'))).toBe(true);
   expect(await status()).toMatchObject({ parked: 0, unknown: 0, deadLetters: 0 });
 }, 100_000);
+
+it('gives nothing to who would read other tables', async () => {
+  for (const member of await members()) await member.die();
+  const other = cleanUp.use(
+    await Workplace.make(like({ tables: { exclude: ['public.elsewhere'] } })),
+  );
+  const run = await start(other);
+  await until('it is told apart', async () =>
+    (await status()).members.some(({ state }) => state === 'other settings'),
+  );
+  expect(await ask('SELECT * FROM understudy.share')).toEqual([]);
+  await churn();
+  await equal();
+  await run.die();
+}, 100_000);
+
+it('takes back what somebody has who lost Kafka, and shares again when it is back', async () => {
+  await way.open();
+  const cut = cleanUp.use(await Workplace.make(like({ broker: `127.0.0.1:${way.port}` })));
+  const run = await start(cut);
+  await shared();
+  await churn();
+  await equal();
+  await way.cut();
+  await churn();
+  await equal();
+  expect(run.stderr).toContain('the log is away: a part is given back');
+  await way.open();
+  await shared();
+  await churn();
+  await equal();
+}, 150_000);

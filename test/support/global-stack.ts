@@ -4,6 +4,7 @@ import type { TestProject } from 'vitest/node';
 import { startConnect, type ConnectServer } from './connect.ts';
 import providePostgres from './global-postgres.ts';
 import { startKafka, type KafkaServer } from './kafka.ts';
+import { freePort } from './process/ports.ts';
 import { startMariaDB } from './mariadb.ts';
 import { startMySQL } from './mysql.ts';
 import type { MySqlServer } from './mysql-server.ts';
@@ -26,7 +27,9 @@ class SharedParts {
   readonly #started = new Map<SharedPart, Promise<Stoppable>>();
 
   kafka(): Promise<KafkaServer> {
-    return this.#once('kafka', () => startKafka());
+    return this.#once('kafka', async () =>
+      startKafka({ aside: { port: await freePort(), target: await freePort() } }),
+    );
   }
 
   connect(): Promise<ConnectServer> {
@@ -70,8 +73,8 @@ async function addressOf(
 ): Promise<SharedAddresses[SharedPart] | undefined> {
   switch (part as SharedPart) {
     case 'kafka': {
-      const { broker, pid } = await parts.kafka();
-      return { broker, pid };
+      const { broker, pid, aside } = await parts.kafka();
+      return { broker, pid, aside };
     }
     case 'connect': {
       const { url, offsetsTopic, pid } = await parts.connect();

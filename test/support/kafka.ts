@@ -29,8 +29,24 @@ export interface KafkaOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly heapMb?: number;
   readonly detached?: boolean;
+  /** A second address, which some clients may be cut off from. Default: none. */
+  readonly aside?: Aside;
   /** Of the cluster that a new folder is made for. Default: one of its own. */
   readonly clusterId?: string;
+}
+
+/** Clients are told `port`, and it listens on `target`: what lies between is the test's (`Way`). */
+export interface Aside {
+  readonly port: number;
+  readonly target: number;
+}
+
+function asideSettings(aside: Aside | undefined, broker: string): Record<string, string> {
+  if (aside === undefined) return {};
+  return {
+    'listener.security.protocol.map': `${FIXED_SETTINGS['listener.security.protocol.map']},ASIDE:PLAINTEXT`,
+    'advertised.listeners': `PLAINTEXT://${broker},ASIDE://127.0.0.1:${String(aside.port)}`,
+  };
 }
 
 /** A running broker (KRaft, one node, which is also the controller). */
@@ -42,6 +58,7 @@ export interface KafkaServer {
   readonly dataDir: string;
   readonly pid: number;
   readonly process: ServerProcess;
+  readonly aside: Aside | null;
   /** A kafkajs client for tests: quiet, quick to retry. */
   client(clientId?: string): Kafka;
   /** Stops it, then removes the data unless `dataDir` was given. Idempotent. */
@@ -139,7 +156,12 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   const controller = `127.0.0.1:${String(await freePort())}`;
   const settings = {
     ...FIXED_SETTINGS,
-    listeners: `PLAINTEXT://${broker},CONTROLLER://${controller}`,
+    ...asideSettings(options.aside, broker),
+    listeners: [
+      `PLAINTEXT://${broker}`,
+      ...(options.aside === undefined ? [] : [`ASIDE://127.0.0.1:${String(options.aside.target)}`]),
+      `CONTROLLER://${controller}`,
+    ].join(','),
     'controller.quorum.voters': `1@${controller}`,
     ...options.settings,
   };
@@ -171,6 +193,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
     dataDir,
     pid: server.pid,
     process: server,
+    aside: options.aside ?? null,
     client: (clientId) => testKafka(broker, clientId),
     async stop() {
       await server.stop();

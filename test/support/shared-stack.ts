@@ -2,11 +2,17 @@ import { get } from 'node:http';
 import type { Kafka } from 'kafkajs';
 import { inject } from 'vitest';
 import { connectRest, type ConnectRest } from './connect-rest.ts';
+import type { Aside } from './kafka.ts';
 import { testKafka } from './kafka-client.ts';
 
 /** The addresses of the parts which the end-to-end tests of one run share. */
 export interface SharedAddresses {
-  readonly kafka: { readonly broker: string; readonly pid: number };
+  readonly kafka: {
+    readonly broker: string;
+    readonly pid: number;
+    /** See `Aside`. One test uses it. */
+    readonly aside: Aside | null;
+  };
   readonly connect: { readonly url: string; readonly offsetsTopic: string; readonly pid: number };
   readonly registry: { readonly url: string; readonly port: number };
   readonly mysql: SharedMySql;
@@ -48,8 +54,9 @@ async function shared<P extends SharedPart>(part: P): Promise<SharedAddresses[P]
  * prefix of your own, and do not stop, pause or restart it (`startKafka` gives you your own).
  */
 export async function sharedKafka(): Promise<SharedAddresses['kafka'] & { client(): Kafka }> {
-  const { broker, pid } = await shared('kafka');
-  return { broker, pid, client: () => testKafka(broker) };
+  const kafka = await shared('kafka');
+  const { broker } = kafka;
+  return { ...kafka, client: () => testKafka(broker) };
 }
 
 /** The run's Connect worker on the shared Kafka; delete your connectors when you are done. */

@@ -42,11 +42,12 @@ function describeActivity({ name, activity: { kind, forMs, reason } }: DatabaseS
   return `${name}: ${kind}${since}: ${reason}\n`;
 }
 
-function describeMembers({ name, members }: DatabaseStatus): string {
+function describeMembers({ name, members, alone }: DatabaseStatus): string {
   const lines = members.map(
     ({ name: member, state, partitions }) =>
       `${name}: shared with ${member}: ${partitions.length} partitions, ${state}\n`,
   );
+  if (alone !== null) lines.push(`${name}: followed by one process for now: ${alone}\n`);
   return lines.join('');
 }
 
