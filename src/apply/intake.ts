@@ -5,7 +5,7 @@ import type { ChangeStream } from '../source/change-source.ts';
 import type { MemoryCredit } from './memory-credit.ts';
 
 /** Decoding lets others have their turn so often: whoever writes waits for the shadow's answers. */
-const TURN_MS = 2;
+const TURN_MS = 1;
 
 /** What the intake feeds: order/assembler. */
 export interface RecordSink {

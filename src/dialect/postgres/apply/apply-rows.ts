@@ -10,7 +10,7 @@ import * as sql from './apply-sql.ts';
 import type { ApplyTable } from './apply-table.ts';
 import type { Comparisons } from '../catalogue/key-facts.ts';
 import { StepLedgers, type Ledgers } from './ledgers.ts';
-import { queryAll } from './query-all.ts';
+import { queryAll } from '../session/query-all.ts';
 import { stageChanges, type Staged, type StagedCounts, type StagedOp } from './stage.ts';
 
 /** What a step needs to know besides its table. */
@@ -72,7 +72,8 @@ export async function applyRows(
 }
 
 type Attempt =
-  | { readonly kind: 'written'; readonly owned: number }
+  /** `isLast`: nothing more can undo it. */
+  | { readonly kind: 'written'; readonly owned: number; readonly isLast: boolean }
   | { readonly kind: 'raced' }
   | { readonly kind: 'clashed'; readonly violation: UniqueViolation };
 
@@ -100,6 +101,10 @@ class RowsStep {
       });
       switch (attempt.kind) {
         case 'written': {
+          if (attempt.isLast) {
+            await this.#ledgers.save();
+            return { rows: counts.f + counts.d, owned: 0, repairs };
+          }
           const unpatched = counts.s > 0 ? await this.#findUnpatched() : [];
           if (unpatched.length > 0) {
             await this.#undo();
@@ -209,7 +214,7 @@ class RowsStep {
     return counts;
   }
 
-  /** R, W1 to W3 and C in one message; each statement still has a snapshot of its own. */
+  /** R, W1 to W3, C, and the end where nothing has to be looked at, in one message; each statement still has a snapshot of its own. */
   async #attempt(
     counts: StagedCounts,
     mode: { readonly twoPhase: boolean; readonly lockFirst: boolean },
@@ -228,12 +233,14 @@ class RowsStep {
     if (counts.s > 0) statements.push(sql.patchRows(table));
     if (counts.f > 0) statements.push(sql.upsertRows(table));
     if (captured) statements.push(sql.findNewlyOwned(table));
+    const isLast = !captured && counts.s === 0;
+    if (isLast) statements.push(`RELEASE SAVEPOINT ${SAVEPOINT}`);
     try {
       const results = await queryAll(this.#client, statements);
-      if (!captured) return { kind: 'written', owned: 0 };
+      if (!captured) return { kind: 'written', owned: 0, isLast };
       const raced = (results.at(-1)?.rowCount ?? 0) > 0;
       if (raced) return { kind: 'raced' };
-      return { kind: 'written', owned: results[marked]?.rowCount ?? 0 };
+      return { kind: 'written', owned: results[marked]?.rowCount ?? 0, isLast };
     } catch (error) {
       const violation = uniqueViolation(error);
       if (violation === null) throw error;

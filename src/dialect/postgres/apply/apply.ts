@@ -62,6 +62,8 @@ export interface ApplySession {
   readonly described: Map<string, ApplyTable>;
   readonly ledgers: Ledgers;
   readonly fresh: FreshTables;
+  /** Labels of tables whose staging tables are there, from transactions that were committed. */
+  readonly staged: Set<string>;
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;
 }
@@ -84,6 +86,7 @@ export async function openApplySession(
     captured: await readCaptured(client),
     described: new Map(),
     fresh: new FreshTables(),
+    staged: new Set(),
     ledgers: await readLedgers(client),
   };
 }
@@ -112,7 +115,8 @@ export async function applyBatch(
   const fresh = new Set(groups.filter((group) => seemsFresh(session, group)));
   try {
     const staged = tablesOf(groups.filter((group) => !fresh.has(group)));
-    await ensureStages(session.client, [...staged.values()]);
+    const stages = { known: session.staged, used, made: new Set<string>() };
+    await ensureStages(session.client, [...staged.values()], stages);
     for (const group of groups) {
       switch (group.kind) {
         case 'rows':
@@ -121,7 +125,7 @@ export async function applyBatch(
               total.rows += group.changes.length;
               break;
             }
-            await ensureStages(session.client, [group.table]);
+            await ensureStages(session.client, [group.table], stages);
           }
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);

@@ -80,9 +80,11 @@ export async function copyFresh(
   table: ApplyTable,
   changes: readonly NetChange[],
 ): Promise<boolean> {
-  await client.query(`SAVEPOINT ${SAVEPOINT}`);
   const columns = table.columns.map(({ name }) => name).join(', ');
-  const copy = client.query(copyFrom(`COPY ${table.relation} (${columns}) FROM STDIN`));
+  const copy = client.query(
+    copyFrom(`SAVEPOINT ${SAVEPOINT}; COPY ${table.relation} (${columns}) FROM STDIN;
+      RELEASE SAVEPOINT ${SAVEPOINT}`),
+  );
   try {
     await pipeline(Readable.from(inChunks(lines(table, changes)), { objectMode: true }), copy);
   } catch (error) {
@@ -92,7 +94,6 @@ export async function copyFresh(
     await client.query(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}; RELEASE SAVEPOINT ${SAVEPOINT}`);
     return false;
   }
-  await client.query(`RELEASE SAVEPOINT ${SAVEPOINT}`);
   return true;
 }
 

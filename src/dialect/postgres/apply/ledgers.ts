@@ -9,7 +9,7 @@ import type { ApplyTable } from './apply-table.ts';
 import { readImageTables } from '../overlay/images.ts';
 import { imageId } from '../session/names.ts';
 import { meltParked, PARKED, parkRows, releaseImages, releaseParked } from './parked-sql.ts';
-import { queryAll } from './query-all.ts';
+import { queryAll } from '../session/query-all.ts';
 import { judgeDoubts, saveUnknown, UNKNOWN_VALUE } from './unknown-sql.ts';
 import type { StagedCounts } from './stage.ts';
 

@@ -55,29 +55,45 @@ export function stageRelation(table: ApplyTable): string {
   return `pg_temp.${stageName(table)}`;
 }
 
+/** Labels of tables, by what is known of their staging tables. */
+export interface KnownStages {
+  /** Committed: they stay as long as the session. */
+  readonly known: Set<string>;
+  /** Filled, or made, in this transaction: a rollback may take them away again. */
+  readonly used: ReadonlySet<string>;
+  readonly made: Set<string>;
+}
+
 /**
- * Makes the staging tables that the session lacks. Part of the caller's transaction: a rollback
- * takes them away again, so this is asked for every batch. A table that lost columns, because
- * somebody dropped their type with CASCADE, is made anew.
+ * Makes the staging tables that the session lacks, in the caller's transaction. A table that lost
+ * columns, because somebody dropped their type with CASCADE, is made anew: at once, or when a
+ * statement found them gone and the session was opened anew.
  */
 export async function ensureStages(
   client: ClientBase,
   tables: readonly ApplyTable[],
+  stages: KnownStages,
 ): Promise<void> {
-  if (tables.length === 0) return;
+  const unknown = tables.filter((table) => !stages.known.has(table.label));
+  if (unknown.length === 0) return;
   const there = await client.query<{ name: string; columns: number }>(
     `SELECT c.relname AS name, pg_catalog.count(*)::int4 AS columns
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
      WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relname = ANY ($1)
        AND a.attnum > 0 AND NOT a.attisdropped GROUP BY c.relname`,
-    [tables.map(stageName)],
+    [unknown.map(stageName)],
   );
   const columns = new Map(there.rows.map((row) => [row.name, row.columns]));
-  for (const table of tables) {
+  for (const table of unknown) {
     const name = stageName(table);
-    if (columns.get(name) === table.columns.length + table.key.length + STAGE_EXTRAS) continue;
+    if (columns.get(name) === table.columns.length + table.key.length + STAGE_EXTRAS) {
+      const isOld = !stages.used.has(table.label) && !stages.made.has(table.label);
+      if (isOld) stages.known.add(table.label);
+      continue;
+    }
     if (columns.has(name)) await client.query(`DROP TABLE ${stageRelation(table)}`);
     await client.query(createStage(table));
+    stages.made.add(table.label);
   }
 }
 

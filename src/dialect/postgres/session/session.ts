@@ -7,6 +7,7 @@ import pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import { hasSqlState, isConnectionLoss, toUnderstudyError } from './errors.ts';
+import { queryAll } from './query-all.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A peer that vanished is asked for after this idle time; ten seconds later the socket is broken. */
@@ -128,18 +129,17 @@ export async function openSession(
 }
 
 /**
- * Runs `fn` in a transaction: committed when this resolves, rolled back when it rejects. If the
+ * Runs `fn` in a transaction, with what `begin` was answered: committed when this resolves, rolled back when it rejects. If the
  * connection is lost at the commit, the outcome is unknown, and the error says SHADOW_UNREACHABLE.
  */
 export async function transaction<T>(
   client: pg.ClientBase,
-  fn: () => Promise<T>,
+  fn: (begun: readonly pg.QueryResult[]) => Promise<T>,
   begin = 'BEGIN',
 ): Promise<T> {
-  await client.query(begin);
   let result: T;
   try {
-    result = await fn();
+    result = await fn(await queryAll(client, [begin]));
   } catch (error) {
     await rollback(client, error);
     throw error;

@@ -46,7 +46,8 @@ import { carryChanges, turnsOf } from './carry.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
-  assertFence,
+  askFence,
+  judgeFence,
   readFence,
   releaseFence,
   renewFence,
@@ -309,11 +310,17 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence);
+      // A member's own place is asked for instead, which takes more than one statement.
+      const begin = fence.share === undefined ? `BEGIN; ${askFence(fence)}` : 'BEGIN';
       const act = (): Promise<T> =>
-        transaction(client, async () => {
-          await this.#assertMay(client, fence, doing, rules);
-          return fn(client);
-        });
+        transaction(
+          client,
+          async ([, answer]) => {
+            await this.#assertMay(client, fence, doing, { ...rules, answer });
+            return fn(client);
+          },
+          begin,
+        );
       return persistAct(act, {
         once: rules.once ?? false,
         ...{ database: this.name, others: 'sessions of the candidate', isBlocked, isStale },
@@ -335,15 +342,15 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     client: pg.Client,
     fence: Fence,
     doing: string,
-    rights: ActRights,
+    rights: ActRights & { readonly answer: pg.QueryResult | undefined },
   ): Promise<void> {
-    const { member, beside } = rights;
+    const { member, beside, answer } = rights;
     if (fence.share !== undefined) {
       if (member === undefined) throw notAlone(doing, this.name);
       await member(client, fence.share);
       return;
     }
-    if (!(await assertFence(client, fence, this.name))) return;
+    if (!(await judgeFence(client, answer, fence, this.name))) return;
     if (beside === undefined) throw notAlone(doing, this.name);
     await beside(client);
   }

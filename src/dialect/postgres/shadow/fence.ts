@@ -11,6 +11,7 @@
  * stopped one (its sessions live, but give no sign of life) can be found and ended.
  */
 import type pg from 'pg';
+import { escapeLiteral } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
 import { notHeld, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
@@ -128,24 +129,37 @@ export async function showPresence(client: pg.ClientBase, generation: bigint): P
 }
 
 /**
- * In the act's transaction: the fence is still ours, and stays so until it ends. The holder is
- * asked too: two may have taken the same generation if a fail-over lost the first one's commit.
- * True if some partitions are given to members; nobody else can change that meanwhile.
- * FENCED if another holder took it, SHADOW_REWOUND if the database is of before we did.
+ * To be asked in the act's transaction: the fence is still ours, and stays so until it ends. The holder is
+ * asked too: two may have taken the same generation if a fail-over lost the first one's commit. Its
+ * values are in it, so that it can begin a message. See `judgeFence`.
  */
+export function askFence({ generation, holder }: Fence): string {
+  return `SELECT EXISTS (SELECT FROM understudy.share) AS shared FROM understudy.fence
+    WHERE generation = ${String(generation)} AND holder = ${escapeLiteral(holder)} FOR SHARE`;
+}
+
+/**
+ * What the answer says: true if some partitions are given to members; nobody else can change that
+ * meanwhile. FENCED if another holder took it, SHADOW_REWOUND if the database is of before we did.
+ */
+export async function judgeFence(
+  client: pg.ClientBase,
+  answer: pg.QueryResult | undefined,
+  fence: Fence,
+  database: string,
+): Promise<boolean> {
+  const [found] = (answer?.rows ?? []) as readonly { readonly shared: boolean }[];
+  if (found === undefined) throw notHeld(fence, await readRow(client, STATE), database);
+  return found.shared;
+}
+
+/** Asks and judges in one. */
 export async function assertFence(
   client: pg.ClientBase,
   fence: Fence,
   database: string,
 ): Promise<boolean> {
-  const { rows } = await client.query<{ shared: boolean }>(
-    `SELECT EXISTS (SELECT FROM understudy.share) AS shared
-      FROM understudy.fence WHERE generation = $1 AND holder = $2 FOR SHARE`,
-    [fence.generation, fence.holder],
-  );
-  const [found] = rows;
-  if (found === undefined) throw notHeld(fence, await readRow(client, STATE), database);
-  return found.shared;
+  return judgeFence(client, await client.query(askFence(fence)), fence, database);
 }
 
 /** A sign of life. Does not wait for acts that run. Errors as of `assertFence`. */

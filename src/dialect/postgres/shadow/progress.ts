@@ -104,15 +104,27 @@ export async function saveWhatIsKnown(
   batch: ChangeBatch,
   isNew: boolean,
 ): Promise<void> {
-  await client.query(
-    'UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3',
+  const { position, txIds, unmarked } = batch;
+  const { rows } = await client.query<{ count: number; evicted: bigint | null }>(
+    `WITH added AS (
+        INSERT INTO understudy.unproven (tx_id)
+          SELECT id FROM pg_catalog.unnest($4::int8[]) WITH ORDINALITY AS g (id, n)
+            GROUP BY id ORDER BY min(n)
+          ON CONFLICT (tx_id) DO NOTHING RETURNING 1)
+      UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3,
+          unproven_count = unproven_count + (SELECT count(*) FROM added)
+        RETURNING unproven_count AS count, unproven_evicted AS evicted`,
     [
-      batch.position.source === null ? null : sourceText(batch.position.source),
-      batch.position.eventTimeMs,
-      isNew ? batch.unmarked : 0,
+      position.source === null ? null : sourceText(position.source),
+      position.eventTimeMs,
+      isNew ? unmarked : 0,
+      txIds,
     ],
   );
-  if (batch.txIds.length > 0) await rememberUnproven(client, batch.txIds);
+  const [state] = rows;
+  if (txIds.length > 0 && state !== undefined && state.count > UNPROVEN_LIMIT) {
+    await evict(client, state.count - UNPROVEN_LIMIT, state.evicted);
+  }
 }
 
 interface SavedPlaces {
@@ -195,25 +207,6 @@ export async function savePlaces(client: pg.ClientBase, batch: ChangeBatch): Pro
     throw new UnderstudyError('APPLY_FAILED', what, { topic, partition });
   }
   return found?.isNew === true || batch.ahead?.length === 0;
-}
-
-async function rememberUnproven(client: pg.ClientBase, txIds: readonly number[]): Promise<void> {
-  const added = await client.query(
-    `INSERT INTO understudy.unproven (tx_id)
-      SELECT id FROM pg_catalog.unnest($1::int8[]) WITH ORDINALITY AS g (id, n)
-        GROUP BY id ORDER BY min(n)
-      ON CONFLICT (tx_id) DO NOTHING`,
-    [txIds],
-  );
-  const count = await client.query<{ count: number; evicted: bigint | null }>(
-    `UPDATE understudy.progress SET unproven_count = unproven_count + $1
-      RETURNING unproven_count AS count, unproven_evicted AS evicted`,
-    [added.rowCount],
-  );
-  const state = count.rows[0];
-  if (state !== undefined && state.count > UNPROVEN_LIMIT) {
-    await evict(client, state.count - UNPROVEN_LIMIT, state.evicted);
-  }
 }
 
 /** Forgets the oldest, and keeps the newest id of all that were ever forgotten. */
