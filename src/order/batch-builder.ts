@@ -12,6 +12,7 @@ import { coalesce } from './coalesce.ts';
  */
 export class BatchBuilder {
   readonly #catalogue: SchemaCatalogue;
+  readonly #cascades: boolean;
   readonly #changes: ChangeEvent[] = [];
   readonly #offsets: Map<string, bigint>;
   readonly #txIds = new Set<number>();
@@ -22,9 +23,17 @@ export class BatchBuilder {
   #bytes = 0;
   #unmarked = 0;
 
-  /** `position` is where the shadow stands before the batch. */
-  constructor(start: { readonly catalogue: SchemaCatalogue; readonly position: Position }) {
+  /**
+   * `position` is where the shadow stands before the batch. `cascades`: what comes is whole
+   * transactions in production's order, so that what foreign keys do unseen has its place. Default: no.
+   */
+  constructor(start: {
+    readonly catalogue: SchemaCatalogue;
+    readonly position: Position;
+    readonly cascades?: boolean;
+  }) {
     this.#catalogue = start.catalogue;
+    this.#cascades = start.cascades ?? false;
     this.#offsets = new Map(start.position.offsets);
     this.#source = start.position.source;
     this.#eventTimeMs = start.position.eventTimeMs;
@@ -76,7 +85,7 @@ export class BatchBuilder {
    */
   build(kept: readonly ChangeEvent[] = this.#changes): ChangeBatch {
     return {
-      steps: coalesce(kept, this.#catalogue),
+      steps: coalesce(kept, this.#catalogue, { cascades: this.#cascades }),
       position: {
         offsets: this.#offsets,
         source: this.#source,

@@ -2,6 +2,7 @@ import type { OffsetRange } from '../change/offset-ranges.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
+import type { ParentChange } from './cascades.ts';
 import type { DeadNotes } from './dead-notes.ts';
 
 /**
@@ -53,7 +54,13 @@ export type BatchStep =
   | { readonly kind: 'rows'; readonly table: TableId; readonly changes: readonly NetChange[] }
   /** In production's order: a row may be added and removed again. */
   | { readonly kind: 'bag'; readonly table: TableId; readonly changes: readonly BagChange[] }
-  | { readonly kind: 'truncate'; readonly table: TableId };
+  | { readonly kind: 'truncate'; readonly table: TableId }
+  /** What a foreign key does to rows of others; the rows' own changes come in a later step. */
+  | {
+      readonly kind: 'cascade';
+      readonly table: TableId;
+      readonly changes: readonly ParentChange[];
+    };
 
 /** What was written before a batch: all of it is there if the last of it is. */
 export interface BatchStart {

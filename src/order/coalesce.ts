@@ -1,8 +1,9 @@
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import { BagRows } from './bag-rows.ts';
+import { carriesOn, type CarriedOn, type ParentChange } from './cascades.ts';
 import type { BatchStep } from './change-batch.ts';
 import { NetRows, whereOf } from './net-rows.ts';
 
@@ -18,6 +19,8 @@ import { NetRows, whereOf } from './net-rows.ts';
  * - A truncate ends the step of all tables.
  * - An update that lacks a writable column keeps it: not complete. A create that lacks one
  *   (the connector leaves the column out) is complete: the shadow's default stands.
+ * - What a foreign key does to other rows unseen (cascades.ts) is a step of its own, if it is asked for:
+ *   after all before it of the tables it concerns, before all that follows.
  * - Rows of a table without key are added and removed whole, one by one (see BagRows).
  * - Keys are compared by their text here. Where the server's equality is coarser (collations,
  *   `citext`, numbers), two changes of one step can meet the same row; the writer resolves it.
@@ -27,8 +30,11 @@ import { NetRows, whereOf } from './net-rows.ts';
 export function coalesce(
   changes: readonly ChangeEvent[],
   catalogue: SchemaCatalogue,
+  { cascades = false }: { readonly cascades?: boolean } = {},
 ): readonly BatchStep[] {
   const steps: BatchStep[] = [];
+  /** Parents that went one after the other, with nothing of the tables they concern in between. */
+  const going: { last: Going | null } = { last: null };
   let tables = new Map<string, { readonly table: TableId; readonly rows: NetRows | BagRows }>();
   const flush = (): void => {
     for (const { table, rows } of tables.values()) {
@@ -36,6 +42,18 @@ export function coalesce(
       else steps.push({ kind: 'rows', table, changes: rows.changes() });
     }
     tables = new Map();
+    going.last = null;
+  };
+  const carryOn = (schema: TableSchema, of: CarriedOn): void => {
+    const name = tableName(schema.id);
+    if (going.last?.table === name) {
+      going.last.changes.push(of.change);
+      return;
+    }
+    if ([...of.family].some((member) => tables.has(member))) flush();
+    const changes = [of.change];
+    going.last = { family: of.family, table: name, changes };
+    steps.push({ kind: 'cascade', table: schema.id, changes });
   };
   for (const change of changes) {
     const name = tableName(change.table);
@@ -50,6 +68,9 @@ export function coalesce(
       steps.push({ kind: 'truncate', table: schema.id });
       continue;
     }
+    const carried = cascades ? carriesOn(change, schema, catalogue) : null;
+    if (carried !== null) carryOn(schema, carried);
+    else if (going.last?.family.has(name) === true) going.last = null;
     let target = tables.get(name);
     if (target === undefined) {
       const rows = schema.key.length === 0 ? new BagRows() : new NetRows(schema);
@@ -60,4 +81,11 @@ export function coalesce(
   }
   flush();
   return steps;
+}
+
+/** The last step of a foreign key's, while more of its table's can go with it. */
+interface Going {
+  readonly table: string;
+  readonly family: ReadonlySet<string>;
+  readonly changes: ParentChange[];
 }

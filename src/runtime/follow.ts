@@ -114,7 +114,8 @@ export async function createFollower(parts: {
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       ...{ ahead: resume.ahead, apart: parts.apart },
-      builder: (position) => new BatchBuilder({ catalogue, position }),
+      builder: (position) =>
+        new BatchBuilder({ catalogue, position, cascades: config.consistency === 'transaction' }),
       dead: {
         ...{ box: deadLetters, catalogue, max: maxDead },
         ...(watch !== null && { explain: watch.explain }),

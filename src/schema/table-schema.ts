@@ -85,6 +85,11 @@ export interface ForeignKey {
   readonly columns: readonly string[];
   readonly references: TableId;
   readonly referencedColumns: readonly string[];
+  /**
+   * By this key the server deletes or changes rows of the table itself, and its log does not say so.
+   * Absent where it does neither.
+   */
+  readonly unlogged?: { readonly onDelete: boolean; readonly onUpdate: boolean };
 }
 
 /** A table of the shadow, as its catalogue describes it now. */

@@ -96,7 +96,7 @@ function apply(table: Table, steps: readonly BatchStep[]): Table {
       rows = new Map();
       continue;
     }
-    if (step.kind === 'bag') throw new Error('the table has a key');
+    if (step.kind !== 'rows') throw new Error('the table has a key, and nobody refers to it');
     const before = new Map(rows);
     for (const change of step.changes) rows.delete(String(change.key[0]));
     for (const change of step.changes) {

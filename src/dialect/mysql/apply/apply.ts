@@ -1,10 +1,11 @@
 /**
  * Applying batches. The session of the applier checks no foreign keys, so that changes may be
- * written in any order and nothing cascades: what cascaded in production is in the log by itself.
- * There are no triggers on a trunk (see the plan from production), so none act on its rows.
+ * written in any order and nothing cascades: what cascaded in production is in the log by itself, or is
+ * a step of its own (cascades.ts). There are no triggers on a trunk (see the plan from production), so none act on its rows.
  */
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ParentChange } from '../../../order/cascades.ts';
 import type { BagChange, BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
@@ -15,6 +16,7 @@ import { quote } from '../session/names.ts';
 import { applyBag } from './apply-bag.ts';
 import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
+import { carryOut } from './cascades.ts';
 import { createStage, describeTable, type ApplyTable } from './apply-table.ts';
 import { readParkedTables, releaseParked } from './parked.ts';
 
@@ -82,6 +84,9 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
       case 'truncate':
         rows += await truncate(session, group.table);
         break;
+      case 'cascade':
+        await carryOut(session.client, group.table, group.changes);
+        break;
       default:
         unreachable(group);
     }
@@ -92,7 +97,12 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
 type StepGroup =
   | { readonly kind: 'rows'; readonly table: ApplyTable; readonly changes: readonly NetChange[] }
   | { readonly kind: 'bag'; readonly table: ApplyTable; readonly changes: readonly BagChange[] }
-  | { readonly kind: 'truncate'; readonly table: TableId };
+  | { readonly kind: 'truncate'; readonly table: TableId }
+  | {
+      readonly kind: 'cascade';
+      readonly table: ApplyTable;
+      readonly changes: readonly ParentChange[];
+    };
 
 /**
  * Puts together what must be written together: the rows of one table between two truncates, which
@@ -132,6 +142,10 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
       case 'truncate':
         endStretch();
         groups.push({ kind: 'truncate', table: step.table });
+        break;
+      case 'cascade':
+        endStretch();
+        groups.push({ ...step, table: tableOf(session, step.table) });
         break;
       default:
         unreachable(step);

@@ -48,6 +48,8 @@ interface ReferenceRow {
   readonly schema: string;
   readonly references: string;
   readonly referencedColumn: string;
+  readonly onDelete: string;
+  readonly onUpdate: string;
 }
 
 /** How a column's texts are stored and compared; null for a column of no text. */
@@ -82,6 +84,7 @@ export async function readTables(
   const columns = grouped(await readColumns(client, database));
   const indexes = grouped(await readUniqueIndexes(client, database));
   const references = grouped(await readReferences(client, database));
+  const logged = await logsCascades(client);
   const catalogue = new Map<string, TableSchema>();
   const textForms = new Map<string, ReadonlyMap<string, TextForm>>();
   const keyIndexes = new Map<string, string>();
@@ -97,7 +100,7 @@ export async function readTables(
       columns: schemas,
       key: key?.columns ?? [],
       uniques,
-      foreignKeys: toForeignKeys(references.get(name) ?? [], database, source),
+      foreignKeys: toForeignKeys(references.get(name) ?? [], { database, source, logged }),
       partitioned: (options ?? '').includes('partitioned'),
     });
     textForms.set(label, toTextForms(rows));
@@ -132,15 +135,33 @@ function readUniqueIndexes(client: Client, database: string): Promise<readonly I
 
 function readReferences(client: Client, database: string): Promise<readonly ReferenceRow[]> {
   return client.rows<ReferenceRow>(
-    `SELECT TABLE_NAME AS tableName, CONSTRAINT_NAME AS name, COLUMN_NAME AS \`column\`,
-        REFERENCED_TABLE_SCHEMA AS \`schema\`, REFERENCED_TABLE_NAME AS \`references\`,
-        REFERENCED_COLUMN_NAME AS referencedColumn
-      FROM information_schema.KEY_COLUMN_USAGE
-      WHERE TABLE_SCHEMA = ? AND REFERENCED_TABLE_NAME IS NOT NULL
-      ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION`,
+    `SELECT k.TABLE_NAME AS tableName, k.CONSTRAINT_NAME AS name, k.COLUMN_NAME AS \`column\`,
+        k.REFERENCED_TABLE_SCHEMA AS \`schema\`, k.REFERENCED_TABLE_NAME AS \`references\`,
+        k.REFERENCED_COLUMN_NAME AS referencedColumn,
+        r.DELETE_RULE AS onDelete, r.UPDATE_RULE AS onUpdate
+      FROM information_schema.KEY_COLUMN_USAGE k
+      JOIN information_schema.REFERENTIAL_CONSTRAINTS r
+        ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.TABLE_NAME = k.TABLE_NAME
+          AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME
+      WHERE k.TABLE_SCHEMA = ? AND k.REFERENCED_TABLE_NAME IS NOT NULL
+      ORDER BY k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION`,
     [database],
   );
 }
+
+/**
+ * Whether the server writes to its binlog what foreign keys delete and change: MySQL since 9.6, unless
+ * it leaves that to the storage engine. What the shadow's server does production's is taken to do.
+ */
+async function logsCascades(client: Client): Promise<boolean> {
+  const [native] = await client.rows<{ Value: string }>(
+    `SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'`,
+  );
+  return native?.Value === 'OFF';
+}
+
+/** What a rule does to the rows that refer. */
+const ACTS = new Set(['CASCADE', 'SET NULL', 'SET DEFAULT']);
 
 function grouped<Row extends { readonly tableName: string }>(
   rows: readonly Row[],
@@ -229,19 +250,24 @@ function chooseKey(
 
 function toForeignKeys(
   rows: readonly ReferenceRow[],
-  database: string,
-  source: string,
+  of: { readonly database: string; readonly source: string; readonly logged: boolean },
 ): ForeignKey[] {
   return [...Map.groupBy(rows, (row) => row.name)].map(([name, parts]) => {
-    const schema = parts[0]?.schema ?? database;
+    const [first] = parts;
+    const schema = first?.schema ?? of.database;
+    const unlogged = {
+      onDelete: ACTS.has(first?.onDelete ?? ''),
+      onUpdate: ACTS.has(first?.onUpdate ?? ''),
+    };
     return {
       name,
       columns: parts.map((part) => part.column),
       references: {
-        schema: schema === database ? source : schema,
-        name: parts[0]?.references ?? '',
+        schema: schema === of.database ? of.source : schema,
+        name: first?.references ?? '',
       },
       referencedColumns: parts.map((part) => part.referencedColumn),
+      ...(!of.logged && (unlogged.onDelete || unlogged.onUpdate) && { unlogged }),
     };
   });
 }

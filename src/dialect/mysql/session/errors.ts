@@ -13,6 +13,7 @@ export const ERRNO = {
   databaseExists: 1007,
   unknownColumn: 1054,
   duplicateEntry: 1062,
+  rowIsReferenced: 1451,
   noSuchTable: 1146,
   unknownVariable: 1193,
   lockWaitTimeout: 1205,

@@ -267,6 +267,10 @@ function groupSteps(session: ApplySession, steps: readonly BatchStep[]): readonl
         } else groups.push({ kind: 'truncates', tables: [step.table] });
         break;
       }
+      case 'cascade':
+        throw new UnderstudyError('INTERNAL', 'what a foreign key does is in the log', {
+          table: tableName(step.table),
+        });
       default:
         unreachable(step);
     }

@@ -61,7 +61,7 @@ function rowsAfter(records: readonly DecodedRecord[]): Record<string, unknown[]>
     for (const step of coalesce([change], FORMS_CATALOGUE)) {
       const table = rows.get(tableName(step.table));
       if (step.kind === 'truncate') table?.clear();
-      else if (step.kind === 'bag') throw new Error('a table without key is not among them');
+      else if (step.kind !== 'rows') throw new Error('a table without key is not among them');
       else {
         for (const net of step.changes) {
           const key = JSON.stringify(net.key);
