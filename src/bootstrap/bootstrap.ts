@@ -24,7 +24,9 @@
  *     Nothing that any snapshot sees lies behind E, so there the rule ends.
  *
  * A crash resumes at step 5 with the tables not done, under a later snapshot: then S differs
- * between tables, and between H and E the trunk as a whole is of no one moment; behind E it is.
+ * between tables, and between H and E the trunk as a whole is of no one moment; behind E it is. Tables
+ * that a foreign key ties whose acts are in no log are copied from one snapshot all the same, again
+ * if need be (families.ts).
  * Behind E source transactions are whole, as they are everywhere between H and E if there was but
  * one snapshot.
  *
@@ -42,6 +44,7 @@ import type { ChangeSource } from '../source/change-source.ts';
 import type { CommittedOffsets } from '../source/committed-offsets.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import { copyTables } from './copy-tables.ts';
+import { withFamilies } from './families.ts';
 import { CopyMeter, type BootstrapProgress } from './copy-meter.ts';
 
 export interface BootstrapParts {
@@ -92,8 +95,9 @@ export async function bootstrap(parts: BootstrapParts, options: BootstrapOptions
   const tables = tablesToCopy(parts);
   for (let fruitless = 0; ;) {
     const before = doneIn(await target.state());
-    const left = tables.filter((table) => !before.has(tableName(table)));
-    if (left.length === 0) break;
+    const undone = tables.filter((table) => !before.has(tableName(table)));
+    if (undone.length === 0) break;
+    const left = withFamilies(undone, tables, parts.catalogue);
     try {
       await copyRound(parts, options, { mark, left, meter });
       fruitless = 0;

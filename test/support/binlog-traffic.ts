@@ -13,6 +13,12 @@ const TABLES: Readonly<Record<string, string>> = {
   word: `CREATE TABLE word (w VARCHAR(30) COLLATE utf8mb4_unicode_ci PRIMARY KEY, n INT)`,
   bare: `CREATE TABLE bare (n INT, f FLOAT, d DOUBLE, s VARCHAR(20), b BLOB, j JSON, g POINT,
     e ENUM('x','y'))`,
+  folder: `CREATE TABLE folder (id INT PRIMARY KEY, code INT UNIQUE)`,
+  file: `CREATE TABLE file (id INT PRIMARY KEY, folder INT, up INT, v INT,
+    FOREIGN KEY (folder) REFERENCES folder (code) ON DELETE CASCADE ON UPDATE CASCADE,
+    FOREIGN KEY (up) REFERENCES file (id) ON DELETE CASCADE)`,
+  line: `CREATE TABLE line (id INT PRIMARY KEY, file INT, v INT,
+    FOREIGN KEY (file) REFERENCES file (id) ON DELETE SET NULL)`,
   feed: `CREATE TABLE feed (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20))`,
 };
 
@@ -22,11 +28,12 @@ export const TRAFFIC_TABLES = Object.keys(TABLES);
 /** Not to be followed: its rows tell how far a connector has got. */
 export const MARKS = 'progress_marks';
 
-/** Of production's own refusals: a duplicate, a lock, a deadlock. */
-const REFUSALS = new Set([1062, 1205, 1213]);
+/** Of production’s own refusals: a duplicate, a lock, a deadlock, a row that is referred to, or is not there. */
+const REFUSALS = new Set([1062, 1205, 1213, 1451, 1452]);
 
 type Act = (client: Connection, random: Random) => Promise<unknown>;
 
+const few = (random: Random): number => random.integer(1, 6);
 const id = (random: Random): number => random.integer(1, 60);
 const word = (random: Random): string =>
   random.pick(['straße', 'STRASSE', 'Äpfel', 'äpfel', 'ÄPFEL', 'pad', 'Pad', 'x', 'X', 'é', 'e']);
@@ -85,6 +92,28 @@ const ACTS: readonly Act[] = [
   (client, random) =>
     client.query(`UPDATE bare SET s = ? WHERE n = ? LIMIT 1`, [word(random), random.integer(0, 5)]),
   (client, random) => client.query(`DELETE FROM bare WHERE n = ? LIMIT 1`, [random.integer(0, 5)]),
+  (client, random) =>
+    client.query('INSERT INTO folder VALUES (?, ?) ON DUPLICATE KEY UPDATE code = VALUES(code)', [
+      few(random),
+      few(random),
+    ]),
+  (client, random) => client.query('DELETE FROM folder WHERE id = ?', [few(random)]),
+  ...[0, 1, 2].map(
+    (): Act => (client, random) =>
+      client.query(
+        `INSERT INTO file SELECT ?, (SELECT code FROM folder WHERE id = ?),
+          (SELECT f.id FROM file f WHERE f.id = ? AND f.up IS NULL), ?
+          ON DUPLICATE KEY UPDATE v = VALUES(v)`,
+        [random.integer(1, 30), few(random), random.integer(1, 30), random.integer(0, 99)],
+      ),
+  ),
+  (client, random) => client.query('DELETE FROM file WHERE id = ?', [random.integer(1, 30)]),
+  (client, random) =>
+    client.query(
+      `INSERT INTO line SELECT ?, (SELECT id FROM file WHERE id = ?), ?
+        ON DUPLICATE KEY UPDATE v = VALUES(v), file = VALUES(file)`,
+      [random.integer(1, 30), random.integer(1, 30), random.integer(0, 99)],
+    ),
   (client, random) => client.query('INSERT INTO feed (v) VALUES (?)', [word(random)]),
 ];
 
