@@ -106,10 +106,12 @@ export const ROW_LOSSES = {
   'cascade-unseen': {
     connectors: MARIADB,
     setting: null,
-    loses: 'rows that a foreign key deletes or changes by itself',
-    cause: 'the server does not write them to the binlog',
+    loses:
+      'rows that a foreign key deletes or changes by itself, if its parent is not followed, transactions are not kept whole, or a session with foreign_key_checks = 0 deleted the parent',
+    cause:
+      'the server does not write them to the binlog, nor does an event say which session it is of',
     detection: FOREWARNED,
-    cure: 'let production delete and change such rows itself, or exclude the table',
+    cure: 'none is needed where transactions are kept whole: the shadow carries them out. Else let production delete and change such rows itself, or exclude the table',
     effect: 'differs',
   },
   'partition-twice': {

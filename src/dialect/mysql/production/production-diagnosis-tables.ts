@@ -122,7 +122,8 @@ async function keys(client: Client, tables: readonly TableId[]): Promise<readonl
 
 /**
  * Foreign keys that change rows by themselves, which the binlog does not hold: MariaDB's, and MySQL's
- * where the storage engine carries them out (before 9.6, or with innodb_native_foreign_keys).
+ * where the storage engine carries them out (before 9.6, or with innodb_native_foreign_keys). The
+ * applier carries them out at their parents' changes (order/cascades.ts), as far as those are followed.
  */
 async function cascades(
   client: Client,
@@ -132,8 +133,9 @@ async function cascades(
     `SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'`,
   );
   if (native?.Value === 'OFF') return [];
-  const rows = await client.rows<TableId & { readonly key: string }>(
-    `SELECT CONSTRAINT_SCHEMA AS \`schema\`, TABLE_NAME AS name, CONSTRAINT_NAME AS \`key\`
+  const rows = await client.rows<TableId & { readonly key: string; readonly parent: string }>(
+    `SELECT CONSTRAINT_SCHEMA AS \`schema\`, TABLE_NAME AS name, CONSTRAINT_NAME AS \`key\`,
+        CONCAT(UNIQUE_CONSTRAINT_SCHEMA, '.', REFERENCED_TABLE_NAME) AS parent
       FROM information_schema.REFERENTIAL_CONSTRAINTS
       WHERE DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
         OR UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
@@ -141,15 +143,24 @@ async function cascades(
   );
   return rows
     .filter((row) => followed.has(tableName(row)))
-    .map((row) =>
-      finding(
-        row,
-        'cascades',
-        'error',
-        `has rows that a foreign key (${row.key}) deletes or changes by itself, which the server does not write to the binlog`,
-        'Let production delete and change such rows itself (ON DELETE RESTRICT), or exclude the table.',
-      ),
-    );
+    .map((row) => {
+      const what = `has rows that a foreign key (${row.key}) deletes or changes by itself, which the server does not write to the binlog`;
+      return followed.has(row.parent)
+        ? finding(
+            row,
+            'cascades',
+            'warning',
+            `${what}; the shadow does so at the change of ${row.parent}, if transactions are kept whole`,
+            'Keep consistency: transaction and provide.transaction.metadata, a shadow server that has such keys carried out as production does (innodb_native_foreign_keys), and no session with foreign_key_checks = 0 there, where nothing cascades and the binlog’s events do not say so.',
+          )
+        : finding(
+            row,
+            'cascades',
+            'error',
+            `${what}, when ${row.parent} changes, which is not followed`,
+            `Follow ${row.parent} too, or let production delete and change such rows itself (ON DELETE RESTRICT), or exclude the table.`,
+          );
+    });
 }
 
 /** MariaDB writes the attribute as a comment of its own; a label of an ENUM is quoted. */
