@@ -14,7 +14,10 @@ export interface ReplayParts {
   readonly fence: Fence;
   readonly box: DeadLetterBox;
   readonly catalogue: SchemaCatalogue;
-  /** The events at these places of the log, in their order. LOG_GAP if one is there no more. */
+  /**
+   * The events at these places of the log, in their order. LOG_GAP if one is there no more and not
+   * kept, SEAL_REFUSED if what is kept cannot be opened.
+   */
   readonly events: (places: readonly LogOffset[]) => Promise<readonly ChangeEvent[]>;
 }
 
@@ -99,7 +102,7 @@ class Replay {
     try {
       events = await this.#parts.events(await this.#parts.box.queue(ids));
     } catch (error) {
-      if (isUnderstudyError(error, 'LOG_GAP')) return error;
+      if (isUnderstudyError(error, 'LOG_GAP', 'SEAL_REFUSED')) return error;
       throw error;
     }
     for (const event of events) {

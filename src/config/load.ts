@@ -143,6 +143,7 @@ const KEYS: readonly string[] = [
   'evolution.retype',
   'deadLetters.max',
   'deadLetters.topic',
+  'deadLetters.encryptionKey',
 ];
 
 /** `source.topicPrefix` → `UNDERSTUDY_SOURCE_TOPIC_PREFIX`. */

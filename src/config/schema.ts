@@ -3,6 +3,7 @@
  * documentation shows. Unknown keys are errors: a key that does nothing is a promise broken.
  */
 import { z } from 'zod';
+import { dataKey } from './data-key.ts';
 import { Secret } from './secret.ts';
 
 const secret = z
@@ -277,6 +278,14 @@ const fields = z.strictObject({
         .regex(/^[A-Za-z0-9._-]{1,249}$/)
         .optional()
         .describe('Kafka topic that is told of each row set aside, once at least; default: none'),
+      encryptionKey: secret
+        .refine((key) => dataKey(key.reveal()) !== null, {
+          message: 'expected 32 bytes, as 64 hexadecimal digits or in base64',
+        })
+        .optional()
+        .describe(
+          '32 bytes (hexadecimal or base64): records set aside are kept in the shadow, encrypted; default: only their places',
+        ),
     })
     .prefault({}),
 });

@@ -1,6 +1,6 @@
 /**
  * What shadows set aside since they cannot take it, instead of stopping: see order/dead-keys.ts for
- * the rules. Row values are never stored, only places in the log.
+ * the rules. Row values are never stored but sealed, only places in the log.
  */
 import type { LogOffset } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
@@ -43,6 +43,15 @@ export interface DeadLetter {
   readonly hidden: number;
 }
 
+/** What is kept of a record that is set aside, beside its place. */
+export interface KeptRecord {
+  readonly at: LogOffset;
+  /** Null: nothing is. */
+  readonly sealed: { readonly keyId: string; readonly bytes: Buffer } | null;
+  /** Why nothing is. */
+  readonly why: string | null;
+}
+
 export interface DeadLetterBox {
   /** What its holder begins with. */
   state(): Promise<DeadState>;
@@ -52,6 +61,12 @@ export interface DeadLetterBox {
   untold(limit: number): Promise<readonly DeadLetter[]>;
   /** Somebody was told of these. What of them is there no more is passed over. */
   told(fence: Fence, ids: readonly string[]): Promise<void>;
+  /** Places of queued events of which it is not said what is kept, at most so many. */
+  unkept(limit: number): Promise<readonly LogOffset[]>;
+  /** Says what is kept of these records. What is queued no more is passed over. */
+  keep(fence: Fence, records: readonly KeptRecord[]): Promise<void>;
+  /** What is kept of the record at this place; null if that is not said. */
+  kept(at: LogOffset): Promise<KeptRecord | null>;
   /** The places of the events of these letters, in the order in which they are to be applied. */
   queue(ids: readonly string[]): Promise<readonly LogOffset[]>;
   /**

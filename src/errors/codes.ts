@@ -206,6 +206,11 @@ export const CODES = {
     retry: 'never',
     cure: 'See `understudy dead-letters list`; remove the cause and replay, or raise deadLetters.max.',
   },
+  SEAL_REFUSED: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Set deadLetters.encryptionKey to the key that the record was kept with; `dead-letters show` names its id.',
+  },
   DEAD_LETTER_NOT_FOUND: {
     exit: 3,
     retry: 'never',

@@ -1,10 +1,14 @@
 /** What is set aside in the databases of ours, for reading and for what is to become of it. */
+import { isUtf8 } from 'node:buffer';
+import type { LogOffset } from '../change/position.ts';
 import { tableName } from '../change/table-id.ts';
-import type { DeadLetter } from '../dialect/dead-letters.ts';
+import type { DeadLetter, DeadLetterBox } from '../dialect/dead-letters.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
 import { databaseOf } from './drift.ts';
 import type { ReplayOutcome } from '../apply/replay.ts';
+import { withoutKey, type RecordSeal } from '../source/record-seal.ts';
+import { openSeal } from './letter-keeper.ts';
 import { lettersOf } from './replay.ts';
 import { perform } from './requests.ts';
 
@@ -47,12 +51,34 @@ export async function listDeadLetters(context: RuntimeContext): Promise<readonly
   return found;
 }
 
-/** DEAD_LETTER_NOT_FOUND if there is none of this id in the database. */
+/** A record of a letter's queue, in the form of `--json`. */
+export interface ShownRecord {
+  /** In the log, as `topic/partition/offset`. */
+  readonly at: string;
+  /** Why it is not kept; null if it is. */
+  readonly notKept: string | null;
+  readonly key: ShownBytes | null;
+  readonly value: ShownBytes | null;
+}
+
+/** As text if it is one, else in base64. */
+export type ShownBytes = { readonly text: string } | { readonly base64: string };
+
+type ShownLetter = DeadLetterRow & {
+  readonly queue: readonly string[];
+  /** Id of the key that records are kept with; null if none is kept. */
+  readonly keyId: string | null;
+  /** With their values; absent unless asked for. */
+  readonly records?: readonly ShownRecord[];
+};
+
+/** DEAD_LETTER_NOT_FOUND if there is none of this id in the database; with `decrypt`, SEAL_REFUSED. */
 export async function showDeadLetter(
   context: RuntimeContext,
   rollout: string | null,
   id: string,
-): Promise<DeadLetterRow & { readonly queue: readonly string[] }> {
+  options: { readonly decrypt: boolean },
+): Promise<ShownLetter> {
   const name = await databaseOf(context, rollout);
   const opened = await context.server.open(name);
   if (opened === null) {
@@ -63,10 +89,42 @@ export async function showDeadLetter(
   const [letter] = await lettersOf(box, [id]);
   if (letter === undefined) throw new UnderstudyError('INTERNAL', 'a letter without a row');
   const queue = await box.queue([id]);
+  const kept = await Promise.all(queue.slice(0, 1).map((at) => box.kept(at)));
   return {
     ...rowOf(rollout ?? name, letter),
-    queue: queue.map(({ topic, partition, offset }) => `${topic}/${partition}/${offset}`),
+    queue: queue.map(placeText),
+    keyId: kept[0]?.sealed?.keyId ?? null,
+    ...(options.decrypt && { records: await showRecords(box, queue, openSeal(context.config)) }),
   };
+}
+
+async function showRecords(
+  box: DeadLetterBox,
+  queue: readonly LogOffset[],
+  seal: RecordSeal | null,
+): Promise<readonly ShownRecord[]> {
+  const shown: ShownRecord[] = [];
+  for (const at of queue) {
+    const kept = await box.kept(at);
+    const sealed = kept?.sealed ?? null;
+    if (sealed !== null && seal === null) throw withoutKey(at, sealed);
+    const record = sealed === null || seal === null ? null : seal.open(at, sealed);
+    const notKept = kept === null ? 'no key was configured since it was set aside' : kept.why;
+    shown.push({
+      ...{ at: placeText(at), notKept },
+      ...{ key: bytesOf(record?.key ?? null), value: bytesOf(record?.value ?? null) },
+    });
+  }
+  return shown;
+}
+
+function placeText({ topic, partition, offset }: LogOffset): string {
+  return `${topic}/${partition}/${offset}`;
+}
+
+function bytesOf(bytes: Buffer | null): ShownBytes | null {
+  if (bytes === null) return null;
+  return isUtf8(bytes) ? { text: bytes.toString('utf8') } : { base64: bytes.toString('base64') };
 }
 
 /** Null: all letters of the database. */

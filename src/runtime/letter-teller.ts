@@ -8,11 +8,8 @@ import { KafkaTopicWriter } from '../source/kafka/topic-writer.ts';
 import { rowOf } from './dead-letters.ts';
 import type { Stage } from './stage.ts';
 
-/** How often it is looked whether there are new ones; how many are told at a time. */
-const LOOK_MS = 1_000;
+/** How many are told at a time. */
 const AT_ONCE = 500;
-/** After a failure. */
-const PAUSE_MS = 15_000;
 
 /** Tells what is not told yet. Nothing where no topic is configured. */
 export async function tellLetters(stage: Stage): Promise<void> {
@@ -42,40 +39,4 @@ function messageOf(
 ): { readonly key: string; readonly value: string } {
   const { ageMs: _, queued: __, hidden: ___, ...told } = rowOf(name, letter);
   return { key: letter.id, value: JSON.stringify(told) };
-}
-
-/** Tells beside a running follower, from time to time. What fails is logged and tried again. */
-export class LetterTeller {
-  readonly #stage: Stage;
-  #due = performance.now();
-  #running: Promise<void> | null = null;
-
-  constructor(stage: Stage) {
-    this.#stage = stage;
-  }
-
-  /** Begins to tell if it is time and none is under way. */
-  tend(): void {
-    if (this.#running !== null || performance.now() < this.#due) return;
-    this.#running = this.#tell().finally(() => {
-      this.#running = null;
-    });
-  }
-
-  /** Waits for what is under way. */
-  async pause(): Promise<void> {
-    await this.#running;
-  }
-
-  async #tell(): Promise<void> {
-    const { context, database, closed } = this.#stage;
-    this.#due = performance.now() + LOOK_MS;
-    try {
-      await tellLetters(this.#stage);
-    } catch (error) {
-      if (closed) return;
-      this.#due = performance.now() + PAUSE_MS;
-      context.logger.warn('dead letters could not be told', { database: database.name, error });
-    }
-  }
 }

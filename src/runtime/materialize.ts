@@ -6,6 +6,7 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { fillGaps } from './gaps.ts';
+import { keepLetters } from './letter-keeper.ts';
 import { tellLetters } from './letter-teller.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
@@ -150,6 +151,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   }
   report();
   if (follower.state.kind !== 'stopped') await fillGaps(stage, options.signal);
+  await keepLetters(stage);
   await tellLetters(stage);
   const held = follower.held();
   const progress = await stage.database.progress();

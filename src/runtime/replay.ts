@@ -5,13 +5,15 @@
 import { replay, type ReplayOutcome } from '../apply/replay.ts';
 import { causeOf } from '../change/dead-cause.ts';
 import { partitionKey, type LogOffset } from '../change/position.ts';
-import type { ChangeEvent } from '../change/record.ts';
+import type { ChangeEvent, LogRecord } from '../change/record.ts';
 import type { DeadLetter, DeadLetterBox } from '../dialect/dead-letters.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { readPlaces } from '../source/read-places.ts';
+import { withoutKey } from '../source/record-seal.ts';
 import { openDecoding, type Decoding } from './decoding.ts';
 import { inspectSource } from './inspected-source.ts';
+import { openSeal } from './letter-keeper.ts';
 import type { Stage } from './stage.ts';
 
 /** The letters with these ids, or all with null. DEAD_LETTER_NOT_FOUND if one is not there. */
@@ -88,28 +90,21 @@ class Queue {
     try {
       await this.read(places);
     } catch (error) {
-      if (!isUnderstudyError(error, 'LOG_GAP')) throw error;
+      if (!isUnderstudyError(error, 'LOG_GAP', 'SEAL_REFUSED')) throw error;
     }
   }
 
-  /** The events at these places, in their order. LOG_GAP if the log no longer holds one. */
+  /**
+   * The events at these places, in their order: from the log, and where that no longer holds one from
+   * what is kept. LOG_GAP if neither has it, SEAL_REFUSED if what is kept cannot be opened.
+   */
   async read(places: readonly LogOffset[]): Promise<readonly ChangeEvent[]> {
-    const { context, database, holder, stopping } = this.#stage;
-    const missing = places.filter((at) => !this.#known.has(placeName(at)));
-    if (missing.length > 0) {
-      const signal = AbortSignal.any([holder.lost, stopping]);
-      await using source = await context.openSource();
-      const { budgetBytes } = context.config.apply;
-      const options = { budgetBytes, group: `understudy.${database.name}`, signal };
-      for await (const record of readPlaces(source, missing, options)) {
-        await this.#decoding.prepare?.(record, { signal, onState: () => undefined });
-        const decoded = this.#decoding.decode(record);
-        if (decoded.kind !== 'change') {
-          const what = 'a record that was set aside is no change any more';
-          throw new UnderstudyError('RECORD_CORRUPT', what, { ...decoded.at });
-        }
-        this.#known.set(placeName(record), this.#decoding.mask(decoded));
-      }
+    try {
+      await this.#readLog(places);
+    } catch (error) {
+      if (!isUnderstudyError(error, 'LOG_GAP')) throw error;
+      await this.#readKept(places);
+      await this.#readLog(places);
     }
     return places.map((at) => {
       const event = this.#known.get(placeName(at));
@@ -118,6 +113,46 @@ class Queue {
         ...at,
       });
     });
+  }
+
+  #missing(places: readonly LogOffset[]): readonly LogOffset[] {
+    return places.filter((at) => !this.#known.has(placeName(at)));
+  }
+
+  get #signal(): AbortSignal {
+    return AbortSignal.any([this.#stage.holder.lost, this.#stage.stopping]);
+  }
+
+  async #readLog(places: readonly LogOffset[]): Promise<void> {
+    const missing = this.#missing(places);
+    if (missing.length === 0) return;
+    const { context, database } = this.#stage;
+    await using source = await context.openSource();
+    const { budgetBytes } = context.config.apply;
+    const options = { budgetBytes, group: `understudy.${database.name}`, signal: this.#signal };
+    for await (const record of readPlaces(source, missing, options)) await this.#take(record);
+  }
+
+  /** What was kept of them is what the log had. */
+  async #readKept(places: readonly LogOffset[]): Promise<void> {
+    const { context, database } = this.#stage;
+    const seal = openSeal(context.config);
+    for (const at of this.#missing(places)) {
+      const sealed = (await database.deadLetters.kept(at))?.sealed ?? null;
+      if (sealed === null) continue;
+      if (seal === null) throw withoutKey(at, sealed);
+      await this.#take(seal.open(at, sealed));
+    }
+  }
+
+  async #take(record: LogRecord): Promise<void> {
+    await this.#decoding.prepare?.(record, { signal: this.#signal, onState: () => undefined });
+    const decoded = this.#decoding.decode(record);
+    if (decoded.kind !== 'change') {
+      const what = 'a record that was set aside is no change any more';
+      throw new UnderstudyError('RECORD_CORRUPT', what, { ...decoded.at });
+    }
+    this.#known.set(placeName(record), this.#decoding.mask(decoded));
   }
 }
 

@@ -7,7 +7,7 @@ import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.t
 import { backoffMs, sleep } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { GapFiller } from './gaps.ts';
-import { LetterTeller } from './letter-teller.ts';
+import { LetterTender } from './letter-tender.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
@@ -195,30 +195,30 @@ async function holdUntil(
   stage.holder.lost.addEventListener('abort', onStop, { once: true });
   if (options.signal.aborted) onStop();
   const filler = new GapFiller(stage);
-  const teller = new LetterTeller(stage);
+  const tender = new LetterTender(stage);
   try {
     while (!wake.signal.aborted) {
       const request = await nextRequest(control, stage);
       if (request !== null) {
-        await Promise.all([filler.pause(), teller.pause()]);
+        await Promise.all([filler.pause(), tender.pause()]);
         const gathered = (await sharing?.gather()) === true;
         await answer(control, stage, request);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
         if (gathered) return 'regrouped';
       } else if (!ended && (await isDue(sharing, running))) {
-        await Promise.all([filler.pause(), teller.pause()]);
+        await Promise.all([filler.pause(), tender.pause()]);
         await sharing?.regroup();
         return 'regrouped';
       } else {
         if (!ended && sharing?.isShared !== true) filler.tend();
-        teller.tend();
+        tender.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
     }
     await watching;
   } finally {
     options.signal.removeEventListener('abort', onStop);
-    await Promise.all([filler.pause(), teller.pause()]);
+    await Promise.all([filler.pause(), tender.pause()]);
   }
   stage.holder.throwIfLost();
   // A batch that waited for a candidate's lock was not applied; the next holder begins with it.

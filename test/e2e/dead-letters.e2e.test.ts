@@ -39,11 +39,25 @@ let connectUrl: string;
 
 const trunkUrl = (): string => databaseUrl(shadow.url, 'shop');
 
-const configure = (maxRecordBytes: number): Promise<void> =>
+const configure = (maxRecordBytes: number, encryptionKey?: string): Promise<void> =>
   workplace.configure({
     ...followed(PREFIX, { kafka: { brokers }, connect: { url: connectUrl }, production, shadow }),
     apply: { leaseSeconds: 2, maxRecordBytes },
+    ...(encryptionKey !== undefined && { deadLetters: { encryptionKey } }),
   });
+
+/** Kafka holds the record no longer, nor those before it. */
+async function deleteTo({ topic, partition, offset }: Letter): Promise<void> {
+  const admin = (await sharedKafka()).client().admin();
+  await admin.connect();
+  // kafkajs deletes only in topics that it was asked about before.
+  await admin.fetchTopicOffsets(topic);
+  await admin.deleteTopicRecords({
+    topic,
+    partitions: [{ partition, offset: String(BigInt(offset) + 1n) }],
+  });
+  await admin.disconnect();
+}
 
 /** Starts `run`, and waits until it has applied all that production has done. */
 async function follow(): Promise<RunningCli> {
@@ -283,16 +297,10 @@ it('leaves what Kafka no longer holds, and replays the others', async () => {
   await first.die();
   await configure(1_000_000);
   const found = await letters(workplace);
-  const [{ topic, partition, offset } = { topic: '', partition: 0, offset: '' }] = found;
-  const admin = (await sharedKafka()).client().admin();
-  await admin.connect();
-  // kafkajs deletes only in topics that it was asked about before.
-  await admin.fetchTopicOffsets(topic);
-  await admin.deleteTopicRecords({
-    topic,
-    partitions: [{ partition, offset: String(BigInt(offset) + 1n) }],
-  });
-  await admin.disconnect();
+  const [gone] = found;
+  if (gone === undefined) throw new Error('nothing was set aside');
+  await deleteTo(gone);
+  const { partition, offset } = gone;
   const isGone = (letter: Letter): boolean =>
     letter.partition === partition && BigInt(letter.offset) <= BigInt(offset);
   const idsOf = (some: readonly { readonly id: string }[]): ReadonlySet<string> =>
@@ -307,6 +315,56 @@ it('leaves what Kafka no longer holds, and replays the others', async () => {
   await until('the rows are known again', async () => (await trunkStatus(workplace)).parked === 0);
   await second.die();
   await expectEqual();
+});
+
+it('keeps records encrypted where a key is configured, and replays them when Kafka has them no more', async () => {
+  const [key, other] = ['a'.repeat(64), 'b'.repeat(64)];
+  const alter = async (sql: string): Promise<void> => {
+    const trunk = await connectTo(trunkUrl());
+    await trunk.query(sql);
+    await trunk.end();
+  };
+  await alter(`ALTER TABLE notes ADD CONSTRAINT plain CHECK (body <> 'secret word')`);
+  await configure(1_000_000, key);
+  const first = await follow();
+  await source.query(`INSERT INTO notes VALUES (3000, 'secret word')`);
+  const trunk = await connectTo(trunkUrl());
+  await until('it is kept', async () => {
+    const { rowCount } = await trunk.query(
+      'SELECT FROM understudy.dead_record WHERE key_id <> $1',
+      [''],
+    );
+    return rowCount === 1;
+  });
+  await trunk.end();
+  await first.die();
+  const [letter] = await letters(workplace);
+  if (letter === undefined) throw new Error('nothing was set aside');
+  await deleteTo(letter);
+  await alter('ALTER TABLE notes DROP CONSTRAINT plain');
+  const dump = JSON.stringify(await workplace.json(['dead-letters', 'show', letter.id]));
+  expect(dump).not.toContain('secret word');
+  await configure(1_000_000);
+  const decrypt = ['dead-letters', 'show', letter.id, '--decrypt'];
+  expect(await workplace.json(decrypt, 3)).toMatchObject({ error: { code: 'SEAL_REFUSED' } });
+  await configure(1_000_000, other);
+  expect(await workplace.json(decrypt, 3)).toMatchObject({ error: { code: 'SEAL_REFUSED' } });
+  expect(await workplace.json<Replayed>(['dead-letters', 'replay'], 2)).toMatchObject({
+    left: [{ id: letter.id, code: 'SEAL_REFUSED' }],
+  });
+  await configure(1_000_000, key);
+  const { records } = await workplace.json<{ records: { value: { text: string } }[] }>(decrypt);
+  expect(payloadOf(Buffer.from(records[0]?.value.text ?? ''))).toMatchObject({
+    after: { id: 3000, body: 'secret word' },
+  });
+  expect(await workplace.json<Replayed>(['dead-letters', 'replay'])).toEqual({
+    replayed: [letter.id],
+    left: [],
+  });
+  await expectEqual();
+  const after = await connectTo(trunkUrl());
+  expect((await after.query('SELECT FROM understudy.dead_record')).rowCount).toBe(0);
+  await after.end();
 });
 
 it('stops where nothing tells which row a damaged record is of', async () => {

@@ -18,6 +18,7 @@ import {
   type Write,
 } from '../support/binlog-writes.ts';
 import { followSlotLog } from '../support/follow-slot-log.ts';
+import { keepAndDiscard } from '../support/kept-records.ts';
 import { MemoryLog } from '../support/memory-log.ts';
 import { ENGINES, stageOf, type Engine, type Row, type Stage } from './mysql.fixture.ts';
 
@@ -234,6 +235,19 @@ describe.each(ENGINES)('on %s', (engine) => {
     }
     expect(await at.box.list()).toEqual([]);
     await expectEqual(at, 'b');
+  }, 120_000);
+
+  test('keeps sealed records of what is set aside, as long as it is set aside', async () => {
+    const at = await setting(engine);
+    await shadow(at, NARROW);
+    const { follower } = await follow(at);
+    await commit(at, put('a', a(1, 500)));
+    await commit(at, set(a(1, 500), a(1, 600)));
+    await commit(at, set(a(1, 600), a(1, 700)));
+    await catchUp(at, follower);
+    const count = async (): Promise<number> =>
+      (await at.rows(`SELECT part FROM ${at.trunk}__understudy.dead_record`)).length;
+    expect(await keepAndDiscard(at.database, at.fence, count)).toBe(0);
   }, 120_000);
 
   test('what comes for the row waits in order, and is replayed once the cause is gone', async () => {

@@ -9,6 +9,7 @@ import type { DeadLetter } from '../../src/dialect/dead-letters.ts';
 import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import { canonicalState } from '../support/canonical-state.ts';
 import { unread } from '../support/change-events.ts';
+import { keepAndDiscard } from '../support/kept-records.ts';
 import type { SlotLog } from '../support/slot-log.ts';
 import { catchUp, commit, follow, letters, type Writes } from './dead-letters.fixture.ts';
 import { slotTrunk, type SlotTrunk } from './slot-trunk.fixture.ts';
@@ -421,4 +422,19 @@ test('a truncate that may be before or after what cannot be read stops a process
     ...{ code: 'APPLY_FAILED', message: expect.stringContaining('could not be read') as string },
   });
   expect(await letters(at)).toHaveLength(1);
+});
+
+test('keeps sealed records of what is set aside, as long as it is set aside', async () => {
+  const at = await begin();
+  const { follower } = await followIt(at);
+  await commit(
+    at,
+    'INSERT INTO a VALUES (1, 500, 1)',
+    'UPDATE a SET v = 600 WHERE id = 1',
+    'UPDATE a SET v = 700 WHERE id = 1',
+  );
+  await catchUp(at, follower);
+  const count = async (): Promise<number> =>
+    (await at.shadow.query('SELECT FROM understudy.dead_record')).rowCount ?? 0;
+  expect(await keepAndDiscard(at.database, at.fence, count)).toBe(0);
 });

@@ -6,6 +6,7 @@ import {
   replayDeadLetters,
   showDeadLetter,
   type DeadLetterRow,
+  type ShownRecord,
 } from '../../runtime/dead-letters.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
@@ -25,6 +26,10 @@ export function addDeadLetterCommands(program: Command, register: Register): voi
 
 interface PlaceOptions extends GlobalOptions {
   readonly rollout?: string;
+}
+
+interface ShowOptions extends PlaceOptions {
+  readonly decrypt?: boolean;
 }
 
 const ROLLOUT = ['--rollout <name>', 'of this rollout; default: of the trunk'] as const;
@@ -61,24 +66,32 @@ function addShow(letters: Command, register: Register): void {
     .command('show <id>')
     .description('one, with the places of its events in the log')
     .option(...ROLLOUT)
+    .option('--decrypt', 'with the records, as deadLetters.encryptionKey opens them: row values')
     .addHelpText(
       'after',
       `
 Examples:
   $ understudy dead-letters show 3f9c01ab
+  $ understudy dead-letters show 3f9c01ab --decrypt
   $ understudy dead-letters show 3f9c01ab --rollout new-checkout`,
     );
-  register<PlaceOptions>(command, async (session, options, [id = '']) => {
+  register<ShowOptions>(command, async (session, options, [id = '']) => {
     const found = await withContext(session, (context) =>
-      showDeadLetter(context, options.rollout ?? null, id),
+      showDeadLetter(context, options.rollout ?? null, id, { decrypt: options.decrypt === true }),
     );
     if (options.json) printJson(session, found);
     else {
-      const { keys: _, queue, ...fields } = found;
+      const { keys: _, queue, records = [], ...fields } = found;
       for (const [name, value] of Object.entries({ ...fields, key: keysText(found) })) {
         session.terminal.out(`${name.padEnd(13)} ${value ?? '–'}\n`);
       }
       session.terminal.out(`queue\n${queue.map((place) => `  ${place}\n`).join('')}`);
+      for (const { at, notKept, key, value } of records) {
+        session.terminal.out(`\n${at}${notKept === null ? '' : `: not kept, ${notKept}`}\n`);
+        if (notKept === null) {
+          session.terminal.out(`  key   ${bytesText(key)}\n  value ${bytesText(value)}\n`);
+        }
+      }
     }
     return 0;
   });
@@ -92,8 +105,8 @@ function addReplay(letters: Command, register: Register): void {
     .addHelpText(
       'after',
       `
-Letters that are refused still, cannot be read still, or whose events Kafka no longer holds are
-left. Exits with 2 if there are any.
+Letters that are refused still, cannot be read still, or whose events Kafka no longer holds (and
+which were not kept) are left. Exits with 2 if there are any.
 
 Examples:
   $ understudy dead-letters replay
@@ -140,6 +153,11 @@ Examples:
     }
     return 0;
   });
+}
+
+function bytesText(bytes: ShownRecord['key']): string {
+  if (bytes === null) return '–';
+  return 'text' in bytes ? bytes.text : `base64 ${bytes.base64}`;
 }
 
 /** `7`, `(a, b)`, `7 9` of several, or `*` for all rows of the table. */

@@ -2,9 +2,20 @@ import type { LogOffset } from '../../change/position.ts';
 import type { ErrorCode } from '../../errors/codes.ts';
 import type { ChangeBatch } from '../../order/change-batch.ts';
 import type { DeadState } from '../../order/dead-keys.ts';
-import { RowRefused, type DeadLetter, type DeadLetterBox } from '../dead-letters.ts';
+import {
+  RowRefused,
+  type DeadLetter,
+  type DeadLetterBox,
+  type KeptRecord,
+} from '../dead-letters.ts';
 import type { Fence } from '../dialect.ts';
-import { readDeadState, readLetters, type DeadLetterTables } from './dead-letter-tables.ts';
+import {
+  keepRecord,
+  readDeadState,
+  readKept,
+  readLetters,
+  type DeadLetterTables,
+} from './dead-letter-tables.ts';
 
 const SAVEPOINT = 'understudy_rehearsal';
 
@@ -52,6 +63,22 @@ export class SqlDeadLetterBox<Client> implements DeadLetterBox {
   told(fence: Fence, ids: readonly string[]): Promise<void> {
     const what = { doing: 'note who was told', otherwise: 'APPLY_FAILED' } as const;
     return this.#parts.act(fence, what, (client) => this.#parts.tables(client).told(ids));
+  }
+
+  unkept(limit: number): Promise<readonly LogOffset[]> {
+    return this.#read((tables) => tables.unkept(limit));
+  }
+
+  keep(fence: Fence, records: readonly KeptRecord[]): Promise<void> {
+    const what = { doing: 'keep what is set aside', otherwise: 'APPLY_FAILED' } as const;
+    return this.#parts.act(fence, what, async (client) => {
+      const tables = this.#parts.tables(client);
+      for (const record of records) await keepRecord(tables, record);
+    });
+  }
+
+  kept(at: LogOffset): Promise<KeptRecord | null> {
+    return this.#read((tables) => readKept(tables, at));
   }
 
   queue(ids: readonly string[]): Promise<readonly LogOffset[]> {

@@ -8,7 +8,7 @@ import type { KnownValue } from '../../change/value.ts';
 import type { DeadState } from '../../order/dead-keys.ts';
 import type { DeadEvent, DeadKey, DeadNotes, NewLetter } from '../../order/dead-notes.ts';
 import type { SchemaCatalogue, ColumnSchema } from '../../schema/table-schema.ts';
-import type { DeadLetter } from '../dead-letters.ts';
+import type { DeadLetter, KeptRecord } from '../dead-letters.ts';
 
 export interface LetterRow extends TableId, LogOffset {
   readonly id: string;
@@ -35,6 +35,18 @@ export interface EventsRow extends TableId, Omit<LogOffset, 'offset'> {
   readonly count: number;
 }
 
+/** A part of what is kept of a record. */
+export interface KeptPart {
+  /** From 0 on. */
+  readonly part: number;
+  readonly keyId: string | null;
+  readonly why: string | null;
+  readonly bytes: Buffer;
+}
+
+/** Far below what any server takes in one statement. */
+const PART_BYTES = 1024 * 1024;
+
 /** The statements, in the caller's transaction. `ids` null: of all letters. */
 export interface DeadLetterTables {
   /** A savepoint's statement. */
@@ -48,12 +60,18 @@ export interface DeadLetterTables {
   events(ids: readonly string[] | null): Promise<readonly EventsRow[]>;
   /** In the order in which they were set aside. */
   queue(ids: readonly string[]): Promise<readonly LogOffset[]>;
+  /** Places of events without any part. */
+  unkept(limit: number): Promise<readonly LogOffset[]>;
+  /** In order. */
+  parts(at: LogOffset): Promise<readonly KeptPart[]>;
+  /** If an event is queued there that has no such part. */
+  addPart(at: LogOffset, part: KeptPart): Promise<void>;
   addLetter(letter: NewLetter): Promise<void>;
   addKey(key: Omit<DeadKey, 'key'> & Pick<KeyRow, 'key'>): Promise<void>;
   addEvents(events: readonly DeadEvent[]): Promise<void>;
   /** Keys and events of one letter belong to another from now on. */
   move(from: string, into: string): Promise<void>;
-  /** With keys and events; how many letters there were. */
+  /** With keys, events and what is kept of them; how many letters there were. */
   remove(ids: readonly string[]): Promise<number>;
 }
 
@@ -74,6 +92,30 @@ export async function saveDeadNotes(
     await tables.addKey({ ...dead, key: text });
   }
   if (notes.events.length > 0) await tables.addEvents(notes.events);
+}
+
+export async function keepRecord(
+  tables: DeadLetterTables,
+  { at, sealed, why }: KeptRecord,
+): Promise<void> {
+  const bytes = sealed?.bytes ?? Buffer.alloc(0);
+  const keyId = sealed?.keyId ?? null;
+  for (let from = 0; from === 0 || from < bytes.length; from += PART_BYTES) {
+    const part = { part: from / PART_BYTES, keyId, why };
+    await tables.addPart(at, { ...part, bytes: bytes.subarray(from, from + PART_BYTES) });
+  }
+}
+
+export async function readKept(
+  tables: DeadLetterTables,
+  at: LogOffset,
+): Promise<KeptRecord | null> {
+  const parts = await tables.parts(at);
+  const [first] = parts;
+  if (first === undefined) return null;
+  const { keyId, why } = first;
+  const bytes = (): Buffer => Buffer.concat(parts.map((part) => part.bytes));
+  return { at, sealed: keyId === null ? null : { keyId, bytes: bytes() }, why };
 }
 
 /** In the transaction that writes their events: the letters are gone. False if one was not there. */

@@ -5,6 +5,7 @@ import {
   exactTables,
   type DeadLetterTables,
   type EventsRow,
+  type KeptPart,
   type KeyRow,
   type LetterRow,
 } from '../../sql/dead-letter-tables.ts';
@@ -78,6 +79,34 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
       );
       return rows.map((row) => ({ ...row, offset: BigInt(row.offset) }));
     },
+    unkept: async (limit) => {
+      const rows = await client.rows<Place>(
+        `SELECT topic, \`partition\`, at_offset AS \`offset\` FROM ${table('dead_event')}
+          WHERE (topic, \`partition\`, at_offset) NOT IN
+            (SELECT topic, \`partition\`, at_offset FROM ${table('dead_record')} WHERE part = 0)
+          ORDER BY seq LIMIT ?`,
+        [limit],
+      );
+      return rows.map((row) => ({ ...row, offset: BigInt(row.offset) }));
+    },
+    parts: (at) =>
+      client.rows<KeptPart>(
+        `SELECT part, key_id AS keyId, why, bytes FROM ${table('dead_record')}
+          WHERE ${isAt(at)} ORDER BY part`,
+      ),
+    addPart: async (at, { part, keyId, why, bytes }) => {
+      const { topic, partition, offset } = at;
+      const texts = [keyId, why].map((text) => (text === null ? 'NULL' : literal(text)));
+      await client.run(
+        `INSERT INTO ${table('dead_record')}
+            (topic, \`partition\`, at_offset, part, key_id, why, bytes)
+          SELECT ${literal(topic)}, ${String(partition)}, ${String(offset)}, ${String(part)},
+              ${texts.join(', ')}, X'${bytes.toString('hex')}' FROM DUAL
+            WHERE EXISTS (SELECT 1 FROM ${table('dead_event')} WHERE ${isAt(at)})
+              AND NOT EXISTS (SELECT 1 FROM (SELECT 1 FROM ${table('dead_record')}
+                WHERE ${isAt(at)} AND part = ${String(part)}) there)`,
+      );
+    },
     addLetter: async ({ id, table: of, code, message, at, transactionId }) => {
       await client.run(
         `INSERT INTO ${table('dead_letter')} (id, table_schema, table_name, code, message, topic,
@@ -116,6 +145,11 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
       }
     },
     remove: async (ids) => {
+      await client.run(
+        `DELETE FROM ${table('dead_record')} WHERE (topic, \`partition\`, at_offset) IN
+          (SELECT topic, \`partition\`, at_offset FROM ${table('dead_event')}
+            WHERE ${among('letter', ids)})`,
+      );
       for (const name of ['dead_event', 'dead_key']) {
         await client.run(`DELETE FROM ${table(name)} WHERE ${among('letter', ids)}`);
       }
@@ -124,6 +158,11 @@ export function deadLetterTables(client: Client, database: string): DeadLetterTa
       return (await client.run(sql)).rows;
     },
   };
+}
+
+function isAt({ topic, partition, offset }: LogOffset): string {
+  const place = `\`partition\` = ${String(partition)} AND at_offset = ${String(offset)}`;
+  return `topic = ${literal(topic)} AND ${place}`;
 }
 
 /** A condition: the column is one of these; true without a choice. */

@@ -16,7 +16,8 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `ahead`, `delivered`: what of the log is not to be applied again, see ResumePoint. `upto` counts
  *   the ids of all rows so far; there is one id a line.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
- *   by places in the log; `unread` events could not be read. No row values but keys, as lists in JSON.
+ *   by places in the log; `unread` events could not be read. No row values but keys, as lists in JSON,
+ *   and but those in `dead_record`, sealed with the user's key.
  *   `told_letter` has those that somebody was told of.
  * - `bootstrap`, with `bootstrap_table` and `bootstrap_end`: how the copy stands that a trunk is filled
  *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
@@ -164,6 +165,22 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         \`partition\` INT NOT NULL,
         end_offset BIGINT NOT NULL,
         PRIMARY KEY (topic, \`partition\`)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 6,
+    what: 'what is kept of records that are set aside',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.dead_record (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        at_offset BIGINT NOT NULL,
+        part INT NOT NULL,
+        key_id VARCHAR(64),
+        why TEXT,
+        bytes MEDIUMBLOB NOT NULL,
+        PRIMARY KEY (topic, \`partition\`, at_offset, part)
       ) ${TABLE}`,
     ],
   },

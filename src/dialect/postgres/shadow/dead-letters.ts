@@ -6,6 +6,7 @@ import {
   exactTables,
   type DeadLetterTables,
   type EventsRow,
+  type KeptPart,
   type KeyRow,
   type LetterRow,
 } from '../../sql/dead-letter-tables.ts';
@@ -58,6 +59,29 @@ export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
           WHERE letter = ANY ($1) ORDER BY seq`,
         ids,
       ),
+    unkept: (limit) =>
+      rows<LogOffset & pg.QueryResultRow>(
+        `SELECT topic, partition, at_offset AS offset FROM understudy.dead_event
+          WHERE (topic, partition, at_offset) NOT IN
+            (SELECT topic, partition, at_offset FROM understudy.dead_record WHERE part = 0)
+          ORDER BY seq LIMIT $1`,
+        limit,
+      ),
+    parts: ({ topic, partition, offset }) =>
+      rows<KeptPart & pg.QueryResultRow>(
+        `SELECT part, key_id AS "keyId", why, bytes FROM understudy.dead_record
+          WHERE topic = $1 AND partition = $2 AND at_offset = $3 ORDER BY part`,
+        ...[topic, partition, offset],
+      ),
+    addPart: async ({ topic, partition, offset }, { part, keyId, why, bytes }) => {
+      await rows(
+        `INSERT INTO understudy.dead_record (topic, partition, at_offset, part, key_id, why, bytes)
+          SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT FROM understudy.dead_event
+            WHERE topic = $1 AND partition = $2 AND at_offset = $3)
+          ON CONFLICT DO NOTHING`,
+        ...[topic, partition, offset, part, keyId, why, bytes],
+      );
+    },
     addLetter: async ({ id, table, code, message, at, transactionId }) => {
       await rows(
         `INSERT INTO understudy.dead_letter (id, table_schema, table_name, code, message, topic,
@@ -109,6 +133,11 @@ export function deadLetterTables(client: pg.ClientBase): DeadLetterTables {
       for (const images of await imagesOf(client, ids)) {
         await rows(`DELETE FROM ${images} WHERE ${IMAGE.letter} = ANY ($1)`, ids);
       }
+      await rows(
+        `DELETE FROM understudy.dead_record WHERE (topic, partition, at_offset) IN
+          (SELECT topic, partition, at_offset FROM understudy.dead_event WHERE letter = ANY ($1))`,
+        ids,
+      );
       for (const table of ['dead_event', 'dead_key']) {
         await rows(`DELETE FROM understudy.${table} WHERE letter = ANY ($1)`, ids);
       }

@@ -19,7 +19,8 @@ import type { Migration } from '../session/migration.ts';
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
- *   by places in the log; `unread` events could not be read. No row values but keys. (`unknown_table` is not used.) What
+ *   by places in the log; `unread` events could not be read. No row values but keys, and but those in
+ *   `dead_record`, sealed with the user's key. (`unknown_table` is not used.) What
  *   production's rows are by these events is in `<schema>.<table>#image`, see images.ts; of `hidden`
  *   and `unplaced` rows that is not known.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
@@ -249,5 +250,22 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         why text NOT NULL,
         PRIMARY KEY (topic, partition)
       );`,
+  },
+  {
+    version: 10,
+    what: 'what is kept of records that are set aside',
+    sql: `
+      CREATE TABLE understudy.dead_record (
+        topic text NOT NULL,
+        partition int NOT NULL,
+        at_offset bigint NOT NULL,
+        part int NOT NULL,
+        key_id text,
+        why text,
+        bytes bytea NOT NULL,
+        PRIMARY KEY (topic, partition, at_offset, part)
+      );
+      ALTER TABLE understudy.dead_record ALTER COLUMN bytes SET STORAGE EXTERNAL;
+      CREATE INDEX ON understudy.dead_event (topic, partition, at_offset);`,
   },
 ];

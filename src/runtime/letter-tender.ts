@@ -1,0 +1,52 @@
+/** Cares for new dead letters beside a running follower: keeps their records, and tells of them. */
+import { keepLetters } from './letter-keeper.ts';
+import { tellLetters } from './letter-teller.ts';
+import type { Stage } from './stage.ts';
+
+/** How often it is looked whether there are new ones. */
+const LOOK_MS = 1_000;
+/** After a failure. */
+const PAUSE_MS = 15_000;
+
+const CARES = [
+  { care: keepLetters, failed: 'records that were set aside could not be kept' },
+  { care: tellLetters, failed: 'dead letters could not be told' },
+] as const;
+
+/** From time to time. What fails is logged and tried again. */
+export class LetterTender {
+  readonly #stage: Stage;
+  #due = performance.now();
+  #running: Promise<void> | null = null;
+
+  constructor(stage: Stage) {
+    this.#stage = stage;
+  }
+
+  /** Begins if it is time and nothing is under way. */
+  tend(): void {
+    if (this.#running !== null || performance.now() < this.#due) return;
+    this.#running = this.#care().finally(() => {
+      this.#running = null;
+    });
+  }
+
+  /** Waits for what is under way. */
+  async pause(): Promise<void> {
+    await this.#running;
+  }
+
+  async #care(): Promise<void> {
+    const { context, database } = this.#stage;
+    this.#due = performance.now() + LOOK_MS;
+    for (const { care, failed } of CARES) {
+      try {
+        await care(this.#stage);
+      } catch (error) {
+        if (this.#stage.closed) return;
+        this.#due = performance.now() + PAUSE_MS;
+        context.logger.warn(failed, { database: database.name, error });
+      }
+    }
+  }
+}
