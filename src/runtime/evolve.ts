@@ -17,13 +17,19 @@ import {
 } from '../dialect/evolving.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { changesBetween, describeChange, type SchemaChange } from '../schema/schema-change.ts';
+import { clarified } from '../schema/told-changes.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
+import { readSchemaHistory } from './schema-history.ts';
 import type { SchemaWatch } from './schema-watch.ts';
 import type { Stage } from './stage.ts';
 
 /** How old the knowledge of production's tables may be that explains a refusal. */
 const LOOK_AGAIN_MS = 10_000;
+
+/** How long a change may be unclear that the connector did not tell of yet, and how often it is asked. */
+const TOLD_WITHIN_MS = 5_000;
+const LOOK_FOR_TOLD_MS = 200;
 
 type Policy = 'apply' | 'hold' | 'fail';
 
@@ -267,9 +273,23 @@ class Evolution implements SchemaWatch {
     const named = ours.get(label);
     // A partition's columns are those of its root.
     const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
-    return changesBetween(ours, new Map(followed)).filter(
+    const { appends, isTold } = ends.source;
+    const changes = changesBetween(ours, new Map(followed), appends).filter(
       (change) => tableName(change.table) === root,
     );
+    return isTold ? this.#clarified(changes) : changes;
+  }
+
+  /** With what the connector told of them, which may come a moment after a row does. */
+  async #clarified(changes: readonly SchemaChange[]): Promise<readonly SchemaChange[]> {
+    if (!changes.some(isUnclear)) return changes;
+    const { holder, stopping } = this.#stage;
+    const deadline = performance.now() + TOLD_WITHIN_MS;
+    for (;;) {
+      const clear = clarified(changes, await readSchemaHistory(this.#stage));
+      if (!clear.some(isUnclear) || performance.now() > deadline) return clear;
+      await sleep(LOOK_FOR_TOLD_MS, AbortSignal.any([stopping, holder.lost]));
+    }
   }
 
   /** Somebody changed the shadow's table while it was followed: true once for each trouble. */
@@ -337,6 +357,26 @@ interface Ends {
   readonly production: ProductionDatabase;
   readonly source: SchemaSource;
   readonly target: SchemaTarget;
+}
+
+/** Does the schema-change topic have to say more of it? */
+function isUnclear(change: SchemaChange): boolean {
+  switch (change.kind) {
+    case 'add':
+      return change.told === undefined;
+    case 'rename':
+    case 'newTable':
+      return !change.certain;
+    case 'drop':
+    case 'widen':
+    case 'retype':
+    case 'enumValue':
+    case 'key':
+    case 'droppedTable':
+      return false;
+    default:
+      return unreachable(change);
+  }
 }
 
 /** A row that the shadow does not take, or cannot read: it tells of no column. */

@@ -26,6 +26,7 @@ import type {
   TableGaps,
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
+import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -39,6 +40,7 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
+import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
@@ -69,7 +71,8 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class MySqlShadowDatabase implements CopyingShadow {
+export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
+  readonly evolving: SchemaTarget;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
@@ -101,6 +104,14 @@ export class MySqlShadowDatabase implements CopyingShadow {
         await this.#act(fence, doing, 'APPLY_FAILED', fn);
       },
     });
+    const source = this.#source;
+    this.evolving = {
+      carry: (fence, changes) =>
+        this.#act(fence, 'change the schema', 'SCHEMA_FAILED', () => {
+          this.#session.forget();
+          return carryChanges({ address, database, source }, fence, changes);
+        }),
+    };
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
