@@ -5,6 +5,7 @@
  */
 import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { DeadCause } from '../change/dead-cause.ts';
+import { partitionKey, type OffsetMap } from '../change/position.ts';
 import { tableName } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
@@ -123,6 +124,9 @@ class Evolution implements SchemaWatch {
   /** `table column`: production has it, though records lack it. */
   readonly #unsent = new Set<string>();
 
+  /** `table column`, of columns that production has no more: how far the log may have them. */
+  readonly #former = new Map<string, OffsetMap>();
+
   constructor(stage: Stage) {
     this.#stage = stage;
   }
@@ -156,6 +160,12 @@ class Evolution implements SchemaWatch {
     // Where nobody can be asked, nothing is to be seen.
     this.#held.has(table) ? false : !this.#watches || this.#unsent.has(`${table} ${column}`);
 
+  readonly mayHave: SchemaWatch['mayHave'] = (table, column, { topic, partition, offset }) => {
+    if (this.#held.has(table)) return false;
+    const end = this.#former.get(`${table} ${column}`)?.get(partitionKey(topic, partition));
+    return !this.#watches || (end !== undefined && offset < end);
+  };
+
   /** Whether production can be asked, and the shadow be changed. */
   get #watches(): boolean {
     const { context, database } = this.#stage;
@@ -172,7 +182,9 @@ class Evolution implements SchemaWatch {
     const ends = await this.#persistently(() => this.#ends());
     const changes = await this.#persistently(() => this.#changes(error, ends));
     if (ends === null) return false;
-    if (changes.length === 0) return this.#isSent(error) || this.#isStale(error);
+    if (changes.length === 0) {
+      return this.#isSent(error) || (await this.#isFormer(error)) || this.#isStale(error);
+    }
     for (const change of changes) {
       const policy = policyOf(change, context.config);
       if (policy === 'fail') throw refused(error, change, null);
@@ -249,6 +261,25 @@ class Evolution implements SchemaWatch {
     if (code !== 'SCHEMA_CHANGED' || label === undefined || column === undefined) return false;
     // This one alone: others of its table may be dropped yet.
     this.#unsent.add(`${label} ${column}`);
+    return true;
+  }
+
+  /**
+   * A record of before comes again, with a column that was dropped or renamed since: true once it is known
+   * how far such records may be in the log. Beyond, production may have the column again.
+   */
+  async #isFormer({ code, context: { table: label, column } }: UnderstudyError): Promise<boolean> {
+    if (code !== 'COLUMN_UNKNOWN' || label === undefined || column === undefined) return false;
+    const { context, database } = this.#stage;
+    const table = (await database.catalogue()).get(label);
+    if (table?.former?.has(column) !== true) return false;
+    await using source = await context.openSource();
+    const ends = await source.ends();
+    // After the ends: what production has not by now, they have of before only.
+    const theirs = await (await context.production())?.catalogue();
+    const columns = theirs?.get(tableName(table.partitionOf ?? table.id))?.columns ?? [];
+    if (columns.some(({ name }) => name === column)) return false;
+    this.#former.set(`${label} ${column}`, ends);
     return true;
   }
 

@@ -22,6 +22,9 @@ export class UnsentColumns implements SchemaWatch {
     // Where nobody can be asked, nothing is to be seen.
     this.#context.config.production === undefined || this.#unsent.has(`${table} ${column}`);
 
+  /** What was dropped or renamed the holder tells. */
+  readonly mayHave: SchemaWatch['mayHave'] = () => false;
+
   /** Is it of such a record? Then those of its table are taken from now on. */
   async explains(failure: unknown): Promise<boolean> {
     if (!isUnderstudyError(failure, 'SCHEMA_CHANGED')) return false;

@@ -21,6 +21,7 @@ import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
 import { showPresence } from './fence.ts';
+import { rememberColumns } from './former-columns.ts';
 
 /**
  * As definitions are written by the servers, with backslashes that escape; what does not fit is refused.
@@ -56,6 +57,7 @@ export async function carryChanges(
     const skipped: string[] = [];
     for (const carried of changes) {
       const { catalogue } = await readTables(client, database, source);
+      await rememberColumns(client, database, carried.change);
       for (const statement of dueStatements(carried, catalogue)) {
         const why = await runStatement(client, statement);
         if (why !== null) skipped.push(`${statement.what}: ${why}`);

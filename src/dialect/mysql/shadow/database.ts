@@ -9,6 +9,7 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
+import { withFormerColumns } from '../../../schema/former-columns.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   ApplyOutcome,
@@ -40,6 +41,7 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
+import { readFormerColumns } from './former-columns.ts';
 import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -130,7 +132,11 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
     const what = { doing: 'read the catalogue', otherwise: 'READ_FAILED' } as const;
     return this.#reads.use(
       what,
-      async (client) => (await readTables(client, this.name, this.#source)).catalogue,
+      async (client) =>
+        withFormerColumns(
+          (await readTables(client, this.name, this.#source)).catalogue,
+          await readFormerColumns(client, this.name),
+        ),
     );
   }
 

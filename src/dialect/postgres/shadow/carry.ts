@@ -8,6 +8,7 @@ import { readImageTables } from '../overlay/images.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
 import { imageId, relation } from '../session/names.ts';
+import { rememberColumns } from './former-columns.ts';
 import { spareApplier } from './fallback-schema.ts';
 
 /** The server says that it is there already: table, object, schema, function, primary key. */
@@ -39,6 +40,7 @@ export async function carryChanges(
     if (why !== null) skipped.push(`${statement.what}: ${why}`);
   }
   await carryToImages(client, changes);
+  for (const { change } of changes) await rememberColumns(client, change);
   const spared = await readSparedAccount(client);
   if (spared !== null && changes.some(({ change }) => change.kind === 'newTable')) {
     const { cure } = await readApplierRights(client);

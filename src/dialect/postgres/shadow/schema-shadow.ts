@@ -250,4 +250,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         PRIMARY KEY (topic, partition)
       );`,
   },
+  {
+    version: 10,
+    what: 'columns that tables had before',
+    sql: `
+      CREATE TABLE understudy.former_column (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        name text NOT NULL,
+        now text,
+        PRIMARY KEY (table_schema, table_name, name)
+      );`,
+  },
 ];
