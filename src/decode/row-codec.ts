@@ -129,10 +129,7 @@ export class TableCodecs {
     );
   }
 
-  #named(
-    signature: string,
-    compile: (former: string[]) => readonly CompiledColumn[],
-  ): RowCodec {
+  #named(signature: string, compile: (former: string[]) => readonly CompiledColumn[]): RowCodec {
     const known = this.#bySignature.get(signature);
     if (known !== undefined) return known;
     const former: string[] = [];

@@ -12,7 +12,13 @@ export function schemaChange(
 ): SchemaChangeRecord {
   const { ddl, tableChanges } = payload;
   const tables = Array.isArray(tableChanges) ? tableChanges.flatMap(toldTable) : [];
-  return { kind: 'schema-change', at, eventTimeMs, ddl: typeof ddl === 'string' ? ddl : '', tables };
+  return {
+    kind: 'schema-change',
+    at,
+    eventTimeMs,
+    ddl: typeof ddl === 'string' ? ddl : '',
+    tables,
+  };
 }
 
 const KINDS = new Map<unknown, ToldTable['kind']>([

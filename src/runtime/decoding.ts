@@ -9,11 +9,14 @@ import {
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { createDecoder, type Decoder } from '../decode/decoder.ts';
+import { RecordOpener } from '../decode/envelope/opener.ts';
+import { MessageKeys } from '../decode/message-key.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { fetching, openRegistry, type Registry } from './schema-registry.ts';
+import type { RecordWatch } from './schema-watch.ts';
 
 /** From records to masked events, as one source writes them for one shadow. */
 export interface Decoding {
@@ -40,10 +43,12 @@ export function openDecoding(parts: {
    */
   readonly held?: ((error: UnderstudyError) => DeadCause | null) | undefined;
   /** Told of every record that was read; rejects as decoding does. Default: nobody is. */
-  readonly watch?: ((decoded: DecodedRecord) => void) | undefined;
+  readonly watch?: RecordWatch | undefined;
 }): Decoding {
   const { config, catalogue, setsAside, held } = parts;
   const registry = openRegistry(config, parts.logger);
+  const wire = registry === null ? null : { wire: registry.wire, schemas: registry.schemas };
+  const keys = new MessageKeys(new RecordOpener(wire));
   const decoder = createDecoder({
     connector: config.source.connector,
     topicPrefix: config.source.topicPrefix,
@@ -51,7 +56,7 @@ export function openDecoding(parts: {
     form: config.source.form,
     catalogue: () => catalogue,
     include: parts.includes,
-    registry: registry === null ? null : { wire: registry.wire, schemas: registry.schemas },
+    registry: wire,
   });
   const max = config.apply.maxRecordBytes;
   return {
@@ -60,7 +65,7 @@ export function openDecoding(parts: {
       try {
         if (recordBytes(record) > max) throw tooLarge(record, max);
         const decoded = decoder.decode(record);
-        parts.watch?.(decoded);
+        parts.watch?.(decoded, () => keys.fields(record));
         return decoded;
       } catch (error) {
         if (!setsAside) throw error;
@@ -102,7 +107,10 @@ function isDamage(error: unknown): error is UnderstudyError {
 
 /** Is it of the table, as the shadow has it? */
 function isOfSchema(error: unknown): error is UnderstudyError {
-  return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'SCHEMA_CHANGED');
+  return isUnderstudyError(
+    error,
+    ...(['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'SCHEMA_CHANGED', 'KEY_MISSING'] as const),
+  );
 }
 
 function tooLarge(record: LogRecord, max: number): UnderstudyError {

@@ -17,12 +17,17 @@ import {
   type SchemaTarget,
 } from '../dialect/evolving.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
-import { changesBetween, describeChange, type SchemaChange } from '../schema/schema-change.ts';
+import {
+  changesBetween,
+  describeChange,
+  withKeyChange,
+  type SchemaChange,
+} from '../schema/schema-change.ts';
 import { clarified } from '../schema/told-changes.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import { readSchemaHistory } from './schema-history.ts';
-import type { SchemaWatch } from './schema-watch.ts';
+import { KeyDiffers, type SchemaWatch } from './schema-watch.ts';
 import type { Stage } from './stage.ts';
 
 /** How old the knowledge of production's tables may be that explains a refusal. */
@@ -51,7 +56,7 @@ function policyOf(change: SchemaChange, { evolution }: Config): Policy {
       return change.certain ? evolution.newTable : 'fail';
     case 'key':
     case 'droppedTable':
-      return 'fail';
+      return evolution[change.kind];
     default:
       return unreachable(change);
   }
@@ -82,10 +87,14 @@ export function acceptChanges(stage: Stage, table: string): Promise<readonly str
 }
 
 /** What a record can meet in a shadow whose tables are not production's of now. */
-const TROUBLES = ['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'TABLE_UNKNOWN', 'SCHEMA_CHANGED'] as const;
+const TROUBLES = [
+  ...(['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'TABLE_UNKNOWN'] as const),
+  ...(['SCHEMA_CHANGED', 'KEY_MISSING'] as const),
+] as const;
 
 /** Kinds of change that can lead to each of them; the column must be the one in trouble, if any is. */
 function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
+  if (error instanceof KeyDiffers || error.code === 'KEY_MISSING') return change.kind === 'key';
   const { column } = error.context;
   const concerns = (...names: readonly string[]): boolean =>
     column === undefined || names.includes(column);
@@ -124,6 +133,8 @@ class Evolution implements SchemaWatch {
   /** `table column`: production has it, though records lack it. */
   readonly #unsent = new Set<string>();
 
+  /** Tables with message keys of other columns than production's own key. */
+  readonly #keyed = new Set<string>();
   /** `table column`, of columns that production has no more: how far the log may have them. */
   readonly #former = new Map<string, OffsetMap>();
 
@@ -160,6 +171,9 @@ class Evolution implements SchemaWatch {
     // Where nobody can be asked, nothing is to be seen.
     this.#held.has(table) ? false : !this.#watches || this.#unsent.has(`${table} ${column}`);
 
+  readonly mayDiffer: SchemaWatch['mayDiffer'] = (table) =>
+    this.#held.has(table) ? false : !this.#watches || this.#keyed.has(table);
+
   readonly mayHave: SchemaWatch['mayHave'] = (table, column, { topic, partition, offset }) => {
     if (this.#held.has(table)) return false;
     const end = this.#former.get(`${table} ${column}`)?.get(partitionKey(topic, partition));
@@ -183,7 +197,12 @@ class Evolution implements SchemaWatch {
     const changes = await this.#persistently(() => this.#changes(error, ends));
     if (ends === null) return false;
     if (changes.length === 0) {
-      return this.#isSent(error) || (await this.#isFormer(error)) || this.#isStale(error);
+      return (
+        this.#isKeyed(error) ||
+        this.#isSent(error) ||
+        (await this.#isFormer(error)) ||
+        this.#isStale(error)
+      );
     }
     for (const change of changes) {
       const policy = policyOf(change, context.config);
@@ -224,7 +243,7 @@ class Evolution implements SchemaWatch {
   ): Promise<void> {
     const { context, holder } = this.#stage;
     const carried: CarriedChange[] = [];
-    for (const change of changes) {
+    for (const change of inTurn(changes)) {
       const found = await this.#persistently(() => ends.source.finding(change, context.includes));
       switch (found.kind) {
         case 'absent':
@@ -253,6 +272,13 @@ class Evolution implements SchemaWatch {
     context.logger.error('production’s schema was changed, and the table waits', {
       ...{ database: database.name, table, change: describeChange(change) },
     });
+    return true;
+  }
+
+  /** The connector was told to key the table's records in its own way: true once that is known. */
+  #isKeyed(error: UnderstudyError): boolean {
+    if (!(error instanceof KeyDiffers)) return false;
+    this.#keyed.add(error.context.table ?? '');
     return true;
   }
 
@@ -308,7 +334,10 @@ class Evolution implements SchemaWatch {
     const changes = changesBetween(ours, new Map(followed), appends).filter(
       (change) => tableName(change.table) === root,
     );
-    return isTold ? this.#clarified(changes) : changes;
+    if (!isTold) return changes;
+    const clear = await this.#clarified(changes);
+    const [before, now] = [ours.get(root), theirs.get(root)];
+    return before === undefined || now === undefined ? clear : withKeyChange(clear, before, now);
   }
 
   /** With what the connector told of them, which may come a moment after a row does. */
@@ -390,6 +419,12 @@ interface Ends {
   readonly target: SchemaTarget;
 }
 
+/** A key of new columns needs them, and columns of the former one go after it. */
+function inTurn(changes: readonly SchemaChange[]): readonly SchemaChange[] {
+  const turn = ({ kind }: SchemaChange): number => (kind === 'drop' ? 2 : kind === 'key' ? 1 : 0);
+  return changes.toSorted((a, b) => turn(a) - turn(b));
+}
+
 /** Does the schema-change topic have to say more of it? */
 function isUnclear(change: SchemaChange): boolean {
   switch (change.kind) {
@@ -411,7 +446,9 @@ function isUnclear(change: SchemaChange): boolean {
 }
 
 /** A row that the shadow does not take, or cannot read: it tells of no column. */
-function isRefusal({ code, context }: UnderstudyError): boolean {
+function isRefusal(error: UnderstudyError): boolean {
+  const { code, context } = error;
+  if (error instanceof KeyDiffers) return false;
   return code === 'SCHEMA_CHANGED' && context.column === undefined;
 }
 

@@ -81,7 +81,7 @@ export async function createFollower(parts: {
   const decoding = openDecoding({
     ...{ ...parts, catalogue, setsAside: maxDead > 0 },
     held: watch?.held,
-    watch: watch === null ? undefined : shapeWatch(catalogue, watch),
+    watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
   const decode = (record: LogRecord): DecodedRecord => {

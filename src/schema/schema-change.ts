@@ -110,12 +110,23 @@ function changesOfTable(
     if (here.has(column.name) || fresh.has(column.name)) continue;
     changes.push({ kind: 'add', table, column });
   }
+  return withKeyChange(changes, ours, theirs);
+}
+
+/** The changes of a table with that of its key, which depends on what became of its columns. */
+export function withKeyChange(
+  changes: readonly SchemaChange[],
+  ours: TableSchema,
+  theirs: TableSchema,
+): readonly SchemaChange[] {
+  const others = changes.filter(({ kind }) => kind !== 'key');
+  const renames = others.filter((change) => change.kind === 'rename');
+  const renamed = new Map(renames.map(({ from, to }) => [from.name, to.name]));
   const key = ours.key.map((column) => renamed.get(column) ?? column);
-  if (!sameList(key, theirs.key)) {
-    const primary = ours.uniques.some((unique) => unique.primary);
-    changes.push({ kind: 'key', table, from: ours.key, to: theirs.key, primary });
-  }
-  return changes;
+  if (sameList(key, theirs.key)) return others;
+  const primary = ours.uniques.some((unique) => unique.primary);
+  const { id: table, key: from } = ours;
+  return [...others, { kind: 'key', table, from, to: theirs.key, primary }];
 }
 
 type Rename = Extract<SchemaChange, { kind: 'rename' }>;
@@ -124,11 +135,7 @@ type Rename = Extract<SchemaChange, { kind: 'rename' }>;
  * Where a new column stands at the end of its table, one that stands before a column of both is an old
  * one under another name. At the end it may be either, if a column of its type is gone.
  */
-function renamesOf(
-  ours: TableSchema,
-  theirs: TableSchema,
-  appended: boolean,
-): readonly Rename[] {
+function renamesOf(ours: TableSchema, theirs: TableSchema, appended: boolean): readonly Rename[] {
   const here = new Set(ours.columns.map(({ name }) => name));
   const there = new Set(theirs.columns.map(({ name }) => name));
   const gaps = gapsOf(ours.columns, (name) => there.has(name));

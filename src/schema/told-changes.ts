@@ -66,7 +66,12 @@ function clarifiedColumns(
     first === undefined ? [] : [{ kind: 'drop', table: first.table, column }],
   );
   const kept = changes.filter((change) => !open.includes(change));
-  return [...made.filter(({ kind }) => kind !== 'add'), ...dropped, ...kept, ...made.filter(({ kind }) => kind === 'add')];
+  return [
+    ...made.filter(({ kind }) => kind !== 'add'),
+    ...dropped,
+    ...kept,
+    ...made.filter(({ kind }) => kind === 'add'),
+  ];
 }
 
 function goneIn(change: SchemaChange): readonly ColumnSchema[] {
@@ -88,9 +93,7 @@ function originOf(turns: readonly Turn[], column: string): Origin | null {
   let name = column;
   for (const { before, after, ddl } of turns.toReversed()) {
     if (has(before, name) || !has(after, name)) continue;
-    const old = before.columns.find(
-      (one) => !has(after, one.name) && renames(ddl, one.name, name),
-    );
+    const old = before.columns.find((one) => !has(after, one.name) && renames(ddl, one.name, name));
     const told = after.columns.find((one) => one.name === name);
     if (old !== undefined) name = old.name;
     else return told === undefined ? null : { kind: 'added', told: { column: told, ddl } };
@@ -100,7 +103,9 @@ function originOf(turns: readonly Turn[], column: string): Origin | null {
 
 /** `RENAME COLUMN a TO b`, or `CHANGE a b int`. */
 function renames(ddl: string, from: string, to: string): boolean {
-  const [a, b] = [from, to].map((name) => `(?:${escaped(name)}|\`${escaped(name.replaceAll('`', '``'))}\`)`);
+  const [a, b] = [from, to].map(
+    (name) => `(?:${escaped(name)}|\`${escaped(name.replaceAll('`', '``'))}\`)`,
+  );
   const rename = `rename\\s+column\\s+${String(a)}\\s+to\\s+${String(b)}`;
   const change = `change\\s+(?:column\\s+)?(?:if\\s+exists\\s+)?${String(a)}\\s+${String(b)}`;
   return new RegExp(`\\b(?:${rename}|${change})(?![\\w$])`, 'i').test(ddl);

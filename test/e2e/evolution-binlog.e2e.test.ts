@@ -9,9 +9,9 @@ import { startMariaDB } from '../support/mariadb.ts';
 import type { MySqlServer } from '../support/mysql-server.ts';
 import { startMySQL } from '../support/mysql.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
+import { until } from '../support/shop-follow.ts';
 import { connectBinlog } from '../support/types/binlog.ts';
 import { Workplace } from '../support/understudy.ts';
-import { sleep } from '../../src/util/wait.ts';
 
 const MATERIALIZE = ['materialize', '--until-caught-up'];
 const WITHIN_MS = 60_000;
@@ -55,6 +55,7 @@ describe.each([
   let source: Connection;
   let trunk: Connection;
   let workplace: Workplace;
+  let run: ReturnType<Workplace['start']>;
   let marks = 0;
 
   const configure = async (name: string, evolution: Record<string, string> = {}) =>
@@ -71,26 +72,21 @@ describe.each([
       evolution,
     });
 
-  /** Materializes until all that production did is in the trunk; gives the last exit's outcome. */
-  const settled = async (exit?: number): Promise<void> => {
+  /** Waits until all that production did is in the trunk, but for what waits; a process follows. */
+  const settled = async (): Promise<void> => {
     marks += 1;
     await source.query('INSERT INTO mark VALUES (?)', [marks]);
     const last = `SELECT id FROM mark WHERE id = ${String(marks)}`;
-    const deadline = Date.now() + WITHIN_MS;
-    for (;;) {
-      await workplace.json(MATERIALIZE, exit);
-      if ((await rowsOf(trunk, last)).length > 0) return;
-      if (Date.now() > deadline) throw new Error('the last mark never came');
-      await sleep(200);
-    }
+    await until('the last mark', async () => (await rowsOf(trunk, last)).length > 0, WITHIN_MS);
   };
 
   const held = async (): Promise<Status['databases'][0]['held']> =>
     (await workplace.json<Status>(['status'])).databases[0]?.held ?? [];
 
-  const expectEqual = async (...tables: readonly string[]): Promise<void> => {
-    expect(await state(trunk, tables)).toEqual(await state(source, tables));
-  };
+  const both = async (...tables: readonly string[]): Promise<readonly [unknown, unknown]> => [
+    await state(trunk, tables),
+    await state(source, tables),
+  ];
 
   beforeAll(async () => {
     const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
@@ -104,6 +100,8 @@ describe.each([
         body TINYTEXT, mould ENUM('none', 'white'), tags SET('a', 'b') NOT NULL, at DATETIME, age INT NOT NULL)`,
       `INSERT INTO shop.cheese VALUES (1, 'edam', 100, 1.50, 'x', 'none', 'a,b', '2024-02-29 01:02:03', 1)`,
       'CREATE TABLE shop.whey (id INT PRIMARY KEY, kind VARCHAR(5), litres INT, colour VARCHAR(5))',
+      'CREATE TABLE shop.curd (id INT PRIMARY KEY, batch INT, note VARCHAR(9))',
+      `INSERT INTO shop.curd VALUES (1, 1, 'a'), (2, 1, 'b')`,
       `INSERT INTO shop.whey VALUES (1, 'sweet', 5, 'pale'), (2, 'acid', 6, 'green')`,
     ]);
     source = await connectBinlog(`${production.url}shop`);
@@ -113,10 +111,12 @@ describe.each([
     await configure('copy');
     await workplace.json(MATERIALIZE);
     trunk = await connectBinlog(`${shadow.url}copy`);
+    run = workplace.start(['run']);
     await settled();
   });
 
   afterAll(async () => {
+    await run.die();
     await workplace[Symbol.asyncDispose]();
     await Promise.all([source.end(), trunk.end()]);
     await (await sharedConnect()).deleteConnector(prefix);
@@ -124,7 +124,8 @@ describe.each([
   });
 
   it('adds columns with what they have in rows that were there', async () => {
-    await expectEqual('milk', 'cheese', 'whey');
+    const [old, same] = await both('milk', 'cheese', 'whey');
+    expect(old).toEqual(same);
     for (const sql of [
       `ALTER TABLE milk ADD COLUMN fat DECIMAL(3,1) NOT NULL DEFAULT 3.5 AFTER id`,
       `INSERT INTO milk (id, note, fat) VALUES (5, 'five', 1.5)`,
@@ -138,7 +139,8 @@ describe.each([
       await source.query(sql);
     }
     await settled();
-    await expectEqual('milk');
+    const [ours, theirs] = await both('milk');
+    expect(ours).toEqual(theirs);
   });
 
   it('widens columns, adds labels, and makes new tables', async () => {
@@ -156,7 +158,8 @@ describe.each([
       await source.query(sql);
     }
     await settled();
-    await expectEqual('cheese', 'rennet');
+    const [ours, theirs] = await both('cheese', 'rennet');
+    expect(ours).toEqual(theirs);
     expect(await held()).toEqual([]);
   });
 
@@ -170,14 +173,37 @@ describe.each([
     ]) {
       await source.query(sql);
     }
-    await settled(2);
+    await settled();
     expect(await held()).toMatchObject([{ table: 'shop.whey' }]);
     expect(await workplace.json(['schema', 'accept', 'shop.whey'])).toMatchObject({
-      changes: expect.arrayContaining(['column kind dropped', 'column colour renamed to hue']),
-      left: [],
+      ...{ changes: ['column colour renamed to hue', 'column kind dropped'], left: [] },
     });
     await settled();
-    await expectEqual('whey');
+    const [ours, theirs] = await both('whey');
+    expect(ours).toEqual(theirs);
     expect(await held()).toEqual([]);
+  });
+
+  it('lets a table wait whose key was changed, until it is accepted', async () => {
+    for (const sql of [
+      `UPDATE curd SET note = 'c' WHERE id = 2`,
+      `ALTER TABLE curd DROP PRIMARY KEY, ADD PRIMARY KEY (id, batch)`,
+      `INSERT INTO curd VALUES (1, 2, 'd')`,
+      `DELETE FROM curd WHERE id = 1 AND batch = 1`,
+    ]) {
+      await source.query(sql);
+    }
+    await settled();
+    expect(await held()).toMatchObject([
+      { table: 'shop.curd', why: expect.stringContaining('key changed from (id)') as string },
+    ]);
+    expect(await rowsOf(trunk, 'SELECT note FROM curd ORDER BY id')).toEqual([
+      { note: 'a' },
+      { note: 'c' },
+    ]);
+    await workplace.json(['schema', 'accept', 'shop.curd']);
+    await settled();
+    const [ours, theirs] = await both('curd');
+    expect(ours).toEqual(theirs);
   });
 });

@@ -58,6 +58,8 @@ beforeAll(async () => {
     await client.query(BEFORE);
     if (client === there) continue;
     await client.query(`CREATE SCHEMA understudy; CREATE TABLE understudy.marker (spared_account text);
+      CREATE TABLE understudy.former_column (table_schema text, table_name text, name text, now text,
+        PRIMARY KEY (table_schema, table_name, name));
       INSERT INTO understudy.marker VALUES (NULL)`);
   }
 });

@@ -67,7 +67,12 @@ export async function findChange(
       const plan = await planFromProduction(client, table.schema, includes);
       const what = `table ${tableName(table)}`;
       const made = plan.statements.filter((statement) => statement.what === what);
-      return made.length === 0 ? { kind: 'absent' } : carried(change, made.map(({ sql }) => sql));
+      return made.length === 0
+        ? { kind: 'absent' }
+        : carried(
+            change,
+            made.map(({ sql }) => sql),
+          );
     }
     case 'droppedTable':
       return carried(change, [`DROP TABLE ${quote(table.name)}`]);
@@ -183,9 +188,7 @@ async function readColumn(
   const isOfTable = form !== undefined && !hasForm(definition);
   return {
     definition,
-    prepares: isOfTable
-      ? [`DEFAULT CHARACTER SET ${form.charset} COLLATE ${form.collation}`]
-      : [],
+    prepares: isOfTable ? [`DEFAULT CHARACTER SET ${form.charset} COLLATE ${form.collation}`] : [],
     before: names.slice(0, Math.max(0, names.indexOf(column))),
   };
 }

@@ -70,7 +70,8 @@ export interface DefaultValue {
   readonly text: string | null;
 }
 
-const DEFAULT = / DEFAULT (?:(NULL)(?![\w(])|(b?'(?:[^'\\]|''|\\.)*'|[-+]?[\d.]+(?:e[-+]?\d+)?)(?=\s|$))?/s;
+const DEFAULT =
+  / DEFAULT (?:(NULL)(?![\w(])|(b?'(?:[^'\\]|''|\\.)*'|[-+]?[\d.]+(?:e[-+]?\d+)?)(?=\s|$))?/s;
 
 export function defaultOf(definition: string): DefaultValue {
   const found = DEFAULT.exec(definition.slice(typeOf(definition).length));
@@ -80,7 +81,13 @@ export function defaultOf(definition: string): DefaultValue {
   return { kind: 'literal', text: /^b?'/.test(value) ? unquoted(value) : value };
 }
 
-const ESCAPES: Readonly<Record<string, string>> = { '0': '\0', n: '\n', r: '\r', t: '\t', Z: '\x1a' };
+const ESCAPES: Readonly<Record<string, string>> = {
+  '0': '\0',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  Z: '\x1a',
+};
 
 function unquoted(value: string): string {
   return unescaped(value.slice(value.indexOf("'") + 1, -1));
@@ -94,7 +101,8 @@ export function unescaped(text: string): string {
 }
 
 /** What may stand after DEFAULT and is no computation; texts are blanked. */
-const LITERAL = /^\s*(?:null\b|true\b|false\b|[-+]?[.\d]|(?:[bxn]|_\w+\s)?\s*'|character\b|charset\b|collate\b|=)/i;
+const LITERAL =
+  /^\s*(?:null\b|true\b|false\b|[-+]?[.\d]|(?:[bxn]|_\w+\s)?\s*'|character\b|charset\b|collate\b|=)/i;
 
 /**
  * Does a statement of production give the column a literal as its default, or none? False where that
@@ -103,7 +111,9 @@ const LITERAL = /^\s*(?:null\b|true\b|false\b|[-+]?[.\d]|(?:[bxn]|_\w+\s)?\s*'|c
 export function setsLiteral(ddl: string, column: string): boolean {
   const blank = ddl
     .replaceAll(/\/\*(?!!)[\s\S]*?\*\/|(?:#|-- )[^\n]*/g, ' ')
-    .replaceAll(/'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*"/gs, (text) => (text.startsWith("'") ? "''" : text));
+    .replaceAll(/'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*"/gs, (text) =>
+      text.startsWith("'") ? "''" : text,
+    );
   const quoted = `\`${column.replaceAll('`', '``')}\``;
   const name = `(?:${escaped(quoted)}|${escaped(column)}|"${escaped(column)}")`;
   const begin = new RegExp(`(?:^|[\\s(,])${name}\\s`, 'i').exec(blank);

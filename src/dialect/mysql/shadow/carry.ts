@@ -125,7 +125,10 @@ function isDue(change: SchemaChange, catalogue: SchemaCatalogue): boolean {
 }
 
 /** Null if what it makes is there now, else why it is not. */
-async function runStatement(client: Client, { sql, what, optional }: PlanStatement): Promise<string | null> {
+async function runStatement(
+  client: Client,
+  { sql, what, optional }: PlanStatement,
+): Promise<string | null> {
   try {
     await client.run(sql);
     return null;

@@ -130,13 +130,11 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
 
   catalogue(): Promise<SchemaCatalogue> {
     const what = { doing: 'read the catalogue', otherwise: 'READ_FAILED' } as const;
-    return this.#reads.use(
-      what,
-      async (client) =>
-        withFormerColumns(
-          (await readTables(client, this.name, this.#source)).catalogue,
-          await readFormerColumns(client, this.name),
-        ),
+    return this.#reads.use(what, async (client) =>
+      withFormerColumns(
+        (await readTables(client, this.name, this.#source)).catalogue,
+        await readFormerColumns(client, this.name),
+      ),
     );
   }
 

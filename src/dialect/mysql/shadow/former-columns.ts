@@ -1,9 +1,5 @@
 /** Columns that the shadow's tables had, and have no more: see schema/former-columns.ts. */
-import {
-  broughtBy,
-  formerBy,
-  type FormerColumn,
-} from '../../../schema/former-columns.ts';
+import { broughtBy, formerBy, type FormerColumn } from '../../../schema/former-columns.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, quote } from '../session/names.ts';
@@ -20,7 +16,11 @@ export async function readFormerColumns(
   }>(
     `SELECT table_schema AS \`schema\`, table_name AS \`table\`, name, \`now\` FROM ${tableOf(database)}`,
   );
-  return rows.map(({ schema, table, name, now }) => ({ table: { schema, name: table }, name, now }));
+  return rows.map(({ schema, table, name, now }) => ({
+    table: { schema, name: table },
+    name,
+    now,
+  }));
 }
 
 /** Before the change is carried out: a column that is there still is no former one. */

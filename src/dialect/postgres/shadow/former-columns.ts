@@ -1,10 +1,6 @@
 /** Columns that the shadow's tables had, and have no more: see schema/former-columns.ts. */
 import type { ClientBase } from 'pg';
-import {
-  broughtBy,
-  formerBy,
-  type FormerColumn,
-} from '../../../schema/former-columns.ts';
+import { broughtBy, formerBy, type FormerColumn } from '../../../schema/former-columns.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';
 
 export async function readFormerColumns(client: ClientBase): Promise<readonly FormerColumn[]> {
@@ -13,10 +9,12 @@ export async function readFormerColumns(client: ClientBase): Promise<readonly Fo
     readonly table: string;
     readonly name: string;
     readonly now: string | null;
-  }>(
-    `SELECT table_schema AS schema, table_name AS table, name, now FROM understudy.former_column`,
-  );
-  return rows.map(({ schema, table, name, now }) => ({ table: { schema, name: table }, name, now }));
+  }>(`SELECT table_schema AS schema, table_name AS table, name, now FROM understudy.former_column`);
+  return rows.map(({ schema, table, name, now }) => ({
+    table: { schema, name: table },
+    name,
+    now,
+  }));
 }
 
 /** In the transaction that carries the change out. */
