@@ -31,5 +31,7 @@ export interface SchemaChangeRecord {
   readonly eventTimeMs: number | null;
   /** The statement, as production ran it. */
   readonly ddl: string;
+  /** A snapshot tells how tables are, by dropping and making them. */
+  readonly snapshot: boolean;
   readonly tables: readonly ToldTable[];
 }

@@ -10,13 +10,16 @@ export function schemaChange(
   at: LogOffset,
   eventTimeMs: number | null,
 ): SchemaChangeRecord {
-  const { ddl, tableChanges } = payload;
+  const { ddl, source, tableChanges } = payload;
+  const taken = isObject(source) ? source['snapshot'] : null;
+  const snapshot = typeof taken === 'string' ? taken !== 'false' : taken === true;
   const tables = Array.isArray(tableChanges) ? tableChanges.flatMap(toldTable) : [];
   return {
     kind: 'schema-change',
     at,
     eventTimeMs,
     ddl: typeof ddl === 'string' ? ddl : '',
+    snapshot,
     tables,
   };
 }

@@ -52,6 +52,8 @@ export interface SchemaTarget {
    * happened), SCHEMA_FAILED, for instance for a type that the shadow lacks.
    */
   carry(fence: Fence, changes: readonly CarriedChange[]): Promise<readonly string[]>;
+  /** Tables, by `tableName()`, that a carried change dropped. Errors: SHADOW_UNREACHABLE. */
+  formerTables(): Promise<ReadonlySet<string>>;
 }
 
 export interface EvolvingProduction extends ProductionDatabase {

@@ -16,7 +16,7 @@ import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { fetching, openRegistry, type Registry } from './schema-registry.ts';
-import type { RecordWatch } from './schema-watch.ts';
+import type { RecordWatch, SchemaWatch } from './schema-watch.ts';
 
 /** From records to masked events, as one source writes them for one shadow. */
 export interface Decoding {
@@ -42,6 +42,8 @@ export function openDecoding(parts: {
    * is to be thrown. Default: it is.
    */
   readonly held?: ((error: UnderstudyError) => DeadCause | null) | undefined;
+  /** Whether a record is of a table that was dropped, and is passed over. Default: none is. */
+  readonly isGone?: SchemaWatch['isGone'] | undefined;
   /** Told of every record that was read; rejects as decoding does. Default: nobody is. */
   readonly watch?: RecordWatch | undefined;
 }): Decoding {
@@ -68,6 +70,13 @@ export function openDecoding(parts: {
         parts.watch?.(decoded, () => keys.fields(record));
         return decoded;
       } catch (error) {
+        if (isUnderstudyError(error, 'TABLE_UNKNOWN')) {
+          const { topic, partition, offset } = record;
+          const at = { topic, partition, offset };
+          if (parts.isGone?.(error.context.table ?? '', at) === true) {
+            return { kind: 'ignored', at, eventTimeMs: null };
+          }
+        }
         if (!setsAside) throw error;
         const table = isOfSchema(error) ? catalogue.get(error.context.table ?? '') : undefined;
         const waits = isOfSchema(error) && table !== undefined ? (held?.(error) ?? null) : null;

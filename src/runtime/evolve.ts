@@ -5,9 +5,8 @@
  */
 import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { DeadCause } from '../change/dead-cause.ts';
-import { partitionKey, type OffsetMap } from '../change/position.ts';
+import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
 import { tableName } from '../change/table-id.ts';
-import type { Config } from '../config/schema.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
 import {
   schemaSourceOf,
@@ -27,7 +26,16 @@ import { clarified } from '../schema/told-changes.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import { readSchemaHistory } from './schema-history.ts';
-import { KeyDiffers, type SchemaWatch } from './schema-watch.ts';
+import { KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
+import {
+  inTurn,
+  isRefusal,
+  isUnclear,
+  leadsTo,
+  policyOf,
+  refused,
+  TROUBLES,
+} from './change-policy.ts';
 import type { Stage } from './stage.ts';
 
 /** How old the knowledge of production's tables may be that explains a refusal. */
@@ -37,35 +45,11 @@ const LOOK_AGAIN_MS = 10_000;
 const TOLD_WITHIN_MS = 5_000;
 const LOOK_FOR_TOLD_MS = 200;
 
-type Policy = 'apply' | 'hold' | 'fail';
-
-/** What the configuration says of a kind of change. */
-function policyOf(change: SchemaChange, { evolution }: Config): Policy {
-  switch (change.kind) {
-    case 'add':
-    case 'widen':
-    case 'enumValue':
-    case 'drop':
-    case 'retype':
-      return evolution[change.kind];
-    case 'rename':
-      // Without a person nobody can tell it from another column.
-      return change.certain || evolution.rename === 'fail' ? evolution.rename : 'hold';
-    case 'newTable':
-      // It would be made without the rows it has.
-      return change.certain ? evolution.newTable : 'fail';
-    case 'key':
-    case 'droppedTable':
-      return evolution[change.kind];
-    default:
-      return unreachable(change);
-  }
-}
-
 /** Runs `follow`, and again after each change of the schema that it stopped for. */
 export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>): Promise<T> {
   const evolution = new Evolution(stage);
   stage.watchSchema(evolution);
+  await evolution.lookForDropped();
   for (;;) {
     try {
       return await follow();
@@ -86,41 +70,6 @@ export function acceptChanges(stage: Stage, table: string): Promise<readonly str
   return new Evolution(stage).accept(table);
 }
 
-/** What a record can meet in a shadow whose tables are not production's of now. */
-const TROUBLES = [
-  ...(['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'TABLE_UNKNOWN'] as const),
-  ...(['SCHEMA_CHANGED', 'KEY_MISSING'] as const),
-] as const;
-
-/** Kinds of change that can lead to each of them; the column must be the one in trouble, if any is. */
-function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
-  if (error instanceof KeyDiffers || error.code === 'KEY_MISSING') return change.kind === 'key';
-  const { column } = error.context;
-  const concerns = (...names: readonly string[]): boolean =>
-    column === undefined || names.includes(column);
-  switch (change.kind) {
-    case 'add':
-      return error.code === 'COLUMN_UNKNOWN' && concerns(change.column.name);
-    case 'rename':
-      return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'SCHEMA_CHANGED')
-        ? column === change.to.name || column === change.from.name
-        : false;
-    case 'widen':
-    case 'retype':
-    case 'enumValue':
-      return isUnderstudyError(error, 'TYPE_UNKNOWN', 'SCHEMA_CHANGED') && concerns(change.to.name);
-    case 'newTable':
-      return error.code === 'TABLE_UNKNOWN';
-    case 'drop':
-      return error.code === 'SCHEMA_CHANGED' && column === change.column.name;
-    case 'key':
-    case 'droppedTable':
-      return false;
-    default:
-      return unreachable(change);
-  }
-}
-
 class Evolution implements SchemaWatch {
   readonly #stage: Stage;
   /** When production was last asked about refusals, by table. */
@@ -135,6 +84,12 @@ class Evolution implements SchemaWatch {
 
   /** Tables with message keys of other columns than production's own key. */
   readonly #keyed = new Set<string>();
+  /** Tables whose records wait, whatever they are. */
+  readonly #waiting = new Set<string>();
+  /** Tables that the connector told of as dropped. */
+  readonly #dropped = new Set<string>();
+  /** Tables that were dropped here too: how far the log may have rows of them. */
+  readonly #gone = new Map<string, OffsetMap>();
   /** `table column`, of columns that production has no more: how far the log may have them. */
   readonly #former = new Map<string, OffsetMap>();
 
@@ -174,6 +129,17 @@ class Evolution implements SchemaWatch {
   readonly mayDiffer: SchemaWatch['mayDiffer'] = (table) =>
     this.#held.has(table) ? false : !this.#watches || this.#keyed.has(table);
 
+  readonly isGone: SchemaWatch['isGone'] = (table, at) => {
+    const ends = this.#gone.get(table);
+    if (at === undefined || ends === undefined) return ends !== undefined;
+    return at.offset < (ends.get(partitionKey(at.topic, at.partition)) ?? 0n);
+  };
+
+  readonly waits: SchemaWatch['waits'] = (table) => this.#waiting.has(table);
+
+  readonly knowsDropped: SchemaWatch['knowsDropped'] = (table) =>
+    !this.#watches || this.#dropped.has(table);
+
   readonly mayHave: SchemaWatch['mayHave'] = (table, column, { topic, partition, offset }) => {
     if (this.#held.has(table)) return false;
     const end = this.#former.get(`${table} ${column}`)?.get(partitionKey(topic, partition));
@@ -196,11 +162,13 @@ class Evolution implements SchemaWatch {
     const ends = await this.#persistently(() => this.#ends());
     const changes = await this.#persistently(() => this.#changes(error, ends));
     if (ends === null) return false;
+    if (error instanceof TableDropped) return this.#mendDropped(error, ends);
     if (changes.length === 0) {
       return (
         this.#isKeyed(error) ||
         this.#isSent(error) ||
         (await this.#isFormer(error)) ||
+        (await this.#isOfGone(error, ends)) ||
         this.#isStale(error)
       );
     }
@@ -259,6 +227,83 @@ class Evolution implements SchemaWatch {
     }
     const skipped = await this.#persistently(() => ends.target.carry(holder.fence, carried));
     await this.#tell(changes, skipped);
+  }
+
+  /** True: what is not carried out is known from now on. */
+  async #mendDropped(error: TableDropped, ends: Ends): Promise<boolean> {
+    const { table: label = '' } = error.context;
+    const { context, database } = this.#stage;
+    this.#dropped.add(label);
+    const table = (await database.catalogue()).get(label)?.id;
+    if (table === undefined || !context.includes(table)) return true;
+    const change: SchemaChange = { kind: 'droppedTable', table };
+    const policy = policyOf(change, context.config);
+    if (policy === 'fail') throw refused(error, change, null);
+    const theirs = await this.#persistently(() => ends.production.catalogue());
+    // It was made again: rows of both are in the log, and a person must say when those of before are done.
+    if (theirs.has(label)) {
+      this.#waiting.add(label);
+      return this.#hold(error, change);
+    }
+    if (policy === 'apply') await this.#carry([change], ends, error);
+    else this.#tellKept(label);
+    return true;
+  }
+
+  /**
+   * Looks for tables of the trunk that production has no more, since nothing else tells of them on some
+   * engines. SCHEMA_CHANGED where such a table is to stop who follows.
+   */
+  async lookForDropped(): Promise<void> {
+    const { context, database } = this.#stage;
+    if (database.marker.kind !== 'trunk' || !this.#watches) return;
+    try {
+      const ends = await this.#ends();
+      const theirs = await ends?.production.catalogue();
+      if (ends === null || theirs === undefined) return;
+      const { position } = await database.progress();
+      const topics = new Set(
+        [...position.offsets.keys()].map((key) => parsePartitionKey(key).topic),
+      );
+      for (const [label, { id: table, partitionOf }] of await database.catalogue()) {
+        // A table that no record ever was of is not production's.
+        const topic = `${context.config.source.topicPrefix}.${table.schema}.${table.name}`;
+        if (theirs.has(label) || partitionOf !== undefined || !context.includes(table)) continue;
+        if (!topics.has(topic)) continue;
+        this.#dropped.add(label);
+        const change: SchemaChange = { kind: 'droppedTable', table };
+        const error = new UnderstudyError('SCHEMA_CHANGED', 'production dropped a table', {
+          table: label,
+        });
+        const policy = policyOf(change, context.config);
+        if (policy === 'fail') throw refused(error, change, null);
+        if (policy === 'apply') await this.#carry([change], ends, error);
+        else this.#tellKept(label);
+      }
+    } catch (error) {
+      if (!isUnderstudyError(error, 'PRODUCTION_UNREACHABLE')) throw error;
+      context.logger.warn('cannot look for tables that production dropped', { error });
+    }
+  }
+
+  #tellKept(table: string): void {
+    const { context, database } = this.#stage;
+    context.logger.warn('production has a table no more, and it is kept: see `schema accept`', {
+      ...{ database: database.name, table },
+    });
+  }
+
+  /** A record is of a table that was dropped: true once it is known how far such records may be. */
+  async #isOfGone(error: UnderstudyError, ends: Ends): Promise<boolean> {
+    const { table: label = '' } = error.context;
+    if (error.code !== 'TABLE_UNKNOWN') return false;
+    if (!(await ends.target.formerTables()).has(label)) return false;
+    await using source = await this.#stage.context.openSource();
+    const offsets = await source.ends();
+    // After the ends: what production has not by now, they have of before only.
+    if ((await ends.production.catalogue()).has(label)) return false;
+    this.#gone.set(label, offsets);
+    return true;
   }
 
   /** Lets the table of `error` wait from the record on that it is of. */
@@ -327,12 +372,14 @@ class Evolution implements SchemaWatch {
     const ours = await database.catalogue();
     const theirs = await ends.production.catalogue();
     const followed = [...theirs].filter(([, table]) => context.includes(table.id));
+    const isTrunk = database.marker.kind === 'trunk';
     const named = ours.get(label);
     // A partition's columns are those of its root.
     const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
     const { appends, isTold } = ends.source;
     const changes = changesBetween(ours, new Map(followed), appends).filter(
-      (change) => tableName(change.table) === root,
+      // A table of a rollout that production has not may be the candidate's.
+      (change) => tableName(change.table) === root && (isTrunk || change.kind !== 'droppedTable'),
     );
     if (!isTold) return changes;
     const clear = await this.#clarified(changes);
@@ -417,48 +464,4 @@ interface Ends {
   readonly production: ProductionDatabase;
   readonly source: SchemaSource;
   readonly target: SchemaTarget;
-}
-
-/** A key of new columns needs them, and columns of the former one go after it. */
-function inTurn(changes: readonly SchemaChange[]): readonly SchemaChange[] {
-  const turn = ({ kind }: SchemaChange): number => (kind === 'drop' ? 2 : kind === 'key' ? 1 : 0);
-  return changes.toSorted((a, b) => turn(a) - turn(b));
-}
-
-/** Does the schema-change topic have to say more of it? */
-function isUnclear(change: SchemaChange): boolean {
-  switch (change.kind) {
-    case 'add':
-      return change.told === undefined;
-    case 'rename':
-    case 'newTable':
-      return !change.certain;
-    case 'drop':
-    case 'widen':
-    case 'retype':
-    case 'enumValue':
-    case 'key':
-    case 'droppedTable':
-      return false;
-    default:
-      return unreachable(change);
-  }
-}
-
-/** A row that the shadow does not take, or cannot read: it tells of no column. */
-function isRefusal(error: UnderstudyError): boolean {
-  const { code, context } = error;
-  if (error instanceof KeyDiffers) return false;
-  return code === 'SCHEMA_CHANGED' && context.column === undefined;
-}
-
-/** `error` with the change it is due to, and why that is not carried out: null by configuration. */
-function refused(
-  error: UnderstudyError,
-  change: SchemaChange,
-  why: string | null,
-): UnderstudyError {
-  const found = `in production: ${describeChange(change)}`;
-  const detail = why === null ? found : `${found}; ${why}`;
-  return new UnderstudyError(error.code, error.message, { ...error.context, detail }, error);
 }

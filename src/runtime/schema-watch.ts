@@ -21,6 +21,19 @@ export interface SchemaWatch {
   readonly mayHave: (table: string, column: string, at: LogOffset) => boolean;
   /** Whether message keys may be of other columns than the table's key, which is production's. */
   readonly mayDiffer: (table: string) => boolean;
+  /** Whether a table that the shadow lacks was dropped; a record of it, if any, was written before. */
+  readonly isGone: (table: string, at?: LogOffset) => boolean;
+  /** Whether all records of the table wait: production dropped it, and made it again. */
+  readonly waits: (table: string) => boolean;
+  /** Whether it is known that the connector told of this table as dropped. */
+  readonly knowsDropped: (table: string) => boolean;
+}
+
+/** The connector tells that production dropped a table. */
+export class TableDropped extends UnderstudyError {
+  constructor(table: string, at: LogOffset) {
+    super('SCHEMA_CHANGED', 'production dropped a table', { ...at, table });
+  }
 }
 
 /** A message key is of other columns than the table's. */
@@ -50,9 +63,10 @@ export type RecordWatch = (
  */
 export function shapeWatch(
   catalogue: SchemaCatalogue,
-  { mayLack, mayHave, mayDiffer }: Pick<SchemaWatch, 'mayLack' | 'mayHave' | 'mayDiffer'>,
+  watch: Omit<SchemaWatch, 'explain' | 'held'>,
   names: NameMode = 'none',
 ): RecordWatch {
+  const { mayLack, mayHave, mayDiffer, knowsDropped, waits } = watch;
   const seen = new WeakSet<RowShape>();
   /** Lists of names are the same for the same names. */
   const seenKeys = new Map<TableSchema, Set<readonly string[]>>();
@@ -69,7 +83,20 @@ export function shapeWatch(
     seenKeys.set(table, known.add(fields));
   };
   return (decoded, keyFields) => {
+    if (decoded.kind === 'schema-change' && !decoded.snapshot) {
+      for (const { kind, table } of decoded.tables) {
+        const label = tableName(table);
+        if (kind !== 'dropped' || !catalogue.has(label) || knowsDropped(label)) continue;
+        throw new TableDropped(label, decoded.at);
+      }
+    }
     if (decoded.kind !== 'change' || decoded.op === 'unread') return;
+    if (waits(tableName(decoded.table))) {
+      const what = 'the table was dropped in production, and made again';
+      throw new UnderstudyError('SCHEMA_CHANGED', what, {
+        ...{ ...decoded.at, table: tableName(decoded.table) },
+      });
+    }
     const fields = decoded.op === 'truncate' ? null : keyFields();
     if (fields !== null) lookAtKey(decoded, fields);
     if (decoded.after === null) return;

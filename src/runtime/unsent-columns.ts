@@ -30,6 +30,11 @@ export class UnsentColumns implements SchemaWatch {
   readonly mayDiffer: SchemaWatch['mayDiffer'] = (table) =>
     this.#context.config.production === undefined || this.#keyed.has(table);
 
+  readonly isGone: SchemaWatch['isGone'] = () => false;
+  readonly waits: SchemaWatch['waits'] = () => false;
+  /** The holder follows what the connector tells. */
+  readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;
+
   /** Is it of such a record? Then those of its table are taken from now on. */
   async explains(failure: unknown): Promise<boolean> {
     if (!isUnderstudyError(failure, 'SCHEMA_CHANGED')) return false;

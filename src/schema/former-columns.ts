@@ -8,6 +8,7 @@ import type { SchemaCatalogue, TableSchema } from './table-schema.ts';
 
 export interface FormerColumn {
   readonly table: TableId;
+  /** Empty: the table itself was dropped. */
   readonly name: string;
   /** Its name since; null if it was dropped. */
   readonly now: string | null;
@@ -56,19 +57,26 @@ export function formerBy(change: SchemaChange): FormerColumn | null {
       return { table, name: change.column.name, now: null };
     case 'rename':
       return { table, name: change.from.name, now: change.to.name };
+    case 'droppedTable':
+      return { table, name: '', now: null };
     case 'add':
     case 'widen':
     case 'retype':
     case 'enumValue':
     case 'key':
     case 'newTable':
-    case 'droppedTable':
       return null;
   }
 }
 
-/** The column that a change brings in, or brings back: it is none of before. */
+/** What a change brings in, or brings back, by the name in FormerColumn: it is none of before. */
 export function broughtBy(change: SchemaChange): string | null {
+  if (change.kind === 'newTable') return '';
   if (change.kind === 'add') return change.column.name;
   return change.kind === 'rename' ? change.to.name : null;
+}
+
+/** Tables, by `tableName()`, that a carried change dropped. */
+export function formerTables(former: readonly FormerColumn[]): ReadonlySet<string> {
+  return new Set(former.filter(({ name }) => name === '').map(({ table }) => tableName(table)));
 }

@@ -101,6 +101,8 @@ describe.each([
       `INSERT INTO shop.cheese VALUES (1, 'edam', 100, 1.50, 'x', 'none', 'a,b', '2024-02-29 01:02:03', 1)`,
       'CREATE TABLE shop.whey (id INT PRIMARY KEY, kind VARCHAR(5), litres INT, colour VARCHAR(5))',
       'CREATE TABLE shop.curd (id INT PRIMARY KEY, batch INT, note VARCHAR(9))',
+      'CREATE TABLE shop.brine (id INT PRIMARY KEY)',
+      'INSERT INTO shop.brine VALUES (1)',
       `INSERT INTO shop.curd VALUES (1, 1, 'a'), (2, 1, 'b')`,
       `INSERT INTO shop.whey VALUES (1, 'sweet', 5, 'pale'), (2, 'acid', 6, 'green')`,
     ]);
@@ -182,6 +184,24 @@ describe.each([
     const [ours, theirs] = await both('whey');
     expect(ours).toEqual(theirs);
     expect(await held()).toEqual([]);
+  });
+
+  it('keeps a table that was dropped, until that is accepted', async () => {
+    await source.query('INSERT INTO brine VALUES (2)');
+    await source.query('DROP TABLE brine');
+    await until('it is told', () => Promise.resolve(run.stderr.includes('shop.brine')), WITHIN_MS);
+    await settled();
+    expect(await rowsOf(trunk, 'SELECT id FROM brine ORDER BY id')).toEqual([{ id: 1 }, { id: 2 }]);
+    expect(await workplace.json(['schema', 'accept', 'shop.brine'])).toMatchObject({
+      ...{ changes: ['table dropped'], left: [] },
+    });
+    await settled();
+    expect(await state(trunk, ['brine'])).toEqual({ brine: null });
+    await source.query('CREATE TABLE brine (id INT PRIMARY KEY, salt INT)');
+    await source.query('INSERT INTO brine VALUES (3, 4)');
+    await settled();
+    const [ours, theirs] = await both('brine');
+    expect(ours).toEqual(theirs);
   });
 
   it('lets a table wait whose key was changed, until it is accepted', async () => {

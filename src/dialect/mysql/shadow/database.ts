@@ -9,7 +9,7 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { withFormerColumns } from '../../../schema/former-columns.ts';
+import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   ApplyOutcome,
@@ -113,6 +113,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
           this.#session.forget();
           return carryChanges({ address, database, source }, fence, changes);
         }),
+      formerTables: () =>
+        this.#read('read what tables there were', async (client) =>
+          formerTables(await readFormerColumns(client, database)),
+        ),
     };
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),

@@ -59,6 +59,7 @@ async function carryToImages(
   for (const { change, beside } of changes) {
     const images = imageId(change.table);
     if (!names.has(images.name)) continue;
+    if (change.kind === 'droppedTable') await client.query(`DROP TABLE ${relation(images)}`);
     for (const statement of beside(relation(images))) await client.query(statement);
   }
 }

@@ -11,7 +11,7 @@ import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { withFormerColumns } from '../../../schema/former-columns.ts';
+import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
@@ -123,6 +123,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         }
         return skipped;
       },
+      formerTables: () =>
+        this.#read('read what tables there were', async (client) =>
+          formerTables(await readFormerColumns(client)),
+        ),
     };
     this.sharing = pgSharing({
       ...{ signs: this.#signs, leaseMs: parts.leaseMs },
