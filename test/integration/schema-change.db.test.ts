@@ -125,6 +125,7 @@ describe('a widened column', () => {
     await there.query('ALTER TABLE t ALTER amount TYPE numeric(9,3)');
     await expect(carry()).rejects.toMatchObject({
       ...{ code: 'SCHEMA_FAILED', message: 'cannot change table public.t as production did' },
+      context: { detail: expect.stringMatching(/read by view public\.looks: drop it/) as string },
     });
     await here.query('ROLLBACK; DROP VIEW looks');
     expect(await carry()).toEqual([]);
