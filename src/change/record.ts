@@ -1,5 +1,6 @@
 import type { DeadCause } from './dead-cause.ts';
 import type { LogOffset, SourcePosition } from './position.ts';
+import type { SchemaChangeRecord } from './table-change.ts';
 import type { TableId } from './table-id.ts';
 import type { RowImage } from './value.ts';
 
@@ -90,7 +91,7 @@ export interface TransactionBoundary {
 
 /** What needs no row written but moves the position. */
 export interface OtherRecord {
-  readonly kind: 'tombstone' | 'heartbeat' | 'message' | 'schema-change' | 'ignored' | 'gap';
+  readonly kind: 'tombstone' | 'heartbeat' | 'message' | 'ignored' | 'gap';
   readonly at: LogOffset;
   readonly eventTimeMs: number | null;
 }
@@ -99,4 +100,4 @@ export interface OtherRecord {
  * One decoded record. `at.offset` is the record's own offset; a `gap` stands for offsets that
  * hold no record (control records, compaction): all before `at.offset + 1` is passed.
  */
-export type DecodedRecord = ChangeEvent | TransactionBoundary | OtherRecord;
+export type DecodedRecord = ChangeEvent | TransactionBoundary | SchemaChangeRecord | OtherRecord;

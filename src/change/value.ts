@@ -25,9 +25,12 @@ export type ColumnValue = KnownValue | Unavailable | Unsure;
 export class RowShape {
   readonly columns: readonly string[];
   readonly index: ReadonlyMap<string, number>;
+  /** Names in the record that are of no column any more: dropped, or of one with another name now. */
+  readonly former: readonly string[];
 
-  constructor(columns: readonly string[]) {
+  constructor(columns: readonly string[], former: readonly string[] = []) {
     this.columns = columns;
+    this.former = former;
     this.index = new Map(columns.map((column, i) => [column, i]));
   }
 }

@@ -141,6 +141,8 @@ const KEYS: readonly string[] = [
   'evolution.drop',
   'evolution.rename',
   'evolution.retype',
+  'evolution.key',
+  'evolution.droppedTable',
   'deadLetters.max',
   'deadLetters.topic',
   'deadLetters.encryptionKey',

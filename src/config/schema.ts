@@ -56,7 +56,7 @@ const policy = z.enum(['apply', 'hold', 'fail']);
 const evolution = z.strictObject({
   add: policy
     .default('apply')
-    .describe('a new column in production: add it, let the table wait, or stop (PostgreSQL)'),
+    .describe('a new column in production: add it, let the table wait, or stop'),
   widen: policy
     .default('apply')
     .describe('a column holds more than before: longer text, more digits, or NULL'),
@@ -68,6 +68,10 @@ const evolution = z.strictObject({
   drop: policy.default('hold').describe('a column that production has no more'),
   rename: policy.default('hold').describe('a column with another name'),
   retype: policy.default('hold').describe('a column of a type that is not wider'),
+  key: policy.default('hold').describe('a table whose rows other columns identify'),
+  droppedTable: policy
+    .default('hold')
+    .describe('a table that production has no more: drop it, keep it and say so, or stop'),
 });
 
 const source = z

@@ -4,10 +4,12 @@
  */
 import type { LogOffset } from '../change/position.ts';
 import type { OtherRecord, TransactionBoundary } from '../change/record.ts';
+import type { SchemaChangeRecord } from '../change/table-change.ts';
 import type { Connector } from './connectors/connector.ts';
 import type { Opened } from './envelope/json.ts';
 import { integer, isObject, optionalInteger } from './envelope/exact-number.ts';
 import { Problem } from './problem.ts';
+import { schemaChange } from './schema-changes.ts';
 
 type Payload = Readonly<Record<string, unknown>>;
 
@@ -20,7 +22,7 @@ export function controlRecord(options: {
   readonly at: LogOffset;
   readonly topicPrefix: string;
   readonly connector: Connector;
-}): TransactionBoundary | OtherRecord | null {
+}): TransactionBoundary | SchemaChangeRecord | OtherRecord | null {
   const { opened, at, topicPrefix, connector } = options;
   const { payload } = opened;
   if (!isObject(payload)) return null;
@@ -37,9 +39,9 @@ export function controlRecord(options: {
   if (is(name === `${COMMON}Heartbeat`, heartbeat, 'ts_ms')) {
     return { kind: 'heartbeat', at, eventTimeMs: milliseconds(payload['ts_ms']) };
   }
-  const schemaChange = name?.endsWith('.SchemaChangeValue') === true;
-  if (is(schemaChange, at.topic === topicPrefix, 'tableChanges', 'databaseName')) {
-    return { kind: 'schema-change', at, eventTimeMs: milliseconds(payload['ts_ms']) };
+  const changesTables = name?.endsWith('.SchemaChangeValue') === true;
+  if (is(changesTables, at.topic === topicPrefix, 'tableChanges', 'databaseName')) {
+    return schemaChange(payload, at, milliseconds(payload['ts_ms']));
   }
   const message = name?.endsWith('.MessageValue') === true;
   if (is(message, at.topic === `${topicPrefix}.message`, 'op', 'message', 'source')) {

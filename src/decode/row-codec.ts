@@ -1,4 +1,5 @@
 import { RowShape, UNAVAILABLE, UNSURE, type ColumnValue, type RowImage } from '../change/value.ts';
+import { columnNow } from '../schema/former-columns.ts';
 import type { ColumnSchema, TableSchema } from '../schema/table-schema.ts';
 import { columnReading, expectedSchema, type ValueSource } from './column.ts';
 import type { ConnectField } from './envelope/connect-schema.ts';
@@ -32,8 +33,12 @@ export class RowCodec {
   readonly shape: RowShape;
   readonly #columns: readonly CompiledColumn[];
 
-  constructor(columns: readonly CompiledColumn[]) {
-    this.shape = new RowShape(columns.map((column) => column.name));
+  /** `former`: names of fields that are of no column any more. */
+  constructor(columns: readonly CompiledColumn[], former: readonly string[]) {
+    this.shape = new RowShape(
+      columns.map((column) => column.name),
+      former,
+    );
     this.#columns = columns;
   }
 
@@ -97,8 +102,11 @@ export class TableCodecs {
   forFields(fields: readonly ConnectField[]): RowCodec {
     const known = this.#byFields.get(fields);
     if (known !== undefined) return known;
-    const codec = this.#named(`schema ${JSON.stringify(fields)}`, () =>
-      fields.map((field) => this.#compile(field, this.#column(field.field, sourceName(field)))),
+    const codec = this.#named(`schema ${JSON.stringify(fields)}`, (former) =>
+      fields.flatMap((field) => {
+        const column = this.#column(former, field.field, sourceName(field));
+        return column === null ? [] : [this.#compile(field, column)];
+      }),
     );
     this.#byFields.set(fields, codec);
     return codec;
@@ -107,11 +115,12 @@ export class TableCodecs {
   /** For rows without schema: by their column names, the catalogue and the declared modes. */
   forRow(row: unknown): RowCodec {
     const names = Object.keys(asObject(row, 'the row'));
-    return this.#named(`names ${JSON.stringify(names)}`, () =>
-      names.map((name) => {
-        const column = this.#column(name);
+    return this.#named(`names ${JSON.stringify(names)}`, (former) =>
+      names.flatMap((name) => {
+        const column = this.#column(former, name);
+        if (column === null) return [];
         try {
-          return this.#compile({ ...expectedSchema(this.#source, column), field: name }, column);
+          return [this.#compile({ ...expectedSchema(this.#source, column), field: name }, column)];
         } catch (error) {
           if (error instanceof Problem) error.column ??= name;
           throw error;
@@ -120,19 +129,28 @@ export class TableCodecs {
     );
   }
 
-  #named(signature: string, compile: () => readonly CompiledColumn[]): RowCodec {
+  #named(signature: string, compile: (former: string[]) => readonly CompiledColumn[]): RowCodec {
     const known = this.#bySignature.get(signature);
     if (known !== undefined) return known;
-    const codec = new RowCodec(compile());
+    const former: string[] = [];
+    const codec = new RowCodec(compile(former), former);
     this.#bySignature.set(signature, codec);
     return codec;
   }
 
-  /** `source`: the column's name where the schema tells it. */
-  #column(sent: string, source?: string): ColumnSchema {
+  /**
+   * `source`: the column's name where the schema tells it. Null for a column that was dropped; `former`
+   * gets the name that is of none any more.
+   */
+  #column(former: string[], sent: string, source?: string): ColumnSchema | null {
     const name = source ?? this.#nameOf(sent);
     const column = this.#columns.get(name);
     if (column !== undefined) return column;
+    const now = columnNow(this.table, name);
+    if (now === null || now !== name) former.push(name);
+    if (now === null) return null;
+    const other = this.#columns.get(now);
+    if (other !== undefined) return other;
     throw new Problem('COLUMN_UNKNOWN', 'the record has a column that the shadow lacks', name);
   }
 

@@ -5,6 +5,7 @@
  */
 import type { ColumnValue, KnownValue, RowImage } from '../change/value.ts';
 import { imageValue, RowShape, UNAVAILABLE, UNSURE } from '../change/value.ts';
+import { columnNow } from '../schema/former-columns.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
 import type { ConnectField, ConnectSchema } from './envelope/connect-schema.ts';
 import { isObject, type Exactness } from './envelope/exact-number.ts';
@@ -42,7 +43,8 @@ export class TableReader {
     this.table = table;
     this.#codecs = new TableCodecs(table, source);
     const columns = table.columns.map((column) => column.name);
-    const nameOf = columnNames(columns, source.modes.names ?? 'none');
+    const sentAs = columnNames(columns, source.modes.names ?? 'none');
+    const nameOf = (sent: string): string => columnNow(table, sentAs(sent)) ?? sent;
     const key = new Set(table.key);
     const known = new Set(columns);
     this.#isKey = (sent) => key.has(nameOf(sent));

@@ -15,6 +15,11 @@ export interface CarriedChange {
   readonly statements: readonly PlanStatement[];
   /** What keeps production's image of rows beside their table changes alike. */
   readonly beside: (relation: string) => readonly string[];
+  /**
+   * Where the engine lets a column be added between others: production's columns before it, which the
+   * first statement does not tell.
+   */
+  readonly after?: readonly string[];
 }
 
 export type ChangeFinding =
@@ -25,6 +30,10 @@ export type ChangeFinding =
   | { readonly kind: 'untold'; readonly why: string };
 
 export interface SchemaSource {
+  /** Every new column comes to stand at the end of its table. */
+  readonly appends: boolean;
+  /** The connector tells of each statement that changes a table, on its schema-change topic. */
+  readonly isTold: boolean;
   /**
    * How a change can be carried out, as production is now. `includes` says which tables take part.
    * Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION.
@@ -34,13 +43,17 @@ export interface SchemaSource {
 
 export interface SchemaTarget {
   /**
-   * Carries changes out, with all that is ours beside the tables: in one fenced transaction, but
-   * for labels of enums, which go before in one of their own.
+   * Carries changes out, with all that is ours beside the tables. Where the engine can, in one fenced
+   * transaction, but for labels of enums, which go before in one of their own. Where the engine commits
+   * at every such statement: one by one while the fence is held, so that what fails leaves those before
+   * it done; what is done already is passed over.
    * Returns what could not be made of what a table does without, with the reason. Errors: FENCED,
    * APPLY_BLOCKED (a session reads the table: retry), SHADOW_UNREACHABLE (retry; it may have
    * happened), SCHEMA_FAILED, for instance for a type that the shadow lacks.
    */
   carry(fence: Fence, changes: readonly CarriedChange[]): Promise<readonly string[]>;
+  /** Tables, by `tableName()`, that a carried change dropped. Errors: SHADOW_UNREACHABLE. */
+  formerTables(): Promise<ReadonlySet<string>>;
 }
 
 export interface EvolvingProduction extends ProductionDatabase {

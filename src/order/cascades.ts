@@ -8,17 +8,8 @@ import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import { imageValue, type KnownValue, type RowImage } from '../change/value.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { ParentChange } from './change-batch.ts';
 import { keyIn } from './net-rows.ts';
-
-/** What became of a row that others refer to. */
-export type ParentChange =
-  | { readonly kind: 'delete'; readonly key: readonly KnownValue[] }
-  /** `columns`: those that are referred to and have another value now. */
-  | {
-      readonly kind: 'update';
-      readonly key: readonly KnownValue[];
-      readonly columns: readonly (readonly [name: string, value: KnownValue])[];
-    };
 
 /** What happens with rows of others when one of a table goes, or gets other values. */
 interface Parent {

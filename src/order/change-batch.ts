@@ -2,7 +2,6 @@ import type { OffsetRange } from '../change/offset-ranges.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { KnownValue, RowImage } from '../change/value.ts';
-import type { ParentChange } from './cascades.ts';
 import type { DeadNotes } from './dead-notes.ts';
 
 /**
@@ -49,6 +48,16 @@ export interface BagChange {
   readonly kind: 'add' | 'remove';
   readonly image: RowImage;
 }
+
+/** What became of a row that others refer to. */
+export type ParentChange =
+  | { readonly kind: 'delete'; readonly key: readonly KnownValue[] }
+  /** `columns`: those that are referred to and have another value now. */
+  | {
+      readonly kind: 'update';
+      readonly key: readonly KnownValue[];
+      readonly columns: readonly (readonly [name: string, value: KnownValue])[];
+    };
 
 export type BatchStep =
   | { readonly kind: 'rows'; readonly table: TableId; readonly changes: readonly NetChange[] }

@@ -3,8 +3,8 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import { BagRows } from './bag-rows.ts';
-import { carriesOn, type CarriedOn, type ParentChange } from './cascades.ts';
-import type { BatchStep } from './change-batch.ts';
+import { carriesOn, type CarriedOn } from './cascades.ts';
+import type { BatchStep, ParentChange } from './change-batch.ts';
 import { NetRows, whereOf } from './net-rows.ts';
 
 /**

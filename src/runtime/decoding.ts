@@ -9,11 +9,14 @@ import {
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { createDecoder, type Decoder } from '../decode/decoder.ts';
+import { RecordOpener } from '../decode/envelope/opener.ts';
+import { MessageKeys } from '../decode/message-key.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { identityMasker } from '../mask/masker.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { fetching, openRegistry, type Registry } from './schema-registry.ts';
+import type { RecordWatch, SchemaWatch } from './schema-watch.ts';
 
 /** From records to masked events, as one source writes them for one shadow. */
 export interface Decoding {
@@ -39,11 +42,15 @@ export function openDecoding(parts: {
    * is to be thrown. Default: it is.
    */
   readonly held?: ((error: UnderstudyError) => DeadCause | null) | undefined;
+  /** Whether a record is of a table that was dropped, and is passed over. Default: none is. */
+  readonly isGone?: SchemaWatch['isGone'] | undefined;
   /** Told of every record that was read; rejects as decoding does. Default: nobody is. */
-  readonly watch?: ((decoded: DecodedRecord) => void) | undefined;
+  readonly watch?: RecordWatch | undefined;
 }): Decoding {
   const { config, catalogue, setsAside, held } = parts;
   const registry = openRegistry(config, parts.logger);
+  const wire = registry === null ? null : { wire: registry.wire, schemas: registry.schemas };
+  const keys = new MessageKeys(new RecordOpener(wire));
   const decoder = createDecoder({
     connector: config.source.connector,
     topicPrefix: config.source.topicPrefix,
@@ -51,7 +58,7 @@ export function openDecoding(parts: {
     form: config.source.form,
     catalogue: () => catalogue,
     include: parts.includes,
-    registry: registry === null ? null : { wire: registry.wire, schemas: registry.schemas },
+    registry: wire,
   });
   const max = config.apply.maxRecordBytes;
   return {
@@ -60,9 +67,16 @@ export function openDecoding(parts: {
       try {
         if (recordBytes(record) > max) throw tooLarge(record, max);
         const decoded = decoder.decode(record);
-        parts.watch?.(decoded);
+        parts.watch?.(decoded, () => keys.fields(record));
         return decoded;
       } catch (error) {
+        if (isUnderstudyError(error, 'TABLE_UNKNOWN')) {
+          const { topic, partition, offset } = record;
+          const at = { topic, partition, offset };
+          if (parts.isGone?.(error.context.table ?? '', at) === true) {
+            return { kind: 'ignored', at, eventTimeMs: null };
+          }
+        }
         if (!setsAside) throw error;
         const table = isOfSchema(error) ? catalogue.get(error.context.table ?? '') : undefined;
         const waits = isOfSchema(error) && table !== undefined ? (held?.(error) ?? null) : null;
@@ -102,7 +116,10 @@ function isDamage(error: unknown): error is UnderstudyError {
 
 /** Is it of the table, as the shadow has it? */
 function isOfSchema(error: unknown): error is UnderstudyError {
-  return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'SCHEMA_CHANGED');
+  return isUnderstudyError(
+    error,
+    ...(['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'SCHEMA_CHANGED', 'KEY_MISSING'] as const),
+  );
 }
 
 function tooLarge(record: LogRecord, max: number): UnderstudyError {

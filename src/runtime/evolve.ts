@@ -5,8 +5,8 @@
  */
 import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { DeadCause } from '../change/dead-cause.ts';
+import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
 import { tableName } from '../change/table-id.ts';
-import type { Config } from '../config/schema.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
 import {
   schemaSourceOf,
@@ -16,44 +16,40 @@ import {
   type SchemaTarget,
 } from '../dialect/evolving.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
-import { changesBetween, describeChange, type SchemaChange } from '../schema/schema-change.ts';
+import {
+  changesBetween,
+  describeChange,
+  withKeyChange,
+  type SchemaChange,
+} from '../schema/schema-change.ts';
+import { clarified } from '../schema/told-changes.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
-import type { SchemaWatch } from './schema-watch.ts';
+import { readSchemaHistory } from './schema-history.ts';
+import { KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
+import {
+  inTurn,
+  isRefusal,
+  isUnclear,
+  leadsTo,
+  policyOf,
+  refused,
+  TROUBLES,
+} from './change-policy.ts';
 import type { Stage } from './stage.ts';
 
 /** How old the knowledge of production's tables may be that explains a refusal. */
 const LOOK_AGAIN_MS = 10_000;
 
-type Policy = 'apply' | 'hold' | 'fail';
-
-/** What the configuration says of a kind of change. */
-function policyOf(change: SchemaChange, { evolution }: Config): Policy {
-  switch (change.kind) {
-    case 'add':
-    case 'widen':
-    case 'enumValue':
-    case 'drop':
-    case 'retype':
-      return evolution[change.kind];
-    case 'rename':
-      // Without a person nobody can tell it from another column.
-      return change.certain || evolution.rename === 'fail' ? evolution.rename : 'hold';
-    case 'newTable':
-      // It would be made without the rows it has.
-      return change.certain ? evolution.newTable : 'fail';
-    case 'key':
-    case 'droppedTable':
-      return 'fail';
-    default:
-      return unreachable(change);
-  }
-}
+/** How long a change may be unclear that the connector did not tell of yet, and how often it is asked. */
+const TOLD_WITHIN_MS = 5_000;
+const LOOK_FOR_TOLD_MS = 200;
 
 /** Runs `follow`, and again after each change of the schema that it stopped for. */
 export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>): Promise<T> {
   const evolution = new Evolution(stage);
   stage.watchSchema(evolution);
+  await evolution.lookForDropped();
   for (;;) {
     try {
       return await follow();
@@ -74,37 +70,6 @@ export function acceptChanges(stage: Stage, table: string): Promise<readonly str
   return new Evolution(stage).accept(table);
 }
 
-/** What a record can meet in a shadow whose tables are not production's of now. */
-const TROUBLES = ['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'TABLE_UNKNOWN', 'SCHEMA_CHANGED'] as const;
-
-/** Kinds of change that can lead to each of them; the column must be the one in trouble, if any is. */
-function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
-  const { column } = error.context;
-  const concerns = (...names: readonly string[]): boolean =>
-    column === undefined || names.includes(column);
-  switch (change.kind) {
-    case 'add':
-      return error.code === 'COLUMN_UNKNOWN' && concerns(change.column.name);
-    case 'rename':
-      return isUnderstudyError(error, 'COLUMN_UNKNOWN', 'SCHEMA_CHANGED')
-        ? column === change.to.name || column === change.from.name
-        : false;
-    case 'widen':
-    case 'retype':
-    case 'enumValue':
-      return isUnderstudyError(error, 'TYPE_UNKNOWN', 'SCHEMA_CHANGED') && concerns(change.to.name);
-    case 'newTable':
-      return error.code === 'TABLE_UNKNOWN';
-    case 'drop':
-      return error.code === 'SCHEMA_CHANGED' && column === change.column.name;
-    case 'key':
-    case 'droppedTable':
-      return false;
-    default:
-      return unreachable(change);
-  }
-}
-
 class Evolution implements SchemaWatch {
   readonly #stage: Stage;
   /** When production was last asked about refusals, by table. */
@@ -116,6 +81,17 @@ class Evolution implements SchemaWatch {
   readonly #held = new Map<string, DeadCause>();
   /** `table column`: production has it, though records lack it. */
   readonly #unsent = new Set<string>();
+
+  /** Tables with message keys of other columns than production's own key. */
+  readonly #keyed = new Set<string>();
+  /** Tables whose records wait, whatever they are. */
+  readonly #waiting = new Set<string>();
+  /** Tables that the connector told of as dropped. */
+  readonly #dropped = new Set<string>();
+  /** Tables that were dropped here too: how far the log may have rows of them. */
+  readonly #gone = new Map<string, OffsetMap>();
+  /** `table column`, of columns that production has no more: how far the log may have them. */
+  readonly #former = new Map<string, OffsetMap>();
 
   constructor(stage: Stage) {
     this.#stage = stage;
@@ -150,6 +126,26 @@ class Evolution implements SchemaWatch {
     // Where nobody can be asked, nothing is to be seen.
     this.#held.has(table) ? false : !this.#watches || this.#unsent.has(`${table} ${column}`);
 
+  readonly mayDiffer: SchemaWatch['mayDiffer'] = (table) =>
+    this.#held.has(table) ? false : !this.#watches || this.#keyed.has(table);
+
+  readonly isGone: SchemaWatch['isGone'] = (table, at) => {
+    const ends = this.#gone.get(table);
+    if (at === undefined || ends === undefined) return ends !== undefined;
+    return at.offset < (ends.get(partitionKey(at.topic, at.partition)) ?? 0n);
+  };
+
+  readonly waits: SchemaWatch['waits'] = (table) => this.#waiting.has(table);
+
+  readonly knowsDropped: SchemaWatch['knowsDropped'] = (table) =>
+    !this.#watches || this.#dropped.has(table);
+
+  readonly mayHave: SchemaWatch['mayHave'] = (table, column, { topic, partition, offset }) => {
+    if (this.#held.has(table)) return false;
+    const end = this.#former.get(`${table} ${column}`)?.get(partitionKey(topic, partition));
+    return !this.#watches || (end !== undefined && offset < end);
+  };
+
   /** Whether production can be asked, and the shadow be changed. */
   get #watches(): boolean {
     const { context, database } = this.#stage;
@@ -166,7 +162,16 @@ class Evolution implements SchemaWatch {
     const ends = await this.#persistently(() => this.#ends());
     const changes = await this.#persistently(() => this.#changes(error, ends));
     if (ends === null) return false;
-    if (changes.length === 0) return this.#isSent(error) || this.#isStale(error);
+    if (error instanceof TableDropped) return this.#mendDropped(error, ends);
+    if (changes.length === 0) {
+      return (
+        this.#isKeyed(error) ||
+        this.#isSent(error) ||
+        (await this.#isFormer(error)) ||
+        (await this.#isOfGone(error, ends)) ||
+        this.#isStale(error)
+      );
+    }
     for (const change of changes) {
       const policy = policyOf(change, context.config);
       if (policy === 'fail') throw refused(error, change, null);
@@ -206,7 +211,7 @@ class Evolution implements SchemaWatch {
   ): Promise<void> {
     const { context, holder } = this.#stage;
     const carried: CarriedChange[] = [];
-    for (const change of changes) {
+    for (const change of inTurn(changes)) {
       const found = await this.#persistently(() => ends.source.finding(change, context.includes));
       switch (found.kind) {
         case 'absent':
@@ -224,6 +229,83 @@ class Evolution implements SchemaWatch {
     await this.#tell(changes, skipped);
   }
 
+  /** True: what is not carried out is known from now on. */
+  async #mendDropped(error: TableDropped, ends: Ends): Promise<boolean> {
+    const { table: label = '' } = error.context;
+    const { context, database } = this.#stage;
+    this.#dropped.add(label);
+    const table = (await database.catalogue()).get(label)?.id;
+    if (table === undefined || !context.includes(table)) return true;
+    const change: SchemaChange = { kind: 'droppedTable', table };
+    const policy = policyOf(change, context.config);
+    if (policy === 'fail') throw refused(error, change, null);
+    const theirs = await this.#persistently(() => ends.production.catalogue());
+    // It was made again: rows of both are in the log, and a person must say when those of before are done.
+    if (theirs.has(label)) {
+      this.#waiting.add(label);
+      return this.#hold(error, change);
+    }
+    if (policy === 'apply') await this.#carry([change], ends, error);
+    else this.#tellKept(label);
+    return true;
+  }
+
+  /**
+   * Looks for tables of the trunk that production has no more, since nothing else tells of them on some
+   * engines. SCHEMA_CHANGED where such a table is to stop who follows.
+   */
+  async lookForDropped(): Promise<void> {
+    const { context, database } = this.#stage;
+    if (database.marker.kind !== 'trunk' || !this.#watches) return;
+    try {
+      const ends = await this.#ends();
+      const theirs = await ends?.production.catalogue();
+      if (ends === null || theirs === undefined) return;
+      const { position } = await database.progress();
+      const topics = new Set(
+        [...position.offsets.keys()].map((key) => parsePartitionKey(key).topic),
+      );
+      for (const [label, { id: table, partitionOf }] of await database.catalogue()) {
+        // A table that no record ever was of is not production's.
+        const topic = `${context.config.source.topicPrefix}.${table.schema}.${table.name}`;
+        if (theirs.has(label) || partitionOf !== undefined || !context.includes(table)) continue;
+        if (!topics.has(topic)) continue;
+        this.#dropped.add(label);
+        const change: SchemaChange = { kind: 'droppedTable', table };
+        const error = new UnderstudyError('SCHEMA_CHANGED', 'production dropped a table', {
+          table: label,
+        });
+        const policy = policyOf(change, context.config);
+        if (policy === 'fail') throw refused(error, change, null);
+        if (policy === 'apply') await this.#carry([change], ends, error);
+        else this.#tellKept(label);
+      }
+    } catch (error) {
+      if (!isUnderstudyError(error, 'PRODUCTION_UNREACHABLE')) throw error;
+      context.logger.warn('cannot look for tables that production dropped', { error });
+    }
+  }
+
+  #tellKept(table: string): void {
+    const { context, database } = this.#stage;
+    context.logger.warn('production has a table no more, and it is kept: see `schema accept`', {
+      ...{ database: database.name, table },
+    });
+  }
+
+  /** A record is of a table that was dropped: true once it is known how far such records may be. */
+  async #isOfGone(error: UnderstudyError, ends: Ends): Promise<boolean> {
+    const { table: label = '' } = error.context;
+    if (error.code !== 'TABLE_UNKNOWN') return false;
+    if (!(await ends.target.formerTables()).has(label)) return false;
+    await using source = await this.#stage.context.openSource();
+    const offsets = await source.ends();
+    // After the ends: what production has not by now, they have of before only.
+    if ((await ends.production.catalogue()).has(label)) return false;
+    this.#gone.set(label, offsets);
+    return true;
+  }
+
   /** Lets the table of `error` wait from the record on that it is of. */
   async #hold(error: UnderstudyError, change: SchemaChange): Promise<boolean> {
     const { context, database } = this.#stage;
@@ -238,11 +320,37 @@ class Evolution implements SchemaWatch {
     return true;
   }
 
+  /** The connector was told to key the table's records in its own way: true once that is known. */
+  #isKeyed(error: UnderstudyError): boolean {
+    if (!(error instanceof KeyDiffers)) return false;
+    this.#keyed.add(error.context.table ?? '');
+    return true;
+  }
+
   /** Records lack a column that production has: true once it is known as such. */
   #isSent({ code, context: { table: label, column } }: UnderstudyError): boolean {
     if (code !== 'SCHEMA_CHANGED' || label === undefined || column === undefined) return false;
     // This one alone: others of its table may be dropped yet.
     this.#unsent.add(`${label} ${column}`);
+    return true;
+  }
+
+  /**
+   * A record of before comes again, with a column that was dropped or renamed since: true once it is known
+   * how far such records may be in the log. Beyond, production may have the column again.
+   */
+  async #isFormer({ code, context: { table: label, column } }: UnderstudyError): Promise<boolean> {
+    if (code !== 'COLUMN_UNKNOWN' || label === undefined || column === undefined) return false;
+    const { context, database } = this.#stage;
+    const table = (await database.catalogue()).get(label);
+    if (table?.former?.has(column) !== true) return false;
+    await using source = await context.openSource();
+    const ends = await source.ends();
+    // After the ends: what production has not by now, they have of before only.
+    const theirs = await (await context.production())?.catalogue();
+    const columns = theirs?.get(tableName(table.partitionOf ?? table.id))?.columns ?? [];
+    if (columns.some(({ name }) => name === column)) return false;
+    this.#former.set(`${label} ${column}`, ends);
     return true;
   }
 
@@ -264,12 +372,31 @@ class Evolution implements SchemaWatch {
     const ours = await database.catalogue();
     const theirs = await ends.production.catalogue();
     const followed = [...theirs].filter(([, table]) => context.includes(table.id));
+    const isTrunk = database.marker.kind === 'trunk';
     const named = ours.get(label);
     // A partition's columns are those of its root.
     const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
-    return changesBetween(ours, new Map(followed)).filter(
-      (change) => tableName(change.table) === root,
+    const { appends, isTold } = ends.source;
+    const changes = changesBetween(ours, new Map(followed), appends).filter(
+      // A table of a rollout that production has not may be the candidate's.
+      (change) => tableName(change.table) === root && (isTrunk || change.kind !== 'droppedTable'),
     );
+    if (!isTold) return changes;
+    const clear = await this.#clarified(changes);
+    const [before, now] = [ours.get(root), theirs.get(root)];
+    return before === undefined || now === undefined ? clear : withKeyChange(clear, before, now);
+  }
+
+  /** With what the connector told of them, which may come a moment after a row does. */
+  async #clarified(changes: readonly SchemaChange[]): Promise<readonly SchemaChange[]> {
+    if (!changes.some(isUnclear)) return changes;
+    const { holder, stopping } = this.#stage;
+    const deadline = performance.now() + TOLD_WITHIN_MS;
+    for (;;) {
+      const clear = clarified(changes, await readSchemaHistory(this.#stage));
+      if (!clear.some(isUnclear) || performance.now() > deadline) return clear;
+      await sleep(LOOK_FOR_TOLD_MS, AbortSignal.any([stopping, holder.lost]));
+    }
   }
 
   /** Somebody changed the shadow's table while it was followed: true once for each trouble. */
@@ -337,20 +464,4 @@ interface Ends {
   readonly production: ProductionDatabase;
   readonly source: SchemaSource;
   readonly target: SchemaTarget;
-}
-
-/** A row that the shadow does not take, or cannot read: it tells of no column. */
-function isRefusal({ code, context }: UnderstudyError): boolean {
-  return code === 'SCHEMA_CHANGED' && context.column === undefined;
-}
-
-/** `error` with the change it is due to, and why that is not carried out: null by configuration. */
-function refused(
-  error: UnderstudyError,
-  change: SchemaChange,
-  why: string | null,
-): UnderstudyError {
-  const found = `in production: ${describeChange(change)}`;
-  const detail = why === null ? found : `${found}; ${why}`;
-  return new UnderstudyError(error.code, error.message, { ...error.context, detail }, error);
 }

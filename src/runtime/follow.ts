@@ -80,8 +80,8 @@ export async function createFollower(parts: {
   const { watch } = parts;
   const decoding = openDecoding({
     ...{ ...parts, catalogue, setsAside: maxDead > 0 },
-    held: watch?.held,
-    watch: watch === null ? undefined : shapeWatch(catalogue, watch.mayLack),
+    ...{ held: watch?.held, isGone: watch?.isGone },
+    watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
   const decode = (record: LogRecord): DecodedRecord => {
@@ -91,7 +91,8 @@ export async function createFollower(parts: {
   };
   const assembler = new TransactionAssembler({
     mode: config.consistency,
-    isSubscribed: (collection) => isSubscribed(collection, parts.includes),
+    isSubscribed: (collection) =>
+      isSubscribed(collection, parts.includes) && watch?.isGone(collection) !== true,
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,

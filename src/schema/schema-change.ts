@@ -2,14 +2,20 @@
  * What of a table was changed in production, as two catalogues tell it: the shadow's and
  * production's. A closed union, so that every kind has its policy and its way of being carried out.
  */
+import type { ToldAddition } from '../change/table-change.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import { unreachable } from '../util/assert.ts';
 import type { ColumnSchema, SchemaCatalogue, TableSchema } from './table-schema.ts';
 import { isWiderType, sameType } from './type-width.ts';
 
 export type SchemaChange =
-  /** Production has a column that the shadow lacks. */
-  | { readonly kind: 'add'; readonly table: TableId; readonly column: ColumnSchema }
+  /** Production has a column that the shadow lacks. `told`: how it came to be, where that is told. */
+  | {
+      readonly kind: 'add';
+      readonly table: TableId;
+      readonly column: ColumnSchema;
+      readonly told?: ToldAddition;
+    }
   /** The shadow has a column that production has no more. */
   | { readonly kind: 'drop'; readonly table: TableId; readonly column: ColumnSchema }
   /**
@@ -38,12 +44,13 @@ export type SchemaChange =
       readonly to: ColumnSchema;
       readonly labels: readonly AddedLabel[];
     }
-  /** Other columns identify a row. */
+  /** Other columns identify a row. `primary`: those of before are the shadow's primary key. */
   | {
       readonly kind: 'key';
       readonly table: TableId;
       readonly from: readonly string[];
       readonly to: readonly string[];
+      readonly primary: boolean;
     }
   /** Without `certain` it may be a table of before under another name, with rows. */
   | { readonly kind: 'newTable'; readonly table: TableId; readonly certain: boolean }
@@ -58,17 +65,19 @@ interface AddedLabel {
 /**
  * What makes `ours` into `theirs`, of all tables that either has: by table, in no other order than
  * that tables and columns have. Defaults, identities, constraints other than the key, and columns
- * that became NOT NULL do not count: the shadow holds every row without them.
+ * that became NOT NULL do not count: the shadow holds every row without them. `appended`: the engine
+ * puts every new column at the end of its table.
  */
 export function changesBetween(
   ours: SchemaCatalogue,
   theirs: SchemaCatalogue,
+  appended = true,
 ): readonly SchemaChange[] {
   const gone = [...ours].filter(([name]) => !theirs.has(name)).map(([, table]) => table);
   return [
     ...[...ours.values()].flatMap((table) => {
       const now = theirs.get(tableName(table.id));
-      if (now !== undefined) return changesOfTable(table, now);
+      if (now !== undefined) return changesOfTable(table, now, appended);
       return [{ kind: 'droppedTable', table: table.id } as const];
     }),
     ...[...theirs].flatMap(([name, table]) => {
@@ -80,11 +89,15 @@ export function changesBetween(
 }
 
 /** Of one table that both have. */
-function changesOfTable(ours: TableSchema, theirs: TableSchema): readonly SchemaChange[] {
+function changesOfTable(
+  ours: TableSchema,
+  theirs: TableSchema,
+  appended: boolean,
+): readonly SchemaChange[] {
   const table = ours.id;
   const here = new Map(ours.columns.map((column) => [column.name, column]));
   const there = new Map(theirs.columns.map((column) => [column.name, column]));
-  const renames = renamesOf(ours, theirs);
+  const renames = renamesOf(ours, theirs, appended);
   const renamed = new Map(renames.map(({ from, to }) => [from.name, to.name]));
   const fresh = new Set(renames.map(({ to }) => to.name));
   const changes: SchemaChange[] = [...renames];
@@ -97,20 +110,32 @@ function changesOfTable(ours: TableSchema, theirs: TableSchema): readonly Schema
     if (here.has(column.name) || fresh.has(column.name)) continue;
     changes.push({ kind: 'add', table, column });
   }
+  return withKeyChange(changes, ours, theirs);
+}
+
+/** The changes of a table with that of its key, which depends on what became of its columns. */
+export function withKeyChange(
+  changes: readonly SchemaChange[],
+  ours: TableSchema,
+  theirs: TableSchema,
+): readonly SchemaChange[] {
+  const others = changes.filter(({ kind }) => kind !== 'key');
+  const renames = others.filter((change) => change.kind === 'rename');
+  const renamed = new Map(renames.map(({ from, to }) => [from.name, to.name]));
   const key = ours.key.map((column) => renamed.get(column) ?? column);
-  if (!sameList(key, theirs.key)) {
-    changes.push({ kind: 'key', table, from: ours.key, to: theirs.key });
-  }
-  return changes;
+  if (sameList(key, theirs.key)) return others;
+  const primary = ours.uniques.some((unique) => unique.primary);
+  const { id: table, key: from } = ours;
+  return [...others, { kind: 'key', table, from, to: theirs.key, primary }];
 }
 
 type Rename = Extract<SchemaChange, { kind: 'rename' }>;
 
 /**
- * A new column stands at the end of its table: one that stands before a column of both is an old one
- * under another name. At the end it may be either, if a column of its type is gone.
+ * Where a new column stands at the end of its table, one that stands before a column of both is an old
+ * one under another name. At the end it may be either, if a column of its type is gone.
  */
-function renamesOf(ours: TableSchema, theirs: TableSchema): readonly Rename[] {
+function renamesOf(ours: TableSchema, theirs: TableSchema, appended: boolean): readonly Rename[] {
   const here = new Set(ours.columns.map(({ name }) => name));
   const there = new Set(theirs.columns.map(({ name }) => name));
   const gaps = gapsOf(ours.columns, (name) => there.has(name));
@@ -129,7 +154,7 @@ function renamesOf(ours: TableSchema, theirs: TableSchema): readonly Rename[] {
       old.length === columns.length &&
       pairs.every(({ from, to }) => from !== undefined && sameType(from.type, to.type));
     for (const { from, to } of pairs) {
-      if (same && from !== undefined) add(from, to, true);
+      if (same && from !== undefined) add(from, to, appended);
       else left.push(to);
     }
   }
@@ -158,7 +183,8 @@ function gapsOf(
   return gaps;
 }
 
-function changesOfColumn(
+/** Of a column under one name; `from` is the shadow's. */
+export function changesOfColumn(
   table: TableId,
   from: ColumnSchema,
   to: ColumnSchema,

@@ -106,6 +106,8 @@ export interface TableSchema {
   readonly partitioned: boolean;
   /** For a partition: the outermost partitioned table it belongs to. */
   readonly partitionOf?: TableId;
+  /** Columns of before with their names since, or null: see former-columns.ts. Default: none is known. */
+  readonly former?: ReadonlyMap<string, string | null>;
 }
 
 /** Columns that a change may write: all but generated ones. */

@@ -88,12 +88,15 @@ beforeAll(async () => {
      CREATE TYPE mould AS ENUM ('none', 'white');
      CREATE TABLE cheese (id integer PRIMARY KEY, name varchar(6), grams integer,
        price numeric(4,2), mould mould, moulds mould[], age integer NOT NULL);
-     INSERT INTO cheese VALUES (1, 'edam', 100, 1.50, 'none', '{white}', 1)`,
+     INSERT INTO cheese VALUES (1, 'edam', 100, 1.50, 'none', '{white}', 1);
+     CREATE TABLE curd (id integer PRIMARY KEY, batch integer, note text);
+     INSERT INTO curd VALUES (1, 1, 'a'), (2, 1, 'b')`,
   );
   const connect = await sharedConnect();
   await connect.createConnector(PREFIX, await postgresConnector(production.url, PREFIX));
   await captured('milk', 4);
   await captured('cheese', 1);
+  await captured('curd', 2);
   workplace = await Workplace.make({});
   for (const trunk of ['evolves', 'runs', 'fails']) {
     await configure(trunk, 'apply');
@@ -169,6 +172,31 @@ it('adds them while it runs', async () => {
   expect(run.stderr).toContain('table is new');
   const letters = await workplace.json<readonly unknown[]>(['dead-letters', 'list']);
   expect(letters).toEqual([]);
+});
+
+it('lets a table wait whose key was changed, until it is accepted', async () => {
+  await configure('evolves', 'apply');
+  for (const sql of [
+    `UPDATE curd SET note = 'c' WHERE id = 2`,
+    'ALTER TABLE curd DROP CONSTRAINT curd_pkey, ADD PRIMARY KEY (id, batch)',
+    `INSERT INTO curd VALUES (1, 2, 'd')`,
+    'DELETE FROM curd WHERE id = 1 AND batch = 1',
+  ]) {
+    await query(production.url, sql);
+  }
+  // A tombstone comes after the delete.
+  await captured('curd', 6);
+  const inside = databaseUrl(shadow.url, 'evolves');
+  const notes = (url: string): Promise<readonly unknown[]> =>
+    query(url, 'SELECT c::text FROM curd c ORDER BY id, batch');
+  const waits = async (): Promise<boolean> =>
+    (await workplace.json<{ deadLetters: number }>(MATERIALIZE, 2)).deadLetters > 0;
+  expect(await waits()).toBe(true);
+  expect(await notes(inside)).toEqual([{ c: '(1,1,a)' }, { c: '(2,1,c)' }]);
+  expect(await workplace.json(['schema', 'accept', 'public.curd'])).toMatchObject({
+    ...{ changes: ['key changed from (id) to (id, batch)'], left: [] },
+  });
+  expect(await notes(inside)).toEqual(await notes(production.url));
 });
 
 it('stops before the record where columns are not to be added', async () => {

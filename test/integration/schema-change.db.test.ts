@@ -58,6 +58,8 @@ beforeAll(async () => {
     await client.query(BEFORE);
     if (client === there) continue;
     await client.query(`CREATE SCHEMA understudy; CREATE TABLE understudy.marker (spared_account text);
+      CREATE TABLE understudy.former_column (table_schema text, table_name text, name text, now text,
+        PRIMARY KEY (table_schema, table_name, name));
       INSERT INTO understudy.marker VALUES (NULL)`);
   }
 });
@@ -123,6 +125,7 @@ describe('a widened column', () => {
     await there.query('ALTER TABLE t ALTER amount TYPE numeric(9,3)');
     await expect(carry()).rejects.toMatchObject({
       ...{ code: 'SCHEMA_FAILED', message: 'cannot change table public.t as production did' },
+      context: { detail: expect.stringMatching(/read by view public\.looks: drop it/) as string },
     });
     await here.query('ROLLBACK; DROP VIEW looks');
     expect(await carry()).toEqual([]);

@@ -152,7 +152,10 @@ function write(rows: Rows, steps: readonly BatchStep[]): void {
 }
 
 const sorted = (rows: Rows): unknown =>
-  Object.entries(rows).map(([name, table]) => [name, [...table].toSorted()]);
+  Object.entries(rows).map(([name, table]) => [
+    name,
+    [...table].toSorted(([a], [b]) => Number(a) - Number(b)),
+  ]);
 
 function shadowOf(log: readonly ChangeEvent[], cuts: readonly number[], cascades: boolean): Rows {
   const rows = empty();

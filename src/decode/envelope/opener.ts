@@ -61,6 +61,12 @@ export class RecordOpener {
     if (!endsAsObject(bytes)) this.#json[side].open(record.topic, bytes, 'native');
   }
 
+  /** Names the schema that the bytes refer to; null where they carry it, or have none. */
+  schemaName(record: LogRecord, side: RecordSide, bytes: Buffer): string | null {
+    const frame = this.#frame(record, side, bytes);
+    return frame === null ? null : schemaRefName(frame.ref);
+  }
+
   get hasRegistry(): boolean {
     return this.#registry !== null;
   }

@@ -12,6 +12,7 @@ import type {
   TransactionBoundary,
   TransactionMark,
 } from '../../change/record.ts';
+import type { SchemaChangeRecord } from '../../change/table-change.ts';
 import type { TableId } from '../../change/table-id.ts';
 import type { Connector } from '../connectors/connector.ts';
 import type { ConnectSchema } from '../envelope/connect-schema.ts';
@@ -48,7 +49,7 @@ export interface SentChange {
   readonly transaction: TransactionMark | null;
 }
 
-export type Sent = SentChange | TransactionBoundary | OtherRecord;
+export type Sent = SentChange | TransactionBoundary | SchemaChangeRecord | OtherRecord;
 
 /** Reads the records of one form. */
 export interface FormReader {

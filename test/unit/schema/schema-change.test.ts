@@ -215,7 +215,7 @@ describe('tables', () => {
     const wide = column('k', INT, { nullable: false });
     const [ours, theirs] = [table([ID, wide]), table([ID, wide], 't', ['id', 'k'])];
     expect(between([ours], [theirs])).toEqual([
-      { kind: 'key', table: ours.id, from: ['id'], to: ['id', 'k'] },
+      { kind: 'key', table: ours.id, from: ['id'], to: ['id', 'k'], primary: false },
     ]);
     const renamed = table([column('no', INT, { nullable: false }), wide], 't', ['no']);
     expect(between([ours], [renamed])).toMatchObject([{ kind: 'rename', certain: true }]);

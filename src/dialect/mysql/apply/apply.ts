@@ -5,8 +5,13 @@
  */
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import type { ParentChange } from '../../../order/cascades.ts';
-import type { BagChange, BatchStep, ChangeBatch, NetChange } from '../../../order/change-batch.ts';
+import type {
+  BagChange,
+  BatchStep,
+  ChangeBatch,
+  NetChange,
+  ParentChange,
+} from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
 import type { DatabaseTables } from '../catalogue/catalogue.ts';

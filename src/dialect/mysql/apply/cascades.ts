@@ -1,4 +1,4 @@
-import type { ParentChange } from '../../../order/cascades.ts';
+import type { ParentChange } from '../../../order/change-batch.ts';
 import type { KnownValue } from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Client } from '../session/client.ts';

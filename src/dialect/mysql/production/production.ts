@@ -2,6 +2,7 @@
 import type { TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { CopyingProduction, CopySource } from '../../copying.ts';
+import type { EvolvingProduction, SchemaSource } from '../../evolving.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type {
   Diagnosis,
@@ -16,6 +17,7 @@ import { probeLock } from '../session/names.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { takeLock } from '../session/server-locks.ts';
+import { findChange } from './change-finding.ts';
 import { MySqlCopySource } from './copy-source.ts';
 import { pinSnapshot } from './pin.ts';
 import { diagnoseProduction } from './production-diagnosis.ts';
@@ -24,8 +26,9 @@ import { ProductionSessions } from './production-session.ts';
 const LOCK_WAIT_MS = 10_000;
 
 /** Every act opens its own session, since acts are rare and far apart. */
-class MySqlProduction implements CopyingProduction {
+class MySqlProduction implements CopyingProduction, EvolvingProduction {
   readonly engine: Flavour['engine'];
+  readonly evolving: SchemaSource;
   readonly copying: CopySource;
   readonly #sessions: ProductionSessions;
   readonly #flavour: Flavour;
@@ -41,6 +44,13 @@ class MySqlProduction implements CopyingProduction {
     this.#flavour = flavour;
     this.copying = new MySqlCopySource({ sessions, flavour, includes });
     this.#includes = includes;
+    this.evolving = {
+      ...{ appends: false, isTold: true },
+      finding: (change, takesPart) =>
+        sessions.use('look at a change of the schema', (client) =>
+          findChange(client, change, takesPart),
+        ),
+    };
   }
 
   get address(): string {

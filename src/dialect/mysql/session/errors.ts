@@ -12,6 +12,7 @@ export const ERRNO = {
   definitionChanged: 1412,
   databaseExists: 1007,
   unknownColumn: 1054,
+  duplicateKeyName: 1061,
   duplicateEntry: 1062,
   rowIsReferenced: 1451,
   noSuchTable: 1146,

@@ -9,6 +9,7 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
+import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   ApplyOutcome,
@@ -26,6 +27,7 @@ import type {
   TableGaps,
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
+import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -39,6 +41,8 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
+import { readFormerColumns } from './former-columns.ts';
+import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
@@ -69,7 +73,8 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class MySqlShadowDatabase implements CopyingShadow {
+export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
+  readonly evolving: SchemaTarget;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
@@ -101,6 +106,18 @@ export class MySqlShadowDatabase implements CopyingShadow {
         await this.#act(fence, doing, 'APPLY_FAILED', fn);
       },
     });
+    const source = this.#source;
+    this.evolving = {
+      carry: (fence, changes) =>
+        this.#act(fence, 'change the schema', 'SCHEMA_FAILED', () => {
+          this.#session.forget();
+          return carryChanges({ address, database, source }, fence, changes);
+        }),
+      formerTables: () =>
+        this.#read('read what tables there were', async (client) =>
+          formerTables(await readFormerColumns(client, database)),
+        ),
+    };
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
@@ -117,9 +134,11 @@ export class MySqlShadowDatabase implements CopyingShadow {
 
   catalogue(): Promise<SchemaCatalogue> {
     const what = { doing: 'read the catalogue', otherwise: 'READ_FAILED' } as const;
-    return this.#reads.use(
-      what,
-      async (client) => (await readTables(client, this.name, this.#source)).catalogue,
+    return this.#reads.use(what, async (client) =>
+      withFormerColumns(
+        (await readTables(client, this.name, this.#source)).catalogue,
+        await readFormerColumns(client, this.name),
+      ),
     );
   }
 

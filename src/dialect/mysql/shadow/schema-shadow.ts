@@ -21,6 +21,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   `told_letter` has those that somebody was told of.
  * - `bootstrap`, with `bootstrap_table` and `bootstrap_end`: how the copy stands that a trunk is filled
  *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
+ * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -181,6 +182,19 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         why TEXT,
         bytes MEDIUMBLOB NOT NULL,
         PRIMARY KEY (topic, \`partition\`, at_offset, part)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 7,
+    what: 'columns that tables had before',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.former_column (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        name VARCHAR(64) NOT NULL,
+        \`now\` VARCHAR(64),
+        PRIMARY KEY (table_schema, table_name, name)
       ) ${TABLE}`,
     ],
   },

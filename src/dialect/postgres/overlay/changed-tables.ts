@@ -1,6 +1,7 @@
 /** The overlay of tables that are changed: its journals, functions and views change with them. */
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';
 import type { TableSchema } from '../../../schema/table-schema.ts';
 import { unreachable } from '../../../util/assert.ts';
@@ -39,6 +40,7 @@ export class ChangedOverlay {
   ): Promise<ChangedOverlay | null> {
     const captured = await readCaptured(client);
     if (captured === null) return null;
+    assertKept(captured, changes);
     const overlay = new ChangedOverlay(client, captured, changes);
     for (const id of overlay.#altered()) {
       await client.query(dropKeyTrigger(id));
@@ -102,6 +104,19 @@ export class ChangedOverlay {
       .map(({ change }) => change.table)
       .filter((id) => this.#captured.has(tableName(id)));
     return [...new Map(altered.map((id) => [tableName(id), id])).values()];
+  }
+}
+
+/** What the candidate wrote is kept by the key that rows had, and of tables that are there. */
+function assertKept(captured: CapturedTables, changes: readonly CarriedChange[]): void {
+  for (const { change } of changes) {
+    const table = tableName(change.table);
+    if ((change.kind !== 'key' && change.kind !== 'droppedTable') || !captured.has(table)) continue;
+    throw new UnderstudyError(
+      'SCHEMA_FAILED',
+      `cannot change table ${table} as production did: the rollout has what was written into it`,
+      { table, detail: 'delete the rollout, accept the change for the trunk, and create it anew' },
+    );
   }
 }
 

@@ -43,9 +43,13 @@ export async function findChange(
       return statements.length === 0 ? { kind: 'absent' } : carried(change, statements, () => []);
     }
     case 'key':
-      return untold('rows that were one may be several now, or several one');
+      return findKey(client, change);
     case 'droppedTable':
-      return untold('it may have another name now');
+      return carried(
+        change,
+        statements(change.table, [`DROP TABLE ${relation(change.table)}`]),
+        () => [],
+      );
     default:
       return unreachable(change);
   }
@@ -90,6 +94,25 @@ async function findWidened(
     statements(table, [...retyped(relation(table), type), ...loosened]),
     (beside) => retyped(beside, to.type.domainOf ?? type),
   );
+}
+
+/** The primary key of before has the name that it was made with. */
+async function findKey(client: ClientBase, change: Of<'key'>): Promise<ChangeFinding> {
+  const { table, primary, to } = change;
+  const { rows } = await client.query<{ name: string; sql: string }>(
+    `SELECT c.conname AS name, pg_catalog.pg_get_constraintdef(c.oid) AS sql
+      FROM pg_catalog.pg_constraint c WHERE c.contype = 'p' AND c.conrelid = pg_catalog.to_regclass($1)`,
+    [relation(table)],
+  );
+  const [made] = rows;
+  if (made === undefined) return untold(`(${to.join(', ')}) are of a unique index`);
+  const drop = `DO $do$ DECLARE was name; BEGIN
+    SELECT conname INTO was FROM pg_catalog.pg_constraint
+      WHERE contype = 'p' AND conrelid = ${escapeLiteral(relation(table))}::pg_catalog.regclass;
+    EXECUTE pg_catalog.format('ALTER TABLE ${relation(table).replaceAll('%', '%%').replaceAll("'", "''")} DROP CONSTRAINT %I', was);
+    END $do$`;
+  const add = `ALTER TABLE ${relation(table)} ADD CONSTRAINT ${escapeIdentifier(made.name)} ${made.sql}`;
+  return carried(change, statements(table, [...(primary ? [drop] : []), add]), () => []);
 }
 
 function labelStatements({ table, to, labels }: Of<'enumValue'>): readonly PlanStatement[] {

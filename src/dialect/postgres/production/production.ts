@@ -38,6 +38,7 @@ class PostgresProduction implements CopyingProduction, EvolvingProduction {
     this.#sessions = new ProductionSessions(url);
     this.copying = new PgCopySource(this.#sessions);
     this.evolving = {
+      ...{ appends: true, isTold: false },
       finding: (change, includes) =>
         this.#sessions.use('read a change', (client) => findChange(client, change, includes)),
     };

@@ -2,16 +2,22 @@
 import pg from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
+import type { SchemaChange } from '../../../schema/schema-change.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { ChangedOverlay } from '../overlay/changed-tables.ts';
 import { readImageTables } from '../overlay/images.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
 import { imageId, relation } from '../session/names.ts';
+import { dependentViews } from './dependent-views.ts';
+import { rememberColumns } from './former-columns.ts';
 import { spareApplier } from './fallback-schema.ts';
 
 /** The server says that it is there already: table, object, schema, function, primary key. */
 const THERE = ['42P07', '42710', '42P06', '42723', '42P16'] as const;
+
+/** The server says that something else needs it: of a column's type, and of what is dropped. */
+const IN_USE = ['0A000', '2BP01'] as const;
 
 /** What may go in one transaction, in order: a label of an enum can be used after its own only. */
 export function turnsOf(changes: readonly CarriedChange[]): readonly (readonly CarriedChange[])[] {
@@ -34,11 +40,14 @@ export async function carryChanges(
   await client.query(`SET LOCAL search_path = ''`);
   const overlay = await ChangedOverlay.open(client, changes);
   const skipped: string[] = [];
-  for (const statement of changes.flatMap(({ statements }) => statements)) {
-    const why = await runStatement(client, statement);
-    if (why !== null) skipped.push(`${statement.what}: ${why}`);
+  for (const { change, statements } of changes) {
+    for (const statement of statements) {
+      const why = await runStatement(client, statement, change);
+      if (why !== null) skipped.push(`${statement.what}: ${why}`);
+    }
   }
   await carryToImages(client, changes);
+  for (const { change } of changes) await rememberColumns(client, change);
   const spared = await readSparedAccount(client);
   if (spared !== null && changes.some(({ change }) => change.kind === 'newTable')) {
     const { cure } = await readApplierRights(client);
@@ -57,6 +66,7 @@ async function carryToImages(
   for (const { change, beside } of changes) {
     const images = imageId(change.table);
     if (!names.has(images.name)) continue;
+    if (change.kind === 'droppedTable') await client.query(`DROP TABLE ${relation(images)}`);
     for (const statement of beside(relation(images))) await client.query(statement);
   }
 }
@@ -65,6 +75,7 @@ async function carryToImages(
 async function runStatement(
   client: pg.ClientBase,
   statement: PlanStatement,
+  change: SchemaChange,
 ): Promise<string | null> {
   await client.query('SAVEPOINT carried');
   try {
@@ -76,11 +87,17 @@ async function runStatement(
     if (hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)) throw error;
     const isThere = hasSqlState(error, ...THERE);
     if (!isThere && !statement.optional) {
+      await client.query('ROLLBACK TO SAVEPOINT carried');
+      const views = hasSqlState(error, ...IN_USE) ? await dependentViews(client, change) : [];
+      const cure =
+        views.length === 0
+          ? ''
+          : `; read by view ${views.join(', ')}: drop it, let the change be carried, and make it again`;
       throw new UnderstudyError(
         'SCHEMA_FAILED',
         `cannot change ${statement.what} as production did`,
         // Without the server's error as cause: it may quote a value that does not fit.
-        { detail: tellable(error) },
+        { detail: `${tellable(error)}${cure}` },
       );
     }
     await client.query('ROLLBACK TO SAVEPOINT carried');

@@ -11,6 +11,7 @@ import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
+import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
@@ -43,6 +44,7 @@ import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { carryChanges, turnsOf } from './carry.ts';
+import { readFormerColumns } from './former-columns.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
@@ -121,6 +123,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         }
         return skipped;
       },
+      formerTables: () =>
+        this.#read('read what tables there were', async (client) =>
+          formerTables(await readFormerColumns(client)),
+        ),
     };
     this.sharing = pgSharing({
       ...{ signs: this.#signs, leaseMs: parts.leaseMs },
@@ -139,7 +145,9 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   }
 
   catalogue(): Promise<SchemaCatalogue> {
-    return this.#read('read the catalogue', (client) => readCatalogue(client));
+    return this.#read('read the catalogue', async (client) =>
+      withFormerColumns(await readCatalogue(client), await readFormerColumns(client)),
+    );
   }
 
   progress(): Promise<StoredProgress> {

@@ -268,4 +268,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ALTER TABLE understudy.dead_record ALTER COLUMN bytes SET STORAGE EXTERNAL;
       CREATE INDEX ON understudy.dead_event (topic, partition, at_offset);`,
   },
+  {
+    version: 11,
+    what: 'columns that tables had before',
+    sql: `
+      CREATE TABLE understudy.former_column (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        name text NOT NULL,
+        now text,
+        PRIMARY KEY (table_schema, table_name, name)
+      );`,
+  },
 ];

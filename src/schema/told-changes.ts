@@ -1,0 +1,145 @@
+/** What a connector's schema-change topic adds to what two catalogues tell of a change. */
+import type { SchemaChangeRecord, ToldAddition, ToldTable } from '../change/table-change.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
+import { changesOfColumn, type SchemaChange } from './schema-change.ts';
+import type { ColumnSchema } from './table-schema.ts';
+
+/** A statement that changed a table, with the table before it. */
+interface Turn {
+  readonly before: ToldTable;
+  readonly after: ToldTable;
+  readonly ddl: string;
+}
+
+/**
+ * The changes with what `history`, the topic from its start, tells of them: whether a column was
+ * renamed or dropped while another was added, what rows that were there have in a new column, whether
+ * a table is new. What it does not tell stays as it is.
+ */
+export function clarified(
+  changes: readonly SchemaChange[],
+  history: readonly SchemaChangeRecord[],
+): readonly SchemaChange[] {
+  return [...Map.groupBy(changes, ({ table }) => tableName(table)).values()].flatMap((ofTable) => {
+    const [first] = ofTable;
+    if (first === undefined) return [];
+    const { table } = first;
+    return clarifiedColumns(ofTable, turnsOf(history, table)).map((change) =>
+      change.kind === 'newTable' && !change.certain
+        ? { ...change, certain: wasCreated(history, table) }
+        : change,
+    );
+  });
+}
+
+/** Of one table. What is new is looked up by its former names; what is gone and none of these was dropped. */
+function clarifiedColumns(
+  changes: readonly SchemaChange[],
+  turns: readonly Turn[],
+): readonly SchemaChange[] {
+  const unsure = changes.filter((change) => change.kind === 'rename' && !change.certain);
+  const open = [...unsure, ...changes.filter(({ kind }) => kind === 'add' || kind === 'drop')];
+  const gone = new Map(open.flatMap((change) => goneIn(change)).map((one) => [one.name, one]));
+  const made: SchemaChange[] = [];
+  for (const change of open) {
+    const column = newIn(change);
+    if (column === null) continue;
+    const { table } = change;
+    const origin = originOf(turns, column.name);
+    if (origin === null) {
+      for (const { name } of goneIn(change)) gone.delete(name);
+      made.push(change);
+    } else if (origin.kind === 'added') {
+      made.push({ kind: 'add', table, column, told: origin.told });
+    } else {
+      const from = gone.get(origin.name);
+      gone.delete(origin.name);
+      if (from === undefined) made.push(change);
+      else {
+        made.push({ kind: 'rename', table, from, to: column, certain: true });
+        made.push(...changesOfColumn(table, { ...from, name: column.name }, column));
+      }
+    }
+  }
+  const [first] = open;
+  const dropped = [...gone.values()].flatMap((column): readonly SchemaChange[] =>
+    first === undefined ? [] : [{ kind: 'drop', table: first.table, column }],
+  );
+  const kept = changes.filter((change) => !open.includes(change));
+  return [
+    ...made.filter(({ kind }) => kind !== 'add'),
+    ...dropped,
+    ...kept,
+    ...made.filter(({ kind }) => kind === 'add'),
+  ];
+}
+
+function goneIn(change: SchemaChange): readonly ColumnSchema[] {
+  if (change.kind === 'drop') return [change.column];
+  return change.kind === 'rename' ? [change.from] : [];
+}
+
+function newIn(change: SchemaChange): ColumnSchema | null {
+  if (change.kind === 'add') return change.column;
+  return change.kind === 'rename' ? change.to : null;
+}
+
+type Origin =
+  | { readonly kind: 'added'; readonly told: ToldAddition }
+  | { readonly kind: 'renamed'; readonly name: string };
+
+/** How a column came to be that the shadow does not know; null if that is not told. */
+function originOf(turns: readonly Turn[], column: string): Origin | null {
+  let name = column;
+  for (const { before, after, ddl } of turns.toReversed()) {
+    if (has(before, name) || !has(after, name)) continue;
+    const old = before.columns.find((one) => !has(after, one.name) && renames(ddl, one.name, name));
+    const told = after.columns.find((one) => one.name === name);
+    if (old !== undefined) name = old.name;
+    else return told === undefined ? null : { kind: 'added', told: { column: told, ddl } };
+  }
+  return name === column ? null : { kind: 'renamed', name };
+}
+
+/** `RENAME COLUMN a TO b`, or `CHANGE a b int`. */
+function renames(ddl: string, from: string, to: string): boolean {
+  const [a, b] = [from, to].map(
+    (name) => `(?:${escaped(name)}|\`${escaped(name.replaceAll('`', '``'))}\`)`,
+  );
+  const rename = `rename\\s+column\\s+${String(a)}\\s+to\\s+${String(b)}`;
+  const change = `change\\s+(?:column\\s+)?(?:if\\s+exists\\s+)?${String(a)}\\s+${String(b)}`;
+  return new RegExp(`\\b(?:${rename}|${change})(?![\\w$])`, 'i').test(ddl);
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}
+
+function wasCreated(history: readonly SchemaChangeRecord[], table: TableId): boolean {
+  const told = history.flatMap(({ tables }) => tables).filter((one) => isOf(one, table));
+  return told.findLast(({ kind }) => kind !== 'altered')?.kind === 'created';
+}
+
+/** Statements that changed a table that was there, as far as it was told of before. */
+function turnsOf(history: readonly SchemaChangeRecord[], table: TableId): readonly Turn[] {
+  const turns: Turn[] = [];
+  let before: ToldTable | null = null;
+  for (const { tables, ddl } of history) {
+    for (const after of tables) {
+      if (!isOf(after, table)) continue;
+      if (before?.kind !== 'dropped' && before !== null && after.kind === 'altered') {
+        turns.push({ before, after, ddl });
+      }
+      before = after;
+    }
+  }
+  return turns;
+}
+
+function has({ columns }: ToldTable, name: string): boolean {
+  return columns.some((column) => column.name === name);
+}
+
+function isOf(told: ToldTable, table: TableId): boolean {
+  return tableName(told.table) === tableName(table);
+}

@@ -1,0 +1,229 @@
+/**
+ * Tables of a production of MySQL and MariaDB change while they are followed: by a real connector, which
+ * tells of each statement on its schema-change topic, into a real shadow.
+ */
+import type { Connection, RowDataPacket } from 'mysql2/promise';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { binlogConnector } from '../support/connectors.ts';
+import { startMariaDB } from '../support/mariadb.ts';
+import type { MySqlServer } from '../support/mysql-server.ts';
+import { startMySQL } from '../support/mysql.ts';
+import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
+import { until } from '../support/shop-follow.ts';
+import { connectBinlog } from '../support/types/binlog.ts';
+import { Workplace } from '../support/understudy.ts';
+
+const MATERIALIZE = ['materialize', '--until-caught-up'];
+const WITHIN_MS = 60_000;
+
+interface Status {
+  readonly databases: readonly {
+    readonly held: readonly { readonly table: string; readonly why: string }[];
+    readonly deadLetters: number;
+  }[];
+}
+
+async function rowsOf(client: Connection, sql: string): Promise<readonly RowDataPacket[]> {
+  const [rows] = await client.query<RowDataPacket[]>(sql);
+  return rows;
+}
+
+/** Definitions and rows of these tables; null for one that is not there. */
+async function state(client: Connection, tables: readonly string[]): Promise<unknown> {
+  const found: Record<string, unknown> = {};
+  for (const table of tables) {
+    try {
+      const [made] = await rowsOf(client, `SHOW CREATE TABLE ${table}`);
+      found[table] = [
+        String(made?.['Create Table']).replace(/ AUTO_INCREMENT=\d+/, ''),
+        await rowsOf(client, `SELECT * FROM ${table} ORDER BY 1`),
+      ];
+    } catch {
+      found[table] = null;
+    }
+  }
+  return found;
+}
+
+describe.each([
+  { engine: 'mysql', start: startMySQL },
+  { engine: 'mariadb', start: startMariaDB },
+] as const)('$engine', ({ engine, start }) => {
+  const prefix = `evolve${engine}${String(process.pid)}`;
+  let production: MySqlServer;
+  let shadow: MySqlServer;
+  let source: Connection;
+  let trunk: Connection;
+  let workplace: Workplace;
+  let run: ReturnType<Workplace['start']>;
+  let marks = 0;
+
+  const configure = async (name: string, evolution: Record<string, string> = {}) =>
+    workplace.configure({
+      source: {
+        connector: engine,
+        topicPrefix: prefix,
+        kafka: { brokers: [(await sharedKafka()).broker] },
+        connect: { url: (await sharedConnect()).url, name: prefix },
+      },
+      production: { url: `${production.url}shop` },
+      shadow: { url: shadow.url },
+      trunk: { name },
+      evolution,
+    });
+
+  /** Waits until all that production did is in the trunk, but for what waits; a process follows. */
+  const settled = async (): Promise<void> => {
+    marks += 1;
+    await source.query('INSERT INTO mark VALUES (?)', [marks]);
+    const last = `SELECT id FROM mark WHERE id = ${String(marks)}`;
+    await until('the last mark', async () => (await rowsOf(trunk, last)).length > 0, WITHIN_MS);
+  };
+
+  const held = async (): Promise<Status['databases'][0]['held']> =>
+    (await workplace.json<Status>(['status'])).databases[0]?.held ?? [];
+
+  const both = async (...tables: readonly string[]): Promise<readonly [unknown, unknown]> => [
+    await state(trunk, tables),
+    await state(source, tables),
+  ];
+
+  beforeAll(async () => {
+    const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
+    [production, shadow] = await Promise.all([start(), start()]);
+    await production.execute([
+      'CREATE DATABASE shop CHARACTER SET utf8mb4',
+      'CREATE TABLE shop.mark (id INT PRIMARY KEY)',
+      'CREATE TABLE shop.milk (id INT PRIMARY KEY, note TEXT NOT NULL)',
+      `INSERT INTO shop.milk VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')`,
+      `CREATE TABLE shop.cheese (id INT PRIMARY KEY, name VARCHAR(6), grams INT UNSIGNED, price DECIMAL(4,2),
+        body TINYTEXT, mould ENUM('none', 'white'), tags SET('a', 'b') NOT NULL, at DATETIME, age INT NOT NULL)`,
+      `INSERT INTO shop.cheese VALUES (1, 'edam', 100, 1.50, 'x', 'none', 'a,b', '2024-02-29 01:02:03', 1)`,
+      'CREATE TABLE shop.whey (id INT PRIMARY KEY, kind VARCHAR(5), litres INT, colour VARCHAR(5))',
+      'CREATE TABLE shop.curd (id INT PRIMARY KEY, batch INT, note VARCHAR(9))',
+      'CREATE TABLE shop.brine (id INT PRIMARY KEY)',
+      'INSERT INTO shop.brine VALUES (1)',
+      `INSERT INTO shop.curd VALUES (1, 1, 'a'), (2, 1, 'b')`,
+      `INSERT INTO shop.whey VALUES (1, 'sweet', 5, 'pale'), (2, 'acid', 6, 'green')`,
+    ]);
+    source = await connectBinlog(`${production.url}shop`);
+    const from = { server: production, database: 'shop', broker: kafka.broker };
+    await connect.createConnector(prefix, await binlogConnector(engine, from, prefix));
+    workplace = await Workplace.make({});
+    await configure('copy');
+    await workplace.json(MATERIALIZE);
+    trunk = await connectBinlog(`${shadow.url}copy`);
+    run = workplace.start(['run']);
+    await settled();
+  });
+
+  afterAll(async () => {
+    await run.die();
+    await workplace[Symbol.asyncDispose]();
+    await Promise.all([source.end(), trunk.end()]);
+    await (await sharedConnect()).deleteConnector(prefix);
+    await Promise.all([production.stop(), shadow.stop()]);
+  });
+
+  it('adds columns with what they have in rows that were there', async () => {
+    const [old, same] = await both('milk', 'cheese', 'whey');
+    expect(old).toEqual(same);
+    for (const sql of [
+      `ALTER TABLE milk ADD COLUMN fat DECIMAL(3,1) NOT NULL DEFAULT 3.5 AFTER id`,
+      `INSERT INTO milk (id, note, fat) VALUES (5, 'five', 1.5)`,
+      `ALTER TABLE milk ADD COLUMN brand VARCHAR(9) CHARACTER SET latin1 COLLATE latin1_bin DEFAULT 'it''s',
+        ADD COLUMN cold BOOL FIRST, ADD COLUMN strict INT NOT NULL, ADD COLUMN doubled INT AS (id * 2) STORED`,
+      `UPDATE milk SET cold = TRUE WHERE id IN (2, 5)`,
+      `ALTER TABLE milk ALTER COLUMN fat SET DEFAULT 9.9, MODIFY strict INT NULL`,
+      `INSERT INTO milk (id, note, strict) VALUES (6, 'six', NULL)`,
+      `DELETE FROM milk WHERE id = 3`,
+    ]) {
+      await source.query(sql);
+    }
+    await settled();
+    const [ours, theirs] = await both('milk');
+    expect(ours).toEqual(theirs);
+  });
+
+  it('widens columns, adds labels, and makes new tables', async () => {
+    for (const sql of [
+      `ALTER TABLE cheese MODIFY name VARCHAR(200), MODIFY grams BIGINT UNSIGNED, MODIFY price DECIMAL(8,3),
+        MODIFY body MEDIUMTEXT, MODIFY mould ENUM('none', 'blue', 'white', 'red'),
+        MODIFY tags SET('a', 'b', 'c') NOT NULL, MODIFY at DATETIME(6), MODIFY age INT NULL`,
+      `INSERT INTO cheese VALUES (2, 'roquefort', 5000000000, 12345.678, REPEAT('y', 300), 'blue', 'a,c',
+        '2024-02-29 01:02:03.123456', NULL)`,
+      `UPDATE cheese SET mould = 'red' WHERE id = 1`,
+      `CREATE TABLE rennet (id INT AUTO_INCREMENT PRIMARY KEY, cheese INT, since TIMESTAMP(3) NULL,
+        KEY (cheese), FOREIGN KEY (cheese) REFERENCES cheese (id))`,
+      `INSERT INTO rennet (cheese, since) VALUES (2, '2024-02-29 12:00:00.500')`,
+    ]) {
+      await source.query(sql);
+    }
+    await settled();
+    const [ours, theirs] = await both('cheese', 'rennet');
+    expect(ours).toEqual(theirs);
+    expect(await held()).toEqual([]);
+  });
+
+  it('lets a table wait whose column was dropped or renamed, until it is accepted', async () => {
+    for (const sql of [
+      `UPDATE whey SET litres = 7 WHERE id = 1`,
+      `ALTER TABLE whey DROP COLUMN kind`,
+      `INSERT INTO whey VALUES (3, 8, 'blue')`,
+      `ALTER TABLE whey RENAME COLUMN colour TO hue`,
+      `UPDATE whey SET hue = 'grey' WHERE id = 2`,
+    ]) {
+      await source.query(sql);
+    }
+    await settled();
+    expect(await held()).toMatchObject([{ table: 'shop.whey' }]);
+    expect(await workplace.json(['schema', 'accept', 'shop.whey'])).toMatchObject({
+      ...{ changes: ['column colour renamed to hue', 'column kind dropped'], left: [] },
+    });
+    await settled();
+    const [ours, theirs] = await both('whey');
+    expect(ours).toEqual(theirs);
+    expect(await held()).toEqual([]);
+  });
+
+  it('keeps a table that was dropped, until that is accepted', async () => {
+    await source.query('INSERT INTO brine VALUES (2)');
+    await source.query('DROP TABLE brine');
+    await until('it is told', () => Promise.resolve(run.stderr.includes('shop.brine')), WITHIN_MS);
+    await settled();
+    expect(await rowsOf(trunk, 'SELECT id FROM brine ORDER BY id')).toEqual([{ id: 1 }, { id: 2 }]);
+    expect(await workplace.json(['schema', 'accept', 'shop.brine'])).toMatchObject({
+      ...{ changes: ['table dropped'], left: [] },
+    });
+    await settled();
+    expect(await state(trunk, ['brine'])).toEqual({ brine: null });
+    await source.query('CREATE TABLE brine (id INT PRIMARY KEY, salt INT)');
+    await source.query('INSERT INTO brine VALUES (3, 4)');
+    await settled();
+    const [ours, theirs] = await both('brine');
+    expect(ours).toEqual(theirs);
+  });
+
+  it('lets a table wait whose key was changed, until it is accepted', async () => {
+    for (const sql of [
+      `UPDATE curd SET note = 'c' WHERE id = 2`,
+      `ALTER TABLE curd DROP PRIMARY KEY, ADD PRIMARY KEY (id, batch)`,
+      `INSERT INTO curd VALUES (1, 2, 'd')`,
+      `DELETE FROM curd WHERE id = 1 AND batch = 1`,
+    ]) {
+      await source.query(sql);
+    }
+    await settled();
+    expect(await held()).toMatchObject([
+      { table: 'shop.curd', why: expect.stringContaining('key changed from (id)') as string },
+    ]);
+    expect(await rowsOf(trunk, 'SELECT note FROM curd ORDER BY id')).toEqual([
+      { note: 'a' },
+      { note: 'c' },
+    ]);
+    await workplace.json(['schema', 'accept', 'shop.curd']);
+    await settled();
+    const [ours, theirs] = await both('curd');
+    expect(ours).toEqual(theirs);
+  });
+});

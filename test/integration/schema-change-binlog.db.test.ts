@@ -1,0 +1,159 @@
+/** What a production of MySQL and MariaDB was changed to, carried into a trunk of before. */
+import { describe, expect, test } from 'vitest';
+import type { ToldAddition } from '../../src/change/table-change.ts';
+import { schemaSourceOf, schemaTargetOf, type CarriedChange } from '../../src/dialect/evolving.ts';
+import { dialectFor } from '../../src/dialect/registry.ts';
+import { changesBetween, type SchemaChange } from '../../src/schema/schema-change.ts';
+import { ENGINES, rowsOf, sessionOn, stageOf, type Stage } from './mysql.fixture.ts';
+
+const TABLE = `CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(3), b INT, c INT NOT NULL)`;
+
+/** As the connector would tell of columns added by a statement with such literals. */
+function told(name: string, nullable: boolean, value: string | null, ddl: string): ToldAddition {
+  return { column: { name, nullable, default: value }, ddl };
+}
+
+async function changed(stage: Stage, ...ddl: readonly string[]): Promise<readonly SchemaChange[]> {
+  const there = await sessionOn(stage.url, stage.source);
+  for (const sql of ddl) await there.query(sql);
+  const production = await connected(stage);
+  return changesBetween(await stage.database.catalogue(), await production.catalogue(), false);
+}
+
+const connected = (stage: Stage) =>
+  dialectFor(stage.url).connectProduction(`${stage.url}${stage.source}`, () => true);
+
+async function found(
+  stage: Stage,
+  changes: readonly SchemaChange[],
+): Promise<readonly CarriedChange[]> {
+  const source = schemaSourceOf(await connected(stage));
+  const carried: CarriedChange[] = [];
+  for (const change of changes) {
+    const finding = await source?.finding(change, () => true);
+    if (finding?.kind !== 'carried') throw new Error(`${change.kind}: ${JSON.stringify(finding)}`);
+    carried.push(finding.carried);
+  }
+  return carried;
+}
+
+const carry = (stage: Stage, changes: readonly CarriedChange[], fence = stage.fence) =>
+  schemaTargetOf(stage.database)?.carry(fence, changes) ?? Promise.reject(new Error('no target'));
+
+async function definitions(stage: Stage): Promise<readonly unknown[]> {
+  const there = await sessionOn(stage.url, stage.source);
+  const [ours, theirs] = [stage.client, there].map((client) =>
+    rowsOf(client, 'SHOW CREATE TABLE t'),
+  );
+  return [(await ours)?.[0]?.['Create Table'], (await theirs)?.[0]?.['Create Table']];
+}
+
+describe.each(ENGINES)('on %s', (engine) => {
+  test('columns are added at their place with what they had for rows that were there', async () => {
+    const stage = await stageOf(engine, TABLE);
+    await stage.client.query('INSERT INTO t (a, c) VALUES (NULL, 1)');
+    const ddl = [
+      `ALTER TABLE t ADD x INT NOT NULL AFTER id, ADD y VARCHAR(9) DEFAULT 'old' FIRST, ADD z INT DEFAULT 5`,
+      `ALTER TABLE t ALTER y SET DEFAULT 'new', MODIFY z INT NOT NULL DEFAULT 6, MODIFY x BIGINT NULL`,
+    ];
+    const changes = await changed(stage, ...ddl);
+    const values = new Map([
+      ['x', told('x', false, null, ddl[0] ?? '')],
+      ['y', told('y', true, 'old', ddl[0] ?? '')],
+      ['z', told('z', true, '5', ddl[0] ?? '')],
+    ]);
+    const toldOf = changes.map((change) => {
+      const addition = change.kind === 'add' ? values.get(change.column.name) : undefined;
+      return change.kind === 'add' && addition !== undefined
+        ? { ...change, told: addition }
+        : change;
+    });
+    expect(await carry(stage, await found(stage, toldOf))).toEqual([]);
+    expect(await stage.rows('SELECT x, y, z FROM t')).toEqual([{ x: '0', y: 'old', z: 5 }]);
+    const [ours, theirs] = await definitions(stage);
+    // NULL may stand in rows of before.
+    expect(String(ours).replace(/`z` int(\(11\))? DEFAULT/, '`z` int$1 NOT NULL DEFAULT')).toBe(
+      String(theirs)
+        .replace(/ AUTO_INCREMENT=\d+/, '')
+        .replace(') ENGINE=InnoDB', ') ENGINE=InnoDB AUTO_INCREMENT=2'),
+    );
+  });
+
+  test('a column is not added where nobody tells what rows that were there have in it', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const source = schemaSourceOf(await connected(stage));
+    const whys = [];
+    for (const [definition, value, ddl] of [
+      ['n INT DEFAULT 5', undefined, ''],
+      ['n TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP', null, 'ADD n TIMESTAMP DEFAULT NOW()'],
+      ['n CHAR(36) DEFAULT NULL', null, 'ADD n CHAR(36) DEFAULT (UUID())'],
+    ] as const) {
+      const [change] = await changed(stage, `ALTER TABLE t ADD ${definition}`);
+      if (change?.kind !== 'add') throw new Error('nothing was added');
+      const addition = value === undefined ? {} : { told: told('n', true, value, ddl) };
+      whys.push(await source?.finding({ ...change, ...addition }, () => true));
+      await changed(stage, 'ALTER TABLE t DROP n');
+    }
+    expect(whys).toMatchObject([{ kind: 'untold' }, { kind: 'untold' }, { kind: 'untold' }]);
+  });
+
+  test('what was carried before is passed over, wherever a crash came between', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const changes = await changed(
+      stage,
+      `ALTER TABLE t ADD n DATE, DROP b, RENAME COLUMN a TO aa, MODIFY c BIGINT NOT NULL,
+        DROP PRIMARY KEY, ADD PRIMARY KEY (c, id), ADD KEY (id)`,
+    );
+    const addition = told('n', true, null, 'ADD n DATE');
+    const clear = changes.flatMap((change): readonly SchemaChange[] => {
+      if (change.kind === 'add') return [{ ...change, told: addition }];
+      if (change.kind !== 'rename') return [change];
+      return [{ ...change, certain: true }];
+    });
+    const carried = await found(stage, clear);
+    expect(carried.map(({ change }) => change.kind)).toEqual(
+      expect.arrayContaining(['rename', 'drop', 'widen', 'add', 'key']),
+    );
+    for (let done = 0; done <= carried.length; done += 1) {
+      await carry(stage, carried.slice(0, done));
+    }
+    expect(await carry(stage, carried)).toEqual([]);
+    const production = await connected(stage);
+    expect(
+      changesBetween(await stage.database.catalogue(), await production.catalogue(), false),
+    ).toEqual([]);
+    const former = (await stage.database.catalogue()).get(`${stage.source}.t`)?.former;
+    expect(new Map(former)).toEqual(
+      new Map([
+        ['a', 'aa'],
+        ['b', null],
+      ]),
+    );
+  });
+
+  test('nothing is changed by who lost the fence', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const changes = await found(stage, await changed(stage, 'ALTER TABLE t DROP b'));
+    await stage.database.releaseFence(stage.fence);
+    const other = await stage.server.open(stage.trunk);
+    expect(await other?.takeFence('other')).not.toBeNull();
+    await expect(carry(stage, changes)).rejects.toMatchObject({ code: 'FENCED' });
+    const columns = (await stage.database.catalogue()).get(`${stage.source}.t`)?.columns ?? [];
+    expect(columns.map(({ name }) => name)).toContain('b');
+    await other?.[Symbol.asyncDispose]();
+  });
+
+  test('a dropped table goes, and is remembered until it is there again', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const label = `${stage.source}.t`;
+    const target = schemaTargetOf(stage.database);
+    await carry(
+      stage,
+      await found(stage, await changed(stage, 'CREATE TABLE u (id INT)', 'DROP TABLE t')),
+    );
+    expect((await stage.database.catalogue()).has(label)).toBe(false);
+    expect(await target?.formerTables()).toEqual(new Set([label]));
+    await carry(stage, await found(stage, await changed(stage, TABLE)));
+    expect(await target?.formerTables()).toEqual(new Set());
+  });
+});
