@@ -19,6 +19,7 @@ import {
   startRun,
   statusOf,
   stopRun,
+  until,
   untilStatus,
 } from '../support/shop-follow.ts';
 import { ShopTraffic } from '../support/shop-traffic.ts';
@@ -57,6 +58,27 @@ async function equal(): Promise<void> {
   await expectEqual(workplace, production.url, { shop: { url: trunkUrl(), rollout: false } });
 }
 
+/** Does the log hold a change of an order twice? */
+async function comesTwice(): Promise<boolean> {
+  const records = await readTopics(kafka.client(), [ORDERS], () => true);
+  const places = records.map(({ value }) => {
+    const { source } = payloadOf(value) as { source: { lsn: number; txId: number } };
+    return `${source.txId}/${source.lsn}`;
+  });
+  return places.length > new Set(places).size;
+}
+
+/** False if the writers of the traffic were in the way, each of the other. */
+async function isTaken(sql: string): Promise<boolean> {
+  try {
+    await query(production.url, sql);
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === '40P01') return false;
+    throw error;
+  }
+}
+
 describe('the log', () => {
   beforeAll(async () => {
     worker = { folder: await temporaryFolder('worker'), port: await freePort() };
@@ -85,19 +107,17 @@ describe('the log', () => {
 
   it('holds records twice when the connector was killed, and they are applied once', async () => {
     const writers = traffic.start(2);
-    await applies(trunkUrl());
-    await connect.process.kill();
-    connect = await startWorker();
-    await connect.waitRunning(PREFIX);
-    await applies(trunkUrl());
+    // It may be killed just after it noted how far it was: then nothing comes twice.
+    for (let kills = 0; kills < 5 && !(await comesTwice()); kills += 1) {
+      await applies(trunkUrl());
+      await connect.process.kill();
+      connect = await startWorker();
+      await connect.waitRunning(PREFIX);
+      await applies(trunkUrl());
+    }
     await writers.stop();
     await equal();
-    const records = await readTopics(kafka.client(), [ORDERS], () => true);
-    const places = records.map(({ value }) => {
-      const { source } = payloadOf(value) as { source: { lsn: number; txId: number } };
-      return `${source.txId}/${source.lsn}`;
-    });
-    expect(places.length).toBeGreaterThan(new Set(places).size);
+    expect(await comesTwice()).toBe(true);
   });
 
   it('is read by a process whose clock jumps', async () => {
@@ -106,10 +126,9 @@ describe('the log', () => {
     const writers = traffic.start(3);
     for (let jump = 0; jump < 8; jump += 1) {
       // Of some tables, so that its parts come one after another.
-      await query(
-        production.url,
-        `BEGIN; UPDATE inventory SET on_hand = on_hand + 1; UPDATE products SET name = name || '.';
-         UPDATE customers SET name = name || '.'; COMMIT`,
+      await until('production takes it', () =>
+        isTaken(`BEGIN; UPDATE inventory SET on_hand = on_hand + 1;
+          UPDATE products SET name = name || '.'; UPDATE customers SET name = name || '.'; COMMIT`),
       );
       run.kill('SIGUSR2');
     }
