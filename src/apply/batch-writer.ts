@@ -20,6 +20,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { Release } from '../order/release.ts';
 import type { BatchBuilder } from '../order/batch-builder.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
+import { isTied } from '../order/cascades.ts';
 import { coalesce } from '../order/coalesce.ts';
 import { DeadKeys, type Screened } from '../order/dead-keys.ts';
 import { isNote } from '../order/given-up.ts';
@@ -32,6 +33,8 @@ export interface DeadLetterRules {
   readonly catalogue: SchemaCatalogue;
   /** Keys that may be dead before following stops. */
   readonly max: number;
+  /** What foreign keys do unseen is carried out (order/cascades.ts). Default: no. */
+  readonly cascades?: boolean;
   /** Asked before a change is set aside for its own sake. Default: nothing explains it. */
   readonly explain?: ExplainRefusal;
 }
@@ -144,6 +147,14 @@ export class BatchWriter {
       builder.add(release);
       const { batch, screened } = this.#make(builder, false, NO_POISON, start);
       yield batch;
+      // Rows of before may be in a part that comes later.
+      const carries = batch.steps.some(({ kind }) => kind === 'cascade');
+      if (carries && sum.inParts === 0) {
+        sum.inParts = 1;
+        this.#parts.logger.warn('what foreign keys did in a large transaction may differ', {
+          transaction: release.transactionId,
+        });
+      }
       this.#keys = screened?.next ?? this.#keys;
       start = batch.position;
       sum.last = batch;
@@ -187,6 +198,8 @@ export class BatchWriter {
     if (written === null) return;
     const { batch, outcome, screened } = written;
     this.#lastAhead = batch.ahead?.at(-1) ?? this.#lastAhead;
+    const { uncarried = 0 } = outcome;
+    if (uncarried > 0) this.#parts.logger.warn(UNCARRIED, { changes: uncarried });
     onWritten(batch, outcome, inParts(releases, screened));
     for (const [change, cause] of culprits(screened, poison)) this.#tell(change, cause);
   }
@@ -221,6 +234,7 @@ export class BatchWriter {
 
   #screen(keys: DeadKeys, changes: readonly ChangeEvent[], poison: PoisonMap): Screened {
     const screened = keys.screen(changes, poison, newLetterId);
+    this.#assertNotTied(screened);
     const max = this.#parts.dead?.max ?? 0;
     if (screened.next.size <= max || screened.next.size <= keys.size) return screened;
     const [found] = culprits(screened, poison);
@@ -233,6 +247,21 @@ export class BatchWriter {
         detail: `${screened.next.size} keys, ${max} are allowed${found === undefined ? '' : `; ${found[1].message}`}`,
       },
     );
+  }
+
+  /**
+   * What a parent's change does to rows of others cannot wait for a letter, nor pass by a row in one:
+   * then nothing of these tables can be set aside, and who follows stops.
+   */
+  #assertNotTied({ aside }: Screened): void {
+    const { dead, database } = this.#parts;
+    if (dead?.cascades !== true) return;
+    for (const { at, table } of aside) {
+      if (!isTied(tableName(table), dead.catalogue)) continue;
+      const what = 'a row that foreign keys tie to others unseen cannot be set aside';
+      const context = { database: database.name, ...at, table: tableName(table) };
+      throw new UnderstudyError('DEAD_LETTERS_FULL', what, context);
+    }
   }
 
   /** Within the act's turn: what the database holds, if that is not known. */
@@ -268,6 +297,7 @@ export class BatchWriter {
       const steps = coalesce(
         kept.filter((change) => !without.has(change)),
         dead.catalogue,
+        { cascades: dead.cascades ?? false },
       );
       return persist(() => dead.box.rehearse(fence, { ...batch, steps }));
     });
@@ -285,6 +315,9 @@ export class BatchWriter {
     });
   }
 }
+
+const UNCARRIED =
+  'foreign keys forbade changes that production took, so no rows of others went with them';
 
 /** Short, for people to type. */
 function newLetterId(): string {

@@ -15,7 +15,7 @@ export interface Reading {
 export interface RoomOptions {
   /** The source's budget. */
   readonly budgetBytes: number;
-  readonly assembler: Pick<TransactionAssembler, 'stream' | 'degrade' | 'ahead'>;
+  readonly assembler: Pick<TransactionAssembler, 'stream' | 'degrade' | 'ahead' | 'goesInParts'>;
   /** May a transaction go in parts that is not here as a whole? */
   readonly mayStream: boolean;
   /** Those that must not go in parts that belong together. */
@@ -31,10 +31,13 @@ export interface RoomOptions {
 export function makeRoom({ credit, stream }: Reading, options: RoomOptions): boolean {
   const { budgetBytes, assembler, mayStream, apart } = options;
   const held = credit.heldBytes;
+  const streams = held > budgetBytes && mayStream && assembler.stream(apart);
+  // What goes in parts waits for its own partitions, too.
+  const all = held <= budgetBytes / 2 || assembler.goesInParts;
+  stream.pause(all ? NONE : assembler.ahead());
+  if (streams) return true;
   if (held <= budgetBytes / 2) return false;
-  if (held > budgetBytes && mayStream && assembler.stream(apart)) return true;
   if (held > budgetBytes * MOST_BUDGETS) assembler.degrade();
-  stream.pause(assembler.ahead());
   credit.lend();
   return false;
 }

@@ -106,7 +106,8 @@ export async function bootstrap(parts: BootstrapParts, options: BootstrapOptions
         error,
         ...(['READ_FAILED', 'TABLE_REWRITTEN', 'PRODUCTION_UNREACHABLE'] as const),
       );
-      const more = doneIn(await target.state()).size > before.size;
+      // Of the others the round began none anew.
+      const more = doneIn(await target.state()).size > tables.length - left.length;
       fruitless = more ? 0 : fruitless + 1;
       if (options.signal.aborted || !passing || fruitless >= FRUITLESS_ROUNDS) throw error;
       parts.logger.warn('the copy goes on under a new snapshot', { error });

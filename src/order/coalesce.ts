@@ -46,13 +46,13 @@ export function coalesce(
   };
   const carryOn = (schema: TableSchema, of: CarriedOn): void => {
     const name = tableName(schema.id);
-    if (going.last?.table === name) {
+    if (going.last?.table === name && of.change.kind === 'delete') {
       going.last.changes.push(of.change);
       return;
     }
     if ([...of.family].some((member) => tables.has(member))) flush();
     const changes = [of.change];
-    going.last = { family: of.family, table: name, changes };
+    going.last = of.change.kind === 'delete' ? { family: of.family, table: name, changes } : null;
     steps.push({ kind: 'cascade', table: schema.id, changes });
   };
   for (const change of changes) {

@@ -101,6 +101,7 @@ export async function createFollower(parts: {
     ...{ pairs: true, isShared: part !== null },
   });
   const group = `understudy.${holder.database.name}`;
+  const cascades = config.consistency === 'transaction';
   const follower = new Follower(
     {
       database: holder.database,
@@ -115,10 +116,9 @@ export async function createFollower(parts: {
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
       ...{ ahead: resume.ahead, apart: parts.apart },
-      builder: (position) =>
-        new BatchBuilder({ catalogue, position, cascades: config.consistency === 'transaction' }),
+      builder: (position) => new BatchBuilder({ catalogue, position, cascades }),
       dead: {
-        ...{ box: deadLetters, catalogue, max: maxDead },
+        ...{ box: deadLetters, catalogue, max: maxDead, cascades },
         ...(watch !== null && { explain: watch.explain }),
       },
       limits: {

@@ -202,6 +202,8 @@ async function holdUntil(
       if (request !== null) {
         await Promise.all([filler.pause(), tender.pause()]);
         const gathered = (await sharing?.gather()) === true;
+        // Not all are back: whoever holds it next takes the request up anew.
+        if (sharing?.isShared === true) break;
         await answer(control, stage, request);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
         if (gathered) return 'regrouped';

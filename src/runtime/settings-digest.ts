@@ -7,9 +7,10 @@ import type { Config } from '../config/schema.ts';
  * differ.
  */
 export function settingsDigest(config: Config): string {
-  const { consistency, tables, evolution, source } = config;
+  const { consistency, tables, evolution, source, apply } = config;
   const { connector, topicPrefix, form, modes, extraTopics } = source;
   const deciding = [
+    apply.maxRecordBytes,
     consistency,
     tables,
     evolution,

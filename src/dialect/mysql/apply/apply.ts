@@ -75,6 +75,7 @@ export async function openApplySession(
  */
 export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
   let rows = 0;
+  let uncarried = 0;
   for (const group of groupSteps(session, batch.steps)) {
     switch (group.kind) {
       case 'rows':
@@ -90,13 +91,13 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         rows += await truncate(session, group.table);
         break;
       case 'cascade':
-        await carryOut(session.client, group.table, group.changes);
+        uncarried += await carryOut(session.client, group.table, group.changes);
         break;
       default:
         unreachable(group);
     }
   }
-  return { rows, owned: 0, repairs: 0 };
+  return { rows, owned: 0, repairs: 0, ...(uncarried > 0 && { uncarried }) };
 }
 
 type StepGroup =

@@ -17,36 +17,42 @@ const KEYS = 500;
  * The caller's transaction holds all of before these changes, and nothing of after. Errors: as
  * `applyRows`.
  *
- * A change that the server refuses because a row refers to it and may not was possible in production
- * only for a session that did not check, where nothing cascades: so nothing does here. (A session
+ * A change that the server refuses for a foreign key's sake was possible in production only for a
+ * session that did not check, where nothing cascades: so nothing does here, and it is counted. (A session
  * that does not check and meets no such row is not told from one that does: the log's events do not
- * say it.)
+ * say it.) Returns how many were refused.
  */
 export async function carryOut(
   client: Client,
   table: ApplyTable,
   changes: readonly ParentChange[],
-): Promise<void> {
-  await client.run('SET SESSION foreign_key_checks = 1');
+): Promise<number> {
+  let refused = 0;
   try {
-    for (const statement of statementsOf(table, changes)) {
-      if (await isDone(client, statement.all)) continue;
-      for (const sql of statement.each) await isDone(client, sql);
+    await client.run('SET SESSION foreign_key_checks = 1');
+    for (const { all, each } of statementsOf(table, changes)) {
+      if (await isDone(client, all)) continue;
+      if (each.length === 0) refused += 1;
+      for (const sql of each) if (!(await isDone(client, sql))) refused += 1;
     }
   } catch (error) {
+    // If not even this can be said, the session is gone, and the first error tells why.
+    await client.run(UNCHECKED).catch(() => undefined);
     throw applyFailure(error, table.label);
-  } finally {
-    await client.run('SET SESSION foreign_key_checks = 0');
   }
+  await client.run(UNCHECKED);
+  return refused;
 }
 
-/** False if a row that may not go without others is referred to: then nothing is changed. */
+const UNCHECKED = 'SET SESSION foreign_key_checks = 0';
+
+/** False if a foreign key forbids it: then nothing is changed. */
 async function isDone(client: Client, sql: string): Promise<boolean> {
   try {
     await client.run(sql);
     return true;
   } catch (error) {
-    if (hasErrno(error, ERRNO.rowIsReferenced)) return false;
+    if (hasErrno(error, ERRNO.rowIsReferenced, ERRNO.noReferencedRow)) return false;
     throw error;
   }
 }

@@ -15,6 +15,7 @@ export const ERRNO = {
   duplicateKeyName: 1061,
   duplicateEntry: 1062,
   rowIsReferenced: 1451,
+  noReferencedRow: 1452,
   noSuchTable: 1146,
   unknownVariable: 1193,
   lockWaitTimeout: 1205,

@@ -62,7 +62,7 @@ export interface ApplySession {
   readonly described: Map<string, ApplyTable>;
   readonly ledgers: Ledgers;
   readonly fresh: FreshTables;
-  /** Labels of tables whose staging tables are there, from transactions that were committed. */
+  /** Staging tables that are there, from transactions that were committed. */
   readonly staged: Set<string>;
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;

@@ -55,12 +55,13 @@ export function stageRelation(table: ApplyTable): string {
   return `pg_temp.${stageName(table)}`;
 }
 
-/** Labels of tables, by what is known of their staging tables. */
+/** Names of staging tables, by what is known of them. */
 export interface KnownStages {
   /** Committed: they stay as long as the session. */
   readonly known: Set<string>;
-  /** Filled, or made, in this transaction: a rollback may take them away again. */
+  /** Labels of tables of which one was filled in this transaction: a rollback may take it away. */
   readonly used: ReadonlySet<string>;
+  /** Likewise, but by their names: made in it. */
   readonly made: Set<string>;
 }
 
@@ -74,7 +75,7 @@ export async function ensureStages(
   tables: readonly ApplyTable[],
   stages: KnownStages,
 ): Promise<void> {
-  const unknown = tables.filter((table) => !stages.known.has(table.label));
+  const unknown = tables.filter((table) => !stages.known.has(stageName(table)));
   if (unknown.length === 0) return;
   const there = await client.query<{ name: string; columns: number }>(
     `SELECT c.relname AS name, pg_catalog.count(*)::int4 AS columns
@@ -87,13 +88,13 @@ export async function ensureStages(
   for (const table of unknown) {
     const name = stageName(table);
     if (columns.get(name) === table.columns.length + table.key.length + STAGE_EXTRAS) {
-      const isOld = !stages.used.has(table.label) && !stages.made.has(table.label);
-      if (isOld) stages.known.add(table.label);
+      const isOld = !stages.used.has(table.label) && !stages.made.has(name);
+      if (isOld) stages.known.add(name);
       continue;
     }
     if (columns.has(name)) await client.query(`DROP TABLE ${stageRelation(table)}`);
     await client.query(createStage(table));
-    stages.made.add(table.label);
+    stages.made.add(name);
   }
 }
 

@@ -106,9 +106,11 @@ export async function saveWhatIsKnown(
 ): Promise<void> {
   const { position, txIds, unmarked } = batch;
   const { rows } = await client.query<{ count: number; evicted: bigint | null }>(
-    `WITH added AS (
+    // The row first: who shares the database would else wait for each other's ids, both ways.
+    `WITH mine AS (SELECT one FROM understudy.progress FOR UPDATE),
+      added AS (
         INSERT INTO understudy.unproven (tx_id)
-          SELECT id FROM pg_catalog.unnest($4::int8[]) WITH ORDINALITY AS g (id, n)
+          SELECT id FROM mine, pg_catalog.unnest($4::int8[]) WITH ORDINALITY AS g (id, n)
             GROUP BY id ORDER BY min(n)
           ON CONFLICT (tx_id) DO NOTHING RETURNING 1)
       UPDATE understudy.progress SET source = $1, event_time_ms = $2, unmarked = unmarked + $3,
