@@ -1,6 +1,10 @@
-/** Cares for new dead letters beside a running follower: keeps their records, and tells of them. */
+/**
+ * Cares beside a running follower for what is new: keeps the records of dead letters, tells of them,
+ * and keeps the ids of topics.
+ */
 import { keepLetters } from './letter-keeper.ts';
 import { tellLetters } from './letter-teller.ts';
+import { keepTopicIds } from './new-topics.ts';
 import type { Stage } from './stage.ts';
 
 /** How often it is looked whether there are new ones. */
@@ -11,6 +15,7 @@ const PAUSE_MS = 15_000;
 const CARES = [
   { care: keepLetters, failed: 'records that were set aside could not be kept' },
   { care: tellLetters, failed: 'dead letters could not be told' },
+  { care: keepTopicIds, failed: 'topics could not be kept' },
 ] as const;
 
 /** From time to time. What fails is logged and tried again. */

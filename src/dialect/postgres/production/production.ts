@@ -4,6 +4,7 @@
  */
 import type { TableId } from '../../../change/table-id.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { ConnectorTraces } from '../../connector-traces.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingProduction } from '../../copying.ts';
 import type { EvolvingProduction, SchemaSource } from '../../evolving.ts';
@@ -85,6 +86,14 @@ class PostgresProduction implements CopyingProduction, EvolvingProduction {
     } catch (error) {
       throw this.#sessions.failure('pin a snapshot', error);
     }
+  }
+
+  /** Slots are of one server: a standby has none of them, and cannot be pinned either. */
+  async unlike({ slot }: ConnectorTraces): Promise<string | null> {
+    if (slot === null) return null;
+    const { slots } = await this.identity();
+    if (slots.includes(slot)) return null;
+    return `its replication slot ${slot} is not on this server`;
   }
 
   /** Held by a session of its own, which ends with it. */
