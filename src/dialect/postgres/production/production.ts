@@ -88,12 +88,19 @@ class PostgresProduction implements CopyingProduction, EvolvingProduction {
     }
   }
 
-  /** Slots are of one server: a standby has none of them, and cannot be pinned either. */
+  /** A connector's slot is on the server that it reads: this one, or a standby of it. */
   async unlike({ slot }: ConnectorTraces): Promise<string | null> {
     if (slot === null) return null;
     const { slots } = await this.identity();
-    if (slots.includes(slot)) return null;
+    if (slots.includes(slot) || (await this.#mayHaveStandby())) return null;
     return `its replication slot ${slot} is not on this server`;
+  }
+
+  #mayHaveStandby(): Promise<boolean> {
+    return this.#sessions.use('look for standbys', async (client) => {
+      const { rowCount } = await client.query('SELECT FROM pg_catalog.pg_stat_replication LIMIT 1');
+      return rowCount === 1;
+    });
   }
 
   /** Held by a session of its own, which ends with it. */
