@@ -37,6 +37,8 @@ export interface FollowerParts {
   readonly assembler: TransactionAssembler;
   /** Takes out of a release what must not be applied. Default: all is applied. */
   readonly trim?: (release: Release) => Release;
+  /** Ids of the topics that the position is of. Default: not known. */
+  readonly topicIds?: ReadonlyMap<string, string> | undefined;
   /** What was applied before beyond the position. Default: nothing. */
   readonly ahead?: readonly OffsetRange[];
   readonly builder: (position: Position) => BatchBuilder;

@@ -148,6 +148,7 @@ export class Follower {
       budgetBytes: limits.budgetBytes,
       group: `understudy.${database.name}`,
       signal: this.#stop.signal,
+      ids: this.#parts.topicIds,
       onState: (state) => {
         this.#sourceState = state;
       },

@@ -87,6 +87,8 @@ export interface TransactionBoundary {
   /** Only on `end`: events per `schema.table`, in Debezium's data_collection spelling. */
   readonly counts: ReadonlyMap<string, bigint> | null;
   readonly eventTimeMs: number | null;
+  /** Only on `end`, where its id tells it: the place in production's log behind the commit. */
+  readonly committedAt?: bigint;
 }
 
 /** What needs no row written but moves the position. */

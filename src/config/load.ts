@@ -125,6 +125,7 @@ const KEYS: readonly string[] = [
   'trunk.schema',
   'trunk.bootstrap',
   'trunk.bootstrapJobs',
+  'trunk.backupPosition',
   'consistency',
   'tables.include',
   'tables.exclude',

@@ -207,9 +207,18 @@ const fields = z.strictObject({
         .default('production')
         .describe('`production`, `events`, or the path of an SQL file'),
       bootstrap: z
-        .enum(['events', 'production'])
+        .enum(['events', 'production', 'backup'])
         .default('events')
-        .describe('whence a new trunk gets its rows: from the topics’ start, or by a pinned copy'),
+        .describe(
+          'whence a new trunk gets its rows: from the topics’ start, by a pinned copy, or from a backup that you restored into it',
+        ),
+      backupPosition: z
+        .string()
+        .min(1)
+        .optional()
+        .describe(
+          'of that backup: an LSN (of a dump, with its snapshot), a place of the binlog as `FILE:POS`, GTIDs, or both',
+        ),
       bootstrapJobs: z
         .int()
         .min(1)
@@ -217,6 +226,10 @@ const fields = z.strictObject({
         .default(4)
         .describe('sessions on production, and on the shadow, that copy at the same time'),
     })
+    .refine(
+      ({ bootstrap, backupPosition }) => bootstrap !== 'backup' || backupPosition !== undefined,
+      { path: ['backupPosition'], message: 'trunk.bootstrap: backup needs the backup’s position' },
+    )
     .prefault({}),
   consistency: z
     .enum(['transaction', 'key'])

@@ -99,12 +99,15 @@ function boundary(payload: Payload, at: LogOffset, connector: Connector): Transa
   if (typeof id !== 'string' || (status !== 'BEGIN' && status !== 'END')) {
     throw new Problem('RECORD_CORRUPT', 'the transaction record has no id or status');
   }
-  return {
-    kind: status === 'BEGIN' ? 'begin' : 'end',
-    at,
-    id: connector.transactionId(id),
-    counts: status === 'END' ? counts(payload['data_collections'], connector) : null,
+  const told = {
+    ...{ at, id: connector.transactionId(id) },
     eventTimeMs: milliseconds(payload['ts_ms']),
+  };
+  if (status === 'BEGIN') return { kind: 'begin', ...told, counts: null };
+  const committedAt = connector.committedAt(id);
+  return {
+    ...{ kind: 'end', ...told, counts: counts(payload['data_collections'], connector) },
+    ...(committedAt !== null && { committedAt }),
   };
 }
 

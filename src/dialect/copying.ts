@@ -108,6 +108,18 @@ export interface BootstrapState {
   readonly ends: OffsetMap | null;
 }
 
+/** `BootstrapState.mark` of a trunk that holds a restored backup. */
+export const BACKUP_MARK = 'backup';
+
+export interface AdoptedBackup {
+  /** See SnapshotView; and a position of production's log behind all that it sees. */
+  readonly snapshot: string;
+  readonly marker: bigint;
+  readonly tables: readonly TableId[];
+  readonly offsets: OffsetMap;
+  readonly ends: OffsetMap;
+}
+
 export interface TableToCopy {
   readonly table: TableId;
   readonly ranges: number;
@@ -141,6 +153,11 @@ export interface CopyTarget {
   finishTable(fence: Fence, table: TableId): Promise<void>;
   /** All tables are in: from now on the database may be followed. */
   handOver(fence: Fence, ends: OffsetMap): Promise<void>;
+  /**
+   * The rows are there already, from a backup: of these tables, as of this snapshot. From now on the
+   * database may be followed, from `offsets`; nothing behind `ends` is seen by the snapshot.
+   */
+  adopt(fence: Fence, backup: AdoptedBackup): Promise<void>;
   /** The log was applied beyond `ends`: nothing of it need be known any more. */
   forget(fence: Fence): Promise<void>;
 }

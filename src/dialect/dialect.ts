@@ -15,8 +15,11 @@ import type { ChangeBatch } from '../order/change-batch.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
+import type { BackupReading } from './backup.ts';
+import type { ConnectorTraces } from './connector-traces.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
+import type { TopicLedger } from './topic-ledger.ts';
 import type { PinProof, SnapshotView } from './snapshot-view.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
@@ -139,6 +142,7 @@ export interface ShadowDatabase extends AsyncDisposable {
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: DeadLetterBox;
+  readonly topics: TopicLedger;
 
   /** The tables as they are now. Cached by the caller, who asks again after a schema change. */
   catalogue(): Promise<SchemaCatalogue>;
@@ -224,6 +228,11 @@ export interface ShadowServer extends AsyncDisposable {
     readonly plan: ShadowPlan;
     /** It is to be filled by a copy before anybody follows it, see copying.ts. Default false. */
     readonly bootstrap?: boolean;
+    /**
+     * Its rows are there, and its tables: a backup of production that a person restored into a
+     * database of this name. Of `plan` nothing is made. BACKUP_MISSING. Default false.
+     */
+    readonly restored?: boolean;
     readonly onProgress?: (done: number, total: number) => void;
   }): Promise<{ readonly skipped: readonly string[] }>;
   /**
@@ -362,6 +371,8 @@ export interface ProductionDatabase extends AsyncDisposable {
    * applied, but for what is `unproven`. Errors: PIN_FAILED.
    */
   pin(): Promise<PinnedSnapshot>;
+  /** Why the connector cannot be reading this server or its source; null if it may. */
+  unlike(connector: ConnectorTraces): Promise<string | null>;
   /** Takes the random advisory lock of the isolation guard; released by disposing. */
   holdProbeLock(probe: bigint): Promise<AsyncDisposable>;
   /** The tables as they are now, with their columns' types. */
@@ -478,6 +489,11 @@ export interface Dialect {
   ): Promise<ProductionDatabase>;
   /** The view of a snapshot by its text, as a manifest stores it. MANIFEST_INVALID if unreadable. */
   snapshotView(snapshot: string): SnapshotView;
+  /**
+   * What a backup holds whose place in production's log is `position`, in a person's words.
+   * CONFIG_INVALID if they are none.
+   */
+  readBackup(position: string): BackupReading;
   /** A schema for a trunk that knows only what its events tell. */
   planFromEvents(tables: readonly EventTableSchema[]): ShadowPlan;
   /** Renders a value as this engine's input text; used by reports and tests too. */

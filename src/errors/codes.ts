@@ -173,6 +173,12 @@ export const CODES = {
   },
   RECORDING_INVALID: { exit: 3, retry: 'never', cure: 'Record it again with `understudy record`.' },
 
+  PRODUCTION_NOT_FOLLOWED: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Point production.url at the server that the connector reads, or at a replica of it.',
+  },
+
   // repair
   TABLE_NOT_FOLLOWED: {
     exit: 3,
@@ -231,6 +237,17 @@ export const CODES = {
     exit: 4,
     retry: 'backoff',
     cure: 'Wait until `understudy status` no longer shows the copy; `run` or `materialize` goes on with it.',
+  },
+
+  BACKUP_MISSING: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Restore the backup into the trunk’s database (trunk.name) on the shadow server, then run the command again.',
+  },
+  BACKUP_UNREACHED: {
+    exit: 4,
+    retry: 'never',
+    cure: 'Drop the trunk’s database (and its companion), restore a newer backup and give its position, or use trunk.bootstrap: production.',
   },
 
   // rollouts

@@ -1,12 +1,14 @@
 /**
  * Carries out `trunk.bootstrap: production`: whoever holds a trunk that is to be filled by a copy
- * fills it before it is followed.
+ * fills it before it is followed; or takes over what a person restored into it.
  */
 import { bootstrap as fill, DEFAULT_BOOTSTRAP } from '../bootstrap/bootstrap.ts';
 import type { BootstrapProgress } from '../bootstrap/copy-meter.ts';
-import { copySourceOf, copyTargetOf, type CopySource } from '../dialect/copying.ts';
+import { BACKUP_MARK, copySourceOf, copyTargetOf, type CopySource } from '../dialect/copying.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
+import { takeOverBackup } from './adopt-backup.ts';
 import type { RuntimeContext } from './context.ts';
+import { assertFollowed } from './followed-server.ts';
 import { openCommittedOffsets } from './sources.ts';
 import type { Stage } from './stage.ts';
 
@@ -17,15 +19,16 @@ const LOG_EVERY_MS = 10_000;
 export async function copySource(context: RuntimeContext): Promise<CopySource> {
   const { connect, kafka, offsetsTopic } = context.config.source;
   const production = await context.production();
+  const { bootstrap } = context.config.trunk;
   if (production === null || kafka === undefined) {
     const lacking = production === null ? 'production.url' : 'source.kafka';
-    throw new UnderstudyError('CONFIG_INVALID', `trunk.bootstrap: production needs ${lacking}`);
+    throw new UnderstudyError('CONFIG_INVALID', `trunk.bootstrap: ${bootstrap} needs ${lacking}`);
   }
   if (connect === undefined && offsetsTopic === undefined) {
     throw new UnderstudyError(
       'CONFIG_INVALID',
-      'trunk.bootstrap: production needs source.connect or source.offsetsTopic',
-      { detail: 'they tell when the connector has passed the copy' },
+      `trunk.bootstrap: ${bootstrap} needs source.connect or source.offsetsTopic`,
+      { detail: 'they tell when the connector has passed what the trunk holds' },
     );
   }
   const source = copySourceOf(production);
@@ -48,10 +51,17 @@ export async function bootstrapTrunk(
   const state = (await target?.state()) ?? null;
   if (target === null || state === null || state.ends !== null) return;
   const production = await copySource(context);
+  if (state.mark === BACKUP_MARK) {
+    const signal = AbortSignal.any([options.signal, holder.lost, stage.stopping]);
+    await takeOverBackup(stage, { target, production, signal });
+    return;
+  }
   const logger = context.logger.child({ database: database.name });
   await using source = await context.openSource();
   await using offsets = await openCommittedOffsets(context.config, context.logger);
   if (offsets.reader === null) throw new UnderstudyError('INTERNAL', 'no committed offsets');
+  const server = await context.production();
+  if (server !== null) await assertFollowed(context, server, offsets.reader);
   let toldAt = -Infinity;
   let note = 'bootstrapping';
   holder.describe(() => ({ state: note, oldestTransactionMs: null, degraded: 0 }));

@@ -17,6 +17,7 @@ import type { DriftReport } from '../report/drift-report.ts';
 import { dialectFor } from '../dialect/registry.ts';
 import { controlOf } from './control.ts';
 import { openCommittedOffsets } from './sources.ts';
+import { assertFollowed } from './followed-server.ts';
 import { readLossy } from './lossy.ts';
 import type { Stage } from './stage.ts';
 
@@ -109,6 +110,7 @@ async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Prom
     throw new UnderstudyError('CONFIG_INVALID', 'a drift check needs production.url or a manifest');
   }
   await using offsets = await openCommittedOffsets(context.config, context.logger);
+  if (offsets.reader !== null) await assertFollowed(context, production, offsets.reader);
   return await driftCheck({ ...parts, production, offsets: offsets.reader }, options);
 }
 

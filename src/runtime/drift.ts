@@ -9,6 +9,7 @@ import { findRollout } from '../rollout/lifecycle.ts';
 import type { RuntimeContext } from './context.ts';
 import { checkDrift, readDivergence, type DriftArgs, type DriftWatcher } from './drift-act.ts';
 import { perform, withStage } from './requests.ts';
+import { assertFollowed } from './followed-server.ts';
 import { openCommittedOffsets } from './sources.ts';
 
 /** Null names the trunk. Errors: ROLLOUT_NOT_FOUND. */
@@ -66,6 +67,7 @@ export async function runDriftSnapshot(
       'a drift snapshot needs source.connect or source.offsetsTopic',
     );
   }
+  await assertFollowed(context, production, offsets.reader);
   await using source = await context.openSource();
   return await driftSnapshot(
     { production, offsets: offsets.reader, source },

@@ -17,6 +17,7 @@ import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
 import { shapeWatch, type SchemaWatch } from './schema-watch.ts';
+import { settleTopicIds } from './topic-ids.ts';
 import { watchOthers } from './watch-others.ts';
 
 /** How old the knowledge may be which partitions there are, for who asks for ends many times a second. */
@@ -57,6 +58,8 @@ export async function createFollower(parts: {
   readonly source: ChangeSource;
   /** Null: all partitions. */
   readonly part: PartOfLog | null;
+  /** Ids of the topics that positions are of; null lets them be kept here, by a holder. */
+  readonly topicIds: ReadonlyMap<string, string> | null;
   readonly includes: (table: TableId) => boolean;
   readonly logger: Logger;
   readonly snapshotView: (snapshot: string) => SnapshotView;
@@ -75,6 +78,8 @@ export async function createFollower(parts: {
   const { snapshotView } = parts;
   const { offsets } = resume.position;
   const handOver = await readHandOver(holder, { catalogue, offsets, snapshotView });
+  const at = { source: parts.source, offsets };
+  const topicIds = parts.topicIds ?? (await settleTopicIds(holder.database, holder.fence, at));
   const { deadLetters } = holder.database;
   const maxDead = part === null ? config.deadLetters.max : 0;
   const { watch } = parts;
@@ -115,7 +120,7 @@ export async function createFollower(parts: {
       mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
-      ...{ ahead: resume.ahead, apart: parts.apart },
+      ...{ ahead: resume.ahead, apart: parts.apart, topicIds },
       builder: (position) => new BatchBuilder({ catalogue, position, cascades }),
       dead: {
         ...{ box: deadLetters, catalogue, max: maxDead, cascades },

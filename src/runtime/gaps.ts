@@ -7,6 +7,7 @@ import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { REREAD_ROWS, reread, type RereadOutcome } from '../drift/reread.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import { controlOf } from './control.ts';
+import { assertFollowed } from './followed-server.ts';
 import { openCommittedOffsets } from './sources.ts';
 import type { Stage } from './stage.ts';
 
@@ -29,6 +30,7 @@ async function readOnce(stage: Stage, signal: AbortSignal): Promise<RereadOutcom
   if (production === null) return null;
   await using offsets = await openCommittedOffsets(context.config, context.logger);
   if (offsets.reader === null) return null;
+  await assertFollowed(context, production, offsets.reader);
   const { follower, source } = await stage.running();
   return await reread(
     {

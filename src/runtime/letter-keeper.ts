@@ -76,7 +76,8 @@ class Keeping {
     const signal = AbortSignal.any([holder.lost, stopping]);
     await using source = await context.openSource();
     const { budgetBytes } = context.config.apply;
-    const options = { budgetBytes, group: `understudy.${database.name}`, signal };
+    const ids = await database.topics.known();
+    const options = { budgetBytes, group: `understudy.${database.name}`, signal, ids };
     for await (const record of readPlaces(source, [...left.values()], options)) {
       const at = left.get(nameOf(record));
       if (at === undefined) continue;

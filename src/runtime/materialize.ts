@@ -12,6 +12,7 @@ import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
 import { followLarge } from './large.ts';
 import { Stage } from './stage.ts';
+import { keepTopicIds } from './new-topics.ts';
 import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
 
 export interface MaterializeProgress {
@@ -151,6 +152,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   }
   report();
   if (follower.state.kind !== 'stopped') await fillGaps(stage, options.signal);
+  await keepTopicIds(stage);
   await keepLetters(stage);
   await tellLetters(stage);
   const held = follower.held();

@@ -172,7 +172,7 @@ class Membership implements AsyncDisposable {
     };
     try {
       const running = await startFollowing({
-        ...{ context: this.#context, split: splitOf(grants), frozen: false },
+        ...{ context: this.#context, split: splitOf(grants), frozen: false, member: true },
         watch: this.#unsent,
         writer: { database: this.#database, fence, describe },
         giveUpAfterMs: Infinity,

@@ -12,6 +12,7 @@ import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { assertBootstrapped } from './bootstrap-state.ts';
 import { controlOf } from './control.ts';
+import { assertFollowed } from './followed-server.ts';
 import { readLossy } from './lossy.ts';
 import { openCommittedOffsets } from './sources.ts';
 import type { Stage } from './stage.ts';
@@ -85,6 +86,7 @@ export async function repairTable(
       'a repair needs source.connect or source.offsetsTopic',
     );
   }
+  await assertFollowed(context, production, offsets.reader);
   const leftOut = await unsentColumns(stage, catalogue, table);
   const { follower, source } = await stage.running();
   const repaired = await repair(

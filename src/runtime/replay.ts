@@ -129,7 +129,10 @@ class Queue {
     const { context, database } = this.#stage;
     await using source = await context.openSource();
     const { budgetBytes } = context.config.apply;
-    const options = { budgetBytes, group: `understudy.${database.name}`, signal: this.#signal };
+    const group = `understudy.${database.name}`;
+    // Of a topic that was made again these places are other records'.
+    const ids = await database.topics.known();
+    const options = { budgetBytes, group, signal: this.#signal, ids };
     for await (const record of readPlaces(source, missing, options)) await this.#take(record);
   }
 

@@ -37,6 +37,8 @@ export interface RunningParts {
   readonly watch: SchemaWatch | null;
   /** Source transactions that could not be written whole. */
   readonly apart: ReadonlySet<string>;
+  /** A member: what is known of topics is the holder's to keep. */
+  readonly member?: boolean;
   /** It then reads and does not apply until it is told to. */
   readonly frozen: boolean;
 }
@@ -53,6 +55,7 @@ export async function startFollowing(parts: RunningParts): Promise<Running> {
   const { follower, stuck, watch } = await createFollower({
     ...{ config: inspected, holder: writer, source, includes, logger },
     ...{ giveUpAfterMs: parts.giveUpAfterMs, watch: parts.watch, apart: parts.apart },
+    topicIds: parts.member === true ? await writer.database.topics.known() : null,
     part: split === null || others === null ? null : { owns: split.owns, others },
     snapshotView: (snapshot) => dialect.snapshotView(snapshot),
   });

@@ -7,7 +7,7 @@ import type {
   PartitionFilter,
   TopicSettingsReader,
 } from '../source/change-source.ts';
-import type { CommittedOffsets } from '../source/committed-offsets.ts';
+import type { StoredOffsets } from '../source/committed-offsets.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { kafkaClientOptions } from '../source/kafka/client-options.ts';
 import { openKafkaSource } from '../source/kafka/kafka-source.ts';
@@ -100,7 +100,7 @@ export function openTopicSettings(config: Config, logger: Logger): TopicSettings
 export async function openCommittedOffsets(
   config: Config,
   logger: Logger,
-): Promise<AsyncDisposable & { readonly reader: CommittedOffsets | null }> {
+): Promise<AsyncDisposable & { readonly reader: StoredOffsets | null }> {
   const { connect, kafka, offsetsTopic, topicPrefix } = config.source;
   if (connect !== undefined) {
     return { reader: new ConnectClient(connect), [Symbol.asyncDispose]: () => Promise.resolve() };

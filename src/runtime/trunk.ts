@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { planFromFile } from '../schema/plan-from-file.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import { copySource } from './bootstrap-trunk.ts';
@@ -23,19 +23,21 @@ export async function ensureTrunk(
 ): Promise<{ readonly database: ShadowDatabase; readonly report: TrunkReport }> {
   await context.assertIsolated();
   const { name } = context.config.trunk;
-  const found = await context.server.open(name);
+  const found = await openTrunk(context);
   if (found !== null) {
     return { database: found, report: { created: false, notCarried: [] } };
   }
   const bootstrap = context.config.trunk.bootstrap === 'production';
+  const restored = context.config.trunk.bootstrap === 'backup';
   // Before anything is made that could not be filled.
-  if (bootstrap) await copySource(context);
+  if (bootstrap || restored) await copySource(context);
   const plan = await planTrunk(context);
   const made = await context.server.createTrunk({
     name,
     topicPrefix: context.config.source.topicPrefix,
     plan,
     bootstrap,
+    restored,
   });
   const control = await context.control();
   await control.audit(context.holder, 'trunk create', name, { tables: plan.tables.length });
@@ -43,10 +45,22 @@ export async function ensureTrunk(
   if (database === null) {
     throw new UnderstudyError('TRUNK_NOT_FOUND', 'the trunk is gone again', { database: name });
   }
-  const skipped = made.skipped.map((what) => ({ what, why: 'the shadow server refused it' }));
+  const why = restored ? 'it does not act in a trunk' : 'the shadow server refused it';
+  const skipped = made.skipped.map((what) => ({ what, why }));
   const notCarried = [...plan.notCarried, ...skipped];
   for (const item of notCarried) context.logger.info('not carried into the shadow', { ...item });
   return { database, report: { created: true, notCarried } };
+}
+
+/** Null if there is none; so it is where a backup waits to become it. */
+async function openTrunk(context: RuntimeContext): Promise<ShadowDatabase | null> {
+  const { name, bootstrap } = context.config.trunk;
+  try {
+    return await context.server.open(name);
+  } catch (error) {
+    if (bootstrap === 'backup' && isUnderstudyError(error, 'TARGET_NOT_OURS')) return null;
+    throw error;
+  }
 }
 
 /**
@@ -55,7 +69,12 @@ export async function ensureTrunk(
  */
 export async function dropTrunk(context: RuntimeContext): Promise<void> {
   await context.assertIsolated();
-  const { name } = context.config.trunk;
+  const { name, bootstrap } = context.config.trunk;
+  if (bootstrap === 'backup') {
+    throw new UnderstudyError('CONFIG_INVALID', 'trunk.bootstrap is backup', {
+      detail: 'drop the trunk’s database yourself, and restore a newer backup into it',
+    });
+  }
   const found = await context.server.open(name);
   if (found === null) return;
   const stage = await Stage.take(context, found, { giveUpAfterMs: 0 });

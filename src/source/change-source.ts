@@ -61,6 +61,11 @@ export interface ChangeSource extends AsyncDisposable {
   /** The first offset still held, for every partition that is ours. */
   starts(): Promise<OffsetMap>;
   /**
+   * Ids of our topics: one that was deleted and made again has another. Absent where topics have none;
+   * without those of which the brokers tell none.
+   */
+  topicIds?(): Promise<ReadonlyMap<string, string>>;
+  /**
    * Reads on from `from`: partitions not named in it start at their first record. Partitions and
    * topics that appear later are picked up and start at their first record too.
    * Only one stream may be open at a time.
@@ -100,4 +105,6 @@ export interface StreamOptions {
   readonly group: string;
   readonly signal: AbortSignal;
   readonly onState?: (state: SourceState) => void;
+  /** Ids that topics had when the positions in `from` were reached. Default: not known. */
+  readonly ids?: ReadonlyMap<string, string> | undefined;
 }

@@ -18,6 +18,14 @@ export interface CommittedOffsets {
   committed(signal?: AbortSignal): Promise<bigint | null>;
 }
 
+export interface StoredOffsets extends CommittedOffsets {
+  /** The committed offsets as Debezium stores them; none while there are none. Errors as above. */
+  stored(signal?: AbortSignal): Promise<readonly StoredOffset[]>;
+}
+
+/** Fields of an offset, by Debezium's names. */
+export type StoredOffset = Readonly<Record<string, unknown>>;
+
 /**
  * The position (logPosition) in an offset as Debezium stores it: the larger of `lsn` and `lsn_commit`,
  * or `file` and `pos`, which are the start of a transaction that is not all delivered. Null if it

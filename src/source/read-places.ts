@@ -19,6 +19,7 @@ export async function* readPlaces(
     readonly budgetBytes: number;
     readonly group: string;
     readonly signal: AbortSignal;
+    readonly ids?: ReadonlyMap<string, string> | undefined;
   },
 ): AsyncGenerator<LogRecord> {
   if (places.length === 0) return;

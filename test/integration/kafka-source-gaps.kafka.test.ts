@@ -88,6 +88,67 @@ describe('the Kafka source, where the log has gaps,', () => {
     expect(isUnderstudyError(following.failure(), 'LOG_GAP')).toBe(true);
   });
 
+  it('says LOG_GAP when a topic was made again, though it reaches beyond the position', async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic);
+    await log.send(topic, 0, 5);
+    await using source = log.source(prefix);
+    const ids = (await source.topicIds?.()) ?? new Map<string, string>();
+    expect([...ids.keys()]).toEqual([topic]);
+    const key = partitionKey(topic, 0);
+    const read = (from: bigint, known: ReadonlyMap<string, string> | undefined): Promise<unknown> =>
+      readSource(source, {
+        from: new Map([[key, from]]),
+        until: new Map([[key, 10n]]),
+        ids: known,
+      });
+    await log.send(topic, 5, 5);
+    expect(await codeOf(() => read(5n, ids))).toBe('no error');
+    await log.admin.deleteTopics({ topics: [topic] });
+    await expect
+      .poll(
+        () =>
+          log.createTopic(topic).then(
+            () => true,
+            () => false,
+          ),
+        { timeout: 15_000 },
+      )
+      .toBe(true);
+    await log.send(topic, 0, 10);
+    await expect.poll(async () => (await source.topicIds?.())?.get(topic)).not.toBe(ids.get(topic));
+    expect(await codeOf(() => read(5n, ids))).toBe('LOG_GAP');
+    // Nobody can tell without: so ids are kept beside positions.
+    expect(await codeOf(() => read(5n, undefined))).toBe('no error');
+    // Of a topic of which nothing was read, nothing is missed.
+    expect(await codeOf(() => read(0n, ids))).toBe('no error');
+  });
+
+  it('says LOG_GAP when a topic is made again while it is read, to the same end', async () => {
+    const prefix = log.newPrefix();
+    const topic = `${prefix}.public.orders`;
+    await log.createTopic(topic);
+    await log.send(topic, 0, 10);
+    await using following = await log.follow(prefix);
+    await expect.poll(() => following.records.length).toBe(10);
+    await log.admin.deleteTopics({ topics: [topic] });
+    await expect
+      .poll(
+        () =>
+          log.createTopic(topic).then(
+            () => true,
+            () => false,
+          ),
+        { timeout: 15_000 },
+      )
+      .toBe(true);
+    await log.send(topic, 0, 20);
+    await expect.poll(() => following.failure(), { timeout: 15_000 }).not.toBeNull();
+    expect(isUnderstudyError(following.failure(), 'LOG_GAP')).toBe(true);
+    expect(following.records).toHaveLength(10);
+  });
+
   it('passes what compaction took away, and batches it emptied', { timeout: 60_000 }, async () => {
     const prefix = log.newPrefix();
     const topic = `${prefix}.public.orders`;

@@ -4,6 +4,7 @@ import { parseConfig } from '../../src/config/load.ts';
 import type { Diagnosis, ProductionDatabase } from '../../src/dialect/dialect.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { openProduction } from '../../src/runtime/production.ts';
+import { UnderstudyError } from '../../src/errors/understudy-error.ts';
 import { LOSSES } from '../../src/decode/losses/losses.ts';
 import { toldByCatalogue } from '../support/told-losses.ts';
 import { startMariaDB } from '../support/mariadb.ts';
@@ -166,6 +167,68 @@ describe.each([
     const stronger = (await weak.diagnose([], null)).map(({ id }) => id);
     expect(stronger).not.toContain('production.replication-client');
   });
+
+  it.runIf(engine === 'mariadb')('pins without any right but to read', async () => {
+    await server.execute([
+      `CREATE USER bare_pinner@'%' IDENTIFIED BY 'p'`,
+      `GRANT SELECT ON shop.* TO bare_pinner@'%'`,
+    ]);
+    const url = `mysql://bare_pinner:p@127.0.0.1:${String(server.port)}/shop`;
+    await using weak = await dialectFor(url).connectProduction(url, () => true);
+    const findings = await weak.diagnose([], null);
+    expect(findings.find(({ id }) => id === 'production.pin-rights')).toMatchObject({
+      level: 'ok',
+    });
+    const pin = await weak.pin();
+    expect(pin.snapshot).toMatch(/^\S+:\d+/);
+    await pin.reader[Symbol.asyncDispose]();
+  });
+
+  it.runIf(engine === 'mysql')(
+    'says which right a pin lacks, and pins with what it asks for',
+    async () => {
+      await server.execute([
+        `CREATE USER pinner@'%' IDENTIFIED BY 'p'`,
+        `GRANT SELECT ON shop.* TO pinner@'%'`,
+      ]);
+      const url = `mysql://pinner:p@127.0.0.1:${String(server.port)}/shop`;
+      await using weak = await dialectFor(url).connectProduction(url, () => true);
+      const rights = async (): Promise<string> => {
+        const all = await weak.diagnose([], null);
+        const { level = '', cure = null } =
+          all.find(({ id }) => id === 'production.pin-rights') ?? {};
+        return `${level} ${cure ?? ''}`;
+      };
+      const pins = async (): Promise<string> => {
+        try {
+          const pin = await weak.pin();
+          await pin.reader[Symbol.asyncDispose]();
+          return 'pinned';
+        } catch (error) {
+          return error instanceof UnderstudyError ? error.code : String(error);
+        }
+      };
+      expect(await rights()).toContain('error GRANT REPLICATION CLIENT ON *.*');
+      expect(await pins()).toBe('DATABASE_PERMISSION');
+      await server.execute([`GRANT REPLICATION CLIENT ON *.* TO pinner@'%'`]);
+      expect(await rights()).toContain('error GRANT FLUSH_TABLES, XA_RECOVER_ADMIN ON *.*');
+      expect(await pins()).toBe('DATABASE_PERMISSION');
+      await server.execute([`GRANT LOCK TABLES ON shop.* TO pinner@'%'`]);
+      expect(await rights()).toBe('warning GRANT FLUSH_TABLES, XA_RECOVER_ADMIN ON *.* TO it.');
+      expect(await pins()).toBe('pinned');
+      await server.execute([
+        `REVOKE LOCK TABLES ON shop.* FROM pinner@'%'`,
+        `GRANT FLUSH_TABLES ON *.* TO pinner@'%'`,
+      ]);
+      expect(await rights()).toContain('error GRANT XA_RECOVER_ADMIN ON *.*');
+      expect(await pins()).toBe('DATABASE_PERMISSION');
+      await server.execute([`GRANT XA_RECOVER_ADMIN ON *.* TO pinner@'%'`]);
+      expect([await rights(), await pins()]).toEqual(['ok ', 'pinned']);
+      expect((await production.diagnose([], null)).map(({ id }) => id)).toContain(
+        'production.pin-rights',
+      );
+    },
+  );
 
   it('names XA where it is in use', async () => {
     await server.execute(

@@ -29,7 +29,7 @@ function open(trunk: Trunk, leaseMs = 60_000): PgShadowDatabase {
   const marker = { id: '', kind: 'trunk', name: trunk.name, topicPrefix: 'prod' } as const;
   return new PgShadowDatabase({
     ...{ address: new ServerAddress(trunk.url), name: trunk.name, leaseMs },
-    marker: { ...marker, schemaVersion: 9 },
+    marker: { ...marker, schemaVersion: 12 },
   });
 }
 

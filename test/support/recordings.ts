@@ -59,12 +59,14 @@ export async function readSource(
     readonly signal?: AbortSignal;
     readonly onState?: (state: SourceState) => void;
     readonly onChunk?: (chunk: LogChunk) => void;
+    readonly ids?: ReadonlyMap<string, string> | undefined;
   } = {},
 ): Promise<{ readonly records: LogRecord[]; readonly chunks: LogChunk[]; readonly at: OffsetMap }> {
   const stream = await source.open(options.from ?? new Map(), {
     budgetBytes: options.budgetBytes ?? 64 * 1024 * 1024,
     group: 'understudy.test',
     signal: options.signal ?? new AbortController().signal,
+    ids: options.ids,
     ...(options.onState === undefined ? {} : { onState: options.onState }),
   });
   const chunks: LogChunk[] = [];

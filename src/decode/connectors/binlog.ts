@@ -36,6 +36,7 @@ export function binlogConnector(
       return comparePlaces(a, b);
     },
     transactionId: (id) => id,
+    committedAt: () => null,
     countsRows: () => true,
     truncatesAreMarked: false,
     deletedRowIsReal: true,

@@ -18,6 +18,8 @@ export interface Connector<Position extends SourcePosition = SourcePosition> {
   compare(a: Position, b: Position): PositionOrder;
   /** The identity of a transaction from Debezium's id, which may differ between its events. */
   transactionId(id: string): string;
+  /** The place in production's log behind the commit, where the id of an END tells it. */
+  committedAt(id: string): bigint | null;
   /** Does this data_collection of an END count rows of a table? */
   countsRows(collection: string): boolean;
   /**

@@ -40,6 +40,11 @@ export const postgresql: Connector<PostgresqlPosition> = {
     const colon = id.indexOf(':');
     return colon < 0 ? id : id.slice(0, colon);
   },
+  // Of an END the event is the commit, and the LSN its end.
+  committedAt: (id) => {
+    const lsn = /:(\d+)$/.exec(id)?.[1];
+    return lsn === undefined ? null : BigInt(lsn);
+  },
   countsRows: (collection) => !collection.startsWith(MESSAGES),
   truncatesAreMarked: true,
   // REPLICA IDENTITY DEFAULT fills the other columns with zeros and defaults.

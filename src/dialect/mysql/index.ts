@@ -1,5 +1,6 @@
 import type { Dialect } from '../dialect.ts';
 import { renderText } from './apply/literal.ts';
+import { readBackup } from './production/backup-reading.ts';
 import { parseSnapshot } from './production/binlog-view.ts';
 import { connectProduction } from './production/production.ts';
 import { planFromEvents } from './schema/plan-from-events.ts';
@@ -12,6 +13,7 @@ const shared: Omit<Dialect, 'engine'> = {
   connectShadow,
   connectProduction,
   snapshotView: parseSnapshot,
+  readBackup,
   planFromEvents,
   renderText,
 };

@@ -1,5 +1,6 @@
 import type { Dialect } from '../dialect.ts';
 import { planFromEvents } from './schema/plan-from-events.ts';
+import { readBackup } from './production/backup-reading.ts';
 import { connectProduction } from './production/production.ts';
 import { connectShadow } from './shadow/server.ts';
 import { parseSnapshot } from './production/snapshot.ts';
@@ -12,6 +13,7 @@ export const postgres: Dialect = {
   connectShadow,
   connectProduction,
   snapshotView: parseSnapshot,
+  readBackup,
   planFromEvents,
   renderText: (value) => renderText(value),
 };

@@ -1,7 +1,7 @@
 /** Kafka Connect's REST interface, as far as one connector's state is needed. Reads only. */
 import { z } from 'zod';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
-import { positionOf, type CommittedOffsets } from '../committed-offsets.ts';
+import { positionOf, type StoredOffset, type StoredOffsets } from '../committed-offsets.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -33,7 +33,7 @@ export interface ConnectTarget {
 }
 
 /** Every question may reject with CONNECT_UNREACHABLE; state and settings with CONNECTOR_MISSING. */
-export class ConnectClient implements CommittedOffsets {
+export class ConnectClient implements StoredOffsets {
   readonly description: string;
   readonly #root: string;
   readonly #base: string;
@@ -62,6 +62,13 @@ export class ConnectClient implements CommittedOffsets {
     const known = positions.filter((lsn) => lsn !== null);
     if (known.length === 0 || known.length < positions.length) return null;
     return known.reduce((least, lsn) => (lsn < least ? lsn : least));
+  }
+
+  async stored(signal?: AbortSignal): Promise<readonly StoredOffset[]> {
+    const { offsets } = await this.#get('/offsets', offsetsShape, signal);
+    return offsets.flatMap(({ offset }) =>
+      typeof offset === 'object' && offset !== null ? [offset as StoredOffset] : [],
+    );
   }
 
   async state(signal?: AbortSignal): Promise<ConnectorState> {

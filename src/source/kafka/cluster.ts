@@ -15,6 +15,7 @@ import type { Logger } from '../../observability/logger.ts';
 import { sleep } from '../../util/wait.ts';
 import { classifyFailure } from './failures.ts';
 import { readFetchResponse, type FetchResponse } from './fetch-response.ts';
+import { METADATA_API, METADATA_VERSION, readTopicIds, writeTopicIdsRequest } from './topic-ids.ts';
 import { Sockets } from './sockets.ts';
 
 /** Connection options as kafkajs names them: brokers, ssl, sasl, clientId, timeouts … */
@@ -37,7 +38,12 @@ export interface FetchRequest {
 
 /** A request on its way through kafkajs: how it is sent, and how its answer is read. */
 interface WireRequest {
-  readonly request: { readonly apiKey: number; readonly apiVersion: number };
+  readonly request: {
+    readonly apiKey: number;
+    readonly apiVersion: number;
+    readonly apiName?: string;
+    readonly encode?: () => Promise<unknown>;
+  };
   readonly response: {
     readonly decode: (payload: Buffer) => Promise<unknown>;
     readonly parse: (decoded: unknown) => Promise<unknown>;
@@ -49,6 +55,8 @@ interface WirePool {
 }
 
 interface WireBroker {
+  /** By API number; null before they were asked for. */
+  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>> | null;
   readonly connectionPool: WirePool;
   /** Answers with what `readOwnFetches` made of the response. */
   fetch(request: object): Promise<FetchResponse>;
@@ -293,6 +301,28 @@ export class KafkaCluster {
         new Map(configEntries.map((entry) => [entry.configName, entry.configValue ?? ''])),
       ]),
     );
+  }
+
+  /** Ids of these topics, as one broker knows them; none of brokers that know no ids. */
+  async topicIds(places: readonly TopicPartition[]): Promise<ReadonlyMap<string, string>> {
+    const [first] = places;
+    if (first === undefined) return new Map();
+    const broker = await this.#cluster.findBroker({ nodeId: first.leader });
+    const newest = broker.versions?.[METADATA_API]?.maxVersion ?? 0;
+    if (newest < METADATA_VERSION) return new Map();
+    const bytes = writeTopicIdsRequest([...new Set(places.map(({ topic }) => topic))]);
+    const answer = await broker.connectionPool.send({
+      request: {
+        ...{ apiKey: METADATA_API, apiVersion: METADATA_VERSION, apiName: 'Metadata' },
+        // As kafkajs' own encoder, as far as it looks at it.
+        encode: () => Promise.resolve({ buf: bytes, buffer: bytes }),
+      },
+      response: {
+        decode: (payload) => Promise.resolve(readTopicIds(payload)),
+        parse: (decoded) => Promise.resolve(decoded),
+      },
+    });
+    return answer as ReadonlyMap<string, string>;
   }
 
   /** Our error for a failed call, with the brokers it was about. */

@@ -68,6 +68,10 @@ class KafkaSource implements ChangeSource {
     return this.#ask(async (cluster) => cluster.starts(await this.#partitions(cluster)));
   }
 
+  topicIds(): Promise<ReadonlyMap<string, string>> {
+    return this.#ask(async (cluster) => cluster.topicIds(await this.#partitions(cluster)));
+  }
+
   async open(from: OffsetMap, options: StreamOptions): Promise<ChangeStream> {
     if (this.#stream !== null && !this.#stream.closed) {
       throw new UnderstudyError('INTERNAL', 'a stream of this source is already open');

@@ -82,7 +82,7 @@ export class KafkaStream implements ChangeStream {
       MIN_FETCH_BYTES,
       Math.min(MAX_FETCH_BYTES, Math.floor(budgetBytes / 4)),
     );
-    this.#tails = new Tails(parts);
+    this.#tails = new Tails({ ...parts, ids: parts.options.ids });
     this.#committer = new Committer({
       everyMs: parts.commitMs,
       send: async (offsets) => this.#cluster?.commit(group, offsets),

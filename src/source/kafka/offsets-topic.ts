@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { partitionKey } from '../../change/position.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
-import { positionOf, type CommittedOffsets } from '../committed-offsets.ts';
+import { positionOf, type StoredOffset, type StoredOffsets } from '../committed-offsets.ts';
 import type { KafkaCluster } from './cluster.ts';
 import { Tail } from './tail.ts';
 
@@ -17,7 +17,7 @@ const keyShape = z.tuple([z.string(), z.object({ server: z.string() })]);
  * cannot be reached. Reads the topic once, and then only what is new. Committed records only, so
  * that it is right under exactly-once delivery too.
  */
-export class OffsetsTopic implements CommittedOffsets {
+export class OffsetsTopic implements StoredOffsets {
   readonly description: string;
   readonly #cluster: KafkaCluster;
   readonly #topic: string;
@@ -26,6 +26,7 @@ export class OffsetsTopic implements CommittedOffsets {
   readonly #tails = new Map<number, Tail>();
   /** As of the newest record read. */
   #found: bigint | null = null;
+  #stored: unknown = null;
   /** When our newest commits were written, oldest first. */
   #times: readonly number[] = [];
 
@@ -54,6 +55,12 @@ export class OffsetsTopic implements CommittedOffsets {
       throw this.#cluster.unreachable(error);
     }
     return this.#found;
+  }
+
+  async stored(signal?: AbortSignal): Promise<readonly StoredOffset[]> {
+    await this.committed(signal);
+    const offset = this.#stored;
+    return typeof offset === 'object' && offset !== null ? [offset as StoredOffset] : [];
   }
 
   /**
@@ -105,7 +112,8 @@ export class OffsetsTopic implements CommittedOffsets {
     if (chunk === null) return false;
     for (const record of chunk.records) {
       if (!this.#isOurs(record.key)) continue;
-      this.#found = positionOf(readJson(record.value));
+      this.#stored = readJson(record.value);
+      this.#found = positionOf(this.#stored);
       this.#times = [...this.#times, record.timestampMs].slice(-TIMES);
     }
     tail.pass(chunk);

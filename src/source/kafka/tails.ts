@@ -42,6 +42,8 @@ export class Tails {
   readonly #isOurs: (topic: string) => boolean;
   readonly #topicPrefix: string;
   readonly #isRead: PartitionFilter;
+  /** Of topics of which something was read. */
+  readonly #ids: Map<string, string>;
 
   /** Positions of topics that are not ours (any more), and of partitions not read, are left out. */
   constructor(options: {
@@ -50,7 +52,10 @@ export class Tails {
     readonly topicPrefix: string;
     /** Of topics that are ours. Default: all partitions. */
     readonly only?: PartitionFilter | undefined;
+    /** What the positions are of. Default: of the topics that are found. */
+    readonly ids?: ReadonlyMap<string, string> | undefined;
   }) {
+    this.#ids = new Map(options.ids);
     this.#isOurs = options.isOurs;
     this.#isRead = options.only ?? (() => true);
     this.#topicPrefix = options.topicPrefix;
@@ -89,11 +94,38 @@ export class Tails {
         throw topicsMissing(this.#topicPrefix, cluster);
       }
       const list = all.filter(({ topic, partition }) => this.#isRead(topic, partition));
+      await this.#identify(cluster, list);
       const absent = this.#note(list);
       await this.#admit(cluster, list);
       if (!absent) return incomplete;
       await sleep(RETRY_MS);
     }
+  }
+
+  /**
+   * LOG_GAP for a topic of which something was read and that is another one now: it was deleted and
+   * made again. Brokers that hear of that late may tell of the former one for a moment.
+   */
+  async #identify(cluster: KafkaCluster, list: readonly TopicPartition[]): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      const other = this.#others(await cluster.topicIds(list));
+      if (other === null) return;
+      if (attempt === RANGE_TRIES) throw other.gap('the topic was deleted and made again');
+      await sleep(RETRY_MS);
+    }
+  }
+
+  /** Takes the ids of topics that are new here; a partition of a topic that is another one, or null. */
+  #others(ids: ReadonlyMap<string, string>): Tail | null {
+    const read = [...this.#tails.values()].filter(({ next }) => next > 0n);
+    for (const [topic, id] of ids) {
+      const known = this.#ids.get(topic);
+      if (known === id) continue;
+      const tail = read.find((one) => one.topic === topic);
+      if (known !== undefined && tail !== undefined && !isHeartbeat(topic)) return tail;
+      this.#ids.set(topic, id);
+    }
+    return null;
   }
 
   /**

@@ -262,7 +262,7 @@ async function anyPrepared(client: Client): Promise<boolean> {
   try {
     return (await client.rows('XA RECOVER')).length > 0;
   } catch (error) {
-    if (!isRefusal(error)) throw error;
+    if (!isRefusal(error) && !hasErrno(error, ERRNO.xaFatal)) throw error;
     // No count tells it: a server that is started again counts anew, and they are there still.
     const what = 'production does not tell whether XA transactions are prepared';
     throw new LockRefused('DATABASE_PERMISSION', what, {

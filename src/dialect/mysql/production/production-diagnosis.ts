@@ -3,6 +3,7 @@ import type { Diagnosis } from '../../dialect.ts';
 import type { Client } from '../session/client.ts';
 import { isRefusal } from '../session/errors.ts';
 import { readFlavour, type Flavour } from '../session/flavour.ts';
+import { diagnosePinRights } from './production-diagnosis-rights.ts';
 import { diagnoseTables, type DiagnosedTables } from './production-diagnosis-tables.ts';
 
 type Settings = ReadonlyMap<string, string>;
@@ -28,6 +29,7 @@ export async function diagnoseProduction(
     expiry(settings),
     ...(await preparedTransactions(client)),
     ...(await filters(client, flavour)),
+    await diagnosePinRights(client, flavour, what.database),
     ...(await diagnoseTables(client, flavour, what)),
   ];
 }

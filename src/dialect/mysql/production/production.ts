@@ -4,6 +4,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { CopyingProduction, CopySource } from '../../copying.ts';
 import type { EvolvingProduction, SchemaSource } from '../../evolving.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { ConnectorTraces } from '../../connector-traces.ts';
 import type {
   Diagnosis,
   PinnedSnapshot,
@@ -18,6 +19,7 @@ import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { takeLock } from '../session/server-locks.ts';
 import { findChange } from './change-finding.ts';
+import { whyUnlike } from './connector-traces.ts';
 import { MySqlCopySource } from './copy-source.ts';
 import { pinSnapshot } from './pin.ts';
 import { diagnoseProduction } from './production-diagnosis.ts';
@@ -84,6 +86,12 @@ class MySqlProduction implements CopyingProduction, EvolvingProduction {
     } catch (error) {
       throw this.#sessions.failure('pin a snapshot', error);
     }
+  }
+
+  unlike(connector: ConnectorTraces): Promise<string | null> {
+    return this.#sessions.use('compare it with the connector', (client) =>
+      whyUnlike(client, this.#flavour, connector),
+    );
   }
 
   /** Held by a session of its own, which ends with it. */

@@ -13,6 +13,8 @@ export const ERRNO = {
   databaseExists: 1007,
   unknownColumn: 1054,
   duplicateKeyName: 1061,
+  /** Of XA RECOVER also for a right that is missing. */
+  xaFatal: 1401,
   duplicateEntry: 1062,
   rowIsReferenced: 1451,
   noReferencedRow: 1452,

@@ -6,13 +6,15 @@
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../../../change/position.ts';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import type {
-  BootstrapState,
-  CopyRange,
-  CopyTarget,
-  CopyWriter,
-  RowBytes,
-  TableToCopy,
+import {
+  BACKUP_MARK,
+  type AdoptedBackup,
+  type BootstrapState,
+  type CopyRange,
+  type CopyTarget,
+  type CopyWriter,
+  type RowBytes,
+  type TableToCopy,
 } from '../../copying.ts';
 import type { Fence } from '../../dialect.ts';
 import { prepareActs } from '../apply/apply.ts';
@@ -130,6 +132,30 @@ export class MySqlCopyTarget implements CopyTarget {
     return this.#parts.act(fence, 'hand over to the stream', async (client) => {
       await insertOffsets(client, this.#table('bootstrap_end'), ends);
       await client.run(`UPDATE ${this.#table('bootstrap')} SET copied = 1`);
+    });
+  }
+
+  adopt(fence: Fence, backup: AdoptedBackup): Promise<void> {
+    const { act, database } = this.#parts;
+    return act(fence, 'take over a backup', async (client) => {
+      const { rows } = await client.run(
+        `UPDATE ${this.#table('bootstrap')} SET copied = 1 WHERE mark = ? AND copied = 0`,
+        [BACKUP_MARK],
+      );
+      if (rows !== 1) {
+        throw new UnderstudyError('INTERNAL', 'no backup is to be taken over', { database });
+      }
+      const { offsets, ends, snapshot, marker, tables } = backup;
+      await insertOffsets(client, this.#table('position'), offsets);
+      await insertOffsets(client, this.#table('bootstrap_end'), ends);
+      for (const { schema, name } of tables) {
+        await client.run(
+          `INSERT INTO ${this.#table('bootstrap_table')}
+            (table_schema, table_name, snapshot, marker, done, ranges, bytes)
+            VALUES (?, ?, ?, ?, 1, 0, 0)`,
+          [schema, name, snapshot, marker],
+        );
+      }
     });
   }
 

@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { BACKUP_MARK } from '../../copying.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import { runPlan, sourceDatabase } from '../schema/apply-plan.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -21,13 +22,15 @@ export interface TrunkOptions {
   readonly topicPrefix: string;
   readonly plan: ShadowPlan;
   readonly bootstrap?: boolean;
+  readonly restored?: boolean;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
 /**
  * Makes the trunk: first the marker, which says that it is being made, then the plan's schema, and
  * last the note that all is there. One that a crash left unfinished is dropped and made again. If
- * another process made it meanwhile, nothing is done. Errors: TARGET_NOT_OURS if a database with
+ * another process made it meanwhile, nothing is done. With `restored` the database is there with all
+ * that is in it, of which no table is ever dropped. Errors: BACKUP_MISSING; TARGET_NOT_OURS if a database with
  * the trunk's name, or its companion's, is not empty and not ours; CONFIG_INVALID if the plan is
  * not of one database; SCHEMA_FAILED, after which both databases are gone again.
  */
@@ -41,8 +44,15 @@ export async function createTrunk(
   const what = { doing: 'create the trunk', otherwise: 'SCHEMA_FAILED' } as const;
   return await server.use(what, async (client) => {
     await lockWork(client, name, WAIT_MS);
+    if (options.restored === true) {
+      if (!(await findRestored(client, name))) return { skipped: [] };
+      const skipped = await quietRestored(client, name);
+      // Ready at once: what is not finished is dropped.
+      await mark(client, { ...options, source, state: 'ready' });
+      return { skipped };
+    }
     if (!(await makeRoom(client, name))) return { skipped: [] };
-    await mark(client, { ...options, source });
+    await mark(client, { ...options, source, state: 'creating' });
     try {
       await client.run(`CREATE DATABASE IF NOT EXISTS ${quote(name)}`);
       const skipped = await fill(address, options);
@@ -73,6 +83,44 @@ async function makeRoom(client: Client, name: string): Promise<boolean> {
   return true;
 }
 
+/** A person's database. False if it is ours already. */
+async function findRestored(client: Client, name: string): Promise<boolean> {
+  const found = await readMarker(client, name);
+  if (found !== null && found.state === 'creating') {
+    throw notOurs(name, 'a trunk of this name was begun by another way, and is not finished');
+  }
+  if (found !== null && (found.writtenFor !== name || found.marker.kind !== 'trunk')) {
+    throw notOurs(name, `it is the ${found.marker.kind} ${found.marker.name}`);
+  }
+  if (!(await databaseExists(client, name)) || (await isEmpty(client, name))) {
+    const what = 'there is no backup in the database that is to be the trunk';
+    throw new UnderstudyError('BACKUP_MISSING', what, { database: name });
+  }
+  if (found !== null) return false;
+  const companion = companionName(name);
+  if (await isFree(client, companion)) return true;
+  throw notOurs(companion, 'a database of this name exists, is not empty, and has no marker');
+}
+
+/**
+ * Triggers bring effects that the log brings itself, and cannot be kept from firing; events would
+ * change rows by themselves. Neither is made by a plan of production.
+ */
+async function quietRestored(client: Client, name: string): Promise<readonly string[]> {
+  const acting = await client.rows<{ readonly what: string; readonly name: string }>(
+    `SELECT 'TRIGGER' AS what, TRIGGER_NAME AS name FROM information_schema.TRIGGERS
+      WHERE TRIGGER_SCHEMA = ?
+    UNION ALL
+    SELECT 'EVENT', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ?`,
+    [name, name],
+  );
+  for (const found of acting) await client.run(`DROP ${found.what} ${quote(name, found.name)}`);
+  return acting.map((found) => {
+    const why = 'it was dropped from the backup, since the log brings its effects';
+    return `${found.what.toLowerCase()} ${found.name}: ${why}`;
+  });
+}
+
 /** Absent, empty, or with nothing but our own tables, which bear no marker yet. */
 async function isFree(client: Client, database: string): Promise<boolean> {
   if (!(await databaseExists(client, database)) || (await isEmpty(client, database))) return true;
@@ -94,9 +142,9 @@ const OUR_TABLES: ReadonlySet<string> = new Set([
 /** Our tables with their first rows. From here on the databases are ours, and may be dropped. */
 async function mark(
   client: Client,
-  options: TrunkOptions & { readonly source: string },
+  options: TrunkOptions & { readonly source: string; readonly state: 'creating' | 'ready' },
 ): Promise<void> {
-  const { name, topicPrefix, source } = options;
+  const { name, topicPrefix, source, state } = options;
   const companion = companionName(name);
   await client.run(`CREATE DATABASE IF NOT EXISTS ${quote(companion)} CHARACTER SET utf8mb4`);
   await migrate(client, SHADOW_MIGRATIONS, companion);
@@ -104,14 +152,15 @@ async function mark(
     await client.run(
       `INSERT INTO ${quote(companion, 'marker')}
         (id, kind, name, \`database\`, source_database, topic_prefix, state)
-        VALUES (UUID(), 'trunk', ?, ?, ?, ?, 'creating')`,
-      [name, name, source, topicPrefix],
+        VALUES (UUID(), 'trunk', ?, ?, ?, ?, ?)`,
+      [name, name, source, topicPrefix, state],
     );
     await startFence(client, name);
     await startProgress(client, name);
-    if (options.bootstrap === true) {
+    if (options.bootstrap === true || options.restored === true) {
       await client.run(
-        `INSERT INTO ${quote(companion, 'bootstrap')} (started_us) VALUES (${NOW_US})`,
+        `INSERT INTO ${quote(companion, 'bootstrap')} (started_us, mark) VALUES (${NOW_US}, ?)`,
+        [options.restored === true ? BACKUP_MARK : null],
       );
     }
   });

@@ -29,6 +29,7 @@ import type {
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
+import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { transientFailure } from '../apply/apply-error.ts';
@@ -45,6 +46,7 @@ import { readFormerColumns } from './former-columns.ts';
 import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
+import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
   assertFence,
@@ -78,6 +80,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
+  readonly topics: TopicLedger;
   readonly copying: MySqlCopyTarget;
   readonly #address: ServerAddress;
   readonly #source: string;
@@ -118,6 +121,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
           formerTables(await readFormerColumns(client, database)),
         ),
     };
+    this.topics = topicLedger(database, {
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
+    });
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),

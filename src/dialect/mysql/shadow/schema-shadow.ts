@@ -12,6 +12,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   their tables by it.
  * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile.
+ * - `topic`: ids of the topics that positions are of, see TopicLedger.
  * - `position`, `progress`: how far production's log is applied, see StoredProgress.
  * - `ahead`, `delivered`: what of the log is not to be applied again, see ResumePoint. `upto` counts
  *   the ids of all rows so far; there is one id a line.
@@ -195,6 +196,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         name VARCHAR(64) NOT NULL,
         \`now\` VARCHAR(64),
         PRIMARY KEY (table_schema, table_name, name)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 8,
+    what: 'which topics positions are of',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.topic (
+        topic VARCHAR(255) NOT NULL PRIMARY KEY,
+        id VARCHAR(64) NOT NULL
       ) ${TABLE}`,
     ],
   },

@@ -4,6 +4,7 @@
  */
 import type { TableId } from '../../../change/table-id.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { ConnectorTraces } from '../../connector-traces.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingProduction } from '../../copying.ts';
 import type { EvolvingProduction, SchemaSource } from '../../evolving.ts';
@@ -85,6 +86,21 @@ class PostgresProduction implements CopyingProduction, EvolvingProduction {
     } catch (error) {
       throw this.#sessions.failure('pin a snapshot', error);
     }
+  }
+
+  /** A connector's slot is on the server that it reads: this one, or a standby of it. */
+  async unlike({ slot }: ConnectorTraces): Promise<string | null> {
+    if (slot === null) return null;
+    const { slots } = await this.identity();
+    if (slots.includes(slot) || (await this.#mayHaveStandby())) return null;
+    return `its replication slot ${slot} is not on this server`;
+  }
+
+  #mayHaveStandby(): Promise<boolean> {
+    return this.#sessions.use('look for standbys', async (client) => {
+      const { rowCount } = await client.query('SELECT FROM pg_catalog.pg_stat_replication LIMIT 1');
+      return rowCount === 1;
+    });
   }
 
   /** Held by a session of its own, which ends with it. */

@@ -11,14 +11,16 @@ import { parsePartitionKey, partitionKey, type OffsetMap } from '../../../change
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
-import type {
-  BootstrapState,
-  CopiedTable,
-  CopyRange,
-  CopyTarget,
-  CopyWriter,
-  RowBytes,
-  TableToCopy,
+import {
+  BACKUP_MARK,
+  type AdoptedBackup,
+  type BootstrapState,
+  type CopiedTable,
+  type CopyRange,
+  type CopyTarget,
+  type CopyWriter,
+  type RowBytes,
+  type TableToCopy,
 } from '../../copying.ts';
 import type { Fence } from '../../dialect.ts';
 import { applierSession } from '../apply/apply.ts';
@@ -159,6 +161,32 @@ export class PgCopyTarget implements CopyTarget, AsyncDisposable {
     return this.#act(fence, 'hand over to the stream', async (client) => {
       await insertOffsets(client, 'understudy.bootstrap_end (topic, partition, end_offset)', ends);
       await client.query('UPDATE understudy.bootstrap SET copied = true');
+    });
+  }
+
+  adopt(fence: Fence, backup: AdoptedBackup): Promise<void> {
+    return this.#act(fence, 'take over a backup', async (client) => {
+      const { rowCount } = await client.query(
+        'UPDATE understudy.bootstrap SET copied = true WHERE mark = $1 AND NOT copied',
+        [BACKUP_MARK],
+      );
+      if (rowCount !== 1) {
+        const database = this.#database;
+        throw new UnderstudyError('INTERNAL', 'no backup is to be taken over', { database });
+      }
+      const { offsets, ends, snapshot, marker, tables } = backup;
+      await insertOffsets(client, 'understudy.position (topic, partition, next_offset)', offsets);
+      await insertOffsets(client, 'understudy.bootstrap_end (topic, partition, end_offset)', ends);
+      await client.query(
+        `WITH source AS (INSERT INTO understudy.bootstrap_snapshot (snapshot, marker)
+            VALUES ($1, $2) RETURNING id)
+          INSERT INTO understudy.bootstrap_table
+            (table_schema, table_name, snapshot, done, ranges, bytes)
+          SELECT g.schema, g.name, source.id, true, 0, 0 FROM source,
+            ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]))
+              AS g (schema, name)`,
+        [snapshot, marker, tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
+      );
     });
   }
 

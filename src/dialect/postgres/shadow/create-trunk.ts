@@ -1,15 +1,20 @@
 import type pg from 'pg';
 import { escapeIdentifier } from 'pg';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import { BACKUP_MARK } from '../../copying.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { runPlan } from '../schema/apply-plan.ts';
 import { readApplierRights } from '../apply/applier-rights.ts';
 import { spareApplier } from './fallback-schema.ts';
 import { CREATING, databaseFacts, isEmpty, noteState, notOurs, readMarker } from './marker.ts';
+import { quietRestored } from './restored.ts';
 import { migrateHere } from '../session/migrations.ts';
 import { startProgress } from './progress.ts';
 import { endSessionsOf, lockName } from '../session/server-locks.ts';
 import { Connection, transaction, type ServerAddress } from '../session/session.ts';
+
+/** What is made where all is there. */
+const NOTHING: ShadowPlan = { tables: [], statements: [], notCarried: [] };
 
 /** How long another process may take that makes the same trunk. */
 const WAIT_MS = 600_000;
@@ -19,6 +24,7 @@ export interface TrunkOptions {
   readonly topicPrefix: string;
   readonly plan: ShadowPlan;
   readonly bootstrap?: boolean;
+  readonly restored?: boolean;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -26,7 +32,8 @@ export interface TrunkOptions {
  * Makes the trunk: database, the plan's schema, and last the marker, which says that all before is
  * there. One that a crash left unfinished is dropped and made again. If another process made it
  * meanwhile, nothing is done. An account that may not bypass triggers gets a schema in fallback
- * mode, and what that leaves out is named among `skipped`: see applier-rights.ts. Errors: TARGET_NOT_OURS if the name is taken by a database that is
+ * mode, and what that leaves out is named among `skipped`: see applier-rights.ts. With `restored`
+ * the database is there with all that is in it, of which nothing is ever dropped. Errors: BACKUP_MISSING; TARGET_NOT_OURS if the name is taken by a database that is
  * not empty and not ours; SCHEMA_FAILED, after which the database is gone again.
  */
 export async function createTrunk(
@@ -39,6 +46,12 @@ export async function createTrunk(
     { doing: 'create the trunk', otherwise: 'SCHEMA_FAILED' },
     async (client) => {
       await lockName(client, name, WAIT_MS);
+      if (options.restored === true) {
+        if (!(await findRestored(address, client, name))) return { skipped: [] };
+        const taken = await fill(address, { ...options, plan: NOTHING });
+        await noteState(client, name, 'ready');
+        return taken;
+      }
       if (!(await makeRoom(address, client, name))) return { skipped: [] };
       try {
         const skipped = await fill(address, options);
@@ -76,6 +89,26 @@ async function makeRoom(address: ServerAddress, server: pg.Client, name: string)
   return true;
 }
 
+/** A person's database, which is closed to others from now on. False if it is ours already. */
+async function findRestored(
+  address: ServerAddress,
+  server: pg.Client,
+  name: string,
+): Promise<boolean> {
+  const facts = await databaseFacts(server, name);
+  const contents = facts === null ? 'empty' : await inspect(address, name);
+  if (contents === 'empty') {
+    const what = 'there is no backup in the database that is to be the trunk';
+    throw new UnderstudyError('BACKUP_MISSING', what, { database: name });
+  }
+  if (facts?.comment === CREATING) {
+    throw notOurs(name, 'a trunk of this name was begun by another way, and is not finished');
+  }
+  if (contents === 'ours') return false;
+  await server.query(`REVOKE CONNECT, TEMPORARY ON DATABASE ${escapeIdentifier(name)} FROM PUBLIC`);
+  return true;
+}
+
 async function inspect(
   address: ServerAddress,
   name: string,
@@ -105,7 +138,10 @@ async function fill(
     async (client) => {
       const rights = await readApplierRights(client);
       const spared = rights.replica ? null : rights.sessionUser;
-      const adapt = spared === null ? undefined : () => spareApplier(client, spared, rights.cure);
+      const adapt = async (): Promise<readonly string[]> => [
+        ...(options.restored === true ? await quietRestored(client) : []),
+        ...(spared === null ? [] : await spareApplier(client, spared, rights.cure)),
+      ];
       const result = await runPlan(client, plan, onProgress, adapt);
       await transaction(client, async () => {
         await migrateHere(client, 'shadow', name);
@@ -119,8 +155,10 @@ async function fill(
           VALUES (0, pg_catalog.clock_timestamp())`);
         await startProgress(client);
         // With the marker: a trunk to be filled is never taken for one to be followed.
-        if (options.bootstrap === true) {
-          await client.query('INSERT INTO understudy.bootstrap DEFAULT VALUES');
+        if (options.bootstrap === true || options.restored === true) {
+          await client.query('INSERT INTO understudy.bootstrap (mark) VALUES ($1)', [
+            options.restored === true ? BACKUP_MARK : null,
+          ]);
         }
       });
       return result;

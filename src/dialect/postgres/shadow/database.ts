@@ -34,6 +34,7 @@ import type {
   TableGaps,
 } from '../../dialect.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
+import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
@@ -46,6 +47,7 @@ import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { carryChanges, turnsOf } from './carry.ts';
 import { readFormerColumns } from './former-columns.ts';
 import { PgCopyTarget } from './copy-target.ts';
+import { topicLedger } from './topics.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
   askFence,
@@ -90,6 +92,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   readonly sharing: Sharing;
   readonly copying: PgCopyTarget;
   readonly deadLetters: SqlDeadLetterBox<pg.Client>;
+  readonly topics: TopicLedger;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
@@ -133,6 +136,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, doing, fn) =>
         this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+    });
+    this.topics = topicLedger({
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
     });
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
       read: (doing, fn) => this.#read(doing, fn),

@@ -10,6 +10,7 @@ import type { Migration } from '../session/migration.ts';
  * - `fence`: the generation that may write. Every act holds a share lock on this row, so a
  *   take-over waits for acts that run. The sign of life is beside it, to be written meanwhile;
  *   `away` says that the holder's sessions were ended for a copy, so that only silence counts.
+ * - `topic`: ids of the topics that positions are of, see TopicLedger.
  * - `position`, `progress`, `unproven`: how far production's log is applied, see StoredProgress.
  * - `ahead`, `delivered`: what of the log is not to be applied again, see ResumePoint. `upto` counts
  *   the ids of all rows so far.
@@ -279,5 +280,10 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         now text,
         PRIMARY KEY (table_schema, table_name, name)
       );`,
+  },
+  {
+    version: 12,
+    what: 'which topics positions are of',
+    sql: 'CREATE TABLE understudy.topic (topic text PRIMARY KEY, id text NOT NULL)',
   },
 ];
