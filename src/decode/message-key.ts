@@ -5,13 +5,20 @@ import { isObject, NeedExact } from './envelope/exact-number.ts';
 import { Problem } from './problem.ts';
 
 interface Known {
-  /** What the key's bytes begin with, where its schema is before its values; else its schema's name. */
+  /**
+   * What a key of the same fields begins with: all before its values where it carries its schema. Null
+   * for one that refers to a schema, and for one of several fields without.
+   */
   readonly prefix: Buffer | null;
+  /** Without a schema the prefix says no more than the first field: that there is no other, no comma does. */
+  readonly isBare: boolean;
+  /** The schema's name, where it refers to one. */
   readonly schema: string | null;
   readonly fields: readonly string[];
 }
 
 const PAYLOAD = Buffer.from('"payload":');
+const COMMA = 0x2c;
 
 export class MessageKeys {
   readonly #opener: RecordOpener;
@@ -32,7 +39,7 @@ export class MessageKeys {
     try {
       return this.#fields(record);
     } catch (error) {
-      if (error instanceof Problem || error instanceof NeedExact) return null;
+      if (error instanceof Problem) return null;
       throw error;
     }
   }
@@ -43,16 +50,33 @@ export class MessageKeys {
     const known = this.#known.get(topic);
     const schema = this.#opener.schemaName(record, 'key', key);
     if (known !== undefined && isLike(known, key, schema)) return known.fields;
-    const { payload } = this.#opener.open(record, 'key', key, 'exact');
+    const payload = this.#open(record, key);
     if (!isObject(payload)) return null;
-    const fields = this.#list(Object.keys(payload));
+    const fields = this.#list(Object.keys(payload), known);
     const place = schema === null ? key.indexOf(PAYLOAD) : -1;
-    const prefix = place < 0 ? null : Buffer.from(key.subarray(0, place + PAYLOAD.length));
-    if (prefix !== null || schema !== null) this.#known.set(topic, { prefix, schema, fields });
+    const isBare = schema === null && place < 0;
+    const prefix = isBare
+      ? bareHead(fields)
+      : place < 0
+        ? null
+        : key.subarray(0, place + PAYLOAD.length);
+    // The record's own bytes are not to be kept.
+    const kept = prefix === null ? null : Buffer.from(prefix);
+    this.#known.set(topic, { prefix: kept, isBare, schema, fields });
     return fields;
   }
 
-  #list(names: readonly string[]): readonly string[] {
+  #open(record: LogRecord, key: Buffer): unknown {
+    try {
+      return this.#opener.open(record, 'key', key, 'native').payload;
+    } catch (error) {
+      if (!(error instanceof NeedExact)) throw error;
+      return this.#opener.open(record, 'key', key, 'exact').payload;
+    }
+  }
+
+  #list(names: readonly string[], known: Known | undefined): readonly string[] {
+    if (known !== undefined && isSame(known.fields, names)) return known.fields;
     const text = JSON.stringify(names);
     const list = this.#lists.get(text) ?? names;
     this.#lists.set(text, list);
@@ -60,9 +84,17 @@ export class MessageKeys {
   }
 }
 
-function isLike({ prefix, schema }: Known, key: Buffer, now: string | null): boolean {
-  if (prefix === null || now !== null) return schema === now;
-  return (
-    key.length >= prefix.length && key.compare(prefix, 0, prefix.length, 0, prefix.length) === 0
-  );
+function bareHead(fields: readonly string[]): Buffer | null {
+  return fields.length === 1 ? Buffer.from(`{${JSON.stringify(fields[0])}:`) : null;
+}
+
+function isLike({ prefix, isBare, schema }: Known, key: Buffer, now: string | null): boolean {
+  if (now !== null || schema !== null) return schema === now;
+  if (prefix === null || key.length < prefix.length) return false;
+  if (key.compare(prefix, 0, prefix.length, 0, prefix.length) !== 0) return false;
+  return !isBare || !key.includes(COMMA);
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i]);
 }

@@ -4,6 +4,7 @@
  * stops between the two is whole, and its position need not move.
  */
 import type { TableId } from '../change/table-id.ts';
+import type { FormerColumn } from '../schema/former-columns.ts';
 import type { SchemaChange } from '../schema/schema-change.ts';
 import type { PlanStatement } from '../schema/shadow-plan.ts';
 import type { Fence, ProductionDatabase, ShadowDatabase } from './dialect.ts';
@@ -52,6 +53,8 @@ export interface SchemaTarget {
    * happened), SCHEMA_FAILED, for instance for a type that the shadow lacks.
    */
   carry(fence: Fence, changes: readonly CarriedChange[]): Promise<readonly string[]>;
+  /** Records may have such a column, see TableSchema.former. Errors: as of `carry`. */
+  remember(fence: Fence, former: FormerColumn): Promise<void>;
   /** Tables, by `tableName()`, that a carried change dropped. Errors: SHADOW_UNREACHABLE. */
   formerTables(): Promise<ReadonlySet<string>>;
 }

@@ -22,7 +22,8 @@ import {
   withKeyChange,
   type SchemaChange,
 } from '../schema/schema-change.ts';
-import { clarified } from '../schema/told-changes.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import { becameOf, clarified, wasDropped } from '../schema/told-changes.ts';
 import { unreachable } from '../util/assert.ts';
 import { backoffMs, sleep } from '../util/wait.ts';
 import { readSchemaHistory } from './schema-history.ts';
@@ -167,7 +168,7 @@ class Evolution implements SchemaWatch {
       return (
         this.#isKeyed(error) ||
         this.#isSent(error) ||
-        (await this.#isFormer(error)) ||
+        (await this.#isFormer(error, ends)) ||
         (await this.#isOfGone(error, ends)) ||
         this.#isStale(error)
       );
@@ -257,32 +258,47 @@ class Evolution implements SchemaWatch {
   async lookForDropped(): Promise<void> {
     const { context, database } = this.#stage;
     if (database.marker.kind !== 'trunk' || !this.#watches) return;
+    const seen = await this.#lookAtProduction();
+    if (seen === null) return;
+    const { position } = await database.progress();
+    const topics = new Set([...position.offsets.keys()].map((key) => parsePartitionKey(key).topic));
+    const ours = await database.catalogue();
+    const changes = changesBetween(ours, seen.tables, seen.ends.source.appends);
+    // One of the same columns is new: it may be that table under another name.
+    const isUnsure = changes.some((change) => change.kind === 'newTable' && !change.certain);
+    for (const change of changes) {
+      const { table } = change;
+      const label = tableName(table);
+      if (change.kind !== 'droppedTable' || !context.includes(table)) continue;
+      if (ours.get(label)?.partitionOf !== undefined) continue;
+      // A table that no record ever was of is not production's.
+      if (!topics.has(`${context.config.source.topicPrefix}.${label}`)) continue;
+      this.#dropped.add(label);
+      const what = 'production dropped a table';
+      const error = new UnderstudyError('SCHEMA_CHANGED', what, { table: label });
+      const policy = policyOf(change, context.config);
+      if (policy === 'fail') throw refused(error, change, null);
+      if (policy === 'apply' && !isUnsure) await this.#carry([change], seen.ends, error);
+      else this.#tellKept(label);
+    }
+  }
+
+  /** Null where it cannot be looked at now: what it has is not needed before a record says so. */
+  async #lookAtProduction(): Promise<{
+    readonly ends: Ends;
+    readonly tables: SchemaCatalogue;
+  } | null> {
+    const { context } = this.#stage;
     try {
       const ends = await this.#ends();
-      const theirs = await ends?.production.catalogue();
-      if (ends === null || theirs === undefined) return;
-      const { position } = await database.progress();
-      const topics = new Set(
-        [...position.offsets.keys()].map((key) => parsePartitionKey(key).topic),
-      );
-      for (const [label, { id: table, partitionOf }] of await database.catalogue()) {
-        // A table that no record ever was of is not production's.
-        const topic = `${context.config.source.topicPrefix}.${table.schema}.${table.name}`;
-        if (theirs.has(label) || partitionOf !== undefined || !context.includes(table)) continue;
-        if (!topics.has(topic)) continue;
-        this.#dropped.add(label);
-        const change: SchemaChange = { kind: 'droppedTable', table };
-        const error = new UnderstudyError('SCHEMA_CHANGED', 'production dropped a table', {
-          table: label,
-        });
-        const policy = policyOf(change, context.config);
-        if (policy === 'fail') throw refused(error, change, null);
-        if (policy === 'apply') await this.#carry([change], ends, error);
-        else this.#tellKept(label);
-      }
+      if (ends === null) return null;
+      const theirs = await ends.production.catalogue();
+      const followed = [...theirs].filter(([, { id }]) => context.includes(id));
+      return { ends, tables: new Map(followed) };
     } catch (error) {
-      if (!isUnderstudyError(error, 'PRODUCTION_UNREACHABLE')) throw error;
+      if (!isUnderstudyError(error)) throw error;
       context.logger.warn('cannot look for tables that production dropped', { error });
+      return null;
     }
   }
 
@@ -297,13 +313,18 @@ class Evolution implements SchemaWatch {
   async #isOfGone(error: UnderstudyError, ends: Ends): Promise<boolean> {
     const { table: label = '' } = error.context;
     if (error.code !== 'TABLE_UNKNOWN') return false;
-    if (!(await ends.target.formerTables()).has(label)) return false;
+    const isFormer = (await ends.target.formerTables()).has(label);
+    if (!isFormer && !(ends.source.isTold && (await this.#wasDropped(label)))) return false;
     await using source = await this.#stage.context.openSource();
     const offsets = await source.ends();
     // After the ends: what production has not by now, they have of before only.
     if ((await ends.production.catalogue()).has(label)) return false;
     this.#gone.set(label, offsets);
     return true;
+  }
+
+  async #wasDropped(label: string): Promise<boolean> {
+    return wasDropped(await readSchemaHistory(this.#stage), label);
   }
 
   /** Lets the table of `error` wait from the record on that it is of. */
@@ -339,18 +360,29 @@ class Evolution implements SchemaWatch {
    * A record of before comes again, with a column that was dropped or renamed since: true once it is known
    * how far such records may be in the log. Beyond, production may have the column again.
    */
-  async #isFormer({ code, context: { table: label, column } }: UnderstudyError): Promise<boolean> {
+  async #isFormer(error: UnderstudyError, ends: Ends): Promise<boolean> {
+    const {
+      code,
+      context: { table: label, column },
+    } = error;
     if (code !== 'COLUMN_UNKNOWN' || label === undefined || column === undefined) return false;
     const { context, database } = this.#stage;
     const table = (await database.catalogue()).get(label);
-    if (table?.former?.has(column) !== true) return false;
+    if (table === undefined) return false;
+    const id = table.partitionOf ?? table.id;
+    if (table.former?.has(column) !== true) {
+      // A trunk may be younger than what the log holds.
+      const history = ends.source.isTold ? await readSchemaHistory(this.#stage) : [];
+      const now = becameOf(history, id, column);
+      if (now === undefined) return false;
+      await ends.target.remember(this.#stage.holder.fence, { table: id, name: column, now });
+    }
     await using source = await context.openSource();
-    const ends = await source.ends();
+    const offsets = await source.ends();
     // After the ends: what production has not by now, they have of before only.
-    const theirs = await (await context.production())?.catalogue();
-    const columns = theirs?.get(tableName(table.partitionOf ?? table.id))?.columns ?? [];
+    const columns = (await ends.production.catalogue()).get(tableName(id))?.columns ?? [];
     if (columns.some(({ name }) => name === column)) return false;
-    this.#former.set(`${label} ${column}`, ends);
+    this.#former.set(`${label} ${column}`, offsets);
     return true;
   }
 

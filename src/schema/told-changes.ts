@@ -101,6 +101,37 @@ function originOf(turns: readonly Turn[], column: string): Origin | null {
   return name === column ? null : { kind: 'renamed', name };
 }
 
+/**
+ * What became of a column that production has no more: its name since, or null if it was dropped.
+ * Undefined where that is not told.
+ */
+export function becameOf(
+  history: readonly SchemaChangeRecord[],
+  table: TableId,
+  column: string,
+): string | null | undefined {
+  let name = column;
+  for (const { before, after, ddl } of turnsOf(history, table)) {
+    if (!has(before, name) || has(after, name)) continue;
+    const since = name;
+    const other = after.columns.find(
+      (one) => !has(before, one.name) && renames(ddl, since, one.name),
+    );
+    if (other === undefined) return null;
+    ({ name } = other);
+  }
+  return name === column ? undefined : name;
+}
+
+/** Was it dropped, and not made again? */
+export function wasDropped(history: readonly SchemaChangeRecord[], label: string): boolean {
+  const told = history
+    .filter(({ snapshot }) => !snapshot)
+    .flatMap(({ tables }) => tables)
+    .filter(({ table }) => tableName(table) === label);
+  return told.at(-1)?.kind === 'dropped';
+}
+
 /** `RENAME COLUMN a TO b`, or `CHANGE a b int`. */
 function renames(ddl: string, from: string, to: string): boolean {
   const [a, b] = [from, to].map(

@@ -153,3 +153,22 @@ test('a column at the end may be another one, which a person must say', async ()
   await workplace.json(['dead-letters', 'replay']);
   expect(await rows()).toEqual(expected);
 }, 120_000);
+
+test('a table that production dropped is kept, dropped, or stops, as configured', async () => {
+  await before('');
+  await workplace.json(MATERIALIZE);
+  await there.query('DROP TABLE search_cache');
+  const kept = await workplace.run([...MATERIALIZE, '--json']);
+  expect(kept.stderr).toMatch(/public\.search_cache.*production has a table no more/);
+  expect(await rows()).toEqual(expected);
+  expect(await workplace.json(['schema', 'accept', 'public.search_cache'])).toMatchObject({
+    changes: ['table dropped'],
+  });
+  expect((await workplace.run([...MATERIALIZE, '--json'])).stderr).not.toMatch(/no more/);
+  await before('', { droppedTable: 'fail' });
+  // Its records are of before: they are read first.
+  await workplace.json(MATERIALIZE);
+  expect(await workplace.json(MATERIALIZE, 6)).toMatchObject({
+    error: { code: 'SCHEMA_CHANGED', table: 'public.search_cache' },
+  });
+}, 120_000);

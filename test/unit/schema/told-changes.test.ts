@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { SchemaChangeRecord, ToldTable } from '../../../src/change/table-change.ts';
 import { describeChange, type SchemaChange } from '../../../src/schema/schema-change.ts';
 import type { ColumnSchema } from '../../../src/schema/table-schema.ts';
-import { clarified } from '../../../src/schema/told-changes.ts';
+import { becameOf, clarified, wasDropped } from '../../../src/schema/told-changes.ts';
 
 const T = { schema: 'shop', name: 't' };
 
@@ -114,4 +114,22 @@ test('a table is new if it was created, and not if it got another name', () => {
   const change: SchemaChange = { kind: 'newTable', table: T, certain: false };
   expect(clarified([change], [MADE])).toEqual([{ ...change, certain: true }]);
   expect(clarified([change], [told('altered', 'id a', 'RENAME TABLE u TO t')])).toEqual([change]);
+});
+
+test('what became of a column is told by the statements since', () => {
+  const history = [
+    told('created', 'id a b c', 'CREATE'),
+    told('altered', 'id a2 b c', 'ALTER TABLE t RENAME COLUMN a TO a2'),
+    told('altered', 'id a3 c', 'ALTER TABLE t CHANGE a2 a3 INT, DROP b'),
+  ];
+  const became = ['a', 'a2', 'b', 'c', 'never'].map((name) => becameOf(history, T, name));
+  expect(became).toEqual(['a3', 'a3', null, undefined, undefined]);
+});
+
+test('a table was dropped if that is the last that is told of it', () => {
+  const dropped = told('dropped', '', 'DROP TABLE t');
+  expect(wasDropped([MADE, dropped], 'shop.t')).toBe(true);
+  expect(wasDropped([MADE, dropped, MADE], 'shop.t')).toBe(false);
+  expect(wasDropped([MADE, { ...dropped, snapshot: true }], 'shop.t')).toBe(false);
+  expect(wasDropped([], 'shop.t')).toBe(false);
 });

@@ -42,7 +42,7 @@ import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { HolderRole } from '../session/names.ts';
-import { readFormerColumns } from './former-columns.ts';
+import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
 import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -116,6 +116,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
           this.#session.forget();
           return carryChanges({ address, database, source }, fence, changes);
         }),
+      remember: (fence, former) =>
+        this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
+          saveFormerColumn(client, database, former),
+        ),
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
           formerTables(await readFormerColumns(client, database)),

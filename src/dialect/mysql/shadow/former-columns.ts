@@ -31,17 +31,23 @@ export async function rememberColumns(
 ): Promise<void> {
   const { schema, name } = change.table;
   const former = formerBy(change);
-  if (former !== null) {
-    await client.run(
-      `REPLACE INTO ${tableOf(database)} (table_schema, table_name, name, \`now\`) VALUES (?, ?, ?, ?)`,
-      [schema, name, former.name, former.now],
-    );
-  }
+  if (former !== null) await saveFormerColumn(client, database, former);
   const brought = broughtBy(change);
   if (brought === null) return;
   await client.run(
     `DELETE FROM ${tableOf(database)} WHERE table_schema = ? AND table_name = ? AND name = ?`,
     [schema, name, brought],
+  );
+}
+
+export async function saveFormerColumn(
+  client: Client,
+  database: string,
+  { table, name, now }: FormerColumn,
+): Promise<void> {
+  await client.run(
+    `REPLACE INTO ${tableOf(database)} (table_schema, table_name, name, \`now\`) VALUES (?, ?, ?, ?)`,
+    [table.schema, table.name, name, now],
   );
 }
 

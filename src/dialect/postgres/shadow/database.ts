@@ -45,7 +45,7 @@ import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { carryChanges, turnsOf } from './carry.ts';
-import { readFormerColumns } from './former-columns.ts';
+import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
@@ -126,6 +126,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         }
         return skipped;
       },
+      remember: (fence, former) =>
+        this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
+          saveFormerColumn(client, former),
+        ),
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
           formerTables(await readFormerColumns(client)),

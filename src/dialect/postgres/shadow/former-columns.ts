@@ -21,18 +21,23 @@ export async function readFormerColumns(client: ClientBase): Promise<readonly Fo
 export async function rememberColumns(client: ClientBase, change: SchemaChange): Promise<void> {
   const { schema, name } = change.table;
   const former = formerBy(change);
-  if (former !== null) {
-    await client.query(
-      `INSERT INTO understudy.former_column VALUES ($1, $2, $3, $4)
-        ON CONFLICT (table_schema, table_name, name) DO UPDATE SET now = excluded.now`,
-      [schema, name, former.name, former.now],
-    );
-  }
+  if (former !== null) await saveFormerColumn(client, former);
   const brought = broughtBy(change);
   if (brought === null) return;
   await client.query(
     `DELETE FROM understudy.former_column
       WHERE table_schema = $1 AND table_name = $2 AND name = $3`,
     [schema, name, brought],
+  );
+}
+
+export async function saveFormerColumn(
+  client: ClientBase,
+  { table, name, now }: FormerColumn,
+): Promise<void> {
+  await client.query(
+    `INSERT INTO understudy.former_column VALUES ($1, $2, $3, $4)
+      ON CONFLICT (table_schema, table_name, name) DO UPDATE SET now = excluded.now`,
+    [table.schema, table.name, name, now],
   );
 }
