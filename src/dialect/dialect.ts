@@ -94,8 +94,7 @@ export interface ApplyOutcome {
   readonly owned: number;
   /** How often the race-proof sequence had to be repeated. */
   readonly repairs: number;
-  /** Changes of which a foreign key forbade what it does to other rows. Absent: none. */
-  readonly uncarried?: number;
+  readonly uncarried?: number; // changes of which a foreign key forbade what it does to other rows
 }
 
 /** One entry of the overlay: a row the candidate owns and how it differs from production's. */

@@ -9,6 +9,7 @@ import { tableName } from '../change/table-id.ts';
 import { imageValue, UNAVAILABLE, type KnownValue, type RowImage } from '../change/value.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { ParentChange } from './change-batch.ts';
+import { unreachable } from '../util/assert.ts';
 import { keyIn } from './net-rows.ts';
 
 /** What happens with rows of others when one of a table goes, or gets other values. */
@@ -133,8 +134,12 @@ export function carriesOn(
       const old = event.oldKey ?? event.before ?? event.key;
       return updated(old, changedOf([...onUpdate], before, event.after));
     }
-    default:
+    case 'read':
+    case 'truncate':
+    case 'unread':
       return null;
+    default:
+      return unreachable(event);
   }
 }
 
