@@ -109,7 +109,8 @@ export function carriesOn(
       family,
     };
   };
-  switch (event.op) {
+  const { op } = event;
+  switch (op) {
     case 'delete':
       if (event.newKey !== null) {
         // The row itself goes on under its new key, whether others refer to that or not: it is there
@@ -136,10 +137,9 @@ export function carriesOn(
     }
     case 'read':
     case 'truncate':
-    case 'unread':
       return null;
     default:
-      return unreachable(event);
+      return unreachable(op);
   }
 }
 

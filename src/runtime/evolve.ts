@@ -141,6 +141,8 @@ class Evolution implements SchemaWatch {
   readonly knowsDropped: SchemaWatch['knowsDropped'] = (table) =>
     !this.#watches || this.#dropped.has(table);
 
+  readonly isKept: SchemaWatch['isKept'] = (table) => this.#watches && this.#dropped.has(table);
+
   readonly mayHave: SchemaWatch['mayHave'] = (table, column, { topic, partition, offset }) => {
     if (this.#held.has(table)) return false;
     const end = this.#former.get(`${table} ${column}`)?.get(partitionKey(topic, partition));
@@ -242,7 +244,7 @@ class Evolution implements SchemaWatch {
     if (policy === 'fail') throw refused(error, change, null);
     const theirs = await this.#persistently(() => ends.production.catalogue());
     // It was made again: rows of both are in the log, and a person must say when those of before are done.
-    if (theirs.has(label)) {
+    if (theirs.has(label) || error.isMadeAgain) {
       this.#waiting.add(label);
       return this.#hold(error, change);
     }
@@ -273,6 +275,8 @@ class Evolution implements SchemaWatch {
       if (ours.get(label)?.partitionOf !== undefined) continue;
       // A table that no record ever was of is not production's.
       if (!topics.has(`${context.config.source.topicPrefix}.${label}`)) continue;
+      // Some catalogues show what the account may see; where the connector tells, its word counts.
+      if (seen.ends.source.isTold && !(await this.#wasDropped(label))) continue;
       this.#dropped.add(label);
       const what = 'production dropped a table';
       const error = new UnderstudyError('SCHEMA_CHANGED', what, { table: label });
@@ -361,10 +365,8 @@ class Evolution implements SchemaWatch {
    * how far such records may be in the log. Beyond, production may have the column again.
    */
   async #isFormer(error: UnderstudyError, ends: Ends): Promise<boolean> {
-    const {
-      code,
-      context: { table: label, column },
-    } = error;
+    const { code } = error;
+    const { table: label, column } = error.context;
     if (code !== 'COLUMN_UNKNOWN' || label === undefined || column === undefined) return false;
     const { context, database } = this.#stage;
     const table = (await database.catalogue()).get(label);
@@ -449,10 +451,8 @@ class Evolution implements SchemaWatch {
     const control = await context.control();
     for (const change of changes) {
       const where = { table: tableName(change.table), change: describeChange(change) };
-      context.logger.info('followed a change of production’s schema', {
-        database: database.name,
-        ...where,
-      });
+      const all = { database: database.name, ...where };
+      context.logger.info('followed a change of production’s schema', all);
       await control.audit(context.holder, 'schema change', database.name, where);
     }
     for (const what of skipped) {

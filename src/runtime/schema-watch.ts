@@ -27,12 +27,17 @@ export interface SchemaWatch {
   readonly waits: (table: string) => boolean;
   /** Whether it is known that the connector told of this table as dropped. */
   readonly knowsDropped: (table: string) => boolean;
+  /** Whether it was dropped in production and is kept here. */
+  readonly isKept: (table: string) => boolean;
 }
 
-/** The connector tells that production dropped a table. */
+/** The connector tells that production dropped a table, or made one again that was. */
 export class TableDropped extends UnderstudyError {
-  constructor(table: string, at: LogOffset) {
+  readonly isMadeAgain: boolean;
+
+  constructor(table: string, at: LogOffset, isMadeAgain = false) {
     super('SCHEMA_CHANGED', 'production dropped a table', { ...at, table });
+    this.isMadeAgain = isMadeAgain;
   }
 }
 
@@ -66,7 +71,7 @@ export function shapeWatch(
   watch: Omit<SchemaWatch, 'explain' | 'held'>,
   names: NameMode = 'none',
 ): RecordWatch {
-  const { mayLack, mayHave, mayDiffer, knowsDropped, waits } = watch;
+  const { mayLack, mayHave, mayDiffer, knowsDropped, isKept, waits } = watch;
   const seen = new WeakSet<RowShape>();
   /** Lists of names are the same for the same names. */
   const seenKeys = new Map<TableSchema, Set<readonly string[]>>();
@@ -86,8 +91,11 @@ export function shapeWatch(
     if (decoded.kind === 'schema-change' && !decoded.snapshot) {
       for (const { kind, table } of decoded.tables) {
         const label = tableName(table);
-        if (kind !== 'dropped' || !catalogue.has(label) || knowsDropped(label)) continue;
-        throw new TableDropped(label, decoded.at);
+        if (!catalogue.has(label)) continue;
+        const isDropped = kind === 'dropped' && !knowsDropped(label);
+        // Rows of after would be written over those of before.
+        const isMadeAgain = kind === 'created' && isKept(label) && !waits(label);
+        if (isDropped || isMadeAgain) throw new TableDropped(label, decoded.at, isMadeAgain);
       }
     }
     if (decoded.kind !== 'change' || decoded.op === 'unread') return;

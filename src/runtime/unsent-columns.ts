@@ -34,6 +34,7 @@ export class UnsentColumns implements SchemaWatch {
   readonly waits: SchemaWatch['waits'] = () => false;
   /** The holder follows what the connector tells. */
   readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;
+  readonly isKept: SchemaWatch['isKept'] = () => false;
 
   /** Is it of such a record? Then those of its table are taken from now on. */
   async explains(failure: unknown): Promise<boolean> {

@@ -95,7 +95,7 @@ function originOf(turns: readonly Turn[], column: string): Origin | null {
     if (has(before, name) || !has(after, name)) continue;
     const old = before.columns.find((one) => !has(after, one.name) && renames(ddl, one.name, name));
     const told = after.columns.find((one) => one.name === name);
-    if (old !== undefined) name = old.name;
+    if (old !== undefined) ({ name } = old);
     else return told === undefined ? null : { kind: 'added', told: { column: told, ddl } };
   }
   return name === column ? null : { kind: 'renamed', name };
@@ -134,11 +134,16 @@ export function wasDropped(history: readonly SchemaChangeRecord[], label: string
 
 /** `RENAME COLUMN a TO b`, or `CHANGE a b int`. */
 function renames(ddl: string, from: string, to: string): boolean {
-  const [a, b] = [from, to].map(
-    (name) => `(?:${escaped(name)}|\`${escaped(name.replaceAll('`', '``'))}\`)`,
-  );
-  const rename = `rename\\s+column\\s+${String(a)}\\s+to\\s+${String(b)}`;
-  const change = `change\\s+(?:column\\s+)?(?:if\\s+exists\\s+)?${String(a)}\\s+${String(b)}`;
+  const [a, b] = [from, to].map((name) => {
+    const quoted = ['`', '"'].map(
+      (mark) => `${mark}${escaped(name.replaceAll(mark, mark + mark))}${mark}`,
+    );
+    return `(?:${[escaped(name), ...quoted].join('|')})`;
+  });
+  const gap = String.raw`(?:\s|/\*[^]*?\*/)+`;
+  const exists = `(?:if${gap}exists${gap})?`;
+  const rename = `rename${gap}column${gap}${exists}${String(a)}${gap}to${gap}${String(b)}`;
+  const change = `change${gap}(?:column${gap})?${exists}${String(a)}${gap}${String(b)}`;
   return new RegExp(`\\b(?:${rename}|${change})(?![\\w$])`, 'i').test(ddl);
 }
 

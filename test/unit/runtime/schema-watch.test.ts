@@ -29,6 +29,7 @@ const NEVER = {
   isGone: () => false,
   knowsDropped: () => false,
   waits: () => false,
+  isKept: () => false,
 };
 
 function row(shape: RowShape): ChangeEvent {
@@ -91,4 +92,21 @@ test('a table that the connector tells of as dropped is told once, and none that
   expect(see(dropped(false), null)).toThrow(TableDropped);
   expect(see(dropped(true), null)).not.toThrow();
   expect(see(dropped(false), null, { knowsDropped: () => true })).not.toThrow();
+});
+
+test('a table that is made again while the dropped one is kept is told, until its records wait', () => {
+  const made: DecodedRecord = {
+    ...{
+      kind: 'schema-change',
+      at: AT,
+      eventTimeMs: null,
+      ddl: 'CREATE TABLE t …',
+      snapshot: false,
+    },
+    tables: [{ table: T, kind: 'created', columns: [], key: [] }],
+  };
+  const kept = { knowsDropped: () => true, isKept: () => true };
+  expect(see(made, null, kept)).toThrow(TableDropped);
+  expect(see(made, null, { ...kept, waits: () => true })).not.toThrow();
+  expect(see(made, null)).not.toThrow();
 });

@@ -48,6 +48,9 @@ describe('a column that may be renamed', () => {
     ['ALTER TABLE t RENAME COLUMN a TO b'],
     ['alter table t rename column `a` to `b`'],
     ['ALTER TABLE t CHANGE a b INT'],
+    ['ALTER TABLE t RENAME COLUMN "a" TO "b"'],
+    ['ALTER TABLE t RENAME COLUMN IF EXISTS a TO b'],
+    ['ALTER TABLE t RENAME /* it */ COLUMN a/**/TO b'],
     ['ALTER TABLE t CHANGE COLUMN `a` `b` INT, ADD c INT'],
   ])('is so by %s', (ddl) => {
     expect(words([rename('a', 'b')], MADE, told('altered', 'id b', ddl))).toEqual([
