@@ -33,7 +33,7 @@ import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
 import { withRetry } from './retry.ts';
-import { makeRoom, readAll, type Reading } from './room.ts';
+import { makeRoom, readNeeded, type Reading } from './room.ts';
 
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
@@ -304,7 +304,7 @@ export class Follower {
         await this.#settleBarrier(log);
       }
       if (worked) {
-        readAll(log, this.#parts.limits.budgetBytes);
+        readNeeded(log, { ...this.#parts.limits, assembler: this.#parts.assembler });
         this.#news.tell();
       }
       if (worked || chunks !== this.#chunks) continue;

@@ -25,16 +25,14 @@ export interface RoomOptions {
 /**
  * To be called when nothing can be applied. Hands back what is held, so that the source reads on;
  * beyond one budget the transaction in turn goes in parts, so that what is held does not grow with
- * it; and where what is held waits for partitions that are behind, what is ahead of them is paused,
- * until `readAll`. True if something can be applied now.
+ * it; and where what is held waits for partitions that are behind, what is ahead of them is paused.
+ * True if something can be applied now.
  */
 export function makeRoom({ credit, stream }: Reading, options: RoomOptions): boolean {
   const { budgetBytes, assembler, mayStream, apart } = options;
   const held = credit.heldBytes;
   const streams = held > budgetBytes && mayStream && assembler.stream(apart);
-  // What goes in parts waits for its own partitions, too.
-  const all = held <= budgetBytes / 2 || assembler.goesInParts;
-  stream.pause(all ? NONE : assembler.ahead());
+  readNeeded({ credit, stream }, options);
   if (streams) return true;
   if (held <= budgetBytes / 2) return false;
   if (held > budgetBytes * MOST_BUDGETS) assembler.degrade();
@@ -42,7 +40,15 @@ export function makeRoom({ credit, stream }: Reading, options: RoomOptions): boo
   return false;
 }
 
-/** To be called when something was applied. */
-export function readAll({ credit, stream }: Reading, budgetBytes: number): void {
-  if (credit.heldBytes <= budgetBytes / 2) stream.pause(NONE);
+/**
+ * While more than half a budget is held, reads on only what is needed for what waits to go; else all. To
+ * be called as well when something was applied, for it may have been what others waited for.
+ */
+export function readNeeded(
+  { credit, stream }: Reading,
+  { budgetBytes, assembler }: Pick<RoomOptions, 'budgetBytes' | 'assembler'>,
+): void {
+  // What goes in parts waits for its own partitions, too.
+  const all = credit.heldBytes <= budgetBytes / 2 || assembler.goesInParts;
+  stream.pause(all ? NONE : assembler.ahead());
 }
