@@ -1,4 +1,5 @@
 import { tableName, type TableId } from '../change/table-id.ts';
+import { escapePattern } from '../util/pattern.ts';
 
 /**
  * Which tables take part: those that match an include pattern and no exclude pattern. A pattern
@@ -34,9 +35,6 @@ export function followedTables(config: {
 }
 
 function patternToRegExp(pattern: string): RegExp {
-  const source = pattern
-    .split('*')
-    .map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&'))
-    .join('.*');
+  const source = pattern.split('*').map(escapePattern).join('.*');
   return new RegExp(`^${source}$`, 's');
 }

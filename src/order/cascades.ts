@@ -105,7 +105,7 @@ export function carriesOn(
   ): CarriedOn | null => {
     if (columns.length === 0) return null;
     return {
-      change: { kind: 'update', key: keyIn(table, event, old, event.before), columns },
+      change: { kind: 'update', key: keyIn(table, event, [old, event.before]), columns },
       family,
     };
   };
@@ -121,7 +121,7 @@ export function carriesOn(
       }
       if (!onDelete) return null;
       return {
-        change: { kind: 'delete', key: keyIn(table, event, event.key, event.before) },
+        change: { kind: 'delete', key: keyIn(table, event, [event.key, event.before]) },
         family,
       };
     case 'create': {

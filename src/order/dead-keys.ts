@@ -21,14 +21,13 @@ import type { DeadCause } from '../change/dead-cause.ts';
 import { partitionKey, type LogOffset } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { KnownValue, RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { LetterImages } from './change-batch.ts';
 import type { DeadKey, DeadNotes } from './dead-notes.ts';
 import { keyId } from './key-text.ts';
 import { LettersDraft, type Letter, type TouchedKey } from './letters-draft.ts';
-import { whereOf } from './net-rows.ts';
+import { keyIn, whereOf } from './net-rows.ts';
 
 /** The letters of a database, as far as deciding needs them. */
 export interface DeadState {
@@ -173,7 +172,7 @@ export class DeadKeys {
     const keys = images
       .filter((found) => found.some((image) => image !== null))
       .map((found): TouchedKey => {
-        const values = keyIn(change, table, found);
+        const values = keyIn(table, change, found);
         const id = keyId(values);
         return { slot: slot(table.id, id), id, key: values };
       });
@@ -183,23 +182,4 @@ export class DeadKeys {
 
 function slot(table: TableId, id: string): string {
   return `${tableName(table)} ${id}`;
-}
-
-/** The key's columns in key order, from the first image that has each. */
-function keyIn(
-  change: ChangeEvent,
-  table: TableSchema,
-  images: readonly (RowImage | null)[],
-): readonly KnownValue[] {
-  return table.key.map((column) => {
-    for (const image of images) {
-      const i = image?.shape.index.get(column);
-      const value = i === undefined ? undefined : image?.values[i];
-      if (value !== undefined && typeof value !== 'symbol' && value !== null) return value;
-    }
-    throw new UnderstudyError('KEY_MISSING', 'the event does not have the whole key', {
-      ...whereOf(change),
-      column,
-    });
-  });
 }

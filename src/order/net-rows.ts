@@ -89,7 +89,7 @@ export class NetRows {
   }
 
   #create(event: ChangeEvent): void {
-    const key = keyIn(this.#table, event, event.after, event.key);
+    const key = keyIn(this.#table, event, [event.after, event.key]);
     const image = this.#imageOf(event);
     if (event.oldKey === null) {
       const fresh = !this.#rows.has(keyText(key));
@@ -97,7 +97,7 @@ export class NetRows {
       return;
     }
     // The new half of a key change: the row that had the old key goes on under the new one.
-    const oldKey = keyIn(this.#table, event, event.oldKey, null);
+    const oldKey = keyIn(this.#table, event, [event.oldKey]);
     const text = keyText(oldKey);
     const row = this.#moving.get(text) ?? this.#rowAt(oldKey) ?? untouched(oldKey);
     this.#moving.delete(text);
@@ -105,21 +105,21 @@ export class NetRows {
   }
 
   #update(event: ChangeEvent): void {
-    const key = keyIn(this.#table, event, event.after, event.key);
+    const key = keyIn(this.#table, event, [event.after, event.key]);
     const image = this.#imageOf(event);
     if (event.oldKey === null) {
       this.#put(key, this.#merge(this.#rowAt(key) ?? untouched(key), image));
       return;
     }
     // Both halves of a key change in one event.
-    const oldKey = keyIn(this.#table, event, event.oldKey, null);
+    const oldKey = keyIn(this.#table, event, [event.oldKey]);
     const row = this.#rowAt(oldKey) ?? untouched(oldKey);
     this.#put(oldKey, null);
     this.#put(key, this.#merge(row, image));
   }
 
   #delete(event: ChangeEvent): void {
-    const key = keyIn(this.#table, event, event.key, event.before);
+    const key = keyIn(this.#table, event, [event.key, event.before]);
     const text = keyText(key);
     // The second of two deletes (a tombstone that stands for one) has no row to take along.
     const again = this.#moving.has(text) && this.#rows.get(text)?.row === null;
@@ -208,15 +208,14 @@ export class NetRows {
   }
 }
 
-/** The key's columns in key order, from the first of two images that has each. Errors: KEY_MISSING. */
+/** The key's columns in key order, from the first image that has each. Errors: KEY_MISSING. */
 export function keyIn(
   table: TableSchema,
   event: ChangeEvent,
-  first: RowImage | null,
-  second: RowImage | null,
+  images: readonly (RowImage | null)[],
 ): Key {
   return table.key.map((column) => {
-    for (const image of [first, second]) {
+    for (const image of images) {
       const i = image?.shape.index.get(column);
       const value = i === undefined ? undefined : image?.values[i];
       if (value !== undefined && typeof value !== 'symbol' && value !== null) return value;

@@ -6,6 +6,7 @@
 import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { DeadCause } from '../change/dead-cause.ts';
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
+import type { SchemaChangeRecord } from '../change/table-change.ts';
 import { tableName } from '../change/table-id.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
 import {
@@ -82,7 +83,6 @@ class Evolution implements SchemaWatch {
   readonly #held = new Map<string, DeadCause>();
   /** `table column`: production has it, though records lack it. */
   readonly #unsent = new Set<string>();
-
   /** Tables with message keys of other columns than production's own key. */
   readonly #keyed = new Set<string>();
   /** Tables whose records wait, whatever they are. */
@@ -268,6 +268,7 @@ class Evolution implements SchemaWatch {
     const changes = changesBetween(ours, seen.tables, seen.ends.source.appends);
     // One of the same columns is new: it may be that table under another name.
     const isUnsure = changes.some((change) => change.kind === 'newTable' && !change.certain);
+    let history: readonly SchemaChangeRecord[] | null = null;
     for (const change of changes) {
       const { table } = change;
       const label = tableName(table);
@@ -276,7 +277,10 @@ class Evolution implements SchemaWatch {
       // A table that no record ever was of is not production's.
       if (!topics.has(`${context.config.source.topicPrefix}.${label}`)) continue;
       // Some catalogues show what the account may see; where the connector tells, its word counts.
-      if (seen.ends.source.isTold && !(await this.#wasDropped(label))) continue;
+      if (seen.ends.source.isTold) {
+        history ??= await readSchemaHistory(this.#stage);
+        if (!wasDropped(history, label)) continue;
+      }
       this.#dropped.add(label);
       const what = 'production dropped a table';
       const error = new UnderstudyError('SCHEMA_CHANGED', what, { table: label });
@@ -318,17 +322,14 @@ class Evolution implements SchemaWatch {
     const { table: label = '' } = error.context;
     if (error.code !== 'TABLE_UNKNOWN') return false;
     const isFormer = (await ends.target.formerTables()).has(label);
-    if (!isFormer && !(ends.source.isTold && (await this.#wasDropped(label)))) return false;
+    if (!isFormer && !ends.source.isTold) return false;
+    if (!isFormer && !wasDropped(await readSchemaHistory(this.#stage), label)) return false;
     await using source = await this.#stage.context.openSource();
     const offsets = await source.ends();
     // After the ends: what production has not by now, they have of before only.
     if ((await ends.production.catalogue()).has(label)) return false;
     this.#gone.set(label, offsets);
     return true;
-  }
-
-  async #wasDropped(label: string): Promise<boolean> {
-    return wasDropped(await readSchemaHistory(this.#stage), label);
   }
 
   /** Lets the table of `error` wait from the record on that it is of. */

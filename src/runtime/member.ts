@@ -58,6 +58,7 @@ class Membership implements AsyncDisposable {
   readonly #options: MemberOptions;
   readonly #ended = new AbortController();
   readonly #everyMs: number;
+  readonly #settings: string;
   #beating: Promise<void> | null = null;
   #number: bigint | null = null;
   /** What it was given when its part began; null if it is to look anew. */
@@ -79,6 +80,7 @@ class Membership implements AsyncDisposable {
     this.#sharing = sharing;
     this.#options = options;
     this.#unsent = new UnsentColumns(context);
+    this.#settings = settingsDigest(context.config);
     this.#everyMs = Math.max(100, context.config.apply.leaseSeconds * 200);
   }
 
@@ -115,7 +117,7 @@ class Membership implements AsyncDisposable {
 
   /** What a sign of life says. */
   #tells(): HolderNote {
-    return { ...this.#note(), settings: settingsDigest(this.#context.config) };
+    return { ...this.#note(), settings: this.#settings };
   }
 
   /** Has it been without the log for long, though it may well reach the database? */

@@ -1,7 +1,7 @@
 /** The schema-change topic, read from its start. */
 import type { SchemaChangeRecord } from '../change/table-change.ts';
 import { parsePartitionKey } from '../change/position.ts';
-import { recordBytes } from '../change/record.ts';
+import { readTo } from '../source/read-range.ts';
 import { openDecoding } from './decoding.ts';
 import { inspectSource } from './inspected-source.ts';
 import type { Stage } from './stage.ts';
@@ -20,37 +20,17 @@ export async function readSchemaHistory(stage: Stage): Promise<readonly SchemaCh
   });
   const isTold = (topic: string): boolean => topic === topicPrefix;
   await using source = await context.openSource(isTold);
-  const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
-  // Of a recording all partitions come: the others are read on from their ends.
-  const from = new Map(ends);
-  const left = new Set<string>();
-  for (const [key, end] of ends) {
-    if (!isTold(parsePartitionKey(key).topic)) continue;
-    const start = starts.get(key) ?? 0n;
-    from.set(key, start);
-    if (start < end) left.add(key);
-  }
+  // Of a recording all partitions come, whatever they are.
+  const ends = [...(await source.ends())].filter(([key]) => isTold(parsePartitionKey(key).topic));
+  const signal = AbortSignal.any([holder.lost, stopping]);
   const history: SchemaChangeRecord[] = [];
-  if (left.size === 0) return history;
-  const stop = new AbortController();
-  const signal = AbortSignal.any([holder.lost, stopping, stop.signal]);
-  const options = { budgetBytes: context.config.apply.budgetBytes, signal };
-  await using stream = await source.open(from, {
-    ...{ ...options, group: `understudy.${database.name}` },
-  });
-  for await (const { topic, partition, records, next } of stream.chunks) {
-    const key = `${topic}/${String(partition)}`;
-    for (const record of records) {
-      await decoding.prepare?.(record, { signal, onState: () => undefined });
-      if (left.has(key)) {
-        const decoded = decoding.decode(record);
-        if (decoded.kind === 'schema-change') history.push(decoded);
-      }
-      stream.released(recordBytes(record));
-    }
-    if (next >= (ends.get(key) ?? 0n)) left.delete(key);
-    if (left.size === 0) break;
+  for await (const record of readTo(source, new Map(ends), {
+    ...{ budgetBytes: context.config.apply.budgetBytes, signal },
+    group: `understudy.${database.name}`,
+  })) {
+    await decoding.prepare?.(record, { signal, onState: () => undefined });
+    const decoded = decoding.decode(record);
+    if (decoded.kind === 'schema-change') history.push(decoded);
   }
-  stop.abort();
   return history;
 }

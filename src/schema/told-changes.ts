@@ -2,6 +2,7 @@
 import type { SchemaChangeRecord, ToldAddition, ToldTable } from '../change/table-change.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import { changesOfColumn, type SchemaChange } from './schema-change.ts';
+import { escapePattern } from '../util/pattern.ts';
 import type { ColumnSchema } from './table-schema.ts';
 
 /** A statement that changed a table, with the table before it. */
@@ -136,19 +137,15 @@ export function wasDropped(history: readonly SchemaChangeRecord[], label: string
 function renames(ddl: string, from: string, to: string): boolean {
   const [a, b] = [from, to].map((name) => {
     const quoted = ['`', '"'].map(
-      (mark) => `${mark}${escaped(name.replaceAll(mark, mark + mark))}${mark}`,
+      (mark) => `${mark}${escapePattern(name.replaceAll(mark, mark + mark))}${mark}`,
     );
-    return `(?:${[escaped(name), ...quoted].join('|')})`;
+    return `(?:${[escapePattern(name), ...quoted].join('|')})`;
   });
   const gap = String.raw`(?:\s|/\*[^]*?\*/)+`;
   const exists = `(?:if${gap}exists${gap})?`;
   const rename = `rename${gap}column${gap}${exists}${String(a)}${gap}to${gap}${String(b)}`;
   const change = `change${gap}(?:column${gap})?${exists}${String(a)}${gap}${String(b)}`;
   return new RegExp(`\\b(?:${rename}|${change})(?![\\w$])`, 'i').test(ddl);
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }
 
 function wasCreated(history: readonly SchemaChangeRecord[], table: TableId): boolean {

@@ -12,7 +12,7 @@ import type { MySqlServer } from '../support/mysql-server.ts';
 import { startMySQL } from '../support/mysql.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { until } from '../support/shop-follow.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 /** Truncates of `feed` come too often to dump it. */
 const FOLLOWED = TRAFFIC_TABLES.filter((table) => table !== 'feed');
@@ -31,14 +31,10 @@ describe.each([
   const configure = async (backupPosition: string): Promise<void> => {
     const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
     await workplace.configure({
-      source: {
-        connector: engine,
-        topicPrefix: prefix,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: prefix },
-      },
-      production: { url: `${production.url}shop` },
-      shadow: { url: shadow.url },
+      ...followed(prefix, {
+        ...{ kafka, connect, shadow, connector: engine },
+        production: { url: `${production.url}shop` },
+      }),
       trunk: { name: 'copy', bootstrap: 'backup', backupPosition },
       tables: { include: FOLLOWED.map((table) => `shop.${table}`) },
     });

@@ -12,7 +12,7 @@ import type { MySqlServer } from '../support/mysql-server.ts';
 import { startMySQL } from '../support/mysql.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { connectBinlog } from '../support/types/binlog.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 /** Truncates of `feed` come too often to copy it: see test/integration/bootstrap-binlog.db.test.ts. */
 const FOLLOWED = TRAFFIC_TABLES.filter((table) => table !== 'feed');
@@ -64,14 +64,10 @@ describe.each([
       }),
     );
     workplace = await Workplace.make({
-      source: {
-        connector: engine,
-        topicPrefix: prefix,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: prefix },
-      },
-      production: { url: `${production.url}shop` },
-      shadow: { url: shadow.url },
+      ...followed(prefix, {
+        ...{ kafka, connect, shadow, connector: engine },
+        production: { url: `${production.url}shop` },
+      }),
       trunk: { name: 'copy', bootstrap: 'production', bootstrapJobs: 2 },
       tables: { include: FOLLOWED.map((table) => `shop.${table}`) },
       apply: { leaseSeconds: 3 },

@@ -11,7 +11,7 @@ import { startMySQL } from '../support/mysql.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { until } from '../support/shop-follow.ts';
 import { connectBinlog } from '../support/types/binlog.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 const MATERIALIZE = ['materialize', '--until-caught-up'];
 const WITHIN_MS = 60_000;
@@ -60,14 +60,10 @@ describe.each([
 
   const configure = async (name: string, evolution: Record<string, string> = {}) =>
     workplace.configure({
-      source: {
-        connector: engine,
-        topicPrefix: prefix,
-        kafka: { brokers: [(await sharedKafka()).broker] },
-        connect: { url: (await sharedConnect()).url, name: prefix },
-      },
-      production: { url: `${production.url}shop` },
-      shadow: { url: shadow.url },
+      ...followed(prefix, {
+        ...{ kafka: await sharedKafka(), connect: await sharedConnect(), shadow },
+        ...{ connector: engine, production: { url: `${production.url}shop` } },
+      }),
       trunk: { name },
       evolution,
     });

@@ -31,6 +31,20 @@ async function codeOf(act: () => Promise<unknown>): Promise<string> {
   return 'no error';
 }
 
+async function makeAgain(topic: string): Promise<void> {
+  await log.admin.deleteTopics({ topics: [topic] });
+  await expect
+    .poll(
+      () =>
+        log.createTopic(topic).then(
+          () => true,
+          () => false,
+        ),
+      { timeout: 15_000 },
+    )
+    .toBe(true);
+}
+
 describe('the Kafka source, where the log has gaps,', () => {
   it('says LOG_GAP where the log no longer holds the position', async () => {
     const prefix = log.newPrefix();
@@ -105,17 +119,7 @@ describe('the Kafka source, where the log has gaps,', () => {
       });
     await log.send(topic, 5, 5);
     expect(await codeOf(() => read(5n, ids))).toBe('no error');
-    await log.admin.deleteTopics({ topics: [topic] });
-    await expect
-      .poll(
-        () =>
-          log.createTopic(topic).then(
-            () => true,
-            () => false,
-          ),
-        { timeout: 15_000 },
-      )
-      .toBe(true);
+    await makeAgain(topic);
     await log.send(topic, 0, 10);
     await expect.poll(async () => (await source.topicIds?.())?.get(topic)).not.toBe(ids.get(topic));
     expect(await codeOf(() => read(5n, ids))).toBe('LOG_GAP');
@@ -132,17 +136,7 @@ describe('the Kafka source, where the log has gaps,', () => {
     await log.send(topic, 0, 10);
     await using following = await log.follow(prefix);
     await expect.poll(() => following.records.length).toBe(10);
-    await log.admin.deleteTopics({ topics: [topic] });
-    await expect
-      .poll(
-        () =>
-          log.createTopic(topic).then(
-            () => true,
-            () => false,
-          ),
-        { timeout: 15_000 },
-      )
-      .toBe(true);
+    await makeAgain(topic);
     await log.send(topic, 0, 20);
     await expect.poll(() => following.failure(), { timeout: 15_000 }).not.toBeNull();
     expect(isUnderstudyError(following.failure(), 'LOG_GAP')).toBe(true);

@@ -11,7 +11,7 @@ import { startMariaDB } from '../support/mariadb.ts';
 import type { MySqlServer } from '../support/mysql-server.ts';
 import { startMySQL } from '../support/mysql.ts';
 import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
-import { Workplace } from '../support/understudy.ts';
+import { followed, Workplace } from '../support/understudy.ts';
 
 interface Status {
   readonly databases: readonly {
@@ -57,14 +57,10 @@ describe.each([
     const source = { server: production, database: 'shop', broker: kafka.broker };
     await connect.createConnector(prefix, await binlogConnector(engine, source, prefix));
     workplace = await Workplace.make({
-      source: {
-        connector: engine,
-        topicPrefix: prefix,
-        kafka: { brokers: [kafka.broker] },
-        connect: { url: connect.url, name: prefix },
-      },
-      production: { url: `${production.url}shop` },
-      shadow: { url: shadow.url },
+      ...followed(prefix, {
+        ...{ kafka, connect, shadow, connector: engine },
+        production: { url: `${production.url}shop` },
+      }),
       trunk: { name: 'copy' },
       tables: { include: TRAFFIC_TABLES.map((table) => `shop.${table}`) },
       apply: { leaseSeconds: 3 },

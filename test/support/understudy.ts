@@ -16,8 +16,8 @@ export interface CliResult {
 }
 
 /**
- * What a configuration says of a PostgreSQL production that is followed into the trunk `shop`.
- * `prefix`: of the topics, and the connector's name.
+ * What a configuration says of a production that is followed into the trunk `shop`. `prefix`: of the
+ * topics, and the connector's name. `connector`: PostgreSQL's by default.
  */
 export function followed(
   prefix: string,
@@ -26,12 +26,13 @@ export function followed(
     readonly connect: { readonly url: string };
     readonly production: { readonly url: string };
     readonly shadow: { readonly url: string };
+    readonly connector?: 'postgresql' | 'mysql' | 'mariadb';
   },
 ): object {
-  const { kafka, connect, production, shadow } = parts;
+  const { kafka, connect, production, shadow, connector = 'postgresql' } = parts;
   return {
     source: {
-      connector: 'postgresql',
+      connector,
       topicPrefix: prefix,
       kafka: { brokers: 'brokers' in kafka ? kafka.brokers : [kafka.broker] },
       connect: { url: connect.url, name: prefix },

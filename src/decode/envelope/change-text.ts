@@ -5,6 +5,7 @@
  * varies, and only the rows are given to the JSON parser. A change that does not fit a template to
  * the letter is parsed whole: the result is the same, later.
  */
+import { escapePattern } from '../../util/pattern.ts';
 import { Problem } from '../problem.ts';
 import { isObject } from './exact-number.ts';
 
@@ -320,16 +321,11 @@ class Learner {
 
   /** A pattern in place of a part of the text, behind what stood before it as it is. */
   #put(pattern: string, from: number, to: number): void {
-    this.#pattern += escaped(this.#text.slice(this.#copied, from)) + pattern;
+    this.#pattern += escapePattern(this.#text.slice(this.#copied, from)) + pattern;
     this.#copied = to;
   }
 }
 
 function unescaped(written: string): string {
   return JSON.parse(`"${written}"`) as string;
-}
-
-/** As a pattern that only the text itself fits. */
-function escaped(text: string): string {
-  return text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
 }

@@ -8,6 +8,7 @@ import type {
   UniqueKey,
 } from '../../../schema/table-schema.ts';
 import type { Client } from '../session/client.ts';
+import { logsCascades } from '../session/flavour.ts';
 import { columnType } from './type-kind.ts';
 
 interface TableRow {
@@ -84,6 +85,7 @@ export async function readTables(
   const columns = grouped(await readColumns(client, database));
   const indexes = grouped(await readUniqueIndexes(client, database));
   const references = grouped(await readReferences(client, database));
+  // What the shadow's server does production's is taken to do.
   const logged = await logsCascades(client);
   const catalogue = new Map<string, TableSchema>();
   const textForms = new Map<string, ReadonlyMap<string, TextForm>>();
@@ -147,17 +149,6 @@ function readReferences(client: Client, database: string): Promise<readonly Refe
       ORDER BY k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION`,
     [database],
   );
-}
-
-/**
- * Whether the server writes to its binlog what foreign keys delete and change: MySQL since 9.6, unless
- * it leaves that to the storage engine. What the shadow's server does production's is taken to do.
- */
-async function logsCascades(client: Client): Promise<boolean> {
-  const [native] = await client.rows<{ Value: string }>(
-    `SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'`,
-  );
-  return native?.Value === 'OFF';
 }
 
 /** What a rule does to the rows that refer. */

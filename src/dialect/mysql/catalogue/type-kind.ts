@@ -1,5 +1,6 @@
 import type { BinlogKind } from '../../../decode/types/binlog.ts';
 import type { ColumnType, TypeKind } from '../../../schema/table-schema.ts';
+import { unescaped } from '../session/names.ts';
 
 /** What information_schema.COLUMNS says of a column's type. */
 export interface ColumnFacts {
@@ -96,23 +97,7 @@ function vectorLength(sql: string): { readonly length?: number } {
   return found === undefined ? {} : { length: Number(found) };
 }
 
-/** What a backslash and the letter after it stand for; any other letter stands for itself. */
-const ESCAPES: Readonly<Record<string, string>> = {
-  '0': '\0',
-  n: '\n',
-  r: '\r',
-  t: '\t',
-  Z: '\x1a',
-};
-
-/**
- * The labels of `enum('a','it''s')`. The servers write them with doubled quotes and escaped by
- * backslashes, whatever the session's sql_mode.
- */
+/** The labels of `enum('a','it''s')`. */
 function parseLabels(sql: string): readonly string[] {
-  return Array.from(sql.matchAll(/'((?:[^'\\]|''|\\.)*)'/gs), ([, label = '']) =>
-    label.replaceAll(/''|\\(.)/gs, (pair, escaped?: string) =>
-      pair === `''` ? `'` : (ESCAPES[escaped ?? ''] ?? escaped ?? ''),
-    ),
-  );
+  return Array.from(sql.matchAll(/'((?:[^'\\]|''|\\.)*)'/gs), ([, label = '']) => unescaped(label));
 }

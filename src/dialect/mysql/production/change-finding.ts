@@ -14,7 +14,7 @@ import { planFromProduction } from '../schema/plan-from-production.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
-import { quote } from '../session/names.ts';
+import { quote, unescaped } from '../session/names.ts';
 import {
   columnDefinition,
   defaultOf,
@@ -25,7 +25,6 @@ import {
   primaryKeyOf,
   setsLiteral,
   typeOf,
-  unescaped,
   type DefaultValue,
 } from './defined.ts';
 

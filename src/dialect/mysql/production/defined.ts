@@ -2,6 +2,9 @@
  * What `SHOW CREATE TABLE` and statements of production say of columns and keys. Pure. The servers
  * print one column or key a line, keywords in capitals, texts escaped by backslashes.
  */
+import { escapePattern } from '../../../util/pattern.ts';
+import { unescaped } from '../session/names.ts';
+
 /** The definition of a column, without its name; null if the table has none such. */
 export function columnDefinition(table: string, column: string): string | null {
   const head = `\`${column.replaceAll('`', '``')}\` `;
@@ -81,23 +84,8 @@ export function defaultOf(definition: string): DefaultValue {
   return { kind: 'literal', text: /^b?'/.test(value) ? unquoted(value) : value };
 }
 
-const ESCAPES: Readonly<Record<string, string>> = {
-  '0': '\0',
-  n: '\n',
-  r: '\r',
-  t: '\t',
-  Z: '\x1a',
-};
-
 function unquoted(value: string): string {
   return unescaped(value.slice(value.indexOf("'") + 1, -1));
-}
-
-/** What a text between quotes stands for. */
-export function unescaped(text: string): string {
-  return text.replaceAll(/''|\\(.)/gs, (pair, letter?: string) =>
-    pair === "''" ? "'" : (ESCAPES[letter ?? ''] ?? letter ?? ''),
-  );
 }
 
 /** What may stand after DEFAULT and is no computation; texts are blanked. */
@@ -115,16 +103,12 @@ export function setsLiteral(ddl: string, column: string): boolean {
       text.startsWith("'") ? "''" : text,
     );
   const quoted = `\`${column.replaceAll('`', '``')}\``;
-  const name = `(?:${escaped(quoted)}|${escaped(column)}|"${escaped(column)}")`;
+  const name = `(?:${escapePattern(quoted)}|${escapePattern(column)}|"${escapePattern(column)}")`;
   const begin = new RegExp(`(?:^|[\\s(,])${name}\\s`, 'i').exec(blank);
   const own = begin === null ? blank : untilComma(blank.slice(begin.index + begin[0].length));
   return [...own.matchAll(/\bdefault\b/gi)].every(({ index }) =>
     LITERAL.test(own.slice(index + 'default'.length).replace(/^\s*"[^"]*"/, "''")),
   );
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }
 
 /** Up to the comma that ends it, or the parenthesis around it. */

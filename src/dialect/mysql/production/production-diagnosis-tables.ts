@@ -3,7 +3,7 @@ import { tableFinding as finding } from '../../sql/table-finding.ts';
 import type { Diagnosis } from '../../dialect.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
-import type { Flavour } from '../session/flavour.ts';
+import { logsCascades, type Flavour } from '../session/flavour.ts';
 
 export interface DiagnosedTables {
   /** The followed database; null if production.url names none. */
@@ -129,10 +129,7 @@ async function cascades(
   client: Client,
   followed: ReadonlySet<string>,
 ): Promise<readonly Diagnosis[]> {
-  const [native] = await client.rows<{ Value: string }>(
-    `SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'`,
-  );
-  if (native?.Value === 'OFF') return [];
+  if (await logsCascades(client)) return [];
   const rows = await client.rows<TableId & { readonly key: string; readonly parent: string }>(
     `SELECT CONSTRAINT_SCHEMA AS \`schema\`, TABLE_NAME AS name, CONSTRAINT_NAME AS \`key\`,
         CONCAT(UNIQUE_CONSTRAINT_SCHEMA, '.', REFERENCED_TABLE_NAME) AS parent

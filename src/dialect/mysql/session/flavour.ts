@@ -53,3 +53,14 @@ export async function readSystemId(client: Client, { engine }: Flavour): Promise
   );
   return id;
 }
+
+/**
+ * Whether the server writes to its binlog what foreign keys delete and change: MySQL since 9.6, unless
+ * it leaves that to the storage engine.
+ */
+export async function logsCascades(client: Client): Promise<boolean> {
+  const [native] = await client.rows<{ Value: string }>(
+    `SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'`,
+  );
+  return native?.Value === 'OFF';
+}

@@ -19,6 +19,25 @@ export function literal(text: string): string {
   return `'${text.replaceAll(`'`, `''`)}'`;
 }
 
+/** What a backslash and the letter after it stand for; any other letter stands for itself. */
+const ESCAPES: Readonly<Record<string, string>> = {
+  '0': '\0',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  Z: '\x1a',
+};
+
+/**
+ * What a text stands for that the server wrote between quotes: they are doubled, and letters escaped by
+ * backslashes, whatever the session's sql_mode.
+ */
+export function unescaped(text: string): string {
+  return text.replaceAll(/''|\\(.)/gs, (pair, letter?: string) =>
+    pair === `''` ? `'` : (ESCAPES[letter ?? ''] ?? letter ?? ''),
+  );
+}
+
 /** Names of user-level locks have at most 64 characters, and ignore case. */
 function lockName(purpose: string, of: string): string {
   const hash = createHash('sha256').update(of).digest('hex').slice(0, 24);
