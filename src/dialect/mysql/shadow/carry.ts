@@ -20,7 +20,7 @@ import type { ServerAddress } from '../session/address.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
-import { showPresence } from './fence.ts';
+import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
 
 /**
@@ -29,7 +29,6 @@ import { rememberColumns } from './former-columns.ts';
  */
 const SETTINGS = `SET SESSION foreign_key_checks = 0, lock_wait_timeout = 5,
   sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'`;
-const PRESENCE_WAIT_MS = 5_000;
 
 export interface CarryPlace {
   readonly address: ServerAddress;
@@ -50,10 +49,7 @@ export async function carryChanges(
   const client = await Client.connect(address, database);
   try {
     await client.run(SETTINGS);
-    if (!(await showPresence(client, database, fence.generation, 'copy0', PRESENCE_WAIT_MS))) {
-      const what = 'an earlier session of this process is still there';
-      throw new UnderstudyError('SHADOW_UNREACHABLE', what, { database });
-    }
+    await claimPresence(client, database, fence, 'copy0');
     const skipped: string[] = [];
     for (const carried of changes) {
       const { catalogue } = await readTables(client, database, source);

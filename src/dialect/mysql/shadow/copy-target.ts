@@ -24,11 +24,10 @@ import { Client, LENIENT_MODE, SQL_MODE, transaction } from '../session/client.t
 import { toUnderstudyError } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { companionName, literal, MOST_WRITERS, quote, type HolderRole } from '../session/names.ts';
-import { assertFence, showPresence } from './fence.ts';
+import { assertFence, claimPresence } from './fence.ts';
 
 /** Nobody else works in the trunk, but what a crash left may still end. */
 const LOCK_WAIT_S = 30;
-const PRESENCE_WAIT_MS = 5_000;
 /** What a statement has beside its rows. */
 const FRAME_BYTES = 64 * 1024;
 
@@ -105,10 +104,7 @@ export class MySqlCopyTarget implements CopyTarget {
       await prepareActs(client, flavour);
       await client.run(`SET SESSION innodb_lock_wait_timeout = ${String(LOCK_WAIT_S)}`);
       const role: HolderRole = `copy${place}`;
-      if (!(await showPresence(client, database, fence.generation, role, PRESENCE_WAIT_MS))) {
-        const what = 'an earlier session of this process is still there';
-        throw new UnderstudyError('SHADOW_UNREACHABLE', what, { database });
-      }
+      await claimPresence(client, database, fence, role);
       const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
       return this.#writer(client, fence, { place, packetBytes: Number(bytes) });
     } catch (error) {

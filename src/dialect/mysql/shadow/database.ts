@@ -6,7 +6,6 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows, and the caller reads `progress` again.
  */
-import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
@@ -54,7 +53,7 @@ import {
   readFence,
   releaseFence,
   renewFence,
-  showPresence,
+  claimPresence,
   takeFence,
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
@@ -310,16 +309,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
 
   async #showPresence(client: Client, fence: Fence, role: HolderRole): Promise<void> {
     if (this.#present.get(client) === fence.generation) return;
-    if (!(await showPresence(client, this.name, fence.generation, role, PRESENCE_WAIT_MS))) {
-      // The server has not yet noticed that the connection before this one is gone.
-      const what = 'an earlier session of this process is still there';
-      throw new UnderstudyError('SHADOW_UNREACHABLE', what, { database: this.name });
-    }
+    await claimPresence(client, this.name, fence, role);
     this.#present.set(client, fence.generation);
   }
 }
-
-const PRESENCE_WAIT_MS = 5_000;
 
 function isBlocked(error: unknown): boolean {
   return hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock);

@@ -10,6 +10,7 @@
  * server drops it with the session, however that ends; so a killed process is known to be gone at
  * once, and a stopped one (its sessions live, but give no sign of life) can be found and ended.
  */
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
 import { notHeld, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
 import { sleep } from '../../../util/wait.ts';
@@ -30,6 +31,8 @@ import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 /** How long a take-over waits for the sessions it ended, and for the fence's row. */
 const TAKE_OVER_WAIT_MS = 2_000;
 const POLL_MS = 10;
+/** How long an earlier session of a holder is waited for. */
+const PRESENCE_WAIT_MS = 5_000;
 /** The account may not end that session. */
 const KILL_DENIED = 1095;
 
@@ -181,9 +184,21 @@ async function endSessions(client: Client, database: string, generation: bigint)
 }
 
 /**
- * Marks this session as one of the generation's, until it ends or shows another. False if another
- * session holds that place for longer than `waitMs`.
+ * Marks this session as one of the holder's, until it ends or shows another. SHADOW_UNREACHABLE if an
+ * earlier one keeps that place: the server has not yet noticed that its connection is gone.
  */
+export async function claimPresence(
+  client: Client,
+  database: string,
+  { generation }: Fence,
+  role: HolderRole,
+): Promise<void> {
+  if (await showPresence(client, database, generation, role, PRESENCE_WAIT_MS)) return;
+  const what = 'an earlier session of this process is still there';
+  throw new UnderstudyError('SHADOW_UNREACHABLE', what, { database });
+}
+
+/** False if another session holds the place for longer than `waitMs`. */
 export async function showPresence(
   client: Client,
   database: string,
