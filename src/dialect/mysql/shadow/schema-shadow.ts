@@ -24,6 +24,10 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
+ * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
+ *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
+ *   acts of the holder hold a share lock on, so that nothing is given away meanwhile: the number of the
+ *   newest grant, and whether there may be a share.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -207,6 +211,38 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         topic VARCHAR(255) NOT NULL PRIMARY KEY,
         id VARCHAR(64) NOT NULL
       ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 9,
+    what: 'who follows which partitions',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.member (
+        number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        name VARCHAR(255) NOT NULL,
+        at_us BIGINT NOT NULL,
+        note TEXT
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.share (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        member BIGINT NOT NULL,
+        granted BIGINT NOT NULL UNIQUE,
+        PRIMARY KEY (topic, \`partition\`)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.hand_over (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        at_offset BIGINT NOT NULL,
+        why VARCHAR(16) NOT NULL,
+        PRIMARY KEY (topic, \`partition\`)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.granting (
+        ${ONE},
+        newest BIGINT NOT NULL DEFAULT 0,
+        shared TINYINT NOT NULL DEFAULT 0
+      ) ${TABLE}`,
+      `INSERT IGNORE INTO {db}.granting (one) VALUES (1)`,
     ],
   },
 ];
