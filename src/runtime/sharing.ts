@@ -98,6 +98,7 @@ export class SharedWork {
   #given: ReadonlyMap<string, bigint> = new Map();
   #wanted: ReadonlyMap<string, bigint> = new Map();
   #catalogue: SchemaCatalogue | null = null;
+  #exact: ReadonlySet<string> | null = null;
   #bootstrapped = false;
   #lookedMs = -Infinity;
   /** What the holder's own part has to pass alone. */
@@ -163,7 +164,7 @@ export class SharedWork {
   async regroup(): Promise<void> {
     const { context, database, holder } = this.#stage;
     await this.#stage.stopFollowing();
-    this.#catalogue = null;
+    [this.#catalogue, this.#exact] = [null, null];
     try {
       this.#given = await this.#sharing.assign(holder.fence, this.#wanted);
       this.#stage.given = new Set(this.#given.keys());
@@ -288,12 +289,15 @@ export class SharedWork {
 
   /** Those that may be shared, in order. */
   async #partitions({ source }: Running): Promise<readonly string[]> {
-    this.#catalogue ??= await this.#stage.database.catalogue();
+    const { database } = this.#stage;
+    this.#catalogue ??= await database.catalogue();
+    this.#exact ??= (await database.deadLetters.state()).exact;
+    const exact = this.#exact;
     const { topicPrefix } = this.#stage.context.config.source;
     const control = new Set(controlTopics(topicPrefix));
     const whole = new Set(
       [...this.#catalogue.values()]
-        .filter((table) => !isShareable(table))
+        .filter((table) => !isShareable(table, exact))
         .map(({ id }) => `${topicPrefix}.${id.schema}.${id.name}`),
     );
     return [...(await source.ends(LISTED_MS)).keys()]
@@ -316,7 +320,7 @@ const WHAT_IS_PASSED: Record<HandOver['why'], string> = {
   truncate: 'a truncate',
   'key-change': 'a change of a key',
   order: 'a record whose place is not known',
-  keyless: 'a record of a table without key',
+  keyless: 'a record of a table whose rows may be in any partition',
   failed: 'a record that could not be read or written',
 };
 
