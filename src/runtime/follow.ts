@@ -26,6 +26,8 @@ const LISTED_MS = 1_000;
 /** Some of the partitions, while other processes follow the rest. */
 export interface PartOfLog {
   readonly owns: PartitionFilter;
+  /** No partition of the topic is followed by another process. */
+  readonly isWhole: (topic: string) => boolean;
   /** Reads of the rest what has to be watched. */
   readonly others: ChangeSource;
 }
@@ -92,7 +94,9 @@ export async function createFollower(parts: {
   const exact = part === null ? null : (await deadLetters.state()).exact;
   const decode = (record: LogRecord): DecodedRecord => {
     const decoded = decoding.decode(record);
-    if (exact !== null) assertShareable(decoded, catalogue, exact);
+    if (exact !== null && part?.isWhole(record.topic) !== true) {
+      assertShareable(decoded, catalogue, exact);
+    }
     return decoded;
   };
   const assembler = new TransactionAssembler({
