@@ -9,6 +9,8 @@
  * is being written, goes on alone past that point, and shares again. So what then happens is what happens
  * with one process, from a position that is a prefix of every partition.
  *
+ * Tables that cannot be shared (isShareable) are the holder's with all their partitions, beside members.
+ *
  * That leaves what others have written before: nobody must be past a truncate that is not carried out.
  * So each process watches the partitions that others follow (watch-others.ts), and holds its own events back
  * until it has seen that no truncate comes before them, as it does with partitions that are its own

@@ -10,8 +10,9 @@ import type { Fence, HolderNote } from '../../src/dialect/dialect.ts';
 import { shareFence, type SharedShadow } from '../../src/dialect/sharing.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import { BatchBuilder } from '../../src/order/batch-builder.ts';
-import type { ChangeBatch } from '../../src/order/change-batch.ts';
+import type { ChangeBatch, NetChange } from '../../src/order/change-batch.ts';
 import { changeEvent, image } from '../support/change-events.ts';
+import { gone, put } from './mysql.fixture.ts';
 import { ENGINES, sharedTrunk, type SharedTrunk } from './sharing.fixture.ts';
 
 const LEASE_MS = 150;
@@ -235,7 +236,7 @@ describe.each(ENGINES)('partitions of a trunk on %s', (engine) => {
     await a.sharing.assign(fence, new Map([0, 2, 9].map((n) => [key(n), member])));
     const act = await trunk.act(await given(b, member));
     await act.move(moved({ 0: 2, 2: 2, 9: 2 }));
-    await act.insert(1, 'of the member');
+    await act.run(`INSERT INTO item VALUES (1, 'of the member')`);
     await a.apply(fence, moved({ 1: 2, 3: 2, 8: 1 }));
     await act.commit();
     const { position } = await a.progress();
@@ -251,6 +252,33 @@ describe.each(ENGINES)('partitions of a trunk on %s', (engine) => {
         ].map(([n, at]) => [key(Number(n)), at]),
       ),
     );
+  });
+
+  test('rows of parents and children are written by two, in any order, and nothing cascades', async () => {
+    const trunk = await sharedTrunk(engine);
+    const [a, b] = [await opened(trunk), await opened(trunk)];
+    const fence = await taken(a, 'a');
+    const member = await b.sharing.join('b');
+    await a.sharing.assign(fence, new Map([[key(0), member]]));
+    const share = await given(b, member);
+    const write = (partition: number, at: number, name: string, ...changes: NetChange[]) => ({
+      ...moved({ [partition]: at }),
+      steps: [{ kind: 'rows' as const, table: { schema: 'public', name }, changes }],
+    });
+    const part = (id: string, item: string) => put(['id'], { id, item });
+    await b.apply(share, write(0, 1, 'part', part('1', '1'), part('2', '2')));
+    const item = (id: string) => put(['id'], { id, name: 'there' });
+    await a.apply(fence, write(1, 1, 'item', item('1'), item('2')));
+    const act = await trunk.act(fence);
+    await act.run('DELETE FROM item WHERE id = 2');
+    await b.apply(share, write(0, 2, 'part', part('3', '2'), part('4', '5')));
+    await act.commit();
+    await a.apply(fence, write(1, 2, 'item', gone('1')));
+    const parts = ['1 1', '2 2', '3 2', '4 5'].map((text) => text.split(' '));
+    expect(await trunk.rows('part')).toEqual(
+      new Map(parts.map(([id, of]) => [BigInt(id ?? ''), of])),
+    );
+    expect((await trunk.rows()).size).toBe(0);
   });
 
   test('of a batch of which another wrote a part nothing is written', async () => {
@@ -333,7 +361,7 @@ describe.each(ENGINES)('partitions of a trunk on %s', (engine) => {
     await a.sharing.assign(fence, new Map([[key(0), member]]));
     const share = await given(b, member);
     const act = await trunk.act(share, { shown: true });
-    await act.insert(1, 'of the stopped');
+    await act.run(`INSERT INTO item VALUES (1, 'of the stopped')`);
     await expect.poll(async () => (await a.sharing.members())[0]?.gone).toBe(true);
     expect(await a.sharing.assign(fence, new Map())).toEqual(new Map());
     await expect(act.commit()).rejects.toBeInstanceOf(Error);

@@ -34,7 +34,7 @@ export type Engine = (typeof ENGINES)[number];
 export interface StoppedAct {
   /** Moves its partitions, as an act does first. */
   move(batch: ChangeBatch): Promise<unknown>;
-  insert(id: number, name: string): Promise<unknown>;
+  run(sql: string): Promise<unknown>;
   commit(): Promise<unknown>;
 }
 
@@ -48,11 +48,16 @@ export interface SharedTrunk {
   act(fence: Fence, options?: { readonly shown: boolean }): Promise<StoppedAct>;
   /** Sessions that wait to lock what is granted. */
   waiting(): Promise<number>;
-  rows(): Promise<ReadonlyMap<bigint, string>>;
+  /** Of the table `item`, or another one's first two columns. */
+  rows(table?: string): Promise<ReadonlyMap<bigint, string>>;
   run(sql: string): Promise<unknown>;
   /** Where our own tables are. */
   readonly ours: string;
 }
+
+/** A table whose rows go with those of `item`. */
+const PART = `CREATE TABLE part (id int8 PRIMARY KEY, item int8,
+  FOREIGN KEY (item) REFERENCES item (id) ON DELETE CASCADE ON UPDATE CASCADE)`;
 
 export function sharedTrunk(engine: Engine): Promise<SharedTrunk> {
   return engine === 'postgres' ? postgresTrunk() : binlogTrunk(engine);
@@ -72,19 +77,20 @@ async function opener(url: string, name: string): Promise<SharedTrunk['open']> {
 }
 
 async function postgresTrunk(): Promise<SharedTrunk> {
-  const { name, url } = await freshTrunk();
+  const { name, url } = await freshTrunk(PART);
   const look = await exactSession(url);
   return {
     ...{ name, item: 'item', ours: 'understudy.', open: await opener(postgresUrl(), name) },
     act: async (fence, { shown } = { shown: false }) => {
       const client = await exactSession(url);
       if (shown && fence.share !== undefined) await showMember(client, fence.share.member);
+      await client.query('SET session_replication_role = replica');
       await client.query('BEGIN');
       if (fence.share === undefined) await assertFence(client, fence, name);
       else await assertShare(client, fence.share, new Map(), name);
       return {
         move: (batch) => savePlaces(client, batch),
-        insert: (id, text) => client.query('INSERT INTO item VALUES ($1, $2)', [id, text]),
+        run: (sql) => client.query(sql),
         commit: () => client.query('COMMIT'),
       };
     },
@@ -93,9 +99,9 @@ async function postgresTrunk(): Promise<SharedTrunk> {
         AND wait_event_type = 'Lock' AND query ~ 'understudy.(share|fence)'`;
       return (await look.query(waiting)).rowCount ?? 0;
     },
-    rows: async () => {
-      const { rows } = await look.query<{ id: bigint; name: string }>('SELECT id, name FROM item');
-      return new Map(rows.map((row) => [row.id, row.name]));
+    rows: async (table = 'item') => {
+      const { rows } = await look.query<Record<string, unknown>>(`SELECT * FROM ${table}`);
+      return toMap(rows);
     },
     run: (sql) => look.query(sql),
   };
@@ -104,11 +110,11 @@ async function postgresTrunk(): Promise<SharedTrunk> {
 async function binlogTrunk(engine: BinlogEngine): Promise<SharedTrunk> {
   const { url } = await serverOf(engine);
   const name = freshBinlogName('shared', url);
-  const plan = { ...planOf(ITEMS.replace('text', 'varchar(40)')) };
+  const plan = planOf(ITEMS.replace('text', 'varchar(40)'), PART);
   const server = await dialectFor(url).connectShadow(url);
   await server.createTrunk({
     ...{ name, topicPrefix: 'prod' },
-    plan: { ...plan, tables: [{ schema: 'public', name: 'item' }] },
+    plan: { ...plan, tables: ['item', 'part'].map((table) => ({ schema: 'public', name: table })) },
   });
   await server[Symbol.asyncDispose]();
   const look = await sessionOn(url, name);
@@ -129,7 +135,7 @@ async function binlogTrunk(engine: BinlogEngine): Promise<SharedTrunk> {
       else await assertBinlogShare(client, share, new Map(), name);
       return {
         move: (batch) => saveBinlogPlaces(client, name, batch),
-        insert: (id, text) => client.run('INSERT INTO item VALUES (?, ?)', [id, text]),
+        run: (sql) => client.run(sql),
         commit: () => client.run('COMMIT'),
       };
     },
@@ -138,10 +144,16 @@ async function binlogTrunk(engine: BinlogEngine): Promise<SharedTrunk> {
         WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE '%${name}__understudy%'`;
       return (await rowsOf(look, waiting)).length;
     },
-    rows: async () => {
-      const rows = await rowsOf(look, 'SELECT id, name FROM item');
-      return new Map(rows.map((row) => [BigInt(row['id'] as string), String(row['name'])]));
-    },
+    rows: async (table = 'item') => toMap(await rowsOf(look, `SELECT * FROM ${table}`)),
     run: (sql) => look.query(sql),
   };
+}
+
+function toMap(rows: readonly Readonly<Record<string, unknown>>[]): ReadonlyMap<bigint, string> {
+  return new Map(
+    rows.map((row) => {
+      const [id, second] = Object.values(row);
+      return [BigInt(String(id)), String(second)];
+    }),
+  );
 }
