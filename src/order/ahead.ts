@@ -12,7 +12,7 @@ export function beyondTurn(
 ): ReadonlySet<string> {
   const beyond = new Set<string>();
   for (const [key, lane] of lanes) {
-    const mark = lane.peek(lane.length - 1)?.record.transaction ?? null;
+    const mark = lane.last?.transaction ?? null;
     if (mark !== null && mark.id !== nextId) beyond.add(key);
   }
   return beyond;
