@@ -5,6 +5,7 @@ import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
+import { assertKeysAlike } from './foreign-keys.ts';
 import { fillGaps } from './gaps.ts';
 import { keepLetters } from './letter-keeper.ts';
 import { tellLetters } from './letter-teller.ts';
@@ -121,6 +122,7 @@ async function catchUp(
       signal: options.signal,
       ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
     });
+    await assertKeysAlike(context, database);
     const follow = (): Promise<Caught> => followToEnd(stage, options);
     return await followEvolving(stage, () => followLarge(stage, follow));
   } finally {
