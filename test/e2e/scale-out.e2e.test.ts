@@ -22,6 +22,8 @@ const production = await testDatabase('production');
 const cleanUp = new AsyncDisposableStack();
 afterAll(() => cleanUp.disposeAsync());
 
+type Row = Record<string, string | number | bigint>;
+
 let client: pg.Client;
 let shadow: PostgresServer;
 let scale: ScaleOut;
@@ -58,10 +60,10 @@ beforeAll(async () => {
     ...{ consistency: 'key', apply: { leaseSeconds: 2 }, tables },
   });
   const trunk = databaseUrl(shadow.url, 'shop');
-  const ask = async (sql: string): Promise<readonly Record<string, unknown>[]> => {
+  const ask = async (sql: string): Promise<readonly Row[]> => {
     const look = await connectTo(trunk);
     try {
-      return (await look.query<Record<string, unknown>>(sql)).rows;
+      return (await look.query<Row>(sql)).rows;
     } finally {
       await look.end();
     }

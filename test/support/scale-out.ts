@@ -1,6 +1,6 @@
 /** Processes of `run` that share one trunk, on real parts. */
+import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect } from 'vitest';
 import type { RunningCli, Workplace } from './understudy.ts';
 
 const WITHIN_MS = 40_000;
@@ -17,7 +17,9 @@ export interface TrunkStatus {
 export interface ScaleOutParts {
   readonly workplace: Workplace;
   /** Asks the shadow server, without a process of its own. */
-  readonly ask: (sql: string) => Promise<readonly Record<string, unknown>[]>;
+  readonly ask: (
+    sql: string,
+  ) => Promise<readonly Readonly<Record<string, string | number | bigint>>[]>;
   /** Before the names of our own tables there. */
   readonly ours: string;
   /** Waits until the topics hold all that production did. */
@@ -105,25 +107,28 @@ export class ScaleOut {
       const of = places.filter(({ topic }) => this.#parts.topics.includes(String(topic)));
       return of.reduce((sum, { next }) => sum + BigInt(String(next)), 0n) === end;
     });
-    expect(await this.#parts.rows('trunk')).toEqual(await this.#parts.rows('production'));
+    assert.deepEqual(await this.#parts.rows('trunk'), await this.#parts.rows('production'));
     // Counted in the transactions that wrote them; a truncate is not.
     const [written] = await this.#ours('SELECT unmarked AS n FROM', 'progress');
-    return BigInt(String(written?.['n'] ?? 0)) + BigInt(this.truncates) - end;
+    return BigInt(String(written?.['n'])) + BigInt(this.truncates) - end;
   }
 
   /** In the end both are the same, and every record was written once. */
   async equal(): Promise<void> {
-    expect(await this.#same()).toBe(this.#passedOver);
+    assert.equal(await this.#same(), this.#passedOver);
   }
 
   /** The same, where rows of before a truncate may have come after it: they are passed over. */
   async equalBehindTruncates(): Promise<void> {
     const again = await this.#same();
-    expect(again).toBeLessThanOrEqual(this.#passedOver);
+    assert.ok(again <= this.#passedOver, `${again} records more than there are`);
     this.#passedOver = again;
   }
 
-  #ours(select: string, table: string): Promise<readonly Record<string, unknown>[]> {
+  #ours(
+    select: string,
+    table: string,
+  ): Promise<readonly Readonly<Record<string, string | number | bigint>>[]> {
     return this.#parts.ask(`${select} ${this.#parts.ours}${table}`);
   }
 }
