@@ -124,38 +124,14 @@ describe.each([
   }
 
   it('shares the partitions, and takes over what a killed one had', async () => {
-    const first = await scale.start();
-    const second = await scale.start();
-    await scale.shared();
+    await scale.livesThrough(churn);
     expect((await scale.status()).members[0]?.partitions.length).toBeGreaterThanOrEqual(1);
     expect(await scale.sharedTopics()).not.toContain(`${prefix}.shop.word`);
-    await churn();
-    await scale.equal();
-    await insert(401, 500);
-    await second.die();
-    await churn();
-    await scale.equal();
-    await scale.start();
-    await scale.shared();
-    await churn();
-    await first.die();
-    await churn();
-    await scale.equal();
-    await scale.start();
-    await scale.shared();
   }, 100_000);
 
   it('a member that is stopped loses its share, and woken up it repeats nothing', async () => {
-    const [member] = await scale.members();
-    await churn();
-    member?.kill('SIGSTOP');
-    await churn();
-    await scale.equal();
-    member?.kill('SIGCONT');
-    await churn();
-    await scale.shared();
-    await scale.equal();
-    expect(member?.process.exitCode).toBeNull();
+    const member = await scale.outwaits(churn);
+    expect(member.process.exitCode).toBeNull();
   }, 100_000);
 
   it('swaps keys between partitions', async () => {

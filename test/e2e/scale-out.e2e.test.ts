@@ -93,40 +93,14 @@ async function churn(): Promise<void> {
 }
 
 it('shares the partitions with whoever joins, and takes over what a killed one had', async () => {
-  const first = await scale.start();
-  const second = await scale.start();
-  await scale.shared();
+  await scale.livesThrough(churn);
   const [member] = (await scale.status()).members;
   expect(member?.partitions.length).toBeGreaterThanOrEqual(1);
   expect(member?.partitions.every((key) => key.startsWith(PREFIX))).toBe(true);
-  await churn();
-  await scale.equal();
-  await insert(401, 500);
-  await second.die();
-  await churn();
-  await scale.equal();
-  // The holder dies: the member takes the whole, and shares with the next.
-  await scale.start();
-  await scale.shared();
-  await churn();
-  await first.die();
-  await churn();
-  await scale.equal();
-  await scale.start();
-  await scale.shared();
 }, 150_000);
 
 it('a member that is stopped loses its share, and woken up it repeats nothing', async () => {
-  const [member] = await scale.members();
-  if (member === undefined) throw new Error('there is no member');
-  await churn();
-  member.kill('SIGSTOP');
-  await churn();
-  await scale.equal();
-  member.kill('SIGCONT');
-  await churn();
-  await scale.shared();
-  await scale.equal();
+  const member = await scale.outwaits(churn);
   expect(member.process.exitCode).toBeNull();
 }, 100_000);
 

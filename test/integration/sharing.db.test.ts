@@ -47,6 +47,19 @@ function moved(offsets: Readonly<Record<number, number>>): ChangeBatch {
   return { ...nothing, position: { ...START, offsets: new Map(next) } };
 }
 
+/** The same, and changes of a table. */
+function write(
+  partition: number,
+  at: number,
+  name: string,
+  ...changes: readonly NetChange[]
+): ChangeBatch {
+  const table = { schema: 'public', name };
+  return { ...moved({ [partition]: at }), steps: [{ kind: 'rows', table, changes }] };
+}
+
+const item = (id: string): NetChange => put(['id'], { id, name: 'there' });
+
 /** For what the test itself has put there. */
 function there<T>(value: T | null | undefined): T {
   if (value === null || value === undefined) throw new Error('it is not there');
@@ -261,13 +274,8 @@ describe.each(ENGINES)('partitions of a trunk on %s', (engine) => {
     const member = await b.sharing.join('b');
     await a.sharing.assign(fence, new Map([[key(0), member]]));
     const share = await given(b, member);
-    const write = (partition: number, at: number, name: string, ...changes: NetChange[]) => ({
-      ...moved({ [partition]: at }),
-      steps: [{ kind: 'rows' as const, table: { schema: 'public', name }, changes }],
-    });
     const part = (id: string, item: string) => put(['id'], { id, item });
     await b.apply(share, write(0, 1, 'part', part('1', '1'), part('2', '2')));
-    const item = (id: string) => put(['id'], { id, name: 'there' });
     await a.apply(fence, write(1, 1, 'item', item('1'), item('2')));
     const act = await trunk.act(fence);
     await act.run('DELETE FROM item WHERE id = 2');
@@ -279,6 +287,23 @@ describe.each(ENGINES)('partitions of a trunk on %s', (engine) => {
       new Map(parts.map(([id, of]) => [BigInt(id ?? ''), of])),
     );
     expect((await trunk.rows()).size).toBe(0);
+  });
+
+  test('who meets a row that another has locked for long writes its batch again', async () => {
+    const trunk = await sharedTrunk(engine);
+    const [a, b] = [await opened(trunk), await opened(trunk)];
+    const fence = await taken(a, 'a');
+    const member = await b.sharing.join('b');
+    await a.apply(fence, write(1, 1, 'item', item('7')));
+    await a.sharing.assign(fence, new Map([[key(0), member]]));
+    const act = await trunk.act(fence);
+    await act.run(`UPDATE item SET name = 'elsewhere' WHERE id = 7`);
+    const writing = b.apply(await given(b, member), write(0, 1, 'item', item('7')));
+    // Longer than a statement waits.
+    await Promise.all([expect.poll(() => trunk.waiting(), RARELY).toBe(1), act.run(trunk.pause)]);
+    await act.commit();
+    await writing;
+    expect(await trunk.rows()).toEqual(new Map([[7n, 'there']]));
   });
 
   test('of a batch of which another wrote a part nothing is written', async () => {

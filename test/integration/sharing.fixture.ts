@@ -46,7 +46,9 @@ export interface SharedTrunk {
   open(leaseMs?: number): Promise<SharedShadow>;
   /** By the fence; `shown`: in a session that is seen as the member's. */
   act(fence: Fence, options?: { readonly shown: boolean }): Promise<StoppedAct>;
-  /** Sessions that wait to lock what is granted. */
+  /** A statement that takes longer than an act waits for a lock. */
+  readonly pause: string;
+  /** Sessions that wait for a lock. */
   waiting(): Promise<number>;
   /** Of the table `item`, or another one's first two columns. */
   rows(table?: string): Promise<ReadonlyMap<bigint, string>>;
@@ -80,7 +82,13 @@ async function postgresTrunk(): Promise<SharedTrunk> {
   const { name, url } = await freshTrunk(PART);
   const look = await exactSession(url);
   return {
-    ...{ name, item: 'item', ours: 'understudy.', open: await opener(postgresUrl(), name) },
+    ...{
+      name,
+      item: 'item',
+      ours: 'understudy.',
+      pause: 'SELECT pg_sleep(1.3)',
+      open: await opener(postgresUrl(), name),
+    },
     act: async (fence, { shown } = { shown: false }) => {
       const client = await exactSession(url);
       if (shown && fence.share !== undefined) await showMember(client, fence.share.member);
@@ -96,7 +104,7 @@ async function postgresTrunk(): Promise<SharedTrunk> {
     },
     waiting: async () => {
       const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database()
-        AND wait_event_type = 'Lock' AND query ~ 'understudy.(share|fence)'`;
+        AND wait_event_type = 'Lock'`;
       return (await look.query(waiting)).rowCount ?? 0;
     },
     rows: async (table = 'item') => {
@@ -120,7 +128,7 @@ async function binlogTrunk(engine: BinlogEngine): Promise<SharedTrunk> {
   const look = await sessionOn(url, name);
   const ours = `${name}__understudy.`;
   return {
-    ...{ name, item: 'item', ours, open: await opener(url, name) },
+    ...{ name, item: 'item', ours, pause: 'DO SLEEP(1.3)', open: await opener(url, name) },
     act: async (fence, { shown } = { shown: false }) => {
       const client = await Client.connect(new BinlogAddress(url, 'shadow.url'), name);
       onTestFinished(() => client.end().catch(() => undefined));

@@ -125,6 +125,41 @@ export class ScaleOut {
     this.#passedOver = again;
   }
 
+  /** Two begin; each dies in its turn, and another one has what it had. In the end two share it. */
+  async livesThrough(churn: () => Promise<unknown>): Promise<void> {
+    const [first, second] = [await this.start(), await this.start()];
+    await this.shared();
+    await churn();
+    await this.equal();
+    await second.die();
+    await churn();
+    await this.equal();
+    // The holder dies: the member takes the whole, and shares with the next.
+    await this.start();
+    await this.shared();
+    await churn();
+    await first.die();
+    await churn();
+    await this.equal();
+    await this.start();
+    await this.shared();
+  }
+
+  /** A member that is stopped loses what it had; woken up, it helps again. */
+  async outwaits(churn: () => Promise<unknown>): Promise<RunningCli> {
+    const [member] = await this.members();
+    if (member === undefined) throw new Error('there is no member');
+    await churn();
+    member.kill('SIGSTOP');
+    await churn();
+    await this.equal();
+    member.kill('SIGCONT');
+    await churn();
+    await this.shared();
+    await this.equal();
+    return member;
+  }
+
   #ours(
     select: string,
     table: string,

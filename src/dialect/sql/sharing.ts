@@ -5,10 +5,12 @@ import {
   type LogOffset,
   type OffsetMap,
 } from '../../change/position.ts';
+import type { ErrorCode } from '../../errors/codes.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import type { Fence, HolderNote } from '../dialect.ts';
 import type { Share } from '../fence.ts';
 import type { HandOver, Member, Sharing } from '../sharing.ts';
+import { persistSign } from './applier-acts.ts';
 
 export interface ShareRow {
   readonly topic: string;
@@ -50,9 +52,19 @@ export interface SharingTables {
   assign(wanted: ReadonlyMap<string, bigint>, leaseMs: number): Promise<void>;
 }
 
+/** A connection that heals itself. */
+interface Signs<Client> {
+  use<T>(
+    what: { readonly doing: string; readonly otherwise: ErrorCode },
+    fn: (client: Client) => Promise<T>,
+  ): Promise<T>;
+}
+
 export interface SharingParts<Client> {
-  /** For what must not wait for acts. Tries again where others' locks stand in the way. */
-  readonly sign: <T>(doing: string, fn: (client: Client) => Promise<T>) => Promise<T>;
+  /** For what must not wait for acts. */
+  readonly signs: Signs<Client>;
+  /** By the server's word, a statement met a lock or a deadlock. */
+  readonly isBlocked: (error: unknown) => boolean;
   /** One transaction that reads, as of one moment. */
   readonly read: <T>(doing: string, fn: (client: Client) => Promise<T>) => Promise<T>;
   /** One transaction of the holder's, which may be beside members. */
@@ -61,6 +73,8 @@ export interface SharingParts<Client> {
   readonly tables: (client: Client) => SharingTables;
   /** Marks a session as one of the member's until it ends, unless it is. */
   readonly show: (client: Client, member: bigint) => Promise<void>;
+  /** The shadow database, for errors. */
+  readonly database: string;
   readonly leaseMs: number;
 }
 
@@ -69,7 +83,10 @@ export function sqlSharing<Client>(parts: SharingParts<Client>): Sharing {
   const sign = <T>(
     doing: string,
     fn: (tables: SharingTables, client: Client) => Promise<T>,
-  ): Promise<T> => parts.sign(doing, (client) => fn(parts.tables(client), client));
+  ): Promise<T> =>
+    parts.signs.use({ doing, otherwise: 'INTERNAL' }, (client) =>
+      persistSign(() => fn(parts.tables(client), client), parts),
+    );
   return {
     join: (name) =>
       sign('join', (tables, client) =>

@@ -28,13 +28,7 @@ import type {
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
-import {
-  persistAct,
-  persistPart,
-  persistSign,
-  RememberedSession,
-  sumOf,
-} from '../../sql/applier-acts.ts';
+import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
@@ -135,12 +129,8 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
           formerTables(await readFormerColumns(client, database)),
         ),
     };
-    this.sharing = mysqlSharing(database, {
-      leaseMs: parts.leaseMs,
-      sign: (doing, fn) =>
-        this.#signs.use({ doing, otherwise: 'INTERNAL' }, (client) =>
-          persistSign(() => fn(client), { database, isBlocked }),
-        ),
+    this.sharing = mysqlSharing({
+      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, doing, fn) =>
         this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),

@@ -22,11 +22,8 @@ import { companionName, literal, quote } from '../session/names.ts';
 import { endSilentMembers, MEMBER_SILENT_US, memberSession } from './member-sessions.ts';
 import { rowsAt } from './places.ts';
 
-export function mysqlSharing(
-  database: string,
-  parts: Pick<SharingParts<Client>, 'sign' | 'read' | 'act' | 'show' | 'leaseMs'>,
-): Sharing {
-  const tables = (client: Client): SharingTables => sharingTables(client, database);
+export function mysqlSharing(parts: Omit<SharingParts<Client>, 'transaction' | 'tables'>): Sharing {
+  const tables = (client: Client): SharingTables => sharingTables(client, parts.database);
   return sqlSharing({ ...parts, transaction, tables });
 }
 

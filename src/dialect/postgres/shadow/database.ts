@@ -31,13 +31,7 @@ import type {
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
-import {
-  persistAct,
-  persistPart,
-  persistSign,
-  RememberedSession,
-  sumOf,
-} from '../../sql/applier-acts.ts';
+import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
@@ -141,11 +135,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         ),
     };
     this.sharing = pgSharing({
-      leaseMs: parts.leaseMs,
-      sign: (doing, fn) =>
-        this.#signs.use({ doing, otherwise: 'INTERNAL' }, (client) =>
-          persistSign(() => fn(client), { database, isBlocked }),
-        ),
+      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, doing, fn) =>
         this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),

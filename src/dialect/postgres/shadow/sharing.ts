@@ -26,7 +26,7 @@ const REVOKE_WAIT = '2s';
 const BESIDE_WAIT = `SET LOCAL lock_timeout = '1s'`;
 
 export function pgSharing(
-  parts: Pick<SharingParts<pg.Client>, 'sign' | 'read' | 'act' | 'leaseMs'>,
+  parts: Omit<SharingParts<pg.Client>, 'transaction' | 'tables' | 'show'>,
 ): Sharing {
   const present = new WeakMap<pg.Client, bigint>();
   return sqlSharing({
