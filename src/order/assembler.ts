@@ -155,7 +155,7 @@ export class TransactionAssembler {
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaries.push(record, this.#now());
+        else this.#boundaries.push(record, this.#now(), this.#outcomes.done);
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -203,7 +203,7 @@ export class TransactionAssembler {
   /** Partitions of which nothing more is needed for what waits for its place, or its turn, to go. */
   ahead(which: 'of all' | 'of truncates'): ReadonlySet<string> {
     const hasTurn = which === 'of all' && this.#gatherings.size > 0;
-    const turn = hasTurn ? beyondTurn(this.#lanes, this.#boundaries, this.#outcomes.done) : null;
+    const turn = hasTurn ? beyondTurn(this.#lanes, this.#boundaries) : null;
     return aheadOfBoth(this.#order?.ahead() ?? null, turn);
   }
 
