@@ -202,7 +202,7 @@ export class Follower {
     );
     try {
       const { assembler, apart = new Set(), limits } = this.#parts;
-      const room = new Room({ ...limits, credit, stream, assembler, apart });
+      const room = new Room({ ...limits, credit, stream, assembler, apart, now: steadyNow });
       await this.#applyLoop({ credit, stream, room });
     } finally {
       this.#stop.abort(new UnderstudyError('INTERRUPTED', 'the follower stopped'));

@@ -6,6 +6,12 @@ import type { MemoryCredit } from './memory-credit.ts';
 const MOST_BUDGETS = 4;
 const NONE: ReadonlySet<string> = new Set();
 
+/**
+ * What is paused may be what a transaction waits for after all, if the log holds it in no order that is
+ * known: then it is read on, until little is held.
+ */
+const PAUSED_MS = 15_000;
+
 export interface RoomParts {
   readonly credit: MemoryCredit;
   readonly stream: Pick<ChangeStream, 'pause'>;
@@ -14,12 +20,17 @@ export interface RoomParts {
   readonly assembler: Pick<TransactionAssembler, 'stream' | 'degrade' | 'ahead' | 'goesInParts'>;
   /** Those that must not go in parts that belong together. */
   readonly apart: ReadonlySet<string>;
+  /** Milliseconds. */
+  readonly now: () => number;
 }
 
 /** Keeps what is held within bounds, by what is read. */
 export class Room {
   readonly #parts: RoomParts;
   #isPaused = false;
+  /** Since when nothing was applied, though it was tried. */
+  #waitsSince: number | null = null;
+  #inVain = false;
 
   constructor(parts: RoomParts) {
     this.#parts = parts;
@@ -35,6 +46,7 @@ export class Room {
   make(mayStream: boolean): boolean {
     const { credit, budgetBytes, assembler, apart } = this.#parts;
     const held = credit.heldBytes;
+    this.#waitsSince ??= this.#parts.now();
     const streams = held > budgetBytes && mayStream && assembler.stream(apart, budgetBytes / 2);
     this.#readNeeded();
     if (streams) return true;
@@ -46,16 +58,20 @@ export class Room {
 
   /** To be called when something was applied: it may have been what others waited for. */
   applied(): void {
+    this.#waitsSince = null;
     // What is read ahead of a writer that is busy waits for nothing else.
-    if (this.#isPaused) this.#readNeeded();
+    if (this.#isPaused || this.#inVain) this.#readNeeded();
   }
 
   /** While more than half a budget is held, reads on only what is needed for what waits; else all. */
   #readNeeded(): void {
-    const { credit, stream, budgetBytes, assembler } = this.#parts;
+    const { credit, stream, budgetBytes, assembler, now } = this.#parts;
+    const little = credit.heldBytes <= budgetBytes / 2;
+    const since = this.#waitsSince ?? now();
+    this.#inVain = !little && (this.#inVain || (this.#isPaused && now() - since > PAUSED_MS));
     // What goes in parts waits for its own partitions, too.
-    const all = credit.heldBytes <= budgetBytes / 2 || assembler.goesInParts;
-    const ahead = all ? NONE : assembler.ahead();
+    const all = little || assembler.goesInParts;
+    const ahead = all ? NONE : assembler.ahead(this.#inVain ? 'of truncates' : 'of all');
     this.#isPaused = ahead.size > 0;
     stream.pause(ahead);
   }

@@ -155,7 +155,7 @@ export class TransactionAssembler {
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaries.push(record, this.#now());
+        else this.#boundaries.push(record, this.#now(), this.#outcomes.done);
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -201,8 +201,9 @@ export class TransactionAssembler {
   }
 
   /** Partitions of which nothing more is needed for what waits for its place, or its turn, to go. */
-  ahead(): ReadonlySet<string> {
-    const turn = this.#gatherings.size === 0 ? null : beyondTurn(this.#lanes, this.#boundaries);
+  ahead(which: 'of all' | 'of truncates'): ReadonlySet<string> {
+    const hasTurn = which === 'of all' && this.#gatherings.size > 0;
+    const turn = hasTurn ? beyondTurn(this.#lanes, this.#boundaries) : null;
     return aheadOfBoth(this.#order?.ahead() ?? null, turn);
   }
 

@@ -6,21 +6,21 @@ const BUDGET = 1000;
 
 /** What was paused last, and what is handed back. */
 function stage(goesInParts: boolean) {
-  const seen: { paused: readonly string[] | null; released: number; least: number } = {
-    ...{ paused: null, released: 0, least: 0 },
+  const seen: { paused: readonly string[] | null; released: number; least: number; now: number } = {
+    ...{ paused: null, released: 0, least: 0, now: 0 },
   };
   const credit = new MemoryCredit((bytes) => {
     seen.released += bytes;
   });
   const room = new Room({
-    ...{ credit, budgetBytes: BUDGET, apart: new Set() },
+    ...{ credit, budgetBytes: BUDGET, apart: new Set(), now: () => seen.now },
     stream: {
       pause: (partitions: ReadonlySet<string>) => {
         seen.paused = [...partitions];
       },
     },
     assembler: {
-      ...{ goesInParts, ahead: () => new Set(['x/0']) },
+      ...{ goesInParts, ahead: (which) => new Set(which === 'of all' ? ['x/0'] : []) },
       stream: (_, least) => {
         seen.least = least;
         return true;
@@ -60,4 +60,21 @@ test('nothing is paused while a transaction goes in parts, which its own partiti
   credit.hold(BUDGET * 2);
   expect(room.make(true)).toBe(true);
   expect(seen).toMatchObject({ paused: [], least: BUDGET / 2 });
+});
+
+test('what was paused for long in vain is read on, until little is held', () => {
+  const { seen, credit, room } = stage(false);
+  credit.hold(BUDGET);
+  room.make(false);
+  seen.now = 15_001;
+  room.make(false);
+  expect(seen.paused).toEqual([]);
+  room.applied();
+  room.make(false);
+  expect(seen.paused).toEqual([]);
+  credit.free(BUDGET / 2);
+  room.applied();
+  credit.hold(BUDGET / 2);
+  room.make(false);
+  expect(seen.paused).toEqual(['x/0']);
 });
