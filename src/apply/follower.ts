@@ -12,6 +12,7 @@
  * - One apply at a time. `freeze` returns only when none is running.
  */
 import { OffsetSet } from '../change/offset-ranges.ts';
+import { tableName } from '../change/table-id.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { BaseReader } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
@@ -413,11 +414,16 @@ export class Follower {
     return { ...release, changes: release.changes.filter(({ at }) => !ahead.has(at)) };
   }
 
-  #noteDegraded(release: Release): void {
+  #noteDegraded({ transactionId, changes }: Release): void {
     this.#totals.degraded += 1;
-    this.#parts.logger.warn('a source transaction was released incomplete', {
-      transaction: release.transactionId,
-      events: release.changes.length,
+    const truncated = changes.filter(({ op }) => op === 'truncate').map(({ table }) => table);
+    const what =
+      truncated.length > 0
+        ? 'a truncate came late, and rows of after it may be gone: repair its table'
+        : 'a source transaction was released incomplete';
+    this.#parts.logger.warn(what, {
+      ...{ transaction: transactionId, events: changes.length },
+      ...(truncated.length > 0 && { tables: truncated.map(tableName) }),
     });
   }
 

@@ -454,9 +454,9 @@ export class TransactionAssembler {
   }
 
   #inOrder(events: readonly ChangeEvent[], restarted: boolean): readonly ChangeEvent[] {
-    const order = this.#order?.transactionsToo === true ? this.#order : null;
     const sorted = inSourceOrder(events, restarted);
-    return order === null ? sorted : sorted.filter((event) => !order.isSuperseded(event));
+    if (this.#order?.transactionsToo !== true) return sorted;
+    return sorted.filter((event) => this.#order?.verdict(event) !== 'superseded');
   }
 
   /**

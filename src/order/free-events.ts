@@ -83,7 +83,9 @@ export class FreeEvents {
           if (going === null) break;
           complete &&= going.complete;
           for (const { lane: from, item } of going.halves) {
-            if (order?.isSuperseded(item.record) !== true) changes.push(item.record);
+            const verdict = order?.verdict(item.record) ?? 'goes';
+            if (verdict !== 'superseded') changes.push(item.record);
+            complete &&= verdict !== 'late';
             events += 1;
             bytes += item.record.bytes;
             offsets.set(from.key, item.next);

@@ -19,6 +19,10 @@
  * After a truncate, what is delivered again of before it is passed over: the truncate removed it.
  * So is the same truncate. What was after it comes again too.
  *
+ * An end tells what was sent, and no partition's later record is sent before another's earlier one; but a
+ * producer with several batches of one partition in its queue sends those of others first (Kafka's
+ * `max.in.flight`, one batch of a partition in each request). A truncate that comes so late is told.
+ *
  * What could not be read tells no place: it goes at once, and a truncate goes behind it where it is
  * at the head of a partition (order/letters-draft.ts stops where that may be wrong).
  *
@@ -32,7 +36,7 @@ import {
   type SourcePosition,
 } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
-import { tableName } from '../change/table-id.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import type { Lane, Waiting } from './lane.ts';
 
 export interface SourceOrderOptions {
@@ -50,6 +54,12 @@ export interface SourceOrderOptions {
 const ASK_EVERY_MS = 10;
 
 export type Passage = 'wait' | 'pass' | 'stalled';
+
+/**
+ * `superseded`: a truncate that went already removed what it says. `late`: a truncate, of which rows that
+ * came after it went before it; it goes, and takes them along.
+ */
+export type Verdict = 'goes' | 'superseded' | 'late';
 
 /** An event at the head of its partition that waits. */
 interface Wait {
@@ -113,6 +123,8 @@ export class SourceOrder {
   #again = false;
   /** By partition. */
   readonly #waiting = new Map<string, Wait>();
+  /** The latest row that went, by its table. */
+  readonly #gone = new Map<TableId, { source: SourcePosition; partition: number }>();
   /** By table: the last truncate that went. */
   readonly #truncates = new Map<string, SourcePosition>();
 
@@ -286,22 +298,38 @@ export class SourceOrder {
     return last !== null && bound !== null && this.#options.isBefore(bound, last);
   }
 
-  /** Did a truncate that went already remove what this event says? Notes truncates. */
-  isSuperseded(event: ChangeEvent): boolean {
-    if (event.op === 'unread') return false;
-    if (event.op !== 'truncate' && this.#truncates.size === 0) return false;
-    const table = tableName(event.table);
-    const truncate = this.#truncates.get(table);
-    if (event.op !== 'truncate') {
-      return (
-        truncate !== undefined &&
-        event.snapshot === 'no' &&
-        this.#options.isBefore(event.source, truncate)
-      );
+  /** What becomes of an event whose turn it is. Notes what goes. */
+  verdict(event: ChangeEvent): Verdict {
+    if (event.op === 'unread') return 'goes';
+    if (event.op === 'truncate') return this.#verdictOfTruncate(event);
+    if (event.snapshot !== 'no') return 'goes';
+    const { isBefore } = this.#options;
+    if (this.#truncates.size > 0) {
+      const truncate = this.#truncates.get(tableName(event.table));
+      if (truncate !== undefined && isBefore(event.source, truncate)) return 'superseded';
     }
-    if (truncate !== undefined && !this.#options.isBefore(truncate, event.source)) return true;
-    this.#truncates.set(table, event.source);
-    return false;
+    // This runs for every row, so that it goes by the table's object, which its events share.
+    const gone = this.#gone.get(event.table);
+    if (gone === undefined) {
+      this.#gone.set(event.table, { source: event.source, partition: event.at.partition });
+    } else if (!isBefore(event.source, gone.source)) {
+      gone.source = event.source;
+      gone.partition = event.at.partition;
+    }
+    return 'goes';
+  }
+
+  #verdictOfTruncate({ table, source, at }: ChangeEvent): Verdict {
+    const { isBefore } = this.#options;
+    const name = tableName(table);
+    const before = this.#truncates.get(name);
+    if (before !== undefined && !isBefore(before, source)) return 'superseded';
+    this.#truncates.set(name, source);
+    for (const [of, gone] of this.#gone) {
+      if (tableName(of) !== name || gone.partition === at.partition) continue;
+      if (isBefore(source, gone.source)) return 'late';
+    }
+    return 'goes';
   }
 
   /** Is nothing that waits to go before it, as far as it was read? */

@@ -58,14 +58,14 @@ async function equal(): Promise<void> {
   await expectEqual(workplace, production.url, { shop: { url: trunkUrl(), rollout: false } });
 }
 
-/** Does the log hold a change of an order twice? */
+/** Does the log hold the begin of a transaction twice? */
 async function comesTwice(): Promise<boolean> {
-  const records = await readTopics(kafka.client(), [ORDERS], () => true);
-  const places = records.map(({ value }) => {
-    const { source } = payloadOf(value) as { source: { lsn: number; txId: number } };
-    return `${source.txId}/${source.lsn}`;
+  const records = await readTopics(kafka.client(), [`${PREFIX}.transaction`], () => true);
+  const begun = records.flatMap(({ value }) => {
+    const { status, id } = payloadOf(value) as { status: string; id: string };
+    return status === 'BEGIN' ? [id] : [];
   });
-  return places.length > new Set(places).size;
+  return begun.length > new Set(begun).size;
 }
 
 /** False if the writers of the traffic were in the way, each of the other. */
