@@ -11,6 +11,7 @@ import { tellLetters } from './letter-teller.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
 import { followLarge } from './large.ts';
+import { refillTrunk } from './refill.ts';
 import { Stage } from './stage.ts';
 import { keepTopicIds } from './new-topics.ts';
 import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
@@ -39,11 +40,15 @@ export interface MaterializeSummary {
   /** Source transactions that were applied in parts. */
   readonly degraded: number;
   readonly notCarried: TrunkReport['notCarried'];
+  /** Tables that were copied anew, because the log had lost what comes next of them. */
+  readonly refilled: readonly string[];
 }
 
 export interface MaterializeOptions {
   /** Drops the trunk first, so that it is made and filled again. Default false. */
   readonly anew?: boolean;
+  /** Copies the trunk's tables anew whose events the log holds no more. Default false. */
+  readonly refill?: boolean;
   readonly onProgress?: (progress: MaterializeProgress) => void;
   readonly onBootstrap?: (progress: BootstrapProgress) => void;
   readonly signal: AbortSignal;
@@ -70,7 +75,7 @@ export async function materialize(
     parked += part.parked;
     unknown += part.unknown;
   };
-  const first = await catchUp(context, trunk.database, options);
+  const first = await catchUp(context, trunk.database, options, options.refill);
   add(first);
   const rollouts = (await (await context.existingControl())?.rollouts()) ?? [];
   for (const row of rollouts) {
@@ -87,6 +92,7 @@ export async function materialize(
     waiting,
     degraded,
     notCarried: trunk.report.notCarried,
+    refilled: first.refilled,
   };
 }
 
@@ -102,27 +108,37 @@ interface Caught {
   readonly deadLetters: number;
 }
 
+type Refilled = Caught & { readonly refilled: readonly string[] };
+
 /** Owns `database` and closes it. */
 async function catchUp(
   context: RuntimeContext,
   database: ShadowDatabase,
   options: MaterializeOptions,
-): Promise<Caught> {
+  refill = false,
+): Promise<Refilled> {
   const stage = await Stage.take(context, database, { giveUpAfterMs: 60_000 });
   if (stage === null) {
     try {
-      return await waitForHolder(context, database, options);
+      if (refill) {
+        const what = 'the trunk is followed: end that before it is refilled';
+        throw new UnderstudyError('FENCE_HELD', what, { database: database.name });
+      }
+      return { ...(await waitForHolder(context, database, options)), refilled: [] };
     } finally {
       await database[Symbol.asyncDispose]();
     }
   }
   try {
-    await bootstrapTrunk(stage, {
+    const filling = {
       signal: options.signal,
       ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
-    });
+    };
+    const refilled = refill ? await refillTrunk(stage, filling) : [];
+    await bootstrapTrunk(stage, filling);
     const follow = (): Promise<Caught> => followToEnd(stage, options);
-    return await followEvolving(stage, () => followLarge(stage, follow));
+    const caught = await followEvolving(stage, () => followLarge(stage, follow));
+    return { ...caught, refilled };
   } finally {
     await stage.close();
   }

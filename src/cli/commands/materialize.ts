@@ -9,6 +9,7 @@ import { humanDuration } from '../terminal.ts';
 interface Options extends GlobalOptions {
   readonly untilCaughtUp: boolean;
   readonly anew: boolean;
+  readonly refill: boolean;
 }
 
 export function addMaterializeCommand(program: Command, register: Register): void {
@@ -17,6 +18,7 @@ export function addMaterializeCommand(program: Command, register: Register): voi
     .description('apply what is in the log now to the trunk and all rollouts, then stop')
     .option('--until-caught-up', 'stop at the log’s end as it is at the start (required)', false)
     .option('--anew', 'drop the trunk first: it is made and filled again', false)
+    .option('--refill', 'copy anew from production the tables whose events the log lost', false)
     .addHelpText(
       'after',
       `
@@ -40,6 +42,7 @@ Example:
       materialize(context, {
         signal: terminal.signal,
         anew: options.anew,
+        refill: options.refill,
         onBootstrap: (p) => {
           const label = `${p.phase}, ${p.tablesDone}/${p.tables} tables`;
           copying.update(label, mebibytes(p.bytesDone), Math.max(1, mebibytes(p.bytes)));
@@ -69,6 +72,7 @@ function describe(summary: MaterializeSummary, ms: number): string {
     `Applied ${events.toLocaleString('en')} events as ${rows.toLocaleString('en')} rows in ` +
       `${transactions.toLocaleString('en')} transactions, in ${humanDuration(ms)}.`,
   ];
+  if (summary.refilled.length > 0) lines.push(`Copied anew: ${summary.refilled.join(', ')}.`);
   if (summary.waiting > 0) {
     lines.push(`${summary.waiting} source transactions have no end in the log yet; they wait.`);
   }

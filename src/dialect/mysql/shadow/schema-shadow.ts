@@ -22,6 +22,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   `told_letter` has those that somebody was told of.
  * - `bootstrap`, with `bootstrap_table` and `bootstrap_end`: how the copy stands that a trunk is filled
  *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
+ *   `bootstrap_only` names its tables, where it is not of all.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  */
@@ -206,6 +207,17 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       `CREATE TABLE IF NOT EXISTS {db}.topic (
         topic VARCHAR(255) NOT NULL PRIMARY KEY,
         id VARCHAR(64) NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 9,
+    what: 'tables that are copied anew alone',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.bootstrap_only (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
       ) ${TABLE}`,
     ],
   },

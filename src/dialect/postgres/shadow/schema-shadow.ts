@@ -16,7 +16,7 @@ import type { Migration } from '../session/migration.ts';
  *   the ids of all rows so far.
  * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table`, `bootstrap_index` and
  *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a
- *   row there is none.
+ *   row there is none. `bootstrap_only` names its tables, where it is not of all.
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
@@ -285,5 +285,15 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     version: 12,
     what: 'which topics positions are of',
     sql: 'CREATE TABLE understudy.topic (topic text PRIMARY KEY, id text NOT NULL)',
+  },
+  {
+    version: 13,
+    what: 'tables that are copied anew alone',
+    sql: `
+      CREATE TABLE understudy.bootstrap_only (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      );`,
   },
 ];
