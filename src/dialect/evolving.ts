@@ -42,6 +42,15 @@ export interface SchemaSource {
   finding(change: SchemaChange, includes: (table: TableId) => boolean): Promise<ChangeFinding>;
 }
 
+/** A table that production dropped, and that is here still. */
+export interface NotedTable {
+  readonly table: TableId;
+  /** `kept`: as it was when it was dropped. `waits`: production made it again, and its records wait. */
+  readonly state: 'kept' | 'waits';
+  /** Since it was noted so, by the shadow server's clock. */
+  readonly ageMs: number;
+}
+
 export interface SchemaTarget {
   /**
    * Carries changes out, with all that is ours beside the tables. Where the engine can, in one fenced
@@ -57,6 +66,13 @@ export interface SchemaTarget {
   remember(fence: Fence, former: FormerColumn): Promise<void>;
   /** Tables, by `tableName()`, that a carried change dropped. Errors: SHADOW_UNREACHABLE. */
   formerTables(): Promise<ReadonlySet<string>>;
+  /** Errors: SHADOW_UNREACHABLE. */
+  noted(): Promise<readonly NotedTable[]>;
+  /**
+   * In place of what was noted of the table; null: nothing any more, as after a carried change that drops
+   * or makes it. Errors: as of `carry`.
+   */
+  note(fence: Fence, table: TableId, state: NotedTable['state'] | null): Promise<void>;
 }
 
 export interface EvolvingProduction extends ProductionDatabase {

@@ -29,9 +29,11 @@ export interface SchemaWatch {
   readonly knowsDropped: (table: string) => boolean;
   /** Whether it was dropped in production and is kept here. */
   readonly isKept: (table: string) => boolean;
+  /** Whether a record here, of a table that is kept, is of before it was dropped; true of all others. */
+  readonly isOfBefore: (table: string, at: LogOffset) => boolean;
 }
 
-/** The connector tells that production dropped a table, or made one again that was. */
+/** The connector tells that production dropped a table, or made one again that was, or sends rows of one. */
 export class TableDropped extends UnderstudyError {
   readonly isMadeAgain: boolean;
 
@@ -71,7 +73,7 @@ export function shapeWatch(
   watch: Omit<SchemaWatch, 'explain' | 'held'>,
   names: NameMode = 'none',
 ): RecordWatch {
-  const { mayLack, mayHave, mayDiffer, knowsDropped, isKept, waits } = watch;
+  const { mayLack, mayHave, mayDiffer, knowsDropped, isKept, isOfBefore, waits } = watch;
   const seen = new WeakSet<RowShape>();
   /** Lists of names are the same for the same names. */
   const seenKeys = new Map<TableSchema, Set<readonly string[]>>();
@@ -104,6 +106,9 @@ export function shapeWatch(
       throw new UnderstudyError('SCHEMA_CHANGED', what, {
         ...{ ...decoded.at, table: tableName(decoded.table) },
       });
+    }
+    if (!isOfBefore(tableName(decoded.table), decoded.at)) {
+      throw new TableDropped(tableName(decoded.table), decoded.at);
     }
     const fields = decoded.op === 'truncate' ? null : keyFields();
     if (fields !== null) lookAtKey(decoded, fields);

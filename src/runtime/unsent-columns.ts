@@ -35,6 +35,8 @@ export class UnsentColumns implements SchemaWatch {
   /** The holder follows what the connector tells. */
   readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;
   readonly isKept: SchemaWatch['isKept'] = () => false;
+  /** While one is kept, the holder follows alone. */
+  readonly isOfBefore: SchemaWatch['isOfBefore'] = () => true;
 
   /** Is it of such a record? Then those of its table are taken from now on. */
   async explains(failure: unknown): Promise<boolean> {

@@ -30,6 +30,7 @@ const NEVER = {
   knowsDropped: () => false,
   waits: () => false,
   isKept: () => false,
+  isOfBefore: () => true,
 };
 
 function row(shape: RowShape): ChangeEvent {
@@ -81,6 +82,14 @@ describe('a record', () => {
 
   test('of a table that waits waits, whatever it has', () => {
     expect(see(row(WHOLE), ['id'], { waits: () => true })).toThrow(/made again/);
+  });
+
+  test('of a table that is kept is told behind where rows of before can be', () => {
+    const watch = shapeWatch(CATALOGUE, { ...NEVER, isOfBefore: (_, { offset }) => offset < 7n });
+    watch({ ...row(WHOLE), at: { ...AT, offset: 6n } }, () => ['id']);
+    expect(() => {
+      watch(row(WHOLE), () => ['id']);
+    }).toThrow(TableDropped);
   });
 });
 

@@ -58,6 +58,7 @@ import {
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { notOffered } from './not-offered.ts';
+import { noteTable, readNotedTables } from './noted-tables.ts';
 import { readProgress, readResumePoint, saveProgress } from './progress.ts';
 
 /** Of a batch that had been applied already. */
@@ -122,6 +123,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
           formerTables(await readFormerColumns(client, database)),
+        ),
+      noted: () =>
+        this.#read('read what tables are kept', (client) => readNotedTables(client, database)),
+      note: (fence, table, state) =>
+        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
+          noteTable(client, database, table, state),
         ),
     };
     this.topics = topicLedger(database, {

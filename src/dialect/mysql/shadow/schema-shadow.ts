@@ -24,6 +24,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
  *   `bootstrap_only` names its tables, where it is not of all.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
+ * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
@@ -217,6 +218,19 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       `CREATE TABLE IF NOT EXISTS {db}.bootstrap_only (
         table_schema VARCHAR(64) NOT NULL,
         table_name VARCHAR(64) NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 10,
+    what: 'tables that production dropped and that are kept',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.noted_table (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        state VARCHAR(8) NOT NULL CHECK (state IN ('kept', 'waits')),
+        at_us BIGINT NOT NULL,
         PRIMARY KEY (table_schema, table_name)
       ) ${TABLE}`,
     ],

@@ -24,6 +24,8 @@ import type { Migration } from '../session/migration.ts';
  *   `dead_record`, sealed with the user's key. (`unknown_table` is not used.) What
  *   production's rows are by these events is in `<schema>.<table>#image`, see images.ts; of `hidden`
  *   and `unplaced` rows that is not known.
+ * - `former_column`: columns that a carried change dropped, or gave another name (`now`); `noted_table`:
+ *   tables that production dropped and that are here still, see NotedTable.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
  */
@@ -293,6 +295,18 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       CREATE TABLE understudy.bootstrap_only (
         table_schema text NOT NULL,
         table_name text NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      );`,
+  },
+  {
+    version: 14,
+    what: 'tables that production dropped and that are kept',
+    sql: `
+      CREATE TABLE understudy.noted_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        state text NOT NULL CHECK (state IN ('kept', 'waits')),
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
         PRIMARY KEY (table_schema, table_name)
       );`,
   },
