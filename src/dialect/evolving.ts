@@ -42,11 +42,14 @@ export interface SchemaSource {
   finding(change: SchemaChange, includes: (table: TableId) => boolean): Promise<ChangeFinding>;
 }
 
-/** A table that production dropped, and that is here still. */
+/** A table that is not, or may not be, what production has under its name. */
 export interface NotedTable {
   readonly table: TableId;
-  /** `kept`: as it was when it was dropped. `waits`: production made it again, and its records wait. */
-  readonly state: 'kept' | 'waits';
+  /**
+   * `kept`: production dropped it, and it is as it was then. `waits`: production made it again, and its
+   * records wait. `mixed`: so they do, since columns were replaced by others of their names.
+   */
+  readonly state: 'kept' | 'waits' | 'mixed';
   /** Since it was noted so, by the shadow server's clock. */
   readonly ageMs: number;
 }

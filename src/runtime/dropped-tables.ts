@@ -1,9 +1,10 @@
 /**
- * Tables that production dropped while they are followed, and such as it made again.
+ * Tables that production dropped while they are followed, such as it made again, and such as have columns
+ * that it replaced by others of their names.
  *
  * Invariant: before a position passes what tells of it, it stands in the shadow that such a table is kept,
- * or that its records wait. So no record of a table that was made again is written among the rows of the
- * one before it, whoever follows by then, unless a person accepted that.
+ * or that its records wait. So no record of what was made again is written among the rows of before,
+ * whoever follows by then, unless a person accepted that.
  */
 import {
   parsePartitionKey,
@@ -16,12 +17,13 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import { schemaTargetOf, type NotedTable } from '../dialect/evolving.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { changesBetween, type SchemaChange } from '../schema/schema-change.ts';
-import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import { replacedColumns } from '../schema/replaced-columns.ts';
 import { wasDropped } from '../schema/told-changes.ts';
 import { policyOf, refused } from './change-policy.ts';
 import { openEnds, persistently, type Ends } from './schema-ends.ts';
 import { readSchemaHistory } from './schema-history.ts';
-import type { TableDropped } from './schema-watch.ts';
+import type { ColumnsReplaced, TableDropped } from './schema-watch.ts';
 import type { Stage } from './stage.ts';
 
 export interface DroppedParts {
@@ -46,6 +48,11 @@ export class DroppedTables {
 
   /** Tables that are kept: how far the log may have rows of before they were dropped. */
   readonly #rest = new Map<string, OffsetMap>();
+
+  /** Statements that were looked into, by table and place. */
+  readonly #told = new Set<string>();
+  /** `table column`, of columns that were made here. */
+  readonly #added = new Set<string>();
 
   constructor(stage: Stage, parts: DroppedParts) {
     this.#stage = stage;
@@ -77,8 +84,8 @@ export class DroppedTables {
   async begin(): Promise<void> {
     const noted = (await schemaTargetOf(this.#stage.database)?.noted()) ?? [];
     for (const { table, state } of noted) {
-      this.#dropped.add(tableName(table));
-      if (state === 'waits') this.#wait(table);
+      if (state !== 'mixed') this.#dropped.add(tableName(table));
+      if (state !== 'kept') this.#wait(table, WAITS_FOR[state]);
     }
     const { context, database } = this.#stage;
     if (database.marker.kind !== 'trunk' || context.config.production === undefined) return;
@@ -120,6 +127,55 @@ export class DroppedTables {
     else await this.#keep(table);
     this.#dropped.add(label);
     return true;
+  }
+
+  /**
+   * A statement is told that may have replaced columns by others of their names. Rows of both are in the log,
+   * and the shadow's hold what was in those of before: the table waits then. True once that is known.
+   */
+  async mendReplaced(error: ColumnsReplaced): Promise<boolean> {
+    const { table: label = '' } = error.context;
+    const { context, database } = this.#stage;
+    const table = (await database.catalogue()).get(label);
+    const history = await readSchemaHistory(this.#stage);
+    const until = history.filter(({ at }) => at.offset <= error.at.offset);
+    const columns = table === undefined ? [] : replacedColumns(table, until);
+    const [column] = columns.filter((name) => !this.#added.has(`${label} ${name}`));
+    if (table !== undefined && column !== undefined && !this.#waiting.has(label)) {
+      const { drop, rename } = context.config.evolution;
+      const detail = `in production: ${WAITS_FOR.mixed}: ${columns.join(', ')}`;
+      const failed = new UnderstudyError('SCHEMA_CHANGED', 'production replaced columns', {
+        ...{ ...error.context, column, detail },
+      });
+      if (drop === 'fail' || rename === 'fail') throw failed;
+      await this.#note(table.id, 'mixed');
+      context.logger.error('production replaced columns by others, and the table waits', {
+        ...{ database: database.name, table: label, columns: columns.join(', ') },
+      });
+      if (!this.#wait(table.id, WAITS_FOR.mixed)) throw failed;
+    }
+    this.#told.add(placeOf(label, error.at));
+    if (table !== undefined) this.#passHarmless(table, history);
+    return true;
+  }
+
+  /** So that not each statement of a long history is looked into by itself. */
+  #passHarmless(table: TableSchema, history: readonly SchemaChangeRecord[]): void {
+    const label = tableName(table.id);
+    history.forEach(({ at, tables }, i) => {
+      if (!tables.some((told) => tableName(told.table) === label)) return;
+      const replaced = replacedColumns(table, history.slice(0, i + 1));
+      if (replaced.length === 0) this.#told.add(placeOf(label, at));
+    });
+  }
+
+  knowsStatement(table: string, at: LogOffset): boolean {
+    return this.#told.has(placeOf(table, at)) || this.#waiting.has(table);
+  }
+
+  /** A column was made here as production added it: the statement is told yet, or was. */
+  carriedAdd(table: string, column: string): void {
+    this.#added.add(`${table} ${column}`);
   }
 
   /** A record is of a table that was dropped: true once it is known how far such records may be. */
@@ -203,13 +259,13 @@ export class DroppedTables {
     context.logger.error('production dropped a table and made it again, and the table waits', {
       ...{ database: database.name, table: tableName(table) },
     });
-    return this.#wait(table);
+    return this.#wait(table, WAITS_FOR.waits);
   }
 
-  #wait(table: TableId): boolean {
+  #wait(table: TableId, why: string): boolean {
     const label = tableName(table);
     this.#waiting.add(label);
-    return this.#parts.wait(label, MADE_AGAIN);
+    return this.#parts.wait(label, why);
   }
 
   async #note(table: TableId, state: NotedTable['state']): Promise<void> {
@@ -220,11 +276,18 @@ export class DroppedTables {
   }
 }
 
-/** Why a table waits that production dropped and made again. */
-export const MADE_AGAIN = 'table dropped, and made again';
+/** Why a table waits. */
+export const WAITS_FOR = {
+  waits: 'table dropped, and made again',
+  mixed: 'columns replaced by others of their names, to be repaired once that is accepted',
+} as const;
 
 function isBefore({ topic, partition, offset }: LogOffset, ends: OffsetMap | undefined): boolean {
   return offset < (ends?.get(partitionKey(topic, partition)) ?? 0n);
+}
+
+function placeOf(table: string, { topic, partition, offset }: LogOffset): string {
+  return `${table} ${partitionKey(topic, partition)}/${String(offset)}`;
 }
 
 interface Seen {

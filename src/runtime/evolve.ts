@@ -22,7 +22,7 @@ import { DroppedTables } from './dropped-tables.ts';
 import { heldFor } from './held-tables.ts';
 import { openEnds, persistently, type Ends } from './schema-ends.ts';
 import { readSchemaHistory } from './schema-history.ts';
-import { KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
+import { ColumnsReplaced, KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
 import {
   inTurn,
   isRefusal,
@@ -120,8 +120,11 @@ class Evolution implements SchemaWatch {
     if (changes.length > 0) throw error;
   };
 
-  readonly held: SchemaWatch['held'] = ({ context: { table = '' } }) =>
-    this.#held.get(table) ?? null;
+  readonly held: SchemaWatch['held'] = (error) => {
+    // What is told of a table is no change of a row, which could be set aside.
+    if (error instanceof TableDropped || error instanceof ColumnsReplaced) return null;
+    return this.#held.get(error.context.table ?? '') ?? null;
+  };
 
   readonly mayLack: SchemaWatch['mayLack'] = (table, column) =>
     // Where nobody can be asked, nothing is to be seen.
@@ -134,6 +137,8 @@ class Evolution implements SchemaWatch {
   readonly isOfBefore: SchemaWatch['isOfBefore'] = (table, at) =>
     !this.#watches || this.#droppedTables.isOfBefore(table, at);
   readonly waits: SchemaWatch['waits'] = (table) => this.#droppedTables.waits(table);
+  readonly knowsStatement: SchemaWatch['knowsStatement'] = (table, at) =>
+    !this.#watches || this.#droppedTables.knowsStatement(table, at);
   readonly knowsDropped: SchemaWatch['knowsDropped'] = (table) =>
     !this.#watches || this.#droppedTables.knows(table);
   readonly isKept: SchemaWatch['isKept'] = (table) =>
@@ -159,9 +164,10 @@ class Evolution implements SchemaWatch {
   async mend(error: UnderstudyError): Promise<boolean> {
     const { context } = this.#stage;
     const ends = await persistently(this.#stage, () => openEnds(this.#stage));
-    const changes = await persistently(this.#stage, () => this.#changes(error, ends));
     if (ends === null) return false;
+    if (error instanceof ColumnsReplaced) return this.#droppedTables.mendReplaced(error);
     if (error instanceof TableDropped) return this.#droppedTables.mend(error, ends);
+    const changes = await persistently(this.#stage, () => this.#changes(error, ends));
     if (changes.length === 0) {
       return (
         this.#isKeyed(error) ||
@@ -228,6 +234,10 @@ class Evolution implements SchemaWatch {
       }
     }
     const skipped = await persistently(this.#stage, () => ends.target.carry(holder.fence, carried));
+    for (const change of changes) {
+      if (change.kind !== 'add') continue;
+      this.#droppedTables.carriedAdd(tableName(change.table), change.column.name);
+    }
     await this.#tell(changes, skipped);
   }
 

@@ -3,7 +3,7 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import type { DeadLetter } from '../dialect/dead-letters.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { schemaTargetOf } from '../dialect/evolving.ts';
-import { MADE_AGAIN } from './dropped-tables.ts';
+import { WAITS_FOR } from './dropped-tables.ts';
 
 export interface HeldTable {
   readonly table: TableId;
@@ -33,15 +33,14 @@ export async function readHeld(
   }));
   const known = new Set(held.map(({ table }) => tableName(table)));
   const noted = (await schemaTargetOf(database)?.noted()) ?? [];
-  const waiting = noted.filter(
-    ({ table, state }) => state === 'waits' && !known.has(tableName(table)),
-  );
   return {
     held: [
       ...held,
-      ...waiting.map(({ table, ageMs }) => ({
-        ...{ table, why: heldFor(MADE_AGAIN), ageMs: Math.round(ageMs), queued: 0 },
-      })),
+      ...noted.flatMap(({ table, state, ageMs }) => {
+        if (state === 'kept' || known.has(tableName(table))) return [];
+        const why = heldFor(WAITS_FOR[state]);
+        return [{ table, why, ageMs: Math.round(ageMs), queued: 0 }];
+      }),
     ],
     kept: noted
       .filter(({ state }) => state === 'kept')

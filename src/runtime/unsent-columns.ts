@@ -34,6 +34,7 @@ export class UnsentColumns implements SchemaWatch {
   readonly waits: SchemaWatch['waits'] = () => false;
   /** The holder follows what the connector tells. */
   readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;
+  readonly knowsStatement: SchemaWatch['knowsStatement'] = () => true;
   readonly isKept: SchemaWatch['isKept'] = () => false;
   /** While one is kept, the holder follows alone. */
   readonly isOfBefore: SchemaWatch['isOfBefore'] = () => true;

@@ -31,6 +31,7 @@ const NEVER = {
   waits: () => false,
   isKept: () => false,
   isOfBefore: () => true,
+  knowsStatement: () => true,
 };
 
 function row(shape: RowShape): ChangeEvent {
@@ -81,7 +82,9 @@ describe('a record', () => {
   });
 
   test('of a table that waits waits, whatever it has', () => {
-    expect(see(row(WHOLE), ['id'], { waits: () => true })).toThrow(/made again/);
+    expect(see(row(WHOLE), ['id'], { waits: () => true })).toThrow(
+      /production has another table of this name/,
+    );
   });
 
   test('of a table that is kept is told behind where rows of before can be', () => {

@@ -1,4 +1,4 @@
-/** Tables that production dropped and that are here still: see NotedTable. */
+/** Tables that are not, or may not be, what production has under their names: see NotedTable. */
 import type { TableId } from '../../../change/table-id.ts';
 import type { NotedTable } from '../../evolving.ts';
 import type { Client } from '../session/client.ts';

@@ -224,12 +224,12 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 10,
-    what: 'tables that production dropped and that are kept',
+    what: 'tables that are kept or wait, since production has others under their names',
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.noted_table (
         table_schema VARCHAR(64) NOT NULL,
         table_name VARCHAR(64) NOT NULL,
-        state VARCHAR(8) NOT NULL CHECK (state IN ('kept', 'waits')),
+        state VARCHAR(8) NOT NULL CHECK (state IN ('kept', 'waits', 'mixed')),
         at_us BIGINT NOT NULL,
         PRIMARY KEY (table_schema, table_name)
       ) ${TABLE}`,

@@ -1,4 +1,4 @@
-/** Tables that production dropped and that are here still: see NotedTable. */
+/** Tables that are not, or may not be, what production has under their names: see NotedTable. */
 import type { ClientBase } from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';

@@ -300,12 +300,12 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 14,
-    what: 'tables that production dropped and that are kept',
+    what: 'tables that are kept or wait, since production has others under their names',
     sql: `
       CREATE TABLE understudy.noted_table (
         table_schema text NOT NULL,
         table_name text NOT NULL,
-        state text NOT NULL CHECK (state IN ('kept', 'waits')),
+        state text NOT NULL CHECK (state IN ('kept', 'waits', 'mixed')),
         at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
         PRIMARY KEY (table_schema, table_name)
       );`,
