@@ -18,7 +18,7 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { TransactionAssembler } from '../order/assembler.ts';
 import type { Release } from '../order/release.ts';
 import type { BatchStep } from '../order/change-batch.ts';
-import type { SourceState } from '../source/change-source.ts';
+import type { ChangeStream, SourceState } from '../source/change-source.ts';
 import { Mutex } from '../util/mutex.ts';
 import { News, Wakeup } from '../util/signal.ts';
 import { steadyNow } from '../util/clock.ts';
@@ -33,11 +33,18 @@ import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
 import { withRetry } from './retry.ts';
-import { makeRoom, readNeeded, type Reading } from './room.ts';
+import { Room } from './room.ts';
 
 /** How long a batch may wait for a lock before a freeze or a supply gives up; how often it looks. */
 const FREEZE_LIMIT_MS = 10_000;
 const FREEZE_LOOK_MS = 250;
+
+/** From where records come, and what of them is held. */
+interface Reading {
+  readonly credit: MemoryCredit;
+  readonly stream: Pick<ChangeStream, 'commit'>;
+  readonly room: Room;
+}
 
 export class Follower {
   readonly pulse = new Pulse();
@@ -194,7 +201,9 @@ export class Follower {
       },
     );
     try {
-      await this.#applyLoop({ credit, stream });
+      const { assembler, apart = new Set(), limits } = this.#parts;
+      const room = new Room({ ...limits, credit, stream, assembler, apart, now: steadyNow });
+      await this.#applyLoop({ credit, stream, room });
     } finally {
       this.#stop.abort(new UnderstudyError('INTERRUPTED', 'the follower stopped'));
       await stream[Symbol.asyncDispose]();
@@ -304,7 +313,7 @@ export class Follower {
         await this.#settleBarrier(log);
       }
       if (worked) {
-        readNeeded(log, { ...this.#parts.limits, assembler: this.#parts.assembler });
+        log.room.applied();
         this.#news.tell();
       }
       if (worked || chunks !== this.#chunks) continue;
@@ -313,7 +322,7 @@ export class Follower {
         if (this.#intakeFailure !== null && !this.#stop.signal.aborted) throw this.#intakeFailure;
         return;
       }
-      if (!this.#makeRoom(log)) await this.#wakeup.wait(250);
+      if (!this.#makeRoom(log.room)) await this.#wakeup.wait(250);
     }
   }
 
@@ -376,11 +385,9 @@ export class Follower {
     await log.stream.commit(this.#position.offsets);
   }
 
-  #makeRoom(log: Reading): boolean {
-    const { assembler, apart = new Set(), limits } = this.#parts;
+  #makeRoom(room: Room): boolean {
     // What is beyond a barrier has to wait: parts would be written on both sides of it.
-    const mayStream = this.#barrier === null;
-    return makeRoom(log, { budgetBytes: limits.budgetBytes, assembler, apart, mayStream });
+    return room.make(this.#barrier === null);
   }
 
   async #moreParts(log: Reading): Promise<void> {
@@ -389,7 +396,7 @@ export class Follower {
       const what = 'the log ends within a source transaction';
       throw this.#intakeFailure ?? new UnderstudyError('INTERRUPTED', what);
     }
-    if (this.#makeRoom(log)) return;
+    if (this.#makeRoom(log.room)) return;
     this.#drainedAt = this.#chunks;
     this.#lacksParts = true;
     this.#news.tell();

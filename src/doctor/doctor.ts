@@ -26,6 +26,7 @@ import type { IsolationEvidence } from '../guard/isolation.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { ChangeSource, TopicSettingsReader } from '../source/change-source.ts';
 import { diagnoseCapture } from './capture.ts';
+import { diagnoseKeys } from './foreign-keys.ts';
 import { diagnoseConnector } from './connector-settings.ts';
 import { word } from './connector/rule.ts';
 import { columnsToTell, diagnoseLosses, lossesSeen, levelOf, type LossyColumn } from './losses.ts';
@@ -125,8 +126,10 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
   await look('production', async () => {
     if (parts.production === null) return productionMissing(parts.declared.connector);
     const production = await parts.production();
+    const ours = catalogue;
     catalogue = await production.catalogue();
-    return examineProduction(production, catalogue, known, parts);
+    const found = await examineProduction(production, catalogue, known, parts);
+    return ours === null ? found : [...found, ...diagnoseKeys(ours, catalogue)];
   });
   let origins: Origins = new Map();
   const log = await guarded('log', () =>

@@ -200,6 +200,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Bring the shadow’s table to production’s columns, types and key; `understudy drift check` names them.',
   },
+  FOREIGN_KEYS_UNLIKE: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Start the shadow server with production’s innodb_native_foreign_keys, or in a version that logs what foreign keys do as production’s does.',
+  },
 
   // writing
   APPLY_FAILED: {

@@ -29,6 +29,7 @@
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
 import { unreachable } from '../util/assert.ts';
+import { aheadOfBoth, beyondTurn } from './ahead.ts';
 import { Boundaries, type BoundaryRun } from './boundaries.ts';
 import { FreeEvents, type Stuck } from './free-events.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
@@ -68,7 +69,7 @@ export interface AssemblerOptions {
 const STALL_MS = 60_000;
 /** Quiet time after which a transaction with a restart inside counts as whole. */
 const SETTLE_MS = 5_000;
-/** Of a transaction that goes in parts, so much goes at once. */
+/** What goes at once of one in parts. */
 const PART_BYTES = 4 * 1024 * 1024;
 
 type Judgement = 'wait' | 'complete' | 'incomplete';
@@ -86,7 +87,7 @@ export class TransactionAssembler {
   readonly #free: FreeEvents;
   readonly #outcomes: Outcomes;
   readonly #unread = new UnreadPlaces();
-  /** Positions that moved in partitions where nothing waits. */
+  /** Positions that moved where nothing waits. */
   #moves = new Map<string, bigint>();
   #events = 0;
   #bytes = 0;
@@ -154,7 +155,7 @@ export class TransactionAssembler {
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaries.push(record, this.#now());
+        else this.#boundaries.push(record, this.#now(), this.#outcomes.done);
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -199,9 +200,11 @@ export class TransactionAssembler {
     return { ...counts, bytes: this.#bytes, ...oldestOf(this.#lanes.values()) };
   }
 
-  /** Partitions of which nothing more is needed for what waits for its place to go. */
-  ahead(): ReadonlySet<string> {
-    return this.#order?.ahead() ?? new Set();
+  /** Partitions of which nothing more is needed for what waits for its place, or its turn, to go. */
+  ahead(which: 'of all' | 'of truncates'): ReadonlySet<string> {
+    const hasTurn = which === 'of all' && this.#gatherings.size > 0;
+    const turn = hasTurn ? beyondTurn(this.#lanes, this.#boundaries) : null;
+    return aheadOfBoth(this.#order?.ahead() ?? null, turn);
   }
 
   /** The changes that wait, partition by partition. */
@@ -215,14 +218,16 @@ export class TransactionAssembler {
   }
 
   /**
-   * For memory: lets the transaction whose turn it is go in parts, before all of it is here. False
-   * if none can, or one does. Parts of one of `apart` are not said to belong together: it is given up.
+   * For memory: lets the transaction in turn go in parts, before all of it is here. False if none can,
+   * one does, or it holds less than `least` bytes. Parts of one of `apart` are not said to belong
+   * together: it is given up.
    */
-  stream(apart: ReadonlySet<string>): boolean {
+  stream(apart: ReadonlySet<string>, least: number): boolean {
     if (this.#streamed !== null) return false;
     const id = this.#boundaries.nextId;
     const gathering = id === null ? undefined : this.#gatherings.get(id);
-    if (id === null || gathering === undefined || this.#outcomes.open.has(id)) return false;
+    if (id === null || gathering === undefined || gathering.bytes < least) return false;
+    if (this.#outcomes.open.has(id)) return false;
     this.#openBefore(id, gathering);
     if (apart.has(id) || this.#outcomes.done.has(id)) this.#outcomes.open.add(id);
     else this.#streamed = id;
@@ -469,13 +474,8 @@ export class TransactionAssembler {
     const left = count < gathering.size ? gathering.left() : null;
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     this.#events -= count;
-    const release = this.#release(
-      this.#inOrder(fresh, unsure),
-      id,
-      repeated || !unsure,
-      bytes,
-      offsets,
-    );
+    const ordered = this.#inOrder(fresh, unsure);
+    const release = this.#release(ordered, id, repeated || !unsure, bytes, offsets);
     return notes.length === 0 ? release : { ...release, notes };
   }
 

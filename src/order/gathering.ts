@@ -26,6 +26,8 @@ export class Gathering {
   lastMs: number;
   /** Events added, second deliveries included. */
   size = 0;
+  /** Of events that are here. */
+  bytes = 0;
   readonly #orders = new OrderSet();
   readonly #counts = new Map<string, bigint>();
   /** Are there events of two deliveries? */
@@ -51,6 +53,7 @@ export class Gathering {
     else this.lanes.add(lane);
     this.lastMs = nowMs;
     this.size += 1;
+    this.bytes += event.bytes;
     if (!this.#orders.add(totalOrder)) {
       this.#mixed = true;
       return;
@@ -126,6 +129,7 @@ export class Gathering {
       taken += item.record.bytes;
       lane.shift();
     }
+    this.bytes -= taken;
     return { events, count, bytes: taken, offsets };
   }
 

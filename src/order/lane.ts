@@ -33,6 +33,12 @@ export class Lane<T extends ChangeEvent | TransactionBoundary> {
     return this.#items[this.#head + n];
   }
 
+  /** The newest record that waits. */
+  get last(): T | undefined {
+    // What was taken may still be in the list.
+    return this.length === 0 ? undefined : this.#items.at(-1)?.record;
+  }
+
   push(record: T, sinceMs: number): Waiting<T> {
     const next = record.at.offset + 1n;
     const item: Waiting<T> = { record, next, sinceMs, arrival: 0, bound: null };

@@ -232,9 +232,9 @@ export class SourceOrder {
 
   /**
    * The partitions of which nothing more is needed for what waits here to go: what they bring would
-   * wait as well. Empty if nothing waits for records that are still to come.
+   * wait as well. Null if nothing waits for records that are still to come.
    */
-  ahead(): ReadonlySet<string> {
+  ahead(): ReadonlySet<string> | null {
     const waits: (readonly [Place, Waiting<ChangeEvent>])[] = [];
     const needed = new Set<Place>();
     for (const [key, { event }] of this.#waiting) {
@@ -245,6 +245,7 @@ export class SourceOrder {
       if (behind.length > 0) waits.push([place, head]);
       for (const other of behind) needed.add(other);
     }
+    if (waits.length === 0) return null;
     const ahead = new Set<string>();
     for (const [place, { arrival, bound }] of waits) {
       // Whole transactions need of other topics what is before them.

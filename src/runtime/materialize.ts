@@ -5,6 +5,7 @@ import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
+import { assertKeysAlike } from './foreign-keys.ts';
 import { fillGaps } from './gaps.ts';
 import { keepLetters } from './letter-keeper.ts';
 import { tellLetters } from './letter-teller.ts';
@@ -136,6 +137,7 @@ async function catchUp(
     };
     const refilled = refill ? await refillTrunk(stage, filling) : [];
     await bootstrapTrunk(stage, filling);
+    await assertKeysAlike(context, database);
     const follow = (): Promise<Caught> => followToEnd(stage, options);
     const caught = await followEvolving(stage, () => followLarge(stage, follow));
     return { ...caught, refilled };

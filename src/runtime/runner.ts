@@ -11,6 +11,7 @@ import { LetterTender } from './letter-tender.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
+import { assertKeysAlike } from './foreign-keys.ts';
 import { followLarge } from './large.ts';
 import { help } from './member.ts';
 import { answer } from './requests.ts';
@@ -70,6 +71,7 @@ async function holdAndClose(
   try {
     if ((await bootstrapOf(stage.database))?.ends === null) options.onState('bootstrapping');
     await bootstrapTrunk(stage, { signal: options.signal });
+    await assertKeysAlike(stage.context, stage.database);
     options.onState('following');
     const sharing = SharedWork.of(stage, options.kind);
     const follow = (): Promise<'again' | 'ended'> =>

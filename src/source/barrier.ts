@@ -59,6 +59,7 @@ export function describeTimeout(
   const at = committed === null ? 'nothing yet' : `position ${committed}`;
   return (
     `${of.offsets.description} had committed ${at}, not ${of.marker}, after ` +
-    `${of.timing.timeoutMs / 1000} s; see offset.flush.interval.ms of the worker`
+    `${of.timing.timeoutMs / 1000} s; see offset.flush.interval.ms of the worker, and where ` +
+    'production is idle, let one more transaction commit there'
   );
 }

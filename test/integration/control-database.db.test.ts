@@ -1,9 +1,12 @@
+import { chmod } from 'node:fs/promises';
+import path from 'node:path';
 import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { CREATING } from '../../src/dialect/postgres/shadow/marker.ts';
 import { lockName } from '../../src/dialect/postgres/session/server-locks.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import { connect } from '../support/comparison.ts';
+import { removeFolder, temporaryFolder } from '../support/process/folders.ts';
 import { createDatabase, startPostgres } from '../support/postgres.ts';
 
 test('the control database is made on demand, once, and never out of somebody else’s', async () => {
@@ -54,6 +57,41 @@ test('one that another process is just making is waited for', async () => {
   } finally {
     await maker.end();
     await postgres.stop();
+  }
+});
+
+test('what it was told is there after a crash of a server that commits asynchronously', async () => {
+  const settings = ['synchronous_commit=off', 'wal_writer_delay=10s', 'wal_writer_flush_after=1GB'];
+  const flags = settings.flatMap((setting) => ['-c', setting]);
+  const folder = await temporaryFolder('control');
+  // The server may run as somebody else.
+  await chmod(folder, 0o755);
+  const dataDir = path.join(folder, 'data');
+  const postgres = await startPostgres({ flags, dataDir, durable: true });
+  const { port } = postgres;
+  let crashed = postgres;
+  try {
+    await using server = await connectShadow(postgres.url);
+    await using control = await server.control({ create: true });
+    const lost = await connect(postgres.url);
+    // Its server is killed under it.
+    lost.on('error', () => undefined);
+    await lost.query('CREATE TABLE lost (n int)');
+    const id = await control.submitRequest('reset', 'shop', { table: 'item' });
+    await lost.query('INSERT INTO lost VALUES (1)');
+    await postgres.process.kill();
+    await lost.end().catch(() => undefined);
+    crashed = await startPostgres({ dataDir, port, flags, durable: true });
+    const after = await connect(crashed.url);
+    // The fault that it is safe from: what was committed without waiting is gone.
+    expect((await after.query('SELECT FROM lost')).rowCount).toBe(0);
+    await after.end();
+    await using again = await connectShadow(crashed.url);
+    await using found = await again.control({ create: true });
+    expect(await found.request(id)).toMatchObject({ state: 'open', kind: 'reset' });
+  } finally {
+    await crashed.stop();
+    await removeFolder(folder);
   }
 });
 

@@ -212,7 +212,7 @@ class Shadow {
     while (taken < most) {
       const release = assembler.take();
       if (release === undefined) {
-        if (this.#isShort() && assembler.stream(this.#apart())) continue;
+        if (this.#isShort() && assembler.stream(this.#apart(), 0)) continue;
         break;
       }
       taken += 1;

@@ -1,53 +1,80 @@
 import { expect, test } from 'vitest';
 import { MemoryCredit } from '../../../src/apply/memory-credit.ts';
-import { makeRoom, readNeeded, type RoomOptions } from '../../../src/apply/room.ts';
+import { Room } from '../../../src/apply/room.ts';
 
 const BUDGET = 1000;
 
 /** What was paused last, and what is handed back. */
 function stage(goesInParts: boolean) {
-  const seen: { paused: readonly string[] | null; released: number } = {
-    ...{ paused: null, released: 0 },
+  const seen: { paused: readonly string[] | null; released: number; least: number; now: number } = {
+    ...{ paused: null, released: 0, least: 0, now: 0 },
   };
   const credit = new MemoryCredit((bytes) => {
     seen.released += bytes;
   });
-  const stream = {
-    pause: (partitions: ReadonlySet<string>) => {
-      seen.paused = [...partitions];
+  const room = new Room({
+    ...{ credit, budgetBytes: BUDGET, apart: new Set(), now: () => seen.now },
+    stream: {
+      pause: (partitions: ReadonlySet<string>) => {
+        seen.paused = [...partitions];
+      },
     },
-    commit: () => Promise.resolve(),
-  };
-  const options: RoomOptions = {
-    ...{ budgetBytes: BUDGET, mayStream: false, apart: new Set() },
     assembler: {
-      ...{ goesInParts, ahead: () => new Set(['x/0']), stream: () => true },
+      ...{ goesInParts, ahead: (which) => new Set(which === 'of all' ? ['x/0'] : []) },
+      stream: (_, least) => {
+        seen.least = least;
+        return true;
+      },
       degrade: () => undefined,
     },
-  };
-  return { seen, credit, log: { credit, stream }, options };
+  });
+  return { seen, credit, room };
 }
 
 test('what is ahead is paused while much is held, and read on when it is not', () => {
-  const { seen, credit, log, options } = stage(false);
+  const { seen, credit, room } = stage(false);
   credit.hold(BUDGET);
-  expect(makeRoom(log, options)).toBe(false);
-  expect(seen).toEqual({ paused: ['x/0'], released: BUDGET });
+  expect(room.make(false)).toBe(false);
+  expect(seen).toMatchObject({ paused: ['x/0'], released: BUDGET });
   credit.free(BUDGET / 2);
-  readNeeded(log, options);
+  room.applied();
   expect(seen.paused).toEqual([]);
   // Also where nothing was applied, but let go.
   credit.hold(BUDGET / 2);
-  makeRoom(log, options);
+  room.make(false);
   expect(seen.paused).toEqual(['x/0']);
   credit.free(BUDGET);
-  expect(makeRoom(log, options)).toBe(false);
+  expect(room.make(false)).toBe(false);
   expect(seen.paused).toEqual([]);
 });
 
+test('nothing is paused for a writer that is only busy', () => {
+  const { seen, credit, room } = stage(false);
+  credit.hold(BUDGET);
+  room.applied();
+  expect(seen.paused).toBeNull();
+});
+
 test('nothing is paused while a transaction goes in parts, which its own partitions bring', () => {
-  const { seen, credit, log, options } = stage(true);
+  const { seen, credit, room } = stage(true);
   credit.hold(BUDGET * 2);
-  expect(makeRoom(log, { ...options, mayStream: true })).toBe(true);
+  expect(room.make(true)).toBe(true);
+  expect(seen).toMatchObject({ paused: [], least: BUDGET / 2 });
+});
+
+test('what was paused for long in vain is read on, until little is held', () => {
+  const { seen, credit, room } = stage(false);
+  credit.hold(BUDGET);
+  room.make(false);
+  seen.now = 15_001;
+  room.make(false);
   expect(seen.paused).toEqual([]);
+  room.applied();
+  room.make(false);
+  expect(seen.paused).toEqual([]);
+  credit.free(BUDGET / 2);
+  room.applied();
+  credit.hold(BUDGET / 2);
+  room.make(false);
+  expect(seen.paused).toEqual(['x/0']);
 });

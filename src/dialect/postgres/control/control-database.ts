@@ -1,4 +1,4 @@
-import { escapeIdentifier } from 'pg';
+import { escapeIdentifier, type ClientBase } from 'pg';
 import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ControlStore } from '../../dialect.ts';
 import { PgControlStore } from './control-store.ts';
@@ -78,9 +78,20 @@ async function fill(address: ServerAddress): Promise<void> {
   );
 }
 
+/**
+ * What is told as done must be so after a crash, also where the server commits asynchronously: a shadow
+ * that lost commits reads them again, while nothing would tell of a rollout that is there.
+ */
+async function durable(client: ClientBase): Promise<void> {
+  await client.query(
+    `SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
+      WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`,
+  );
+}
+
 async function openMarked(address: ServerAddress): Promise<ControlStore> {
   const database = CONTROL_DATABASE;
-  const connection = new Connection({ address, database, role: 'control' });
+  const connection = new Connection({ address, database, role: 'control', prepare: durable });
   try {
     await connection.use({ doing: 'read the marker', otherwise: 'INTERNAL' }, async (client) => {
       const why = 'a database of this name exists and is not our control database';
