@@ -1,12 +1,14 @@
 /** `understudy materialize --until-caught-up`: apply what is in the log now, then stop. */
 import type { BootstrapProgress } from '../bootstrap/copy-meter.ts';
 import type { OffsetMap } from '../change/position.ts';
+import { tableName } from '../change/table-id.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { assertKeysAlike } from './foreign-keys.ts';
 import { fillGaps } from './gaps.ts';
+import { readHeld } from './held-tables.ts';
 import { keepLetters } from './letter-keeper.ts';
 import { tellLetters } from './letter-teller.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
@@ -43,6 +45,8 @@ export interface MaterializeSummary {
   readonly notCarried: TrunkReport['notCarried'];
   /** Tables that were copied anew, because the log had lost what comes next of them. */
   readonly refilled: readonly string[];
+  /** Tables that wait for a person, of trunk and rollouts. */
+  readonly held: readonly string[];
 }
 
 export interface MaterializeOptions {
@@ -67,6 +71,7 @@ export async function materialize(
   let degraded = 0;
   let parked = 0;
   let unknown = 0;
+  const held = new Set<string>();
   const add = (part: Caught): void => {
     totals.events += part.events;
     totals.rows += part.rows;
@@ -75,6 +80,7 @@ export async function materialize(
     degraded += part.degraded;
     parked += part.parked;
     unknown += part.unknown;
+    for (const table of part.held) held.add(table);
   };
   const first = await catchUp(context, trunk.database, options, options.refill);
   add(first);
@@ -94,6 +100,7 @@ export async function materialize(
     degraded,
     notCarried: trunk.report.notCarried,
     refilled: first.refilled,
+    held: [...held],
   };
 }
 
@@ -107,6 +114,7 @@ interface Caught {
   readonly parked: number;
   readonly unknown: number;
   readonly deadLetters: number;
+  readonly held: readonly string[];
 }
 
 type Refilled = Caught & { readonly refilled: readonly string[] };
@@ -182,6 +190,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
     parked: progress.parked,
     unknown: progress.unknown,
     deadLetters: progress.deadLetters,
+    held: await heldIn(stage.database),
   };
 }
 
@@ -219,7 +228,13 @@ async function waitForHolder(
     parked: reached.parked,
     unknown: reached.unknown,
     deadLetters: reached.deadLetters,
+    held: await heldIn(database),
   };
+}
+
+async function heldIn(database: ShadowDatabase): Promise<readonly string[]> {
+  const { held } = await readHeld(database, await database.deadLetters.list());
+  return held.map(({ table }) => tableName(table));
 }
 
 /** Records between where it began and the ends, and how many of them are behind `at`. */

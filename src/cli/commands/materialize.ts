@@ -23,7 +23,8 @@ export function addMaterializeCommand(program: Command, register: Register): voi
       'after',
       `
 Makes the trunk if it does not exist. Safe to interrupt and to repeat.
-Exits with 2 if parked or dead keys, unknown values, or source transactions in parts, were left.
+Exits with 2 if parked or dead keys, unknown values, source transactions in parts, or tables that
+wait, were left.
 
 Example:
   $ understudy materialize --until-caught-up --json`,
@@ -57,8 +58,8 @@ Example:
     });
     if (options.json) printJson(session, summary);
     else terminal.out(describe(summary, performance.now() - started));
-    const { parked, unknown, deadLetters, degraded } = summary;
-    return parked + unknown + deadLetters + degraded > 0 ? 2 : 0;
+    const { parked, unknown, deadLetters, degraded, held } = summary;
+    return parked + unknown + deadLetters + degraded + held.length > 0 ? 2 : 0;
   });
 }
 
@@ -85,6 +86,7 @@ function describe(summary: MaterializeSummary, ms: number): string {
   }
   if (summary.deadLetters > 0)
     lines.push(`${summary.deadLetters} keys are set aside: see \`understudy dead-letters list\`.`);
+  for (const table of summary.held) lines.push(`${table} waits: see \`understudy status\`.`);
   for (const item of summary.notCarried) lines.push(`Not carried over: ${item.what}: ${item.why}`);
   return `${lines.join('\n')}\n`;
 }
