@@ -43,7 +43,7 @@ export type HandOverReason =
   | 'key-change'
   /** Its place between the partitions could not be found in time. */
   | 'order'
-  /** Its table has no key, so that its rows are in any partition. */
+  /** Its table has no key, or one that can be spelled in several ways: its rows may be in any partition. */
   | 'keyless'
   /** It could not be read or written. */
   | 'failed';

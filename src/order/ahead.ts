@@ -1,21 +1,42 @@
+import { parsePartitionKey } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
+import type { Boundaries } from './boundaries.ts';
+import { collectionOf, Gathering } from './gathering.ts';
 import type { Lane } from './lane.ts';
 
+/** What waits, and what is known of its transactions. */
+export interface Turns {
+  readonly lanes: ReadonlyMap<string, Lane<ChangeEvent>>;
+  readonly gatherings: ReadonlyMap<string, Gathering>;
+  readonly boundaries: Pick<Boundaries, 'nextId' | 'nextEnd'>;
+  readonly done: { has(id: string): boolean };
+  readonly isSubscribed: (collection: string) => boolean;
+}
+
 /**
- * The partitions that have brought all they have of the transaction in turn, since their last event is
- * of a later one: what is before it in the connector's order is gone. Without a turn, nothing that is
- * of any transaction goes before the transaction topic is read on. Null where the connector began anew:
- * it sends again what may not have got to all partitions, and nothing tells then what has.
+ * The partitions of which the transaction in turn needs nothing more; null if nothing waits for its turn.
+ * By the counts of its END, those of collections of which all is here, however often the connector began
+ * anew. Where a collection comes in several partitions, those that have come to later transactions, which
+ * what comes again after a restart does not tell. Before its END is here it is the transaction topic that
+ * is needed, and what still brings events of it.
  */
-export function beyondTurn(
-  lanes: ReadonlyMap<string, Lane<ChangeEvent>>,
-  { nextId, beganAnew }: { readonly nextId: string | null; readonly beganAnew: boolean },
-): ReadonlySet<string> | null {
-  if (beganAnew) return null;
+export function beyondTurn(turns: Turns): ReadonlySet<string> | null {
+  const { lanes, gatherings, boundaries, done, isSubscribed } = turns;
+  if (gatherings.size === 0) return null;
+  const { nextId, nextEnd } = boundaries;
+  const here = gatherings.get(nextId ?? '') ?? new Gathering('', 0);
+  const lacking = nextEnd === null ? null : here.lacking(nextEnd.counts, isSubscribed);
+  const partitions = Map.groupBy(lanes.values(), ({ key }) => parsePartitionKey(key).topic);
   const beyond = new Set<string>();
-  for (const [key, lane] of lanes) {
-    const mark = lane.last?.transaction ?? null;
-    if (mark !== null && mark.id !== nextId) beyond.add(key);
+  for (const ofTopic of partitions.values()) {
+    const isOnly = lacking !== null && ofTopic.length === 1;
+    for (const { key, last } of ofTopic) {
+      const mark = last?.transaction ?? null;
+      if (last === undefined || mark === null) continue;
+      const mayBring = lacking === null || lacking.has(collectionOf(last));
+      const isLater = mark.id !== nextId && !done.has(mark.id);
+      if (!mayBring || (!isOnly && isLater)) beyond.add(key);
+    }
   }
   return beyond;
 }

@@ -69,7 +69,6 @@ export interface AssemblerOptions {
 const STALL_MS = 60_000;
 /** Quiet time after which a transaction with a restart inside counts as whole. */
 const SETTLE_MS = 5_000;
-/** What goes at once of one in parts. */
 const PART_BYTES = 4 * 1024 * 1024;
 
 type Judgement = 'wait' | 'complete' | 'incomplete';
@@ -155,7 +154,7 @@ export class TransactionAssembler {
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaries.push(record, this.#now(), this.#outcomes.done);
+        else this.#boundaries.push(record, this.#now());
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -202,8 +201,9 @@ export class TransactionAssembler {
 
   /** Partitions of which nothing more is needed for what waits for its place, or its turn, to go. */
   ahead(which: 'of all' | 'of truncates'): ReadonlySet<string> {
-    const hasTurn = which === 'of all' && this.#gatherings.size > 0;
-    const turn = hasTurn ? beyondTurn(this.#lanes, this.#boundaries) : null;
+    const known = { boundaries: this.#boundaries, done: this.#outcomes.done, ...this.#options };
+    const turns = { lanes: this.#lanes, gatherings: this.#gatherings, ...known };
+    const turn = which === 'of all' ? beyondTurn(turns) : null;
     return aheadOfBoth(this.#order?.ahead() ?? null, turn);
   }
 
@@ -284,7 +284,7 @@ export class TransactionAssembler {
     return passage;
   }
 
-  /** Must a whole transaction wait for a truncate outside of it that may be before it? */
+  /** Must it wait for a truncate outside of it that may be before it? */
   #waitsForOrder(gathering: Gathering): boolean {
     if (this.#order?.transactionsToo !== true) return false;
     for (const lane of gathering.lanes) {

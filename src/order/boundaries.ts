@@ -27,9 +27,6 @@ export interface Known {
 /** The transaction topic's one partition. */
 export class Boundaries {
   #lane: Lane<TransactionBoundary> | null = null;
-  /** Transactions that begin in what waits, until one begins again. */
-  readonly #begun = new Set<string>();
-  #beganAnew = false;
 
   /** Its partition; null while nothing came of it. */
   get key(): string | null {
@@ -41,13 +38,17 @@ export class Boundaries {
     return this.#lane?.peek()?.record.id ?? null;
   }
 
-  /** Does a transaction begin in what waits that had begun before? */
-  get beganAnew(): boolean {
-    return this.#beganAnew;
+  /** Its END, if that comes next. */
+  get nextEnd(): TransactionBoundary | null {
+    for (let n = 0; ; n += 1) {
+      const record = this.#lane?.peek(n)?.record;
+      if (record === undefined || record.id !== this.nextId) return null;
+      if (record.kind === 'end') return record;
+    }
   }
 
-  /** `done`: see Known. UNSUPPORTED if there is more than one partition. */
-  push(record: TransactionBoundary, nowMs: number, done: Known['done']): void {
+  /** UNSUPPORTED if there is more than one partition. */
+  push(record: TransactionBoundary, nowMs: number): void {
     const { topic, partition, offset } = record.at;
     const key = partitionKey(topic, partition);
     this.#lane ??= new Lane(key);
@@ -59,9 +60,6 @@ export class Boundaries {
       );
     }
     this.#lane.push(record, nowMs);
-    if (record.kind !== 'begin' || this.#beganAnew) return;
-    this.#beganAnew = this.#begun.has(record.id) || done.has(record.id);
-    this.#begun.add(record.id);
   }
 
   /** Everything before `next` was read. False if none of it waits. */
@@ -78,14 +76,8 @@ export class Boundaries {
   pass(count: number): bigint | null {
     let next: bigint | null = null;
     for (let n = 0; n < count; n += 1) {
-      const passed = this.#lane?.peek();
-      next = passed?.next ?? next;
+      next = this.#lane?.peek()?.next ?? next;
       this.#lane?.shift();
-      if (passed !== undefined) this.#begun.delete(passed.record.id);
-    }
-    if (this.#lane?.length === 0) {
-      this.#begun.clear();
-      this.#beganAnew = false;
     }
     return next;
   }

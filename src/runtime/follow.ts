@@ -26,6 +26,8 @@ const LISTED_MS = 1_000;
 /** Some of the partitions, while other processes follow the rest. */
 export interface PartOfLog {
   readonly owns: PartitionFilter;
+  /** No partition of the topic is followed by another process. */
+  readonly isWhole: (topic: string) => boolean;
   /** Reads of the rest what has to be watched. */
   readonly others: ChangeSource;
 }
@@ -89,9 +91,12 @@ export async function createFollower(parts: {
     watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
+  const exact = part === null ? null : (await deadLetters.state()).exact;
   const decode = (record: LogRecord): DecodedRecord => {
     const decoded = decoding.decode(record);
-    if (part !== null) assertShareable(decoded, catalogue);
+    if (exact !== null && part?.isWhole(record.topic) !== true) {
+      assertShareable(decoded, catalogue, exact);
+    }
     return decoded;
   };
   const assembler = new TransactionAssembler({
@@ -159,15 +164,23 @@ function owned(offsets: OffsetMap, owns: PartitionFilter): OffsetMap {
   return new Map(mine);
 }
 
-/** Rows of a table without key, or of one of a table's partitions, are in no partition of their own. */
-export function isShareable({ key, partitionOf }: TableSchema): boolean {
-  return key.length > 0 && partitionOf === undefined;
+/**
+ * Rows of a table without key, or of one of a table's partitions, are in no partition of their own. Nor
+ * is a row whose key can be spelled in several ways, which are in several partitions: only of `exact`
+ * tables (by `tableName()`) is that not so.
+ */
+export function isShareable({ id, partitionOf }: TableSchema, exact: ReadonlySet<string>): boolean {
+  return partitionOf === undefined && exact.has(tableName(id));
 }
 
-function assertShareable(decoded: DecodedRecord, catalogue: SchemaCatalogue): void {
+function assertShareable(
+  decoded: DecodedRecord,
+  catalogue: SchemaCatalogue,
+  exact: ReadonlySet<string>,
+): void {
   if (decoded.kind !== 'change') return;
   const table = catalogue.get(tableName(decoded.table));
-  if (table !== undefined && !isShareable(table)) throw new NotShareable(decoded.at);
+  if (table !== undefined && !isShareable(table, exact)) throw new NotShareable(decoded.at);
 }
 
 /** How truncates without a transaction find their place; undefined where the form has none. */

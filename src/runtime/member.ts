@@ -253,6 +253,8 @@ function splitOf(grants: ReadonlyMap<string, bigint>): Split {
   return {
     owns: (topic, partition) => topics.get(topic)?.has(partition) === true,
     watches: (topic, partition) => topics.get(topic)?.has(partition) === false,
+    // New partitions of a topic are the holder's.
+    isWhole: () => false,
   };
 }
 

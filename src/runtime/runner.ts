@@ -101,7 +101,8 @@ async function standBy(context: RuntimeContext, options: RunnerOptions): Promise
     } catch (error) {
       if (options.signal.aborted) return null;
       // The database is closed to everybody while it is cloned, or its server restarts.
-      if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE')) throw error;
+      // Who helps may meet others' locks for long.
+      if (!isUnderstudyError(error, 'SHADOW_UNREACHABLE', 'APPLY_BLOCKED')) throw error;
       failures += 1;
       if (failures % 20 === 0) {
         context.logger.warn('cannot open the database', { database: options.database, error });
@@ -243,7 +244,8 @@ async function isDue(sharing: SharedWork | null, running: Running): Promise<bool
   try {
     return (await sharing?.isDue(running)) === true;
   } catch (error) {
-    if (!isUnderstudyError(error, ...SHADOW_AWAY, 'KAFKA_UNREACHABLE')) throw error;
+    const passes = [...SHADOW_AWAY, 'KAFKA_UNREACHABLE', 'APPLY_BLOCKED'] as const;
+    if (!isUnderstudyError(error, ...passes)) throw error;
     return false;
   }
 }

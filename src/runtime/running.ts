@@ -24,6 +24,8 @@ export interface Running {
 export interface Split {
   readonly owns: PartitionFilter;
   readonly watches: PartitionFilter;
+  /** No partition of the topic is followed by another process. */
+  readonly isWhole: (topic: string) => boolean;
 }
 
 export interface RunningParts {
@@ -56,7 +58,7 @@ export async function startFollowing(parts: RunningParts): Promise<Running> {
     ...{ config: inspected, holder: writer, source, includes, logger },
     ...{ giveUpAfterMs: parts.giveUpAfterMs, watch: parts.watch, apart: parts.apart },
     topicIds: parts.member === true ? await writer.database.topics.known() : null,
-    part: split === null || others === null ? null : { owns: split.owns, others },
+    part: split === null || others === null ? null : { ...split, others },
     snapshotView: (snapshot) => dialect.snapshotView(snapshot),
   });
   if (parts.frozen) await follower.freeze();

@@ -9,6 +9,8 @@
  * is being written, goes on alone past that point, and shares again. So what then happens is what happens
  * with one process, from a position that is a prefix of every partition.
  *
+ * Tables that cannot be shared (isShareable) are the holder's with all their partitions, beside members.
+ *
  * That leaves what others have written before: nobody must be past a truncate that is not carried out.
  * So each process watches the partitions that others follow (watch-others.ts), and holds its own events back
  * until it has seen that no truncate comes before them, as it does with partitions that are its own
@@ -99,6 +101,7 @@ export class SharedWork {
   #given: ReadonlyMap<string, bigint> = new Map();
   #wanted: ReadonlyMap<string, bigint> = new Map();
   #catalogue: SchemaCatalogue | null = null;
+  #exact: ReadonlySet<string> | null = null;
   #bootstrapped = false;
   #lookedMs = -Infinity;
   /** What the holder's own part has to pass alone. */
@@ -164,7 +167,7 @@ export class SharedWork {
   async regroup(): Promise<void> {
     const { context, database, holder } = this.#stage;
     await this.#stage.stopFollowing();
-    this.#catalogue = null;
+    [this.#catalogue, this.#exact] = [null, null];
     try {
       this.#given = await this.#sharing.assign(holder.fence, this.#wanted);
       this.#stage.given = new Set(this.#given.keys());
@@ -296,12 +299,15 @@ export class SharedWork {
 
   /** Those that may be shared, in order. */
   async #partitions({ source }: Running): Promise<readonly string[]> {
-    this.#catalogue ??= await this.#stage.database.catalogue();
+    const { database } = this.#stage;
+    this.#catalogue ??= await database.catalogue();
+    this.#exact ??= (await database.deadLetters.state()).exact;
+    const exact = this.#exact;
     const { topicPrefix } = this.#stage.context.config.source;
     const control = new Set(controlTopics(topicPrefix));
     const whole = new Set(
       [...this.#catalogue.values()]
-        .filter((table) => !isShareable(table))
+        .filter((table) => !isShareable(table, exact))
         .map(({ id }) => `${topicPrefix}.${id.schema}.${id.name}`),
     );
     return [...(await source.ends(LISTED_MS)).keys()]
@@ -324,7 +330,7 @@ const WHAT_IS_PASSED: Record<HandOver['why'], string> = {
   truncate: 'a truncate',
   'key-change': 'a change of a key',
   order: 'a record whose place is not known',
-  keyless: 'a record of a table without key',
+  keyless: 'a record of a table whose rows may be in any partition',
   failed: 'a record that could not be read or written',
 };
 

@@ -7,7 +7,7 @@ import type { Follower } from '../apply/follower.ts';
 import type { FollowerTotals } from '../apply/follower-state.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import { partitionKey } from '../change/position.ts';
+import { parsePartitionKey, partitionKey } from '../change/position.ts';
 import type { RuntimeContext } from './context.ts';
 import { Holder } from './holder.ts';
 import { startFollowing, type Running } from './running.ts';
@@ -94,6 +94,7 @@ export class Stage {
     const { given } = this;
     const isGiven = (topic: string, partition: number): boolean =>
       given.has(partitionKey(topic, partition));
+    const topics = new Set(Array.from(given, (key) => parsePartitionKey(key).topic));
     const running = await startFollowing({
       ...{ context: this.context, writer: this.holder, apart: this.apart, frozen },
       giveUpAfterMs: this.giveUpAfterMs,
@@ -101,7 +102,11 @@ export class Stage {
       split:
         given.size === 0
           ? null
-          : { owns: (topic, partition) => !isGiven(topic, partition), watches: isGiven },
+          : {
+              owns: (topic, partition) => !isGiven(topic, partition),
+              watches: isGiven,
+              isWhole: (topic) => !topics.has(topic),
+            },
     });
     const stopWhenLost = (): void => {
       running.follower.stop();

@@ -29,10 +29,12 @@ export function shadowAddress(): ServerAddress {
   return new ServerAddress(postgresUrl());
 }
 
-/** A trunk with the table `item`. */
-export async function freshTrunk(): Promise<{ readonly name: string; readonly url: string }> {
+/** A trunk with the table `item`, and what else is said. */
+export async function freshTrunk(
+  ...more: readonly string[]
+): Promise<{ readonly name: string; readonly url: string }> {
   const name = freshName('trunk');
-  await createTrunk(shadowAddress(), { name, topicPrefix: 'prod', plan: planOf(ITEMS) });
+  await createTrunk(shadowAddress(), { name, topicPrefix: 'prod', plan: planOf(ITEMS, ...more) });
   return { name, url: databaseUrl(postgresUrl(), name) };
 }
 

@@ -90,6 +90,17 @@ export async function persistAct<T>(act: () => Promise<T>, rules: ActRules): Pro
   }
 }
 
+/** Runs what is no act of an applier's, in the same way: what is known of the tables does not matter. */
+export function persistSign<T>(
+  sign: () => Promise<T>,
+  rules: Pick<ActRules, 'database' | 'isBlocked'>,
+): Promise<T> {
+  const never = (): boolean => false;
+  return persistAct(sign, {
+    ...{ ...rules, others: 'other processes', isStale: never, forget: never },
+  });
+}
+
 /** Runs a part of an act: again, for a moment, while it meets other sessions' locks. */
 export async function persistPart<T>(
   execute: (sql: string) => Promise<unknown>,

@@ -14,7 +14,7 @@ import { transaction, type Client } from '../../../src/dialect/mysql/session/cli
 import { Connection } from '../../../src/dialect/mysql/session/connection.ts';
 import { readFlavour } from '../../../src/dialect/mysql/session/flavour.ts';
 import { companionName } from '../../../src/dialect/mysql/session/names.ts';
-import { assertFence, showPresence } from '../../../src/dialect/mysql/shadow/fence.ts';
+import { assertFence, claimPresence } from '../../../src/dialect/mysql/shadow/fence.ts';
 import { saveProgress } from '../../../src/dialect/mysql/shadow/progress.ts';
 import type { CanonicalState } from '../canonical-state.ts';
 import { startMariaDB } from '../mariadb.ts';
@@ -170,10 +170,11 @@ class BinlogServer implements CrashServer {
     });
     return naiveDatabase<Client>(database, fault, {
       use: (fn) => connection.use({ doing: 'apply a batch', otherwise: 'APPLY_FAILED' }, fn),
-      showPresence: async (client, fence) =>
-        void (await showPresence(client, name, fence.generation, 'acts', 5_000)),
+      showPresence: (client, fence) => claimPresence(client, name, fence, 'acts'),
       transaction: (client, fn) => transaction(client, fn),
-      assertFence: (client, fence) => assertFence(client, fence, name),
+      assertFence: async (client, fence) => {
+        await assertFence(client, fence, name);
+      },
       rows: async (client, batch) => {
         const tables = await readTables(client, name, SOURCE);
         return applyBatch(await openApplySession(client, name, tables), batch);

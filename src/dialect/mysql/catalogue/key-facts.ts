@@ -6,8 +6,13 @@ const EXACT: ReadonlySet<TypeKind> = new Set<TypeKind>([
   'int16',
   'int32',
   'int64',
+  // With as many decimals as the column says.
+  'numeric',
   'bytes',
   'date',
+  'timestamp',
+  'timestamptz',
+  'year',
   'uuid',
   'enum',
 ]);

@@ -63,6 +63,19 @@ export function presenceLock(database: string, generation: bigint, role: HolderR
   return `${lockName('at', database)}:${String(generation)}:${suffix}`;
 }
 
+/** What a session of a member's does. */
+export type MemberRole = 'acts' | 'signs';
+
+/** What locks of members are named by, before their number and role. */
+export function memberLocks(database: string): string {
+  return `${lockName('by', database)}:`;
+}
+
+/** Held by a session of a member's. */
+export function memberLock(database: string, member: bigint, role: MemberRole): string {
+  return `${memberLocks(database)}${String(member)}:${role}`;
+}
+
 /** The isolation guard's random lock: a name that nobody else has. */
 export function probeLock(probe: bigint): string {
   return `understudy:probe:${String(probe)}`;

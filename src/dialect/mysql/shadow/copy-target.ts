@@ -27,7 +27,7 @@ import { toUnderstudyError } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { companionName, literal, MOST_WRITERS, quote, type HolderRole } from '../session/names.ts';
 import { deadLetterTables } from './dead-letters.ts';
-import { assertFence, claimPresence } from './fence.ts';
+import { assertAlone, claimPresence } from './fence.ts';
 
 /** Nobody else works in the trunk, but what a crash left may still end. */
 const LOCK_WAIT_S = 30;
@@ -219,7 +219,7 @@ export class MySqlCopyTarget implements CopyTarget {
       write: async (range, columns, rows) => {
         try {
           return await transaction(client, async () => {
-            await assertFence(client, fence, database);
+            await assertAlone(client, fence, { doing: 'copy rows', database });
             const count = await writeRows(client, rows, {
               ...{ table: range.table, columns, database, packetBytes },
             });

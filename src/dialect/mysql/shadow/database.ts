@@ -27,7 +27,9 @@ import type {
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
+import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
+import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -40,7 +42,7 @@ import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
-import type { HolderRole } from '../session/names.ts';
+import type { MemberRole } from '../session/names.ts';
 import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
 import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
@@ -59,7 +61,9 @@ import {
 import { countGaps, readGaps } from './gaps.ts';
 import { notOffered } from './not-offered.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
-import { readProgress, readResumePoint, saveProgress } from './progress.ts';
+import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
+import { showMember } from './member-sessions.ts';
+import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
 
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
@@ -75,8 +79,9 @@ export interface DatabaseParts {
   readonly leaseMs: number;
 }
 
-export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
+export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
   readonly evolving: SchemaTarget;
+  readonly sharing: Sharing;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: SqlDeadLetterBox<Client>;
@@ -88,7 +93,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
-  /** Sessions that already show the presence of a generation. */
+  /** Sessions that already show the presence of a generation, or of a member (below zero). */
   readonly #present = new WeakMap<Client, bigint>();
   readonly #session = new RememberedSession<ApplySession>();
 
@@ -131,6 +136,13 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
           noteTable(client, database, table, state),
         ),
     };
+    this.sharing = mysqlSharing({
+      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, fn) =>
+        this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+      show: (client, member) => this.#showMember(client, member, 'signs'),
+    });
     this.topics = topicLedger(database, {
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
@@ -196,9 +208,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
   }
 
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
-    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', (client) =>
-      this.#applyIn(client, fence, batch),
-    );
+    const { offsets } = batch.position;
+    const act = (client: Client): Promise<ApplyOutcome> => this.#applyIn(client, fence, batch);
+    return this.#act(fence, 'apply a batch', 'APPLY_FAILED', act, {
+      member: (client, share) => assertShare(client, share, offsets, this.name),
+      beside: (client) => assertOwn(client, offsets, this.name),
+    });
   }
 
   applyTogether(fence: Fence, batches: AsyncIterable<ChangeBatch>): Promise<ApplyOutcome> {
@@ -211,7 +226,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
           isBlocked,
         ),
       );
-    return this.#act(fence, ...what, act, true);
+    return this.#act(fence, ...what, act, { once: true });
   }
 
   async #applyIn(client: Client, fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
@@ -220,10 +235,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
     if (replayed.length > 0 && !(await takeReplayed(letters, replayed))) return NOTHING_NEW;
     // First, since it waits for a commit of the same batch whose answer was lost. Written again,
     // rows that are to keep columns of rows that moved would take them from others.
-    const isNew = await saveProgress(client, this.name, batch);
-    if (!isNew) return NOTHING_NEW;
+    if (!(await savePlaces(client, this.name, batch))) return NOTHING_NEW;
     if (dead !== undefined) await saveDeadNotes(letters, dead, renderText);
-    return applyBatch(await this.#applySession(client, fence), batch);
+    const outcome = await applyBatch(await this.#applySession(client, fence), batch);
+    // One row for all who share: last, so that they wait for each other no longer than for a commit.
+    await saveWhatIsKnown(client, this.name, batch, true);
+    return outcome;
   }
 
   gaps(limit: number): Promise<readonly TableGaps[]> {
@@ -285,14 +302,16 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
     doing: string,
     otherwise: ErrorCode,
     fn: (client: Client) => Promise<T>,
-    once = false,
+    rules: ActRights<Client> = {},
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence, 'acts');
       const act = (): Promise<T> =>
         transaction(client, async () => {
           try {
-            await assertFence(client, fence, this.name);
+            await assertMay(client, { fence, doing, database: this.name }, rules, () =>
+              assertFence(client, fence, this.name),
+            );
             return await fn(client);
           } catch (error) {
             // Of our own tables; those of the rows say themselves what it is.
@@ -300,7 +319,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
           }
         });
       return persistAct(act, {
-        once,
+        once: rules.once ?? false,
         ...{ database: this.name, others: 'other sessions', isBlocked, isStale },
         forget: () => this.#session.forget(),
       });
@@ -314,10 +333,17 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow {
     );
   }
 
-  async #showPresence(client: Client, fence: Fence, role: HolderRole): Promise<void> {
+  async #showPresence(client: Client, fence: Fence, role: MemberRole): Promise<void> {
+    if (fence.share !== undefined) return this.#showMember(client, fence.share.member, role);
     if (this.#present.get(client) === fence.generation) return;
     await claimPresence(client, this.name, fence, role);
     this.#present.set(client, fence.generation);
+  }
+
+  async #showMember(client: Client, member: bigint, role: MemberRole): Promise<void> {
+    if (this.#present.get(client) === -member) return;
+    await showMember(client, this.name, member, role);
+    this.#present.set(client, -member);
   }
 }
 

@@ -10,10 +10,9 @@
  * server drops it with the session, however that ends; so a killed process is known to be gone at
  * once, and a stopped one (its sessions live, but give no sign of life) can be found and ended.
  */
-import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Fence, FenceState, HolderNote } from '../../dialect.ts';
 import { notHeld, toFenceState, type FenceRow } from '../../sql/fence-state.ts';
-import { sleep } from '../../../util/wait.ts';
+import { notAlone } from '../../sql/sharing.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { NOW_US } from '../session/clock.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
@@ -25,16 +24,12 @@ import {
   quote,
   type HolderRole,
 } from '../session/names.ts';
-import { lockHolder, takeLock } from '../session/server-locks.ts';
+import { claimPlace, endHolders, lockHolders, swapLocks } from '../session/server-locks.ts';
+import { endSilentMembers } from './member-sessions.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 
 /** How long a take-over waits for the sessions it ended, and for the fence's row. */
 const TAKE_OVER_WAIT_MS = 2_000;
-const POLL_MS = 10;
-/** How long an earlier session of a holder is waited for. */
-const PRESENCE_WAIT_MS = 5_000;
-/** The account may not end that session. */
-const KILL_DENIED = 1095;
 
 /** For the session that gives signs of life and takes over. */
 export async function prepareSigns(client: Client): Promise<void> {
@@ -73,7 +68,8 @@ async function readRow(client: Client, database: string, lock: string): Promise<
       ${lock}`,
   );
   const generation = BigInt(row.generation);
-  const present = (await sessionsOf(client, database, generation, ROLES)).length > 0;
+  const locks = locksOf(database, generation, ROLES);
+  const present = (await lockHolders(client, locks)).length > 0;
   const { holder, note } = row;
   return { generation, holder, note, present, silentMs: Number(row.silentUs) / 1000 };
 }
@@ -85,19 +81,12 @@ const ALL_ROLES: readonly HolderRole[] = [
   ...Array.from({ length: MOST_WRITERS }, (_, i) => `copy${i}` as const),
 ];
 
-/** The sessions that hold a generation's locks, by id. */
-async function sessionsOf(
-  client: Client,
+function locksOf(
   database: string,
   generation: bigint,
   roles: readonly HolderRole[],
-): Promise<readonly string[]> {
-  const ids: string[] = [];
-  for (const role of roles) {
-    const id = await lockHolder(client, presenceLock(database, generation, role));
-    if (id !== null) ids.push(id);
-  }
-  return ids;
+): readonly string[] {
+  return roles.map((role) => presenceLock(database, generation, role));
 }
 
 /**
@@ -114,7 +103,11 @@ export async function takeFence(
   assertNotNewer(SHADOW_MIGRATIONS, database, version);
   const seen = await readFence(client, database, leaseMs);
   if (!seen.free) return null;
-  if (seen.holder !== null) await endSessions(client, database, seen.generation);
+  if (seen.holder !== null) {
+    const locks = locksOf(database, seen.generation, ALL_ROLES);
+    await endHolders(client, locks, TAKE_OVER_WAIT_MS);
+  }
+  await endSilentMembers(client, database, leaseMs);
   const generation = seen.generation + 1n;
   // A process stopped in there holds the fence's row, and has no presence yet by which it could be
   // found: the server ends it.
@@ -160,27 +153,10 @@ async function raiseGeneration(
     `UPDATE ${quote(companion, 'sign_of_life')} SET generation = ?, at_us = ${NOW_US}, note = NULL`,
     [generation],
   );
+  // Waits for what members write, who are then refused: a new holder begins alone.
+  await client.run(`DELETE FROM ${quote(companion, 'share')}`);
+  await client.run(`UPDATE ${quote(companion, 'granting')} SET shared = 0`);
   return { generation, holder };
-}
-
-/** Ends the sessions of a generation, as far as the account may, and waits for their end. */
-async function endSessions(client: Client, database: string, generation: bigint): Promise<void> {
-  const deadline = performance.now() + TAKE_OVER_WAIT_MS;
-  const own = String((await client.row<{ id: string }>('SELECT CONNECTION_ID() AS id')).id);
-  for (;;) {
-    const ids = (await sessionsOf(client, database, generation, ALL_ROLES)).filter(
-      (id) => id !== own,
-    );
-    if (ids.length === 0 || performance.now() > deadline) return;
-    for (const id of ids) {
-      try {
-        await client.run(`KILL CONNECTION ${id}`);
-      } catch (error) {
-        if (!hasErrno(error, ERRNO.noSuchThread, KILL_DENIED)) throw error;
-      }
-    }
-    await sleep(POLL_MS);
-  }
 }
 
 /**
@@ -193,35 +169,52 @@ export async function claimPresence(
   { generation }: Fence,
   role: HolderRole,
 ): Promise<void> {
-  if (await showPresence(client, database, generation, role, PRESENCE_WAIT_MS)) return;
-  const what = 'an earlier session of this process is still there';
-  throw new UnderstudyError('SHADOW_UNREACHABLE', what, { database });
+  await claimPlace(client, presenceLock(database, generation, role), database);
 }
 
-/** False if another session holds the place for longer than `waitMs`. */
-export async function showPresence(
+/** False if another session holds the place. */
+function showPresence(
   client: Client,
   database: string,
   generation: bigint,
   role: HolderRole,
-  waitMs = 0,
 ): Promise<boolean> {
-  await client.rows('SELECT RELEASE_ALL_LOCKS() AS done');
-  return takeLock(client, presenceLock(database, generation, role), waitMs);
+  return swapLocks(client, presenceLock(database, generation, role), 0);
 }
 
 /**
  * In the act's transaction: the fence is still ours, and stays so until it ends. The holder is
  * asked too: two may have taken the same generation if a fail-over lost the first one's commit.
- * FENCED if another holder took it, SHADOW_REWOUND if the database is of before we did.
+ * True if some partitions are given to members; no more can be meanwhile. FENCED if another holder took
+ * it, SHADOW_REWOUND if the database is of before we did.
  */
-export async function assertFence(client: Client, fence: Fence, database: string): Promise<void> {
-  const found = await client.rows(
-    `SELECT generation FROM ${quote(companionName(database), 'fence')}
-      WHERE one = 1 AND generation = ? AND holder = ? LOCK IN SHARE MODE`,
+export async function assertFence(
+  client: Client,
+  fence: Fence,
+  database: string,
+): Promise<boolean> {
+  const companion = companionName(database);
+  // What a subquery asks would be of before the wait for the lock.
+  const [found] = await client.rows<{ readonly shared: number }>(
+    `SELECT g.shared FROM ${quote(companion, 'fence')} f
+        JOIN ${quote(companion, 'granting')} g ON g.one = f.one
+      WHERE f.one = 1 AND f.generation = ? AND f.holder = ? LOCK IN SHARE MODE`,
     [fence.generation, fence.holder],
   );
-  if (found.length !== 1) throw notHeld(fence, await readRow(client, database, ''), database);
+  if (found === undefined) throw notHeld(fence, await readRow(client, database, ''), database);
+  if (found.shared === 0) return false;
+  const left = await client.rows(`SELECT 1 AS given FROM ${quote(companion, 'share')} LIMIT 1`);
+  return left.length > 0;
+}
+
+/** The same for what is done by a holder that is alone, and else not. INTERNAL if it is not. */
+export async function assertAlone(
+  client: Client,
+  fence: Fence,
+  what: { readonly doing: string; readonly database: string },
+): Promise<void> {
+  const { doing, database } = what;
+  if (await assertFence(client, fence, database)) throw notAlone(doing, database);
 }
 
 /** A sign of life. Does not wait for acts that run. Errors as of `assertFence`. */

@@ -17,6 +17,10 @@ import { rewound } from '../../sql/fence-state.ts';
 import { parseSource, sourceText } from '../../sql/stored-source.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, literal, quote } from '../session/names.ts';
+import { rowsAt } from './places.ts';
+
+/** Of one statement. */
+const RANGES_AT_ONCE = 500;
 
 interface ProgressRow {
   readonly unmarked: string;
@@ -64,18 +68,23 @@ export async function readProgress(client: Client, database: string): Promise<St
 export async function readResumePoint(client: Client, database: string): Promise<ResumePoint> {
   const companion = companionName(database);
   const position = await readPosition(client, companion);
-  const ahead = await client.rows<AheadRow>(
-    `SELECT topic, \`partition\`, first_offset AS first, next_offset AS next
-      FROM ${quote(companion, 'ahead')} ORDER BY topic, \`partition\`, first_offset`,
-  );
+  const ahead = await readAhead(client, companion);
   const delivered = await client.rows<{ readonly ids: string }>(
     `SELECT ids FROM ${quote(companion, 'delivered')} ORDER BY upto`,
   );
   return {
     position,
-    ahead: ahead.map((row) => ({ ...row, first: BigInt(row.first), next: BigInt(row.next) })),
+    ahead,
     delivered: delivered.flatMap(({ ids }) => ids.split('\n')),
   };
+}
+
+async function readAhead(client: Client, companion: string): Promise<readonly OffsetRange[]> {
+  const rows = await client.rows<AheadRow>(
+    `SELECT topic, \`partition\`, first_offset AS first, next_offset AS next
+      FROM ${quote(companion, 'ahead')} ORDER BY topic, \`partition\`, first_offset`,
+  );
+  return rows.map((row) => ({ ...row, first: BigInt(row.first), next: BigInt(row.next) }));
 }
 
 async function readPosition(client: Client, companion: string): Promise<Position> {
@@ -84,7 +93,7 @@ async function readPosition(client: Client, companion: string): Promise<Position
     readonly eventTimeMs: string | null;
   }>(`SELECT source, event_time_ms AS eventTimeMs FROM ${quote(companion, 'progress')}`);
   return {
-    offsets: await readOffsets(client, companion, ''),
+    offsets: await readOffsets(client, quote(companion, 'position')),
     source: row.source === null ? null : parseSource(row.source),
     eventTimeMs: row.eventTimeMs === null ? null : Number(row.eventTimeMs),
   };
@@ -92,11 +101,11 @@ async function readPosition(client: Client, companion: string): Promise<Position
 
 async function readOffsets(
   client: Client,
-  companion: string,
-  lock: '' | 'FOR UPDATE',
+  from: string,
+  lock: '' | 'FOR UPDATE' = '',
 ): Promise<OffsetMap> {
   const rows = await client.rows<PositionRow>(
-    `SELECT topic, \`partition\`, next_offset AS next FROM ${quote(companion, 'position')}
+    `SELECT topic, \`partition\`, next_offset AS next FROM ${from}
       ORDER BY topic, \`partition\` ${lock}`,
   );
   return new Map(rows.map((row) => [partitionKey(row.topic, row.partition), BigInt(row.next)]));
@@ -111,28 +120,72 @@ export async function startProgress(client: Client, database: string): Promise<v
  * Saves what holds after the batch; false if it was saved before, so that its rows are written.
  * Saving the same again changes nothing. Waits for whoever else saves.
  * APPLY_FAILED if a partition would go back: such a batch was not made from this database.
- * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits.
+ * SHADOW_REWOUND if the database does not stand where the batch begins: it lost commits. Also if it
+ * does in some partitions, and in others where the batch ends: somebody else moved these.
  */
 export async function saveProgress(
   client: Client,
   database: string,
   batch: ChangeBatch,
 ): Promise<boolean> {
+  const isNew = await savePlaces(client, database, batch);
+  await saveWhatIsKnown(client, database, batch, isNew);
+  return isNew;
+}
+
+/**
+ * Saves where partitions stand after the batch; else as `saveProgress`. Waits for who writes the same
+ * partitions, and for nobody else.
+ */
+export async function savePlaces(
+  client: Client,
+  database: string,
+  batch: ChangeBatch,
+): Promise<boolean> {
   const companion = companionName(database);
-  // First: it waits.
-  const saved = await readOffsets(client, companion, 'FOR UPDATE');
+  const saved = await lockOffsets(client, quote(companion, 'position'), batch);
   if (await isRewound(client, companion, saved, batch)) throw rewound(database);
   const moved = await saveOffsets(client, companion, saved, batch.position);
   const noted = await saveAhead(client, companion, batch.ahead ?? []);
-  const isNew = moved || noted;
+  if ((moved || noted) && isPartlyMoved(saved, batch)) throw rewound(database);
+  return moved || noted || batch.ahead?.length === 0;
+}
+
+/** Saves what a batch says beside its places. Waits for whoever else saves. */
+export async function saveWhatIsKnown(
+  client: Client,
+  database: string,
+  batch: ChangeBatch,
+  isNew: boolean,
+): Promise<void> {
+  const companion = companionName(database);
   const { source, eventTimeMs } = batch.position;
   await client.run(
     `UPDATE ${quote(companion, 'progress')}
       SET source = ?, event_time_ms = ?, unmarked = unmarked + ? WHERE one = 1`,
     [source === null ? null : sourceText(source), eventTimeMs, isNew ? batch.unmarked : 0],
   );
+  // Behind that one row: who shares the database counts them one after the other.
   if (isNew) await saveDelivered(client, companion, batch.delivered ?? []);
-  return isNew || batch.ahead?.length === 0;
+}
+
+/**
+ * Where the batch's partitions stand. Those that it moves are locked: asked for before anything else is
+ * written, and in the order of the key.
+ */
+async function lockOffsets(
+  client: Client,
+  table: string,
+  { position, after }: ChangeBatch,
+): Promise<OffsetMap> {
+  const { offsets } = position;
+  const keys = [...offsets.keys()];
+  const moving = keys.filter((key) => offsets.get(key) !== after?.offsets.get(key));
+  // What moves none waits for who does.
+  const locked = moving.length === 0 ? keys : moving;
+  const saved = await readOffsets(client, rowsAt(table, locked), 'FOR UPDATE');
+  if (locked.length === keys.length) return saved;
+  return new Map([...(await readOffsets(client, table)), ...saved]);
 }
 
 /** Does it stand neither where the batch begins nor where that ends? */
@@ -157,6 +210,14 @@ async function isRewound(
     [topic, partition, first, next],
   );
   return found.length === 0;
+}
+
+/** Does a partition that the batch moves stand where it ends? */
+function isPartlyMoved(saved: OffsetMap, { after, position }: ChangeBatch): boolean {
+  if (after === undefined) return false;
+  return [...position.offsets].some(
+    ([key, next]) => after.offsets.get(key) !== next && saved.get(key) === next,
+  );
 }
 
 /** False if all of it was saved before, or there is none. */
@@ -221,11 +282,26 @@ async function saveOffsets(
     `REPLACE INTO ${quote(companion, 'position')} (topic, \`partition\`, next_offset)
       VALUES ${moved.join(', ')}`,
   );
-  // What was applied ahead of the position, and is behind it now.
-  await client.run(
-    `DELETE a FROM ${quote(companion, 'ahead')} a JOIN ${quote(companion, 'position')} p
-      ON p.topic = a.topic AND p.\`partition\` = a.\`partition\`
-      WHERE a.next_offset <= p.next_offset`,
-  );
+  await forgetPassed(client, companion, position);
   return true;
+}
+
+/** What was applied ahead of the position, and is behind it now: mostly nothing. */
+async function forgetPassed(
+  client: Client,
+  companion: string,
+  { offsets }: Position,
+): Promise<void> {
+  const passed = (await readAhead(client, companion)).filter(
+    ({ topic, partition, next }) => next <= (offsets.get(partitionKey(topic, partition)) ?? 0n),
+  );
+  for (let from = 0; from < passed.length; from += RANGES_AT_ONCE) {
+    // By their keys: a scan would wait for who writes other partitions.
+    const which = passed.slice(from, from + RANGES_AT_ONCE).map(
+      ({ topic, partition, first }) =>
+        `(topic = ${literal(topic)} AND \`partition\` = ${String(partition)}
+          AND first_offset = ${String(first)})`,
+    );
+    await client.run(`DELETE FROM ${quote(companion, 'ahead')} WHERE ${which.join(' OR ')}`);
+  }
 }

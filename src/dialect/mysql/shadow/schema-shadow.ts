@@ -26,6 +26,10 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
+ * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
+ *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
+ *   acts of the holder hold a share lock on, so that nothing is given away meanwhile: the number of the
+ *   newest grant, and whether there may be a share.
  */
 export const SHADOW_MIGRATIONS: readonly Migration[] = [
   {
@@ -213,6 +217,38 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 9,
+    what: 'who follows which partitions',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.member (
+        number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        name VARCHAR(255) NOT NULL,
+        at_us BIGINT NOT NULL,
+        note TEXT
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.share (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        member BIGINT NOT NULL,
+        granted BIGINT NOT NULL UNIQUE,
+        PRIMARY KEY (topic, \`partition\`)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.hand_over (
+        topic VARCHAR(255) NOT NULL,
+        \`partition\` INT NOT NULL,
+        at_offset BIGINT NOT NULL,
+        why VARCHAR(16) NOT NULL,
+        PRIMARY KEY (topic, \`partition\`)
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.granting (
+        ${ONE},
+        newest BIGINT NOT NULL DEFAULT 0,
+        shared TINYINT NOT NULL DEFAULT 0
+      ) ${TABLE}`,
+      `INSERT IGNORE INTO {db}.granting (one) VALUES (1)`,
+    ],
+  },
+  {
+    version: 10,
     what: 'tables that are copied anew alone',
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.bootstrap_only (
@@ -223,7 +259,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     ],
   },
   {
-    version: 10,
+    version: 11,
     what: 'tables that are kept or wait, since production has others under their names',
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.noted_table (

@@ -69,15 +69,20 @@ const EXACT: ReadonlySet<TypeKind> = new Set<TypeKind>([
   'text',
   'bytes',
   'date',
+  'time',
+  'timestamp',
+  'timestamptz',
   'uuid',
   'enum',
 ]);
 
 /**
- * True if equal values of the column are always identical. False for `citext`, `numeric` (1.0 is
- * 1.00), floats (0 is -0), padded `char`, nondeterministic collations: there two spellings name
+ * True if equal values of the column are always identical. False for `citext`, `numeric` without a scale
+ * (1.0 is 1.00), floats (0 is -0), padded `char`, nondeterministic collations: there two spellings name
  * one row, and an update may change the spelling alone.
  */
-export function isExact(column: ColumnSchema, comparison: Comparison): boolean {
-  return EXACT.has(column.type.kind) && comparison.deterministic && comparison.builtIn;
+export function isExact({ type }: ColumnSchema, comparison: Comparison): boolean {
+  const isSpelledOnce =
+    EXACT.has(type.kind) || (type.kind === 'numeric' && type.scale !== undefined);
+  return isSpelledOnce && comparison.deterministic && comparison.builtIn;
 }

@@ -9,13 +9,11 @@
 import type pg from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
-import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
-import type { Share } from '../../fence.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -34,6 +32,7 @@ import type {
   TableGaps,
 } from '../../dialect.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
+import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -142,7 +141,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         ),
     };
     this.sharing = pgSharing({
-      ...{ signs: this.#signs, leaseMs: parts.leaseMs },
+      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, doing, fn) =>
         this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
@@ -331,7 +330,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     doing: string,
     otherwise: ErrorCode,
     fn: (client: pg.Client) => Promise<T>,
-    rules: ActRights = {},
+    rules: ActRights<pg.Client> = {},
   ): Promise<T> {
     return this.#acts.use({ doing, otherwise }, async (client) => {
       await this.#showPresence(client, fence);
@@ -341,7 +340,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         transaction(
           client,
           async ([, answer]) => {
-            await this.#assertMay(client, fence, doing, { ...rules, answer });
+            const what = { fence, doing, database: this.name };
+            await assertMay(client, what, rules, () =>
+              judgeFence(client, answer, fence, this.name),
+            );
             return fn(client);
           },
           begin,
@@ -362,24 +364,6 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     });
   }
 
-  /** See sharing.ts for who may do what. In the act's transaction, which it holds until its end. */
-  async #assertMay(
-    client: pg.Client,
-    fence: Fence,
-    doing: string,
-    rights: ActRights & { readonly answer: pg.QueryResult | undefined },
-  ): Promise<void> {
-    const { member, beside, answer } = rights;
-    if (fence.share !== undefined) {
-      if (member === undefined) throw notAlone(doing, this.name);
-      await member(client, fence.share);
-      return;
-    }
-    if (!(await judgeFence(client, answer, fence, this.name))) return;
-    if (beside === undefined) throw notAlone(doing, this.name);
-    await beside(client);
-  }
-
   async #showPresence(client: pg.Client, fence: Fence): Promise<void> {
     const who = fence.share === undefined ? fence.generation : -fence.share.member;
     if (this.#present.get(client) === who) return;
@@ -387,21 +371,6 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     else await showMember(client, fence.share.member);
     this.#present.set(client, who);
   }
-}
-
-/** Who may carry an act out but the holder while it is alone. */
-interface ActRights {
-  /** It can be tried once only. Default false. */
-  readonly once?: boolean;
-  /** A member, if this resolves. Default: none. */
-  readonly member?: (client: pg.Client, share: Share) => Promise<void>;
-  /** The holder beside members, if this resolves. Default: not. */
-  readonly beside?: (client: pg.Client) => Promise<void>;
-}
-
-function notAlone(doing: string, database: string): UnderstudyError {
-  const what = `could not ${doing}: partitions are shared with other processes`;
-  return new UnderstudyError('INTERNAL', what, { database });
 }
 
 /** DATABASE_PERMISSION if the account cannot follow the database in the mode it was made in. */
