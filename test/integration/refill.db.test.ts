@@ -157,6 +157,10 @@ test('of a refilled table nothing is set aside, parked or unknown any more', asy
   await at.production.query('UPDATE a SET v = 7; UPDATE b SET v = 8');
   await expect.poll(() => at.log.recordsOf('public.b')).toBeGreaterThan(1000);
   at.log.lose('public.a');
+  // Whoever has a partition would write on.
+  await shadow.query(`INSERT INTO understudy.share VALUES ('p.public.b', 0, 1)`);
+  await expect(begin(at, trunk)).rejects.toMatchObject({ code: 'FENCE_HELD' });
+  await shadow.query('DELETE FROM understudy.share');
   await begin(at, trunk);
   for (const table of ['parked', 'unknown_value', 'dead_letter', 'dead_key']) {
     const { rows } = await shadow.query(`SELECT table_name FROM understudy.${table}`);

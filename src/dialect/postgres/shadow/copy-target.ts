@@ -87,7 +87,14 @@ export class PgCopyTarget implements CopyTarget, AsyncDisposable {
   }
 
   refill(fence: Fence, refill: Refill): Promise<void> {
-    return this.#act(fence, 'begin to copy tables anew', (client) => beginRefill(client, refill));
+    return this.#act(fence, 'begin to copy tables anew', async (client) => {
+      const { rows } = await client.query('SELECT FROM understudy.share LIMIT 1');
+      if (rows.length > 0) {
+        const what = 'partitions are given to other processes: end these, and one `run` by itself';
+        throw new UnderstudyError('FENCE_HELD', what, { database: this.#database });
+      }
+      await beginRefill(client, refill);
+    });
   }
 
   startTables(
