@@ -30,11 +30,18 @@
  * Behind E source transactions are whole, as they are everywhere between H and E if there was but
  * one snapshot.
  *
+ * Some tables may be copied anew, alone, where the log lost what comes next of them (`beginAnew`). H is
+ * then the offsets that their topics are followed from: a position that moved over the gap in the
+ * transaction which says that they are to be copied. The first line holds for them; to all other tables
+ * every change is applied. A transaction of which records lie in the gap is seen by every S(t), and with
+ * these tables' counts taken out of its end it is whole.
+ *
  * Rows that a Debezium snapshot sends between H and E and read before W are passed over too: the
  * copy holds them, as new or newer.
  */
+import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { BootstrapState, CopySource, CopyTarget } from '../dialect/copying.ts';
+import type { BootstrapState, CopySource, CopyTarget, Refill } from '../dialect/copying.ts';
 import type { Fence } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -51,7 +58,7 @@ export interface BootstrapParts {
   readonly target: CopyTarget;
   readonly fence: Fence;
   readonly production: CopySource;
-  readonly source: Pick<ChangeSource, 'ends' | 'starts'>;
+  readonly source: Pick<ChangeSource, 'ends' | 'starts' | 'topicIds'>;
   readonly offsets: CommittedOffsets;
   /** The trunk's tables. */
   readonly catalogue: SchemaCatalogue;
@@ -92,7 +99,7 @@ export async function bootstrap(parts: BootstrapParts, options: BootstrapOptions
   if (first === null || first.ends !== null) return;
   const meter = new CopyMeter(options.onProgress);
   const mark = first.mark ?? (await begin(parts, options, meter));
-  const tables = tablesToCopy(parts);
+  const tables = first.only ?? tablesToCopy(parts);
   for (let fruitless = 0; ;) {
     const before = doneIn(await target.state());
     const undone = tables.filter((table) => !before.has(tableName(table)));
@@ -130,12 +137,39 @@ async function begin(
   options: BootstrapOptions,
   meter: CopyMeter,
 ): Promise<string> {
+  const start = await startOf(parts, options, meter);
+  await parts.target.begin(parts.fence, start);
+  return start.transaction;
+}
+
+/**
+ * The same for some tables of a trunk that is followed, since topics of theirs lost what comes next.
+ * All else that is followed keeps its position, and H is that of these topics. `bootstrap` then copies the
+ * tables. No table may be left out that a foreign key ties to one of them whose acts are in no log.
+ */
+export async function beginAnew(
+  parts: BootstrapParts,
+  options: BootstrapOptions,
+  lost: Pick<Refill, 'tables' | 'parts' | 'topics' | 'topicIds'>,
+): Promise<void> {
+  const { offsets, transaction } = await startOf(parts, options, new CopyMeter(options.onProgress));
+  const isOf = ([key]: readonly [string, bigint]): boolean =>
+    lost.topics.includes(parsePartitionKey(key).topic);
+  const theirs = new Map([...offsets].filter(isOf));
+  await parts.target.refill(parts.fence, { ...lost, transaction, offsets: theirs });
+}
+
+/** Steps 1 to 3. */
+async function startOf(
+  parts: BootstrapParts,
+  options: BootstrapOptions,
+  meter: CopyMeter,
+): Promise<{ readonly offsets: OffsetMap; readonly transaction: string }> {
   meter.enter('waiting-for-connector');
   const { position } = await parts.production.mark();
   const { ends } = await passed(parts, options, position);
   const { transaction } = await parts.production.mark();
-  await parts.target.begin(parts.fence, { offsets: ends, transaction });
-  return transaction;
+  return { offsets: ends, transaction };
 }
 
 /** The ends of all partitions after the connector has passed `marker`. */

@@ -7,11 +7,14 @@
  * of its records may lie before H, and nobody must wait for those. One that only some snapshots
  * see lies behind H as a whole; it is put together first, and then loses the changes of the tables
  * whose snapshots saw it.
+ *
+ * Where the copy is of some tables only (refill.ts), what every snapshot sees loses the changes of these
+ * tables, and their counts, and goes on as a whole of the others.
  */
 import { errorOf } from '../change/dead-cause.ts';
 import { logPosition, partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
-import { tableName } from '../change/table-id.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { SnapshotView } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
@@ -30,6 +33,8 @@ export class HandOver {
   readonly #catalogue: SchemaCatalogue;
   readonly #sources: readonly Source[];
   readonly #sourceOf: ReadonlyMap<string, Source>;
+  /** Copied tables as the ends of transactions name them; null: all tables are copied. */
+  readonly #collections: ReadonlySet<string> | null;
 
   constructor(parts: {
     readonly ends: OffsetMap;
@@ -48,6 +53,11 @@ export class HandOver {
     this.#catalogue = parts.catalogue;
     this.#sources = [...sources.values()];
     this.#sourceOf = sourceOf;
+    const tables = [...parts.catalogue.values()].map(({ id }) => id);
+    const copied = tables.filter((id) => this.#sourceAt(id) !== undefined);
+    // Nothing is quoted there.
+    const names = copied.map(({ schema, name }) => `${schema}.${name}`);
+    this.#collections = copied.length === tables.length ? null : new Set(names);
   }
 
   /**
@@ -57,13 +67,13 @@ export class HandOver {
   screen(record: DecodedRecord): DecodedRecord {
     switch (record.kind) {
       case 'change':
-        if (record.op === 'unread' && this.#before(record)) {
+        if (record.op === 'unread' && this.#isCopied(record) && this.#before(record)) {
           throw errorOf(record.cause, { ...record.at, table: tableName(record.table) });
         }
         return this.#passesOver(record) ? passedOver(record) : record;
       case 'begin':
       case 'end':
-        return this.#boundarySeen(record) ? passedOver(record) : record;
+        return this.#boundarySeen(record) ? this.#withoutCopied(record) : record;
       case 'tombstone':
       case 'heartbeat':
       case 'message':
@@ -83,7 +93,7 @@ export class HandOver {
   }
 
   #passesOver(change: ChangeEvent): boolean {
-    if (!this.#before(change)) return false;
+    if (!this.#before(change) || !this.#isCopied(change)) return false;
     if (change.snapshot !== 'no') return this.#readBefore(change);
     return this.#sources.length > 0 && this.#sources.every((source) => sees(source, change));
   }
@@ -96,6 +106,18 @@ export class HandOver {
       this.#sources.length > 0 &&
       this.#sources.every(({ view }) => view.seesTransaction(id) === true)
     );
+  }
+
+  #withoutCopied(boundary: TransactionBoundary): DecodedRecord {
+    const copied = this.#collections;
+    if (copied === null) return passedOver(boundary);
+    if (boundary.counts === null) return boundary;
+    const others = [...boundary.counts].filter(([collection]) => !copied.has(collection));
+    return { ...boundary, counts: new Map(others) };
+  }
+
+  #isCopied(change: ChangeEvent): boolean {
+    return this.#collections === null || this.#tableSource(change) !== undefined;
   }
 
   #copied(change: ChangeEvent): boolean {
@@ -117,7 +139,12 @@ export class HandOver {
   }
 
   #tableSource(change: ChangeEvent): Source | undefined {
-    const root = this.#catalogue.get(tableName(change.table))?.partitionOf ?? change.table;
+    return this.#sourceAt(change.table);
+  }
+
+  /** A partition's rows are copied with its root. */
+  #sourceAt(table: TableId): Source | undefined {
+    const root = this.#catalogue.get(tableName(table))?.partitionOf ?? table;
     return this.#sourceOf.get(tableName(root));
   }
 

@@ -104,6 +104,8 @@ export interface BootstrapState {
   /** `CopyMark.transaction` behind the offsets to follow from. Null before those are set. */
   readonly mark: string | null;
   readonly tables: readonly CopiedTable[];
+  /** The tables that are copied; null: all of them. */
+  readonly only: readonly TableId[] | null;
   /** Null while the copy goes on; then the offsets up to which the log may hold what it saw. */
   readonly ends: OffsetMap | null;
 }
@@ -118,6 +120,20 @@ export interface AdoptedBackup {
   readonly tables: readonly TableId[];
   readonly offsets: OffsetMap;
   readonly ends: OffsetMap;
+}
+
+/** Some tables of a trunk that is followed are to be copied anew, since the log lost what comes next. */
+export interface Refill {
+  readonly tables: readonly TableId[];
+  /** Their partitions, as far as they are tables of their own. */
+  readonly parts: readonly TableId[];
+  /** `CopyMark.transaction` behind `offsets`. */
+  readonly transaction: string;
+  /** Whose positions mean nothing any more. */
+  readonly topics: readonly string[];
+  /** Where each partition of these topics is followed from, and their ids as far as they have any. */
+  readonly offsets: OffsetMap;
+  readonly topicIds: ReadonlyMap<string, string>;
 }
 
 export interface TableToCopy {
@@ -142,6 +158,12 @@ export interface CopyTarget {
     fence: Fence,
     start: { readonly offsets: OffsetMap; readonly transaction: string },
   ): Promise<void>;
+  /**
+   * In place of what was noted of a copy before: from now on the database is one that is to be filled
+   * with these tables, and none of their rows is set aside, parked or unknown. All others stay, with
+   * their positions. Without tables only the topics' positions are noted.
+   */
+  refill(fence: Fence, refill: Refill): Promise<void>;
   /** Empties these tables, of which a part may be in, to be copied from this snapshot. */
   startTables(
     fence: Fence,

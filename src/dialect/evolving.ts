@@ -42,6 +42,18 @@ export interface SchemaSource {
   finding(change: SchemaChange, includes: (table: TableId) => boolean): Promise<ChangeFinding>;
 }
 
+/** A table that is not, or may not be, what production has under its name. */
+export interface NotedTable {
+  readonly table: TableId;
+  /**
+   * `kept`: production dropped it, and it is as it was then. `waits`: production made it again, and its
+   * records wait. `mixed`: so they do, since columns were replaced by others of their names.
+   */
+  readonly state: 'kept' | 'waits' | 'mixed';
+  /** Since it was noted so, by the shadow server's clock. */
+  readonly ageMs: number;
+}
+
 export interface SchemaTarget {
   /**
    * Carries changes out, with all that is ours beside the tables. Where the engine can, in one fenced
@@ -57,6 +69,13 @@ export interface SchemaTarget {
   remember(fence: Fence, former: FormerColumn): Promise<void>;
   /** Tables, by `tableName()`, that a carried change dropped. Errors: SHADOW_UNREACHABLE. */
   formerTables(): Promise<ReadonlySet<string>>;
+  /** Errors: SHADOW_UNREACHABLE. */
+  noted(): Promise<readonly NotedTable[]>;
+  /**
+   * In place of what was noted of the table; null: nothing any more, as after a carried change that drops
+   * or makes it. Errors: as of `carry`.
+   */
+  note(fence: Fence, table: TableId, state: NotedTable['state'] | null): Promise<void>;
 }
 
 export interface EvolvingProduction extends ProductionDatabase {

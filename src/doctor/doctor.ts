@@ -32,6 +32,7 @@ import { word } from './connector/rule.ts';
 import { columnsToTell, diagnoseLosses, lossesSeen, levelOf, type LossyColumn } from './losses.ts';
 import { diagnoseNeighbours } from './neighbours.ts';
 import { diagnoseSample, readOrigins, takeSample, type Origins } from './sample.ts';
+import { describeTables } from './tables.ts';
 import { diagnoseTopics, isChangeTopic, type TopicFacts } from './topics.ts';
 
 /** What the doctor may ask of Kafka Connect, or of a file that holds a connector's settings. */
@@ -68,6 +69,9 @@ export interface DoctorParts {
   readonly trunk: () => Promise<{
     readonly catalogue: SchemaCatalogue;
     readonly applied: NonNullable<TopicFacts['applied']>;
+    /** Tables that wait, and such as are kept though production dropped them. */
+    readonly held: readonly { readonly table: TableId; readonly why: string }[];
+    readonly kept: readonly { readonly table: TableId }[];
   } | null>;
   /** What the configuration declares. */
   readonly declared: ValueSource & {
@@ -113,7 +117,10 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     const trunk = await parts.trunk();
     catalogue = trunk?.catalogue ?? null;
     applied = trunk?.applied ?? null;
-    return [ok('shadow.server', `shadow server ${server.address}: version ${server.version}`)];
+    return [
+      ok('shadow.server', `shadow server ${server.address}: version ${server.version}`),
+      ...(trunk === null ? [] : describeTables(trunk)),
+    ];
   });
   await look('shadow.isolation', async () => describeIsolation(await parts.isolation()));
   await look('production', async () => {

@@ -169,7 +169,7 @@ export const CODES = {
   LOG_GAP: {
     exit: 4,
     retry: 'never',
-    cure: 'Kafka no longer has the events after our position: fill the trunk again with `understudy materialize --anew --until-caught-up`, and make rollouts anew.',
+    cure: 'Kafka no longer has the events after our position: `understudy materialize --refill --until-caught-up` copies the tables concerned anew from production; where that is not configured, fill the whole trunk again with `understudy materialize --anew --until-caught-up`. Make rollouts anew.',
   },
   RECORDING_INVALID: { exit: 3, retry: 'never', cure: 'Record it again with `understudy record`.' },
 

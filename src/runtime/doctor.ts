@@ -16,6 +16,7 @@ import type { Logger } from '../observability/logger.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { contradictions } from '../source/connect/settle.ts';
 import { RuntimeContext } from './context.ts';
+import { readHeld } from './held-tables.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 import { openProduction } from './production.ts';
 import { openConfiguredSource, openTopicSettings, readFlushInterval } from './sources.ts';
@@ -113,13 +114,15 @@ async function readTrunk(context: RuntimeContext): Promise<Trunk> {
   const database = await context.server.open(context.config.trunk.name);
   if (database === null) return null;
   try {
-    const [catalogue, { position }] = await Promise.all([
+    const [catalogue, { position }, letters] = await Promise.all([
       database.catalogue(),
       database.progress(),
+      database.deadLetters.list(),
     ]);
     const { offsets, eventTimeMs } = position;
     const eventAgeMs = eventTimeMs === null ? null : Math.max(0, Date.now() - eventTimeMs);
-    return { catalogue, applied: { offsets, eventAgeMs } };
+    const tables = await readHeld(database, letters);
+    return { catalogue, applied: { offsets, eventAgeMs }, ...tables };
   } finally {
     await database[Symbol.asyncDispose]();
   }

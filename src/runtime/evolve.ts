@@ -5,17 +5,9 @@
  */
 import type { ExplainRefusal } from '../apply/batch-writer.ts';
 import type { DeadCause } from '../change/dead-cause.ts';
-import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
-import type { SchemaChangeRecord } from '../change/table-change.ts';
+import { partitionKey, type OffsetMap } from '../change/position.ts';
 import { tableName } from '../change/table-id.ts';
-import type { ProductionDatabase } from '../dialect/dialect.ts';
-import {
-  schemaSourceOf,
-  schemaTargetOf,
-  type CarriedChange,
-  type SchemaSource,
-  type SchemaTarget,
-} from '../dialect/evolving.ts';
+import { schemaTargetOf, type CarriedChange } from '../dialect/evolving.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import {
   changesBetween,
@@ -23,12 +15,14 @@ import {
   withKeyChange,
   type SchemaChange,
 } from '../schema/schema-change.ts';
-import type { SchemaCatalogue } from '../schema/table-schema.ts';
-import { becameOf, clarified, wasDropped } from '../schema/told-changes.ts';
+import { becameOf, clarified } from '../schema/told-changes.ts';
 import { unreachable } from '../util/assert.ts';
-import { backoffMs, sleep } from '../util/wait.ts';
+import { sleep } from '../util/wait.ts';
+import { DroppedTables } from './dropped-tables.ts';
+import { heldFor } from './held-tables.ts';
+import { openEnds, persistently, type Ends } from './schema-ends.ts';
 import { readSchemaHistory } from './schema-history.ts';
-import { KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
+import { ColumnsReplaced, KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
 import {
   inTurn,
   isRefusal,
@@ -51,7 +45,7 @@ const LOOK_FOR_TOLD_MS = 200;
 export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>): Promise<T> {
   const evolution = new Evolution(stage);
   stage.watchSchema(evolution);
-  await evolution.lookForDropped();
+  await evolution.begin();
   for (;;) {
     try {
       return await follow();
@@ -85,17 +79,21 @@ class Evolution implements SchemaWatch {
   readonly #unsent = new Set<string>();
   /** Tables with message keys of other columns than production's own key. */
   readonly #keyed = new Set<string>();
-  /** Tables whose records wait, whatever they are. */
-  readonly #waiting = new Set<string>();
-  /** Tables that the connector told of as dropped. */
-  readonly #dropped = new Set<string>();
-  /** Tables that were dropped here too: how far the log may have rows of them. */
-  readonly #gone = new Map<string, OffsetMap>();
+  readonly #droppedTables: DroppedTables;
   /** `table column`, of columns that production has no more: how far the log may have them. */
   readonly #former = new Map<string, OffsetMap>();
 
   constructor(stage: Stage) {
     this.#stage = stage;
+    this.#droppedTables = new DroppedTables(stage, {
+      carry: (changes, ends, error) => this.#carry(changes, ends, error),
+      wait: (table, why) => this.#wait(table, why),
+    });
+  }
+
+  /** Must be done before anything is followed. Errors: SCHEMA_CHANGED, those of carrying. */
+  begin(): Promise<void> {
+    return this.#droppedTables.begin();
   }
 
   /**
@@ -110,18 +108,23 @@ class Evolution implements SchemaWatch {
     this.#looked.set(label, now);
     const context = { ...at, table: label };
     const error = new UnderstudyError('SCHEMA_CHANGED', cause.message, context);
-    const changes = await this.#changes(error, await this.#ends()).catch((failure: unknown) => {
-      if (!isUnderstudyError(failure, 'PRODUCTION_UNREACHABLE')) throw failure;
-      this.#stage.context.logger.warn('cannot ask production why a change is refused', {
-        ...{ table: label, error: failure },
-      });
-      return [];
-    });
+    const changes = await this.#changes(error, await openEnds(this.#stage)).catch(
+      (failure: unknown) => {
+        if (!isUnderstudyError(failure, 'PRODUCTION_UNREACHABLE')) throw failure;
+        this.#stage.context.logger.warn('cannot ask production why a change is refused', {
+          ...{ table: label, error: failure },
+        });
+        return [];
+      },
+    );
     if (changes.length > 0) throw error;
   };
 
-  readonly held: SchemaWatch['held'] = ({ context: { table = '' } }) =>
-    this.#held.get(table) ?? null;
+  readonly held: SchemaWatch['held'] = (error) => {
+    // What is told of a table is no change of a row, which could be set aside.
+    if (error instanceof TableDropped || error instanceof ColumnsReplaced) return null;
+    return this.#held.get(error.context.table ?? '') ?? null;
+  };
 
   readonly mayLack: SchemaWatch['mayLack'] = (table, column) =>
     // Where nobody can be asked, nothing is to be seen.
@@ -130,18 +133,16 @@ class Evolution implements SchemaWatch {
   readonly mayDiffer: SchemaWatch['mayDiffer'] = (table) =>
     this.#held.has(table) ? false : !this.#watches || this.#keyed.has(table);
 
-  readonly isGone: SchemaWatch['isGone'] = (table, at) => {
-    const ends = this.#gone.get(table);
-    if (at === undefined || ends === undefined) return ends !== undefined;
-    return at.offset < (ends.get(partitionKey(at.topic, at.partition)) ?? 0n);
-  };
-
-  readonly waits: SchemaWatch['waits'] = (table) => this.#waiting.has(table);
-
+  readonly isGone: SchemaWatch['isGone'] = (table, at) => this.#droppedTables.isGone(table, at);
+  readonly isOfBefore: SchemaWatch['isOfBefore'] = (table, at) =>
+    !this.#watches || this.#droppedTables.isOfBefore(table, at);
+  readonly waits: SchemaWatch['waits'] = (table) => this.#droppedTables.waits(table);
+  readonly knowsStatement: SchemaWatch['knowsStatement'] = (table, at) =>
+    !this.#watches || this.#droppedTables.knowsStatement(table, at);
   readonly knowsDropped: SchemaWatch['knowsDropped'] = (table) =>
-    !this.#watches || this.#dropped.has(table);
-
-  readonly isKept: SchemaWatch['isKept'] = (table) => this.#watches && this.#dropped.has(table);
+    !this.#watches || this.#droppedTables.knows(table);
+  readonly isKept: SchemaWatch['isKept'] = (table) =>
+    this.#watches && this.#droppedTables.knows(table);
 
   readonly mayHave: SchemaWatch['mayHave'] = (table, column, { topic, partition, offset }) => {
     if (this.#held.has(table)) return false;
@@ -162,16 +163,17 @@ class Evolution implements SchemaWatch {
    */
   async mend(error: UnderstudyError): Promise<boolean> {
     const { context } = this.#stage;
-    const ends = await this.#persistently(() => this.#ends());
-    const changes = await this.#persistently(() => this.#changes(error, ends));
+    const ends = await persistently(this.#stage, () => openEnds(this.#stage));
     if (ends === null) return false;
-    if (error instanceof TableDropped) return this.#mendDropped(error, ends);
+    if (error instanceof ColumnsReplaced) return this.#droppedTables.mendReplaced(error);
+    if (error instanceof TableDropped) return this.#droppedTables.mend(error, ends);
+    const changes = await persistently(this.#stage, () => this.#changes(error, ends));
     if (changes.length === 0) {
       return (
         this.#isKeyed(error) ||
         this.#isSent(error) ||
         (await this.#isFormer(error, ends)) ||
-        (await this.#isOfGone(error, ends)) ||
+        (await this.#droppedTables.isOfGone(error, ends)) ||
         this.#isStale(error)
       );
     }
@@ -186,7 +188,7 @@ class Evolution implements SchemaWatch {
 
   async accept(table: string): Promise<readonly string[]> {
     const { database } = this.#stage;
-    const ends = await this.#ends();
+    const ends = await openEnds(this.#stage);
     if (ends === null) {
       const what = 'changes of production’s schema are not carried over here';
       const detail = 'production must be configured, and of an engine whose schema is followed';
@@ -204,6 +206,7 @@ class Evolution implements SchemaWatch {
       throw refused(error, change, why);
     }
     await this.#carry(changes, ends, error);
+    await this.#droppedTables.accept(table, ends);
     return changes.map(describeChange);
   }
 
@@ -215,7 +218,9 @@ class Evolution implements SchemaWatch {
     const { context, holder } = this.#stage;
     const carried: CarriedChange[] = [];
     for (const change of inTurn(changes)) {
-      const found = await this.#persistently(() => ends.source.finding(change, context.includes));
+      const found = await persistently(this.#stage, () =>
+        ends.source.finding(change, context.includes),
+      );
       switch (found.kind) {
         case 'absent':
           throw refused(error, change, 'production has it no more');
@@ -228,121 +233,30 @@ class Evolution implements SchemaWatch {
           unreachable(found);
       }
     }
-    const skipped = await this.#persistently(() => ends.target.carry(holder.fence, carried));
+    const skipped = await persistently(this.#stage, () => ends.target.carry(holder.fence, carried));
+    for (const change of changes) {
+      if (change.kind !== 'add') continue;
+      this.#droppedTables.carriedAdd(tableName(change.table), change.column.name);
+    }
     await this.#tell(changes, skipped);
   }
 
-  /** True: what is not carried out is known from now on. */
-  async #mendDropped(error: TableDropped, ends: Ends): Promise<boolean> {
-    const { table: label = '' } = error.context;
-    const { context, database } = this.#stage;
-    this.#dropped.add(label);
-    const table = (await database.catalogue()).get(label)?.id;
-    if (table === undefined || !context.includes(table)) return true;
-    const change: SchemaChange = { kind: 'droppedTable', table };
-    const policy = policyOf(change, context.config);
-    if (policy === 'fail') throw refused(error, change, null);
-    const theirs = await this.#persistently(() => ends.production.catalogue());
-    // It was made again: rows of both are in the log, and a person must say when those of before are done.
-    if (theirs.has(label) || error.isMadeAgain) {
-      this.#waiting.add(label);
-      return this.#hold(error, change);
-    }
-    if (policy === 'apply') await this.#carry([change], ends, error);
-    else this.#tellKept(label);
-    return true;
-  }
-
-  /**
-   * Looks for tables of the trunk that production has no more, since nothing else tells of them on some
-   * engines. SCHEMA_CHANGED where such a table is to stop who follows.
-   */
-  async lookForDropped(): Promise<void> {
-    const { context, database } = this.#stage;
-    if (database.marker.kind !== 'trunk' || !this.#watches) return;
-    const seen = await this.#lookAtProduction();
-    if (seen === null) return;
-    const { position } = await database.progress();
-    const topics = new Set([...position.offsets.keys()].map((key) => parsePartitionKey(key).topic));
-    const ours = await database.catalogue();
-    const changes = changesBetween(ours, seen.tables, seen.ends.source.appends);
-    // One of the same columns is new: it may be that table under another name.
-    const isUnsure = changes.some((change) => change.kind === 'newTable' && !change.certain);
-    let history: readonly SchemaChangeRecord[] | null = null;
-    for (const change of changes) {
-      const { table } = change;
-      const label = tableName(table);
-      if (change.kind !== 'droppedTable' || !context.includes(table)) continue;
-      if (ours.get(label)?.partitionOf !== undefined) continue;
-      // A table that no record ever was of is not production's.
-      if (!topics.has(`${context.config.source.topicPrefix}.${label}`)) continue;
-      // Some catalogues show what the account may see; where the connector tells, its word counts.
-      if (seen.ends.source.isTold) {
-        history ??= await readSchemaHistory(this.#stage);
-        if (!wasDropped(history, label)) continue;
-      }
-      this.#dropped.add(label);
-      const what = 'production dropped a table';
-      const error = new UnderstudyError('SCHEMA_CHANGED', what, { table: label });
-      const policy = policyOf(change, context.config);
-      if (policy === 'fail') throw refused(error, change, null);
-      if (policy === 'apply' && !isUnsure) await this.#carry([change], seen.ends, error);
-      else this.#tellKept(label);
-    }
-  }
-
-  /** Null where it cannot be looked at now: what it has is not needed before a record says so. */
-  async #lookAtProduction(): Promise<{
-    readonly ends: Ends;
-    readonly tables: SchemaCatalogue;
-  } | null> {
-    const { context } = this.#stage;
-    try {
-      const ends = await this.#ends();
-      if (ends === null) return null;
-      const theirs = await ends.production.catalogue();
-      const followed = [...theirs].filter(([, { id }]) => context.includes(id));
-      return { ends, tables: new Map(followed) };
-    } catch (error) {
-      if (!isUnderstudyError(error)) throw error;
-      context.logger.warn('cannot look for tables that production dropped', { error });
-      return null;
-    }
-  }
-
-  #tellKept(table: string): void {
-    const { context, database } = this.#stage;
-    context.logger.warn('production has a table no more, and it is kept: see `schema accept`', {
-      ...{ database: database.name, table },
-    });
-  }
-
-  /** A record is of a table that was dropped: true once it is known how far such records may be. */
-  async #isOfGone(error: UnderstudyError, ends: Ends): Promise<boolean> {
-    const { table: label = '' } = error.context;
-    if (error.code !== 'TABLE_UNKNOWN') return false;
-    const isFormer = (await ends.target.formerTables()).has(label);
-    if (!isFormer && !ends.source.isTold) return false;
-    if (!isFormer && !wasDropped(await readSchemaHistory(this.#stage), label)) return false;
-    await using source = await this.#stage.context.openSource();
-    const offsets = await source.ends();
-    // After the ends: what production has not by now, they have of before only.
-    if ((await ends.production.catalogue()).has(label)) return false;
-    this.#gone.set(label, offsets);
-    return true;
-  }
-
   /** Lets the table of `error` wait from the record on that it is of. */
-  async #hold(error: UnderstudyError, change: SchemaChange): Promise<boolean> {
+  #hold(error: UnderstudyError, change: SchemaChange): boolean {
     const { context, database } = this.#stage;
     const { table = '' } = error.context;
-    const setsAside = context.config.deadLetters.max > 0;
-    if (!setsAside || this.#held.has(table)) throw refused(error, change, null);
-    const message = `production’s ${describeChange(change)}: see \`schema accept\``;
-    this.#held.set(table, { code: 'SCHEMA_CHANGED', message });
+    const what = describeChange(change);
+    if (this.#held.has(table) || !this.#wait(table, what)) throw refused(error, change, null);
     context.logger.error('production’s schema was changed, and the table waits', {
-      ...{ database: database.name, table, change: describeChange(change) },
+      ...{ database: database.name, table, change: what },
     });
+    return true;
+  }
+
+  /** From now on all records of the table are set aside. False if none may be. */
+  #wait(table: string, what: string): boolean {
+    if (this.#stage.context.config.deadLetters.max === 0) return false;
+    this.#held.set(table, { code: 'SCHEMA_CHANGED', message: heldFor(what) });
     return true;
   }
 
@@ -460,41 +374,4 @@ class Evolution implements SchemaWatch {
       context.logger.warn('not carried into the shadow', { database: database.name, what });
     }
   }
-
-  /** Null where nothing is carried over. */
-  async #ends(): Promise<Ends | null> {
-    const { context, database } = this.#stage;
-    const production = await context.production();
-    const source = production === null ? null : schemaSourceOf(production);
-    const target = schemaTargetOf(database);
-    if (production === null || source === null || target === null) return null;
-    return { production, source, target };
-  }
-
-  /** Again and again while production is away, or who reads the table locks it. */
-  async #persistently<T>(act: () => Promise<T>): Promise<T> {
-    const { context, giveUpAfterMs, holder, stopping } = this.#stage;
-    const deadline = performance.now() + giveUpAfterMs;
-    const signal = AbortSignal.any([stopping, holder.lost]);
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await act();
-      } catch (error) {
-        const passes = isUnderstudyError(error, 'APPLY_BLOCKED', 'PRODUCTION_UNREACHABLE');
-        if (!passes || performance.now() > deadline) throw error;
-        const state = `retrying ${error.code}`;
-        holder.describe(() => ({ state, oldestTransactionMs: null, degraded: 0 }));
-        if (attempt % 20 === 3) {
-          context.logger.warn('cannot follow a change of production’s schema yet', { error });
-        }
-        await sleep(backoffMs(attempt, 50, 2_000), signal);
-      }
-    }
-  }
-}
-
-interface Ends {
-  readonly production: ProductionDatabase;
-  readonly source: SchemaSource;
-  readonly target: SchemaTarget;
 }

@@ -1,17 +1,20 @@
 /** `understudy materialize --until-caught-up`: apply what is in the log now, then stop. */
 import type { BootstrapProgress } from '../bootstrap/copy-meter.ts';
 import type { OffsetMap } from '../change/position.ts';
+import { tableName } from '../change/table-id.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { pollUntil, rejectWhenAborted } from '../util/wait.ts';
 import type { RuntimeContext } from './context.ts';
 import { assertKeysAlike } from './foreign-keys.ts';
 import { fillGaps } from './gaps.ts';
+import { readHeld } from './held-tables.ts';
 import { keepLetters } from './letter-keeper.ts';
 import { tellLetters } from './letter-teller.ts';
 import { bootstrapTrunk } from './bootstrap-trunk.ts';
 import { followEvolving } from './evolve.ts';
 import { followLarge } from './large.ts';
+import { refillTrunk } from './refill.ts';
 import { Stage } from './stage.ts';
 import { keepTopicIds } from './new-topics.ts';
 import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
@@ -40,11 +43,17 @@ export interface MaterializeSummary {
   /** Source transactions that were applied in parts. */
   readonly degraded: number;
   readonly notCarried: TrunkReport['notCarried'];
+  /** Tables that were copied anew, because the log had lost what comes next of them. */
+  readonly refilled: readonly string[];
+  /** Tables that wait for a person, of trunk and rollouts. */
+  readonly held: readonly string[];
 }
 
 export interface MaterializeOptions {
   /** Drops the trunk first, so that it is made and filled again. Default false. */
   readonly anew?: boolean;
+  /** Copies the trunk's tables anew whose events the log holds no more. Default false. */
+  readonly refill?: boolean;
   readonly onProgress?: (progress: MaterializeProgress) => void;
   readonly onBootstrap?: (progress: BootstrapProgress) => void;
   readonly signal: AbortSignal;
@@ -62,6 +71,7 @@ export async function materialize(
   let degraded = 0;
   let parked = 0;
   let unknown = 0;
+  const held = new Set<string>();
   const add = (part: Caught): void => {
     totals.events += part.events;
     totals.rows += part.rows;
@@ -70,8 +80,9 @@ export async function materialize(
     degraded += part.degraded;
     parked += part.parked;
     unknown += part.unknown;
+    for (const table of part.held) held.add(table);
   };
-  const first = await catchUp(context, trunk.database, options);
+  const first = await catchUp(context, trunk.database, options, options.refill);
   add(first);
   const rollouts = (await (await context.existingControl())?.rollouts()) ?? [];
   for (const row of rollouts) {
@@ -88,6 +99,8 @@ export async function materialize(
     waiting,
     degraded,
     notCarried: trunk.report.notCarried,
+    refilled: first.refilled,
+    held: [...held],
   };
 }
 
@@ -101,30 +114,41 @@ interface Caught {
   readonly parked: number;
   readonly unknown: number;
   readonly deadLetters: number;
+  readonly held: readonly string[];
 }
+
+type Refilled = Caught & { readonly refilled: readonly string[] };
 
 /** Owns `database` and closes it. */
 async function catchUp(
   context: RuntimeContext,
   database: ShadowDatabase,
   options: MaterializeOptions,
-): Promise<Caught> {
+  refill = false,
+): Promise<Refilled> {
   const stage = await Stage.take(context, database, { giveUpAfterMs: 60_000 });
   if (stage === null) {
     try {
-      return await waitForHolder(context, database, options);
+      if (refill) {
+        const what = 'the trunk is followed: end that before it is refilled';
+        throw new UnderstudyError('FENCE_HELD', what, { database: database.name });
+      }
+      return { ...(await waitForHolder(context, database, options)), refilled: [] };
     } finally {
       await database[Symbol.asyncDispose]();
     }
   }
   try {
-    await bootstrapTrunk(stage, {
+    const filling = {
       signal: options.signal,
       ...(options.onBootstrap !== undefined && { onProgress: options.onBootstrap }),
-    });
+    };
+    const refilled = refill ? await refillTrunk(stage, filling) : [];
+    await bootstrapTrunk(stage, filling);
     await assertKeysAlike(context, database);
     const follow = (): Promise<Caught> => followToEnd(stage, options);
-    return await followEvolving(stage, () => followLarge(stage, follow));
+    const caught = await followEvolving(stage, () => followLarge(stage, follow));
+    return { ...caught, refilled };
   } finally {
     await stage.close();
   }
@@ -166,6 +190,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
     parked: progress.parked,
     unknown: progress.unknown,
     deadLetters: progress.deadLetters,
+    held: await heldIn(stage.database),
   };
 }
 
@@ -203,7 +228,13 @@ async function waitForHolder(
     parked: reached.parked,
     unknown: reached.unknown,
     deadLetters: reached.deadLetters,
+    held: await heldIn(database),
   };
+}
+
+async function heldIn(database: ShadowDatabase): Promise<readonly string[]> {
+  const { held } = await readHeld(database, await database.deadLetters.list());
+  return held.map(({ table }) => tableName(table));
 }
 
 /** Records between where it began and the ends, and how many of them are behind `at`. */

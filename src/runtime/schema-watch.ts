@@ -8,6 +8,7 @@ import type { RowShape } from '../change/value.ts';
 import { columnNames, type NameMode } from '../decode/names.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { columnNow } from '../schema/former-columns.ts';
+import { mayReplace } from '../schema/replaced-columns.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 
 export interface SchemaWatch {
@@ -23,21 +24,35 @@ export interface SchemaWatch {
   readonly mayDiffer: (table: string) => boolean;
   /** Whether a table that the shadow lacks was dropped; a record of it, if any, was written before. */
   readonly isGone: (table: string, at?: LogOffset) => boolean;
-  /** Whether all records of the table wait: production dropped it, and made it again. */
+  /** Whether all records of the table wait: it, or columns of it, were dropped and made again. */
   readonly waits: (table: string) => boolean;
   /** Whether it is known that the connector told of this table as dropped. */
   readonly knowsDropped: (table: string) => boolean;
   /** Whether it was dropped in production and is kept here. */
   readonly isKept: (table: string) => boolean;
+  /** Whether it is known that the statement told here replaced no column of the table, or that this waits. */
+  readonly knowsStatement: (table: string, at: LogOffset) => boolean;
+  /** Whether a record here, of a table that is kept, is of before it was dropped; true of all others. */
+  readonly isOfBefore: (table: string, at: LogOffset) => boolean;
 }
 
-/** The connector tells that production dropped a table, or made one again that was. */
+/** The connector tells that production dropped a table, or made one again that was, or sends rows of one. */
 export class TableDropped extends UnderstudyError {
   readonly isMadeAgain: boolean;
 
   constructor(table: string, at: LogOffset, isMadeAgain = false) {
     super('SCHEMA_CHANGED', 'production dropped a table', { ...at, table });
     this.isMadeAgain = isMadeAgain;
+  }
+}
+
+/** The connector tells of a statement that may have replaced columns by others of their names. */
+export class ColumnsReplaced extends UnderstudyError {
+  readonly at: LogOffset;
+
+  constructor(table: string, at: LogOffset) {
+    super('SCHEMA_CHANGED', 'a statement may have replaced columns', { ...at, table });
+    this.at = at;
   }
 }
 
@@ -71,7 +86,8 @@ export function shapeWatch(
   watch: Omit<SchemaWatch, 'explain' | 'held'>,
   names: NameMode = 'none',
 ): RecordWatch {
-  const { mayLack, mayHave, mayDiffer, knowsDropped, isKept, waits } = watch;
+  const { mayLack, mayHave, mayDiffer, knowsDropped, knowsStatement, isKept, isOfBefore, waits } =
+    watch;
   const seen = new WeakSet<RowShape>();
   /** Lists of names are the same for the same names. */
   const seenKeys = new Map<TableSchema, Set<readonly string[]>>();
@@ -91,7 +107,11 @@ export function shapeWatch(
     if (decoded.kind === 'schema-change' && !decoded.snapshot) {
       for (const { kind, table } of decoded.tables) {
         const label = tableName(table);
-        if (!catalogue.has(label)) continue;
+        const here = catalogue.get(label);
+        if (here === undefined) continue;
+        if (kind === 'altered' && !knowsStatement(label, decoded.at)) {
+          if (mayReplace(here, decoded.ddl)) throw new ColumnsReplaced(label, decoded.at);
+        }
         const isDropped = kind === 'dropped' && !knowsDropped(label);
         // Rows of after would be written over those of before.
         const isMadeAgain = kind === 'created' && isKept(label) && !waits(label);
@@ -100,10 +120,13 @@ export function shapeWatch(
     }
     if (decoded.kind !== 'change' || decoded.op === 'unread') return;
     if (waits(tableName(decoded.table))) {
-      const what = 'the table was dropped in production, and made again';
+      const what = 'production has another table of this name, or other columns of these names';
       throw new UnderstudyError('SCHEMA_CHANGED', what, {
         ...{ ...decoded.at, table: tableName(decoded.table) },
       });
+    }
+    if (!isOfBefore(tableName(decoded.table), decoded.at)) {
+      throw new TableDropped(tableName(decoded.table), decoded.at);
     }
     const fields = decoded.op === 'truncate' ? null : keyFields();
     if (fields !== null) lookAtKey(decoded, fields);

@@ -21,6 +21,7 @@ import { isPast } from '../apply/positions.ts';
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
 import type { Config } from '../config/schema.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
+import { schemaTargetOf } from '../dialect/evolving.ts';
 import { sharingOf, type HandOver, type Member, type Sharing } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
@@ -229,12 +230,19 @@ export class SharedWork {
     if (this.#mending !== null && nowMs - this.#mending.atMs < MEND_LOOK_MS) {
       if (this.isShared || this.#mending.why !== null) return this.#mending.why;
     }
-    const { deadLetters, parked, unknown } = await this.#stage.database.progress();
-    const mends = this.#canMend && parked + unknown > 0;
-    const why =
-      deadLetters > 0 ? 'rows are set aside' : mends ? 'rows are read again from production' : null;
+    const why = await this.#needsOne();
     this.#mending = { why, atMs: nowMs };
     return why;
+  }
+
+  /** Why one process has to see all that comes, for longer than a moment; null if none has. */
+  async #needsOne(): Promise<string | null> {
+    const { database } = this.#stage;
+    const { deadLetters, parked, unknown } = await database.progress();
+    if (deadLetters > 0) return 'rows are set aside';
+    if (this.#canMend && parked + unknown > 0) return 'rows are read again from production';
+    const noted = (await schemaTargetOf(database)?.noted()) ?? [];
+    return noted.length > 0 ? 'a table is kept that production dropped' : null;
   }
 
   async #isCopying(): Promise<boolean> {

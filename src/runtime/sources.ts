@@ -14,6 +14,7 @@ import { openKafkaSource } from '../source/kafka/kafka-source.ts';
 import { KafkaCluster } from '../source/kafka/cluster.ts';
 import { OffsetsTopic } from '../source/kafka/offsets-topic.ts';
 import { KafkaTopicSettings } from '../source/kafka/topic-settings.ts';
+import type { TopicSelection } from '../source/kafka/topics.ts';
 import { openRecording } from '../source/recording/recording-source.ts';
 
 /**
@@ -39,14 +40,21 @@ export async function openConfiguredSource(
     return source;
   }
   if (kafka === undefined) throw new UnderstudyError('CONFIG_INVALID', 'no source is configured');
-  return openKafkaSource({
-    client: kafkaClientOptions(kafka),
+  const selection = topicSelection(config, includes);
+  return openKafkaSource({ ...selection, client: kafkaClientOptions(kafka), only, logger });
+}
+
+/** Which topics are read. */
+export function topicSelection(
+  config: Config,
+  includes: (table: TableId) => boolean,
+): TopicSelection {
+  const { extraTopics, topicPrefix } = config.source;
+  return {
     topicPrefix,
-    extraTopics: config.source.extraTopics.map(toPattern),
+    extraTopics: extraTopics.map(toPattern),
     selectTopic: (topic) => mayHoldIncluded(topic, topicPrefix, includes),
-    only,
-    logger,
-  });
+  };
 }
 
 function toPattern(text: string): RegExp {

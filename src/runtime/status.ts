@@ -3,7 +3,6 @@ import { tableName } from '../change/table-id.ts';
 import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
-import type { DeadLetter } from '../dialect/dead-letters.ts';
 import type { DatabaseKind, FenceState, HolderNote, ShadowDatabase } from '../dialect/dialect.ts';
 import { sharingOf } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
@@ -13,6 +12,7 @@ import { activityOf, type Activity } from './activity.ts';
 import { bootstrapOf } from './bootstrap-state.ts';
 import type { RuntimeContext } from './context.ts';
 import { askConnector, type AskedSource } from './inspected-source.ts';
+import { readHeld } from './held-tables.ts';
 import { lossyIn, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 
@@ -58,6 +58,8 @@ export interface DatabaseStatus {
     readonly ageMs: number;
     readonly queued: number;
   }[];
+  /** Tables that are kept though production dropped them: `schema accept` drops them. */
+  readonly kept: readonly { readonly table: string; readonly ageMs: number }[];
   /** Rows of theirs that a rollout's production views leave out, since they are not known. */
   readonly hidden: number;
   readonly unknown: number;
@@ -218,6 +220,7 @@ async function statusOf(
     bootstrapOf(database),
     database.deadLetters.list(),
   ]);
+  const { held, kept } = await readHeld(database, letters);
   const { offsets, source, eventTimeMs } = progress.position;
   const behind = 'error' in log ? null : countRecords(log.ends, log.starts, new Map(), offsets);
   const missing = behind === null ? null : behind.total - behind.done;
@@ -256,9 +259,8 @@ async function statusOf(
     parked: progress.parked,
     deadLetters: progress.deadLetters,
     oldestDeadLetterMs: letters[0]?.ageMs ?? null,
-    held: letters.filter(isHeld).map(({ table, message, ageMs, queued }) => ({
-      ...{ table: tableName(table), why: message, ageMs: Math.round(ageMs), queued },
-    })),
+    held: held.map((one) => ({ ...one, table: tableName(one.table) })),
+    kept: kept.map((one) => ({ ...one, table: tableName(one.table) })),
     hidden: letters.reduce((sum, letter) => sum + letter.hidden, 0),
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
@@ -314,8 +316,4 @@ function describeSource(source: unknown): unknown {
   return JSON.parse(
     JSON.stringify(source, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item)),
   ) as unknown;
-}
-
-function isHeld({ code, keys }: DeadLetter): boolean {
-  return code === 'SCHEMA_CHANGED' && keys.includes(null);
 }

@@ -34,7 +34,10 @@ export class UnsentColumns implements SchemaWatch {
   readonly waits: SchemaWatch['waits'] = () => false;
   /** The holder follows what the connector tells. */
   readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;
+  readonly knowsStatement: SchemaWatch['knowsStatement'] = () => true;
   readonly isKept: SchemaWatch['isKept'] = () => false;
+  /** While one is kept, the holder follows alone. */
+  readonly isOfBefore: SchemaWatch['isOfBefore'] = () => true;
 
   /** Is it of such a record? Then those of its table are taken from now on. */
   async explains(failure: unknown): Promise<boolean> {

@@ -6,7 +6,7 @@ import { escapePattern } from '../util/pattern.ts';
 import type { ColumnSchema } from './table-schema.ts';
 
 /** A statement that changed a table, with the table before it. */
-interface Turn {
+export interface Turn {
   readonly before: ToldTable;
   readonly after: ToldTable;
   readonly ddl: string;
@@ -135,17 +135,59 @@ export function wasDropped(history: readonly SchemaChangeRecord[], label: string
 
 /** `RENAME COLUMN a TO b`, or `CHANGE a b int`. */
 function renames(ddl: string, from: string, to: string): boolean {
-  const [a, b] = [from, to].map((name) => {
-    const quoted = ['`', '"'].map(
-      (mark) => `${mark}${escapePattern(name.replaceAll(mark, mark + mark))}${mark}`,
-    );
-    return `(?:${[escapePattern(name), ...quoted].join('|')})`;
-  });
+  const [a, b] = [spelled(from), spelled(to)];
   const gap = String.raw`(?:\s|/\*[^]*?\*/)+`;
   const exists = `(?:if${gap}exists${gap})?`;
-  const rename = `rename${gap}column${gap}${exists}${String(a)}${gap}to${gap}${String(b)}`;
-  const change = `change${gap}(?:column${gap})?${exists}${String(a)}${gap}${String(b)}`;
+  const rename = `rename${gap}column${gap}${exists}${a}${gap}to${gap}${b}`;
+  const change = `change${gap}(?:column${gap})?${exists}${a}${gap}${b}`;
   return new RegExp(`\\b(?:${rename}|${change})(?![\\w$])`, 'i').test(ddl);
+}
+
+/** `DROP COLUMN a`, or `DROP a`; of columns, since an index or a partition is named behind a word. */
+export function drops(ddl: string, name: string): boolean {
+  return says(ddl, `drop${GAP}(?:column${GAP})?(?:if${GAP}exists${GAP})?${spelled(name)}`);
+}
+
+/** `ADD COLUMN a`, `ADD a` or `ADD (a …, b …)`, as far as the name stands behind a comma or a bracket. */
+export function adds(ddl: string, name: string): boolean {
+  const exists = `(?:if${GAP}not${GAP}exists${GAP})?`;
+  return says(ddl, `add(?:${GAP}column)?(?:${GAP}|\\s*\\([^]*?[(,]?\\s*)${exists}${spelled(name)}`);
+}
+
+/** Names of columns that the statement gave this one. */
+export function renamesInto(ddl: string, to: string): readonly string[] {
+  const found = plain(ddl).matchAll(
+    new RegExp(
+      `\\b(?:rename${GAP}column${GAP}|change${GAP}(?:column${GAP})?)(?:if${GAP}exists${GAP})?` +
+        `(\`(?:[^\`]|\`\`)+\`|"(?:[^"]|"")+"|[\\w$]+)${GAP}(?:to${GAP})?${spelled(to)}(?![\\w$])`,
+      'gi',
+    ),
+  );
+  const names = Array.from(found, ([, name = '']) =>
+    /^[`"]/.test(name) ? name.slice(1, -1).replaceAll(/([`"])\1/g, '$1') : name,
+  );
+  return names.filter((name) => name !== to);
+}
+
+const GAP = String.raw`\s+`;
+
+function spelled(name: string): string {
+  const quoted = ['`', '"'].map((mark) => {
+    return `${mark}${escapePattern(name.replaceAll(mark, mark + mark))}${mark}`;
+  });
+  return `(?:${[escapePattern(name), ...quoted].join('|')})`;
+}
+
+function says(ddl: string, pattern: string): boolean {
+  return new RegExp(`\\b${pattern}(?![\\w$])`, 'i').test(plain(ddl));
+}
+
+/** Without comments and texts, which may hold anything. */
+function plain(ddl: string): string {
+  return ddl
+    .replaceAll(/'(?:[^'\\]|\\[^]|'')*'/g, "''")
+    .replaceAll(/\/\*[^]*?\*\//g, ' ')
+    .replaceAll(/(?:--\s|#)[^\n]*/g, ' ');
 }
 
 function wasCreated(history: readonly SchemaChangeRecord[], table: TableId): boolean {
@@ -154,7 +196,7 @@ function wasCreated(history: readonly SchemaChangeRecord[], table: TableId): boo
 }
 
 /** Statements that changed a table that was there, as far as it was told of before. */
-function turnsOf(history: readonly SchemaChangeRecord[], table: TableId): readonly Turn[] {
+export function turnsOf(history: readonly SchemaChangeRecord[], table: TableId): readonly Turn[] {
   const turns: Turn[] = [];
   let before: ToldTable | null = null;
   for (const { tables, ddl } of history) {

@@ -28,6 +28,7 @@ import { followed, Workplace, type RunningCli } from '../support/understudy.ts';
 
 const PREFIX = `log${process.pid}`;
 const CLOCK_JUMPS = fileURLToPath(new URL('../support/clock-jumps.ts', import.meta.url));
+const REFILL = ['materialize', '--refill', '--until-caught-up'];
 const ORDERS = `${PREFIX}.public.orders`;
 const production = await testDatabase('log');
 
@@ -138,23 +139,57 @@ describe('the log', () => {
     expect((await statusOf(workplace))?.databases[0]?.degraded).toBe(before);
   });
 
-  it('has lost what was not read: a loud stop, and a cure that works', async () => {
-    await stopRun(run);
+  /** Production goes on unfollowed, and the topic loses all that it has. */
+  async function lose(topic: string): Promise<void> {
     await traffic.serve(30);
     await traffic.settle(connect, PREFIX);
     const admin = kafka.client().admin();
     await admin.connect();
-    const [end] = await admin.fetchTopicOffsets(ORDERS);
-    await admin.deleteTopicRecords({
-      topic: ORDERS,
-      partitions: [{ partition: 0, offset: end?.high ?? '0' }],
-    });
+    const [end] = await admin.fetchTopicOffsets(topic);
+    const partitions = [{ partition: 0, offset: end?.high ?? '0' }];
+    await admin.deleteTopicRecords({ topic, partitions });
     await admin.disconnect();
     const stopped = await workplace.run(['run']);
     expect(stopped.status, stopped.stderr).toBe(4);
     expect(stopped.stderr).toContain('LOG_GAP');
-    expect(stopped.stderr).toContain(ORDERS);
+    expect(stopped.stderr).toContain(topic);
+    expect(stopped.stderr).toContain('materialize --refill');
     expect(stopped.stderr).toContain('materialize --anew');
+  }
+
+  it('has lost what was not read of a table: a loud stop, and that table is copied anew', async () => {
+    await stopRun(run);
+    const before = (await statusOf(workplace))?.databases[0]?.degraded;
+    await lose(ORDERS);
+    // What is wrong with another table stays so: it is not read again.
+    await query(trunkUrl(), `INSERT INTO coupons VALUES ('LEFT ALONE', 1, 0)`);
+    const writers = traffic.start(2);
+    let copied: readonly string[] = [];
+    try {
+      copied = (await workplace.json<{ refilled: string[] }>(REFILL)).refilled;
+    } finally {
+      await writers.stop();
+    }
+    expect(copied).toEqual(['public.orders']);
+    run = await startRun(workplace, ['shop']);
+    await settleConnector(production.url, connect, PREFIX, undefined, 240_000);
+    await untilStatus(workplace, 'shop', ({ lag }) => lag.offsets === 0);
+    const left = await query(trunkUrl(), `DELETE FROM coupons WHERE code = 'LEFT ALONE'`);
+    expect(left.rowCount).toBe(1);
+    await equal();
+    expect((await statusOf(workplace))?.databases[0]?.degraded).toBe(before);
+    await stopRun(run);
+  });
+
+  it('has lost ends of transactions: all tables are copied anew, by either cure', async () => {
+    await lose(`${PREFIX}.transaction`);
+    await query(trunkUrl(), `INSERT INTO coupons VALUES ('NOT LEFT ALONE', 1, 0)`);
+    const all = await workplace.json<{ refilled: string[] }>(REFILL);
+    expect(all.refilled).toHaveLength(8);
+    run = await startRun(workplace, ['shop']);
+    await equal();
+    await stopRun(run);
+    await lose(ORDERS);
     await workplace.json(['materialize', '--anew', '--until-caught-up']);
     run = await startRun(workplace, ['shop']);
     await equal();

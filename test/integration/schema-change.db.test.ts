@@ -60,6 +60,8 @@ beforeAll(async () => {
     await client.query(`CREATE SCHEMA understudy; CREATE TABLE understudy.marker (spared_account text);
       CREATE TABLE understudy.former_column (table_schema text, table_name text, name text, now text,
         PRIMARY KEY (table_schema, table_name, name));
+      CREATE TABLE understudy.noted_table (table_schema text, table_name text, state text,
+        PRIMARY KEY (table_schema, table_name));
       INSERT INTO understudy.marker VALUES (NULL)`);
   }
 });

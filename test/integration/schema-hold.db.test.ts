@@ -68,6 +68,18 @@ async function held(): Promise<Status['databases'][0]['held']> {
   return (await workplace.json<Status>(['status'])).databases[0]?.held ?? [];
 }
 
+interface Finding {
+  readonly id: string;
+  readonly message: string;
+  readonly cure: string;
+}
+
+/** What `doctor` says of tables that a person has to decide on. */
+async function findings(): Promise<readonly Finding[]> {
+  const report = await workplace.json<{ findings: readonly Finding[] }>(['doctor'], 1);
+  return report.findings.filter(({ id }) => id.startsWith('shadow.table-'));
+}
+
 let there: pg.Client;
 
 beforeAll(async () => {
@@ -161,6 +173,17 @@ test('a table that production dropped is kept, dropped, or stops, as configured'
   const kept = await workplace.run([...MATERIALIZE, '--json']);
   expect(kept.stderr).toMatch(/public\.search_cache.*production has a table no more/);
   expect(await rows()).toEqual(expected);
+  const { databases } = await workplace.json<Status>(['status']);
+  expect(databases[0]).toMatchObject({ held: [], kept: [{ table: 'public.search_cache' }] });
+  expect((await workplace.run(['status'])).stdout).toMatch(
+    /public\.search_cache is kept, though production dropped it, .*schema accept/,
+  );
+  expect(await findings()).toMatchObject([
+    {
+      id: 'shadow.table-kept',
+      cure: expect.stringMatching(/schema accept public.search_cache/) as string,
+    },
+  ]);
   expect(await workplace.json(['schema', 'accept', 'public.search_cache'])).toMatchObject({
     changes: ['table dropped'],
   });
@@ -171,4 +194,30 @@ test('a table that production dropped is kept, dropped, or stops, as configured'
   expect(await workplace.json(MATERIALIZE, 6)).toMatchObject({
     error: { code: 'SCHEMA_CHANGED', table: 'public.search_cache' },
   });
+}, 120_000);
+
+test('a table that production made again while it was kept waits, whoever follows by then', async () => {
+  const cache = `CREATE TABLE search_cache (term text PRIMARY KEY, skus text[] NOT NULL,
+    cached_at timestamptz NOT NULL)`;
+  await before('', { droppedTable: 'hold' });
+  await there.query(`DROP TABLE IF EXISTS search_cache; ${cache}`);
+  await workplace.json(MATERIALIZE);
+  await there.query('DROP TABLE search_cache');
+  await workplace.json(MATERIALIZE);
+  await there.query(cache);
+  // Another process, and no record of it has come: the log ended before.
+  expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.search_cache'] });
+  const waiting = { table: 'public.search_cache', queued: 0 };
+  expect(await held()).toMatchObject([waiting]);
+  expect((await held())[0]?.why).toMatch(/table dropped, and made again: see `schema accept`/);
+  expect((await workplace.run(['status'])).stdout).toMatch(/public\.search_cache waits for /);
+  expect(await findings()).toMatchObject([{ id: 'shadow.table-waits' }]);
+  await workplace.json(MATERIALIZE, 2);
+  expect(await held()).toMatchObject([waiting]);
+  expect(await workplace.json(['schema', 'accept', 'public.search_cache'])).toMatchObject({
+    changes: [],
+  });
+  expect(await held()).toEqual([]);
+  await workplace.json(MATERIALIZE);
+  expect(await held()).toEqual([]);
 }, 120_000);

@@ -25,6 +25,8 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
   readonly #client: pg.Client;
   readonly #slot: string;
   readonly #partitions = new Map<string, DecodedRecord[]>();
+  /** First offsets of partitions that lost records. */
+  readonly #starts = new Map<string, bigint>();
   #read = 0n;
   #stopped = false;
   #loop: Promise<void> = Promise.resolve();
@@ -54,6 +56,12 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
     return this.#partitions.get(partitionKey(`p.${table}`, 0))?.length ?? 0;
   }
 
+  /** Loses all that a partition holds by now. */
+  lose(table: string): void {
+    const key = partitionKey(`p.${table}`, 0);
+    this.#starts.set(key, BigInt(this.#partitions.get(key)?.length ?? 0));
+  }
+
   committed(): Promise<bigint> {
     return Promise.resolve(this.#read);
   }
@@ -64,7 +72,8 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
   }
 
   starts(): Promise<OffsetMap> {
-    return Promise.resolve(new Map([...this.#partitions.keys()].map((key) => [key, 0n])));
+    const keys = [...this.#partitions.keys()];
+    return Promise.resolve(new Map(keys.map((key) => [key, this.#starts.get(key) ?? 0n])));
   }
 
   decode(record: LogRecord): DecodedRecord {
@@ -85,6 +94,9 @@ export class SlotLog implements ChangeSource, CommittedOffsets, AsyncDisposable 
   }
 
   async *#chunks(next: Map<string, bigint>, signal: AbortSignal): AsyncGenerator<LogChunk> {
+    for (const [key, start] of this.#starts) {
+      if ((next.get(key) ?? start) < start) throw new Error(`${key} begins at ${String(start)}`);
+    }
     while (!signal.aborted) {
       let found = false;
       for (const [key, all] of this.#partitions) {

@@ -9,6 +9,7 @@ import { humanDuration } from '../terminal.ts';
 interface Options extends GlobalOptions {
   readonly untilCaughtUp: boolean;
   readonly anew: boolean;
+  readonly refill: boolean;
 }
 
 export function addMaterializeCommand(program: Command, register: Register): void {
@@ -17,11 +18,13 @@ export function addMaterializeCommand(program: Command, register: Register): voi
     .description('apply what is in the log now to the trunk and all rollouts, then stop')
     .option('--until-caught-up', 'stop at the log’s end as it is at the start (required)', false)
     .option('--anew', 'drop the trunk first: it is made and filled again', false)
+    .option('--refill', 'copy anew from production the tables whose events the log lost', false)
     .addHelpText(
       'after',
       `
 Makes the trunk if it does not exist. Safe to interrupt and to repeat.
-Exits with 2 if parked or dead keys, unknown values, or source transactions in parts, were left.
+Exits with 2 if parked or dead keys, unknown values, source transactions in parts, or tables that
+wait, were left.
 
 Example:
   $ understudy materialize --until-caught-up --json`,
@@ -40,6 +43,7 @@ Example:
       materialize(context, {
         signal: terminal.signal,
         anew: options.anew,
+        refill: options.refill,
         onBootstrap: (p) => {
           const label = `${p.phase}, ${p.tablesDone}/${p.tables} tables`;
           copying.update(label, mebibytes(p.bytesDone), Math.max(1, mebibytes(p.bytes)));
@@ -54,8 +58,8 @@ Example:
     });
     if (options.json) printJson(session, summary);
     else terminal.out(describe(summary, performance.now() - started));
-    const { parked, unknown, deadLetters, degraded } = summary;
-    return parked + unknown + deadLetters + degraded > 0 ? 2 : 0;
+    const { parked, unknown, deadLetters, degraded, held } = summary;
+    return parked + unknown + deadLetters + degraded + held.length > 0 ? 2 : 0;
   });
 }
 
@@ -69,6 +73,7 @@ function describe(summary: MaterializeSummary, ms: number): string {
     `Applied ${events.toLocaleString('en')} events as ${rows.toLocaleString('en')} rows in ` +
       `${transactions.toLocaleString('en')} transactions, in ${humanDuration(ms)}.`,
   ];
+  if (summary.refilled.length > 0) lines.push(`Copied anew: ${summary.refilled.join(', ')}.`);
   if (summary.waiting > 0) {
     lines.push(`${summary.waiting} source transactions have no end in the log yet; they wait.`);
   }
@@ -81,6 +86,7 @@ function describe(summary: MaterializeSummary, ms: number): string {
   }
   if (summary.deadLetters > 0)
     lines.push(`${summary.deadLetters} keys are set aside: see \`understudy dead-letters list\`.`);
+  for (const table of summary.held) lines.push(`${table} waits: see \`understudy status\`.`);
   for (const item of summary.notCarried) lines.push(`Not carried over: ${item.what}: ${item.why}`);
   return `${lines.join('\n')}\n`;
 }

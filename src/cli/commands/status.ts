@@ -25,6 +25,7 @@ export function addStatusCommand(program: Command, register: Register): void {
       terminal.out(describeMembers(database));
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
+      terminal.out(describeTables(database));
       terminal.out(describeDead(database));
     }
     for (const { table, column, setting, cure } of report.lossy) {
@@ -63,19 +64,29 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
   return lines.map((line) => `${line}\n`).join('');
 }
 
-function describeDead(status: DatabaseStatus): string {
-  const { name, kind, deadLetters, oldestDeadLetterMs, hidden } = status;
-  if (oldestDeadLetterMs === null) return '';
-  const held = status.held.map(({ table, why, ageMs, queued }) => {
+function describeTables({ name, held, kept }: DatabaseStatus): string {
+  const lines = held.map(({ table, why, ageMs, queued }) => {
     const since = `for ${humanDuration(ageMs)}, with ${countOf(queued, 'event')}`;
     return `${name}: ${table} waits ${since}: ${why} ${table}\n`;
   });
-  const others = deadLetters - held.length;
-  if (others === 0) return held.join('');
+  for (const { table, ageMs } of kept) {
+    const since = `known for ${humanDuration(ageMs)}`;
+    lines.push(
+      `${name}: ${table} is kept, though production dropped it, ${since}: see \`schema accept\` ${table}\n`,
+    );
+  }
+  return lines.join('');
+}
+
+function describeDead(status: DatabaseStatus): string {
+  const { name, kind, deadLetters, oldestDeadLetterMs, hidden } = status;
+  // Each table that waits with events is one dead key.
+  const others = deadLetters - status.held.filter(({ queued }) => queued > 0).length;
+  if (oldestDeadLetterMs === null || others === 0) return '';
   const since = `the oldest for ${humanDuration(oldestDeadLetterMs)}`;
   const seen =
     kind === 'rollout' && hidden > 0 ? `, ${hidden} rows are left out of production views` : '';
-  return `${held.join('')}${name}: ${others} keys are set aside, ${since}${seen}: see \`understudy dead-letters list\`\n`;
+  return `${name}: ${others} keys are set aside, ${since}${seen}: see \`understudy dead-letters list\`\n`;
 }
 
 const HEAD = [

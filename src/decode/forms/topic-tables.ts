@@ -35,6 +35,11 @@ export class TopicTables {
     return tables.some((table) => this.#columns.get(table)?.has(name) === true);
   }
 
+  /** Those that the topic may be of. */
+  allOf(topic: string): readonly TableId[] {
+    return this.#byTopic.get(topic) ?? [];
+  }
+
   /** The topic's table; null if it is of none. Throws a Problem, TABLE_UNKNOWN, if of several. */
   ofTopic(topic: string): TableId | null {
     const [table = null, another] = this.#byTopic.get(topic) ?? [];
@@ -90,7 +95,7 @@ function add(map: Map<string, TableId[]>, key: string, table: TableId): void {
 }
 
 /** As Debezium makes a topic's name valid. */
-function topicName(text: string): string {
+export function topicName(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9._-]/gu, (char) => '_'.repeat(char.length));
 }
 

@@ -12,7 +12,7 @@ function meter(): { readonly meter: CopyMeter; readonly told: BootstrapProgress[
   const table = { table: { schema: 'public', name: 't' }, snapshot: '1:1:', marker: 1n };
   made.start(
     {
-      ...{ startedAt: new Date(), mark: '1', ends: null },
+      ...{ startedAt: new Date(), mark: '1', only: null, ends: null },
       tables: [
         { ...table, done: true, ranges: 1, rangesDone: 1, rows: 10, bytes: 100, bytesDone: 100 },
         { ...table, done: false, ranges: 2, rangesDone: 0, rows: 0, bytes: 900, bytesDone: 0 },

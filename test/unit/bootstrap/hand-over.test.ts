@@ -33,7 +33,9 @@ const handOver = (tables: readonly CopiedTable[]): HandOver =>
   new HandOver({ ends: ENDS, tables, catalogue: CATALOGUE, snapshotView: parseSnapshot });
 
 /** One snapshot: it sees 99, 101 to 103, and neither 100 nor 104. */
-const one = handOver([copied('t', '100:104:100', 1_000n), copied('part', '100:104:100', 1_000n)]);
+const one = handOver(['t', 'u', 'part'].map((name) => copied(name, '100:104:100', 1_000n)));
+/** Of these alone; table u is followed as ever. */
+const some = handOver(['t', 'part'].map((name) => copied(name, '100:104:100', 1_000n)));
 /** Table u was copied later. */
 const two = handOver([copied('t', '100:104:100', 1_000n), copied('u', '110:110:', 2_000n)]);
 
@@ -117,6 +119,28 @@ test('rows of a connector’s snapshot that was read before the marker are passe
       read(null, 'incremental'),
     ]),
   ).toEqual(['ignored', 'change', 'ignored', 'ignored']);
+});
+
+test('of some tables, what the snapshot saw goes on without them, a whole of the others', () => {
+  const all = [99, 104].flatMap((tx) => ['t', 'part_1', 'u'].map((name) => change(tx, { name })));
+  expect(kinds(some, all)).toEqual([
+    ...['ignored', 'ignored', 'change'],
+    ...['change', 'change', 'change'],
+  ]);
+  const counts = { 'public.t': 2, 'public.part_1': 1, 'public.u': 3 };
+  expect(some.screen(boundary('begin', '99', 5)).kind).toBe('begin');
+  expect(some.screen(boundary('end', '99', 5, counts))).toMatchObject({
+    ...{ kind: 'end', counts: new Map([['public.u', 3n]]) },
+  });
+  const whole = boundary('end', '104', 5, counts);
+  expect(some.screen(whole)).toBe(whole);
+  const behind = boundary('end', '99', 100, counts);
+  expect(some.screen(behind)).toBe(behind);
+});
+
+test('of some tables, what cannot be read of another is no matter of the copy', () => {
+  expect(some.screen(unread(change(99, { name: 'u' }))).kind).toBe('change');
+  expect(() => some.screen(unread(change(99)))).toThrow('damaged');
 });
 
 test('a table that was not copied loses nothing', () => {

@@ -30,6 +30,8 @@ const NEVER = {
   knowsDropped: () => false,
   waits: () => false,
   isKept: () => false,
+  isOfBefore: () => true,
+  knowsStatement: () => true,
 };
 
 function row(shape: RowShape): ChangeEvent {
@@ -80,7 +82,17 @@ describe('a record', () => {
   });
 
   test('of a table that waits waits, whatever it has', () => {
-    expect(see(row(WHOLE), ['id'], { waits: () => true })).toThrow(/made again/);
+    expect(see(row(WHOLE), ['id'], { waits: () => true })).toThrow(
+      /production has another table of this name/,
+    );
+  });
+
+  test('of a table that is kept is told behind where rows of before can be', () => {
+    const watch = shapeWatch(CATALOGUE, { ...NEVER, isOfBefore: (_, { offset }) => offset < 7n });
+    watch({ ...row(WHOLE), at: { ...AT, offset: 6n } }, () => ['id']);
+    expect(() => {
+      watch(row(WHOLE), () => ['id']);
+    }).toThrow(TableDropped);
   });
 });
 

@@ -22,6 +22,7 @@ import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../ses
 import { quote } from '../session/names.ts';
 import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
+import { noteTable } from './noted-tables.ts';
 
 /**
  * As definitions are written by the servers, with backslashes that escape; what does not fit is refused.
@@ -57,6 +58,10 @@ export async function carryChanges(
       for (const statement of dueStatements(carried, catalogue)) {
         const why = await runStatement(client, statement);
         if (why !== null) skipped.push(`${statement.what}: ${why}`);
+      }
+      const { kind, table } = carried.change;
+      if (kind === 'newTable' || kind === 'droppedTable') {
+        await noteTable(client, database, table, null);
       }
     }
     return skipped;

@@ -13,6 +13,7 @@ import {
   type CopyRange,
   type CopyTarget,
   type CopyWriter,
+  type Refill,
   type RowBytes,
   type TableToCopy,
 } from '../../copying.ts';
@@ -21,9 +22,11 @@ import { prepareActs } from '../apply/apply.ts';
 import { LENIENT } from '../production/copy-rows.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client, LENIENT_MODE, SQL_MODE, transaction } from '../session/client.ts';
+import { NOW_US } from '../session/clock.ts';
 import { toUnderstudyError } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { companionName, literal, MOST_WRITERS, quote, type HolderRole } from '../session/names.ts';
+import { deadLetterTables } from './dead-letters.ts';
 import { assertAlone, claimPresence } from './fence.ts';
 
 /** Nobody else works in the trunk, but what a crash left may still end. */
@@ -72,6 +75,36 @@ export class MySqlCopyTarget implements CopyTarget {
       if (rows !== 1)
         throw new UnderstudyError('INTERNAL', 'the copy was begun before', { database });
       await insertOffsets(client, this.#table('position'), start.offsets);
+    });
+  }
+
+  refill(fence: Fence, refill: Refill): Promise<void> {
+    return this.#parts.act(fence, 'begin to copy tables anew', async (client) => {
+      const { tables, parts, topics, topicIds } = refill;
+      if (tables.length > 0) {
+        await this.#forget(client);
+        await client.run(
+          `INSERT INTO ${this.#table('bootstrap')} (started_us, mark) VALUES (${NOW_US}, ?)`,
+          [refill.transaction],
+        );
+      }
+      for (const { schema, name } of tables) {
+        await client.run(`INSERT INTO ${this.#table('bootstrap_only')} VALUES (?, ?)`, [
+          ...[schema, name],
+        ]);
+      }
+      // What was applied ahead of a position is of that position.
+      for (const topic of topics) {
+        for (const name of ['position', 'ahead', 'topic']) {
+          await client.run(`DELETE FROM ${this.#table(name)} WHERE topic = ?`, [topic]);
+        }
+      }
+      await insertOffsets(client, this.#table('position'), refill.offsets);
+      for (const [topic, id] of topicIds) {
+        await client.run(`INSERT INTO ${this.#table('topic')} VALUES (?, ?)`, [topic, id]);
+      }
+      for (const { schema, name } of [...tables, ...parts])
+        await this.#forgetDead(client, schema, name);
     });
   }
 
@@ -156,11 +189,24 @@ export class MySqlCopyTarget implements CopyTarget {
   }
 
   forget(fence: Fence): Promise<void> {
-    return this.#parts.act(fence, 'forget the copy', async (client) => {
-      for (const name of ['bootstrap_table', 'bootstrap_end', 'bootstrap']) {
-        await client.run(`DELETE FROM ${this.#table(name)}`);
-      }
-    });
+    return this.#parts.act(fence, 'forget the copy', (client) => this.#forget(client));
+  }
+
+  async #forget(client: Client): Promise<void> {
+    for (const name of ['bootstrap_table', 'bootstrap_end', 'bootstrap_only', 'bootstrap']) {
+      await client.run(`DELETE FROM ${this.#table(name)}`);
+    }
+  }
+
+  /** None of the table's rows is parked or set aside any more. */
+  async #forgetDead(client: Client, schema: string, name: string): Promise<void> {
+    const where = `table_schema = ${literal(schema)} AND table_name = ${literal(name)}`;
+    await client.run(`DELETE FROM ${this.#table('parked')} WHERE ${where}`);
+    const letters = await client.rows<{ readonly id: string }>(
+      `SELECT id FROM ${this.#table('dead_letter')} WHERE ${where}`,
+    );
+    const ids = letters.map(({ id }) => id);
+    await deadLetterTables(client, this.#parts.database).remove(ids);
   }
 
   #writer(
@@ -289,6 +335,10 @@ async function readState(client: Client, database: string): Promise<BootstrapSta
   const ends = await client.rows<{ topic: string; partition: number; end: string }>(
     `SELECT topic, \`partition\`, end_offset AS \`end\` FROM ${quote(companion, 'bootstrap_end')}`,
   );
+  const only = await client.rows<{ readonly schema: string; readonly name: string }>(
+    `SELECT table_schema AS \`schema\`, table_name AS name
+      FROM ${quote(companion, 'bootstrap_only')} ORDER BY 1, 2`,
+  );
   return {
     startedAt: new Date(Number(row.startedMs)),
     mark: row.mark,
@@ -299,6 +349,7 @@ async function readState(client: Client, database: string): Promise<BootstrapSta
       bytes: Number(table.bytes),
       bytesDone: Number(table.bytesDone),
     })),
+    only: only.length === 0 ? null : only.map(({ schema, name }) => ({ schema, name })),
     ends:
       row.copied === 1
         ? new Map(ends.map((end) => [partitionKey(end.topic, end.partition), BigInt(end.end)]))

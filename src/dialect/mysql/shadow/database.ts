@@ -60,6 +60,7 @@ import {
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { notOffered } from './not-offered.ts';
+import { noteTable, readNotedTables } from './noted-tables.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
 import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
@@ -127,6 +128,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
           formerTables(await readFormerColumns(client, database)),
+        ),
+      noted: () =>
+        this.#read('read what tables are kept', (client) => readNotedTables(client, database)),
+      note: (fence, table, state) =>
+        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
+          noteTable(client, database, table, state),
         ),
     };
     this.sharing = mysqlSharing({

@@ -22,7 +22,9 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   `told_letter` has those that somebody was told of.
  * - `bootstrap`, with `bootstrap_table` and `bootstrap_end`: how the copy stands that a trunk is filled
  *   with, see BootstrapState. Without a row in `bootstrap` there is none, or it lies behind.
+ *   `bootstrap_only` names its tables, where it is not of all.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
+ * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
@@ -243,6 +245,30 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         shared TINYINT NOT NULL DEFAULT 0
       ) ${TABLE}`,
       `INSERT IGNORE INTO {db}.granting (one) VALUES (1)`,
+    ],
+  },
+  {
+    version: 10,
+    what: 'tables that are copied anew alone',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.bootstrap_only (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 11,
+    what: 'tables that are kept or wait, since production has others under their names',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.noted_table (
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        state VARCHAR(8) NOT NULL CHECK (state IN ('kept', 'waits', 'mixed')),
+        at_us BIGINT NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
     ],
   },
 ];

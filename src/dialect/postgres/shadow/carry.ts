@@ -12,6 +12,7 @@ import { imageId, relation } from '../session/names.ts';
 import { dependentViews } from './dependent-views.ts';
 import { rememberColumns } from './former-columns.ts';
 import { spareApplier } from './fallback-schema.ts';
+import { forgetNoted } from './noted-tables.ts';
 
 /** The server says that it is there already: table, object, schema, function, primary key. */
 const THERE = ['42P07', '42710', '42P06', '42723', '42P16'] as const;
@@ -47,7 +48,10 @@ export async function carryChanges(
     }
   }
   await carryToImages(client, changes);
-  for (const { change } of changes) await rememberColumns(client, change);
+  for (const { change } of changes) {
+    await rememberColumns(client, change);
+    await forgetNoted(client, change);
+  }
   const spared = await readSparedAccount(client);
   if (spared !== null && changes.some(({ change }) => change.kind === 'newTable')) {
     const { cure } = await readApplierRights(client);

@@ -19,6 +19,7 @@ import {
   type CopyRange,
   type CopyTarget,
   type CopyWriter,
+  type Refill,
   type RowBytes,
   type TableToCopy,
 } from '../../copying.ts';
@@ -26,12 +27,15 @@ import type { Fence } from '../../dialect.ts';
 import { applierSession } from '../apply/apply.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { truncateTrunk } from '../apply/apply-truncate.ts';
+import { PARKED } from '../apply/parked-sql.ts';
+import { UNKNOWN_VALUE } from '../apply/unknown-sql.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { prepareComparison } from '../compare/comparison-session.ts';
 import { toUnderstudyError } from '../session/errors.ts';
 import { relation } from '../session/names.ts';
 import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
 import { putIndexesBack, setIndexesAside } from './copy-indexes.ts';
+import { deadLetterTables } from './dead-letters.ts';
 import { assertFence, showPresence } from './fence.ts';
 
 /** Nobody else works in the trunk, but vacuum and what a crash left may still end. */
@@ -79,6 +83,17 @@ export class PgCopyTarget implements CopyTarget, AsyncDisposable {
         'understudy.position (topic, partition, next_offset)',
         start.offsets,
       );
+    });
+  }
+
+  refill(fence: Fence, refill: Refill): Promise<void> {
+    return this.#act(fence, 'begin to copy tables anew', async (client) => {
+      const { rows } = await client.query('SELECT FROM understudy.share LIMIT 1');
+      if (rows.length > 0) {
+        const what = 'partitions are given to other processes: end these, and one `run` by itself';
+        throw new UnderstudyError('FENCE_HELD', what, { database: this.#database });
+      }
+      await beginRefill(client, refill);
     });
   }
 
@@ -191,10 +206,7 @@ export class PgCopyTarget implements CopyTarget, AsyncDisposable {
   }
 
   async forget(fence: Fence): Promise<void> {
-    await this.#act(fence, 'forget the copy', (client) =>
-      client.query(`DELETE FROM understudy.bootstrap_table; DELETE FROM understudy.bootstrap_end;
-        DELETE FROM understudy.bootstrap_snapshot; DELETE FROM understudy.bootstrap`),
-    );
+    await this.#act(fence, 'forget the copy', (client) => client.query(FORGET));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -273,6 +285,50 @@ async function emptyTables(client: pg.Client, ids: readonly TableId[]): Promise<
   if (filled.length > 0) await truncateTrunk(client, await readCatalogue(client), filled);
 }
 
+const FORGET = `DELETE FROM understudy.bootstrap_table; DELETE FROM understudy.bootstrap_end;
+  DELETE FROM understudy.bootstrap_snapshot; DELETE FROM understudy.bootstrap_only;
+  DELETE FROM understudy.bootstrap`;
+
+/** Indexes that an earlier copy has set aside stay so: who finishes the table makes them again. */
+async function beginRefill(client: pg.Client, refill: Refill): Promise<void> {
+  const { tables, parts, topics, topicIds } = refill;
+  const all = [...tables, ...parts];
+  const named = `(table_schema, table_name) IN
+    (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])))`;
+  const names = (of: readonly TableId[]): readonly unknown[] => [
+    of.map(({ schema }) => schema),
+    of.map(({ name }) => name),
+  ];
+  if (tables.length > 0) {
+    await client.query(FORGET);
+    await client.query('INSERT INTO understudy.bootstrap (mark) VALUES ($1)', [refill.transaction]);
+    await client.query(
+      `INSERT INTO understudy.bootstrap_only (table_schema, table_name)
+        SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))`,
+      [...names(tables)],
+    );
+  }
+  // What was applied ahead of a position is of that position.
+  for (const table of ['position', 'ahead', 'topic']) {
+    await client.query(`DELETE FROM understudy.${table} WHERE topic = ANY ($1)`, [topics]);
+  }
+  const into = 'understudy.position (topic, partition, next_offset)';
+  await insertOffsets(client, into, refill.offsets);
+  await client.query(
+    `INSERT INTO understudy.topic (topic, id)
+      SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))`,
+    [[...topicIds.keys()], [...topicIds.values()]],
+  );
+  for (const ledger of [PARKED, UNKNOWN_VALUE]) {
+    await client.query(`DELETE FROM ${ledger} WHERE ${named}`, [...names(all)]);
+  }
+  const letters = await client.query<{ id: string }>(
+    `SELECT id FROM understudy.dead_letter WHERE ${named}`,
+    [...names(all)],
+  );
+  await deadLetterTables(client).remove(letters.rows.map(({ id }) => id));
+}
+
 async function insertOffsets(client: pg.Client, into: string, offsets: OffsetMap): Promise<void> {
   const entries = [...offsets].map(([key, offset]) => ({ ...parsePartitionKey(key), offset }));
   await client.query(
@@ -315,10 +371,14 @@ async function readState(client: pg.Client): Promise<BootstrapState | null> {
   const ends = await client.query<{ topic: string; partition: number; end: bigint }>(
     `SELECT topic, partition, end_offset AS end FROM understudy.bootstrap_end ORDER BY 1, 2`,
   );
+  const only = await client.query<{ schema: string; name: string }>(
+    'SELECT table_schema AS schema, table_name AS name FROM understudy.bootstrap_only ORDER BY 1, 2',
+  );
   return {
     startedAt: new Date(Number(row.startedAt)),
     mark: row.mark,
     tables: tables.rows.map(toCopied),
+    only: only.rows.length === 0 ? null : only.rows,
     ends: row.copied
       ? new Map(ends.rows.map((end) => [partitionKey(end.topic, end.partition), end.end]))
       : null,

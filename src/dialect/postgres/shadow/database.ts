@@ -62,6 +62,7 @@ import { relation, viewId } from '../session/names.ts';
 import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { countGaps, readGaps } from './gaps.ts';
+import { noteTable, readNotedTables } from './noted-tables.ts';
 import {
   forgetProven,
   readProgress,
@@ -132,6 +133,11 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
           formerTables(await readFormerColumns(client)),
+        ),
+      noted: () => this.#read('read what tables are kept', readNotedTables),
+      note: (fence, table, state) =>
+        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
+          noteTable(client, table, state),
         ),
     };
     this.sharing = pgSharing({

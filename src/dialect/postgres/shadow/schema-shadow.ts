@@ -16,7 +16,7 @@ import type { Migration } from '../session/migration.ts';
  *   the ids of all rows so far.
  * - `bootstrap`, with `bootstrap_snapshot`, `bootstrap_table`, `bootstrap_index` and
  *   `bootstrap_end`: how the copy stands that a trunk is filled with, see BootstrapState. Without a
- *   row there is none.
+ *   row there is none. `bootstrap_only` names its tables, where it is not of all.
  * - `parked`, `unknown_value`: rows and values of production that are not known here, see
  *   parked-sql.ts and unknown-sql.ts.
  * - `dead_letter`, with `dead_key` and `dead_event`: what could not be written, and what waits for it,
@@ -24,6 +24,8 @@ import type { Migration } from '../session/migration.ts';
  *   `dead_record`, sealed with the user's key. (`unknown_table` is not used.) What
  *   production's rows are by these events is in `<schema>.<table>#image`, see images.ts; of `hidden`
  *   and `unplaced` rows that is not known.
+ * - `former_column`: columns that a carried change dropped, or gave another name (`now`); `noted_table`:
+ *   tables that production dropped and that are here still, see NotedTable.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
  */
@@ -285,5 +287,27 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     version: 12,
     what: 'which topics positions are of',
     sql: 'CREATE TABLE understudy.topic (topic text PRIMARY KEY, id text NOT NULL)',
+  },
+  {
+    version: 13,
+    what: 'tables that are copied anew alone',
+    sql: `
+      CREATE TABLE understudy.bootstrap_only (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      );`,
+  },
+  {
+    version: 14,
+    what: 'tables that are kept or wait, since production has others under their names',
+    sql: `
+      CREATE TABLE understudy.noted_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        state text NOT NULL CHECK (state IN ('kept', 'waits', 'mixed')),
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        PRIMARY KEY (table_schema, table_name)
+      );`,
   },
 ];
