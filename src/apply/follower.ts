@@ -157,6 +157,8 @@ export class Follower {
       group: `understudy.${database.name}`,
       signal: this.#stop.signal,
       ids: this.#parts.topicIds,
+      // One that came while nobody followed may have lost what it began with.
+      newOnesWhole: this.#position.offsets.size > 0,
       onState: (state) => {
         this.#sourceState = state;
       },
@@ -416,14 +418,12 @@ export class Follower {
 
   #noteDegraded({ transactionId, changes }: Release): void {
     this.#totals.degraded += 1;
-    const truncated = changes.filter(({ op }) => op === 'truncate').map(({ table }) => table);
-    const what =
-      truncated.length > 0
-        ? 'a truncate came late, and rows of after it may be gone: repair its table'
-        : 'a source transaction was released incomplete';
-    this.#parts.logger.warn(what, {
+    const truncates = changes.filter(({ op }) => op === 'truncate');
+    const isLate = truncates.length > 0;
+    const late = 'a truncate came late, and rows of after it may be gone: repair its table';
+    this.#parts.logger.warn(isLate ? late : 'a source transaction was released incomplete', {
       ...{ transaction: transactionId, events: changes.length },
-      ...(truncated.length > 0 && { tables: truncated.map(tableName) }),
+      ...(isLate && { tables: truncates.map(({ table }) => tableName(table)) }),
     });
   }
 

@@ -16,7 +16,8 @@ export interface LogState {
 
 /**
  * Topics of which the log does not hold what comes at `position`: records are gone, or it is another
- * topic than the one that was read (`known`: its id). Without those that `isOurs` does not take.
+ * topic than the one that was read (`known`: its id). Of one that has no position nothing was read, so
+ * that it has to be whole. Without those that `isOurs` does not take.
  */
 export function lostTopics(
   position: OffsetMap,
@@ -33,6 +34,10 @@ export function lostTopics(
     const isAnother = next > 0n && was !== undefined && is !== undefined && was !== is;
     const isThere = start !== undefined && end !== undefined && start <= next && next <= end;
     if (!isThere || isAnother) lost.add(topic);
+  }
+  for (const [key, start] of starts) {
+    const { topic } = parsePartitionKey(key);
+    if (isOurs(topic) && !position.has(key) && start > 0n) lost.add(topic);
   }
   return lost;
 }

@@ -107,4 +107,9 @@ export interface StreamOptions {
   readonly onState?: (state: SourceState) => void;
   /** Ids that topics had when the positions in `from` were reached. Default: not known. */
   readonly ids?: ReadonlyMap<string, string> | undefined;
+  /**
+   * Partitions that `from` does not name have to be there from their very first record on, else
+   * LOG_GAP. Default: they are read from their first record that is left.
+   */
+  readonly newOnesWhole?: boolean;
 }

@@ -64,6 +64,29 @@ describe('the Kafka source, where the log has gaps,', () => {
     expect(await source.starts()).toEqual(new Map([[key, 4n]]));
   });
 
+  it('says LOG_GAP of a new topic that has lost its first records, if it is to be whole', async () => {
+    const prefix = log.newPrefix();
+    const [known, topic] = [`${prefix}.public.items`, `${prefix}.public.orders`];
+    await log.createTopic(known);
+    await log.createTopic(topic);
+    await log.send(known, 0, 2);
+    await log.send(topic, 0, 10);
+    await using source = log.source(prefix);
+    const from = new Map([[partitionKey(known, 0), 1n]]);
+    const next = (newOnesWhole: boolean): Promise<string> =>
+      codeOf(async () => {
+        await using stream = await source.open(from, {
+          ...{ budgetBytes: 1_000_000, group: `understudy.${prefix}`, newOnesWhole },
+          signal: new AbortController().signal,
+        });
+        await stream.chunks[Symbol.asyncIterator]().next();
+      });
+    expect(await next(true)).toBe('no error');
+    await log.deleteRecordsBefore(topic, '4');
+    expect(await next(false)).toBe('no error');
+    expect(await next(true)).toBe('LOG_GAP');
+  });
+
   it('says LOG_GAP when unread records are deleted while it waits', async () => {
     const prefix = log.newPrefix();
     const topic = `${prefix}.public.orders`;

@@ -82,7 +82,8 @@ export class KafkaStream implements ChangeStream {
       MIN_FETCH_BYTES,
       Math.min(MAX_FETCH_BYTES, Math.floor(budgetBytes / 4)),
     );
-    this.#tails = new Tails({ ...parts, ids: parts.options.ids });
+    const { ids, newOnesWhole } = parts.options;
+    this.#tails = new Tails({ ...parts, ids, newOnesWhole });
     this.#committer = new Committer({
       everyMs: parts.commitMs,
       send: async (offsets) => this.#cluster?.commit(group, offsets),

@@ -44,6 +44,8 @@ export class Tails {
   readonly #isRead: PartitionFilter;
   /** Of topics of which something was read. */
   readonly #ids: Map<string, string>;
+  /** See StreamOptions. */
+  readonly #newOnesWhole: boolean;
 
   /** Positions of topics that are not ours (any more), and of partitions not read, are left out. */
   constructor(options: {
@@ -54,11 +56,13 @@ export class Tails {
     readonly only?: PartitionFilter | undefined;
     /** What the positions are of. Default: of the topics that are found. */
     readonly ids?: ReadonlyMap<string, string> | undefined;
+    readonly newOnesWhole?: boolean | undefined;
   }) {
     this.#ids = new Map(options.ids);
     this.#isOurs = options.isOurs;
     this.#isRead = options.only ?? (() => true);
     this.#topicPrefix = options.topicPrefix;
+    this.#newOnesWhole = options.newOnesWhole === true;
     for (const [key, offset] of options.from) {
       const { topic, partition } = parsePartitionKey(key);
       if (!this.#isOurs(topic) || !this.#isRead(topic, partition)) continue;
@@ -200,7 +204,8 @@ export class Tails {
     for (const { topic, partition } of fresh) {
       const key = partitionKey(topic, partition);
       const start = starts.get(key);
-      if (start !== undefined) this.#tails.set(key, new Tail(topic, partition, start));
+      if (start === undefined) continue;
+      this.#tails.set(key, new Tail(topic, partition, this.#newOnesWhole ? 0n : start));
     }
     const unchecked = list.filter(
       ({ topic, partition }) => this.get(topic, partition)?.checked === false,

@@ -19,6 +19,12 @@ test('a topic is lost whose log begins behind our position, ends before it, or i
   expect([...lostTopics(position, new Map(), log, (topic) => topic === 'c')]).toEqual(['c']);
 });
 
+test('a topic that was never read is lost without its first record', () => {
+  const ends = at({ 'a/0': 9, 'b/0': 9, 'c/0': 9 });
+  const log = { starts: at({ 'a/0': 4, 'b/0': 0, 'c/0': 4 }), ends, ids: new Map() };
+  expect([...lostTopics(at({ 'c/0': 5 }), new Map(), log, all)]).toEqual(['a']);
+});
+
 test('a topic is lost that is another one, if something of it was read', () => {
   const log = { starts: at({ 'a/0': 0, 'b/0': 0 }), ends: at({ 'a/0': 9, 'b/0': 9 }) };
   const ids = new Map([
