@@ -1,6 +1,6 @@
 /** What a follower is made of. */
 import type { OffsetRange } from '../change/offset-ranges.ts';
-import type { Position } from '../change/position.ts';
+import type { OffsetMap, Position } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
 import type { Fence, ShadowDatabase } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -37,6 +37,15 @@ export interface FollowerParts {
   readonly assembler: TransactionAssembler;
   /** Takes out of a release what must not be applied. Default: all is applied. */
   readonly trim?: (release: Release) => Release;
+  /**
+   * Rows of before `until` that production wrote after a truncate that comes late, to be written again
+   * behind it; null if that cannot be told. Default: it cannot.
+   */
+  readonly rowsAfter?: (
+    truncate: ChangeEvent,
+    until: OffsetMap,
+    signal: AbortSignal,
+  ) => Promise<readonly ChangeEvent[] | null>;
   /** Ids of the topics that the position is of. Default: not known. */
   readonly topicIds?: ReadonlyMap<string, string> | undefined;
   /** What was applied before beyond the position. Default: nothing. */

@@ -12,7 +12,6 @@
  * - One apply at a time. `freeze` returns only when none is running.
  */
 import { OffsetSet } from '../change/offset-ranges.ts';
-import { tableName } from '../change/table-id.ts';
 import type { OffsetMap, Position } from '../change/position.ts';
 import type { BaseReader } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
@@ -30,6 +29,7 @@ import type { FollowerState, FollowerTotals } from './follower-state.ts';
 import type { FollowerParts, PrepareOptions } from './follower-parts.ts';
 import { Intake } from './intake.ts';
 import { LargeUnwritten, writeLarge } from './large-transaction.ts';
+import { restored } from './late-truncate.ts';
 import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
@@ -352,11 +352,13 @@ export class Follower {
       this.#put = null;
       drained = release === undefined;
       if (release === undefined) break;
-      if (release.part !== undefined) {
+      if (release.part !== undefined || (release.isLate === true && releases.length > 0)) {
         this.#put = release;
         break;
       }
-      releases.push(this.#admitted(release));
+      const at = this.#barrier === null ? this.#position.offsets : null;
+      releases.push(this.#admitted(await restored(release, at, this.#parts, this.#stop.signal)));
+      if (release.isLate === true) break;
       events += release.changes.length;
       bytes += release.bytes;
     }
@@ -416,15 +418,11 @@ export class Follower {
     return { ...release, changes: release.changes.filter(({ at }) => !ahead.has(at)) };
   }
 
-  #noteDegraded({ transactionId, changes }: Release): void {
+  #noteDegraded({ transactionId, changes, isLate }: Release): void {
     this.#totals.degraded += 1;
-    const truncates = changes.filter(({ op }) => op === 'truncate');
-    const isLate = truncates.length > 0;
-    const late = 'a truncate came late, and rows of after it may be gone: repair its table';
-    this.#parts.logger.warn(isLate ? late : 'a source transaction was released incomplete', {
-      ...{ transaction: transactionId, events: changes.length },
-      ...(isLate && { tables: truncates.map(({ table }) => tableName(table)) }),
-    });
+    const late = isLate === true && 'a truncate came late, and rows of after it may be gone';
+    const what = late || 'a source transaction was released incomplete';
+    this.#parts.logger.warn(what, { transaction: transactionId, events: changes.length });
   }
 
   #readToBarrier(): boolean {

@@ -268,9 +268,10 @@ export class TransactionAssembler {
   #takeFree(): Release | undefined {
     const taken = this.#free.take();
     if (taken === null) return undefined;
-    const { changes, offsets, events, bytes, complete } = taken;
+    const { changes, offsets, events, bytes, complete, isLate } = taken;
     this.#events -= events;
-    return this.#release(changes, null, complete, bytes, offsets);
+    const release = this.#release(changes, null, complete, bytes, offsets);
+    return isLate ? { ...release, isLate } : release;
   }
 
   #passage(
@@ -475,8 +476,7 @@ export class TransactionAssembler {
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     this.#events -= count;
     const ordered = this.#inOrder(fresh, unsure);
-    const release = this.#release(ordered, id, repeated || !unsure, bytes, offsets);
-    return notes.length === 0 ? release : { ...release, notes };
+    return { ...this.#release(ordered, id, repeated || !unsure, bytes, offsets), notes };
   }
 
   #passBoundaries(count: number): void {

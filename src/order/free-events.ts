@@ -46,6 +46,8 @@ export interface Taken {
   readonly bytes: number;
   /** False if something went because it had waited for too long. */
   readonly complete: boolean;
+  /** It is a truncate alone, and rows of after it may have gone. */
+  readonly isLate: boolean;
 }
 
 interface Going {
@@ -74,18 +76,21 @@ export class FreeEvents {
     let bytes = 0;
     let events = 0;
     let complete = true;
+    let isLate = false;
     // Where there are truncates, or halves, one lane waits for another: again until none goes.
-    for (let before = -1; before < events && events < FREE_EVENTS;) {
+    for (let before = -1; before < events && events < FREE_EVENTS && !isLate;) {
       before = events;
       for (const lane of lanes.values()) {
-        while (events < FREE_EVENTS) {
+        while (events < FREE_EVENTS && !isLate) {
           const going = this.#going(lane);
           if (going === null) break;
+          if (order !== null && going.halves.some(({ item }) => order.isLate(item.record))) {
+            if (events > 0) return { changes, offsets, events, bytes, complete, isLate };
+            isLate = true;
+          }
           complete &&= going.complete;
           for (const { lane: from, item } of going.halves) {
-            const verdict = order?.verdict(item.record) ?? 'goes';
-            if (verdict !== 'superseded') changes.push(item.record);
-            complete &&= verdict !== 'late';
+            if (order?.verdict(item.record) !== 'superseded') changes.push(item.record);
             events += 1;
             bytes += item.record.bytes;
             offsets.set(from.key, item.next);
@@ -96,7 +101,7 @@ export class FreeEvents {
       }
       if (order === null && pairs === null) break;
     }
-    return offsets.size === 0 ? null : { changes, offsets, events, bytes, complete };
+    return offsets.size === 0 ? null : { changes, offsets, events, bytes, complete, isLate };
   }
 
   /** Does half of a key change before these ends wait for the other? It goes before long, by itself. */

@@ -18,6 +18,8 @@ export interface Release {
   readonly part?: 'more' | 'last';
   /** Bytes of the records it frees, duplicates that were passed over included. */
   readonly bytes: number;
+  /** It is a truncate alone, of which rows may have gone that production wrote after it. */
+  readonly isLate?: true;
   /** What is to be stored of given-up transactions once all of it is applied. Default: nothing. */
   readonly notes?: readonly string[];
 }

@@ -21,7 +21,8 @@
  *
  * An end tells what was sent, and no partition's later record is sent before another's earlier one; but a
  * producer with several batches of one partition in its queue sends those of others first (Kafka's
- * `max.in.flight`, one batch of a partition in each request). A truncate that comes so late is told.
+ * `max.in.flight`, one batch of a partition in each request). Of a truncate that may come so late the
+ * log is asked (apply/late-truncate.ts).
  *
  * What could not be read tells no place: it goes at once, and a truncate goes behind it where it is
  * at the head of a partition (order/letters-draft.ts stops where that may be wrong).
@@ -48,6 +49,8 @@ export interface SourceOrderOptions {
   readonly from: OffsetMap;
   /** Truncates are outside of transactions that rows are in: transactions wait for them too. */
   readonly transactionsToo: boolean;
+  /** The latest change that went before, as far as it is known. Default: none did. */
+  readonly applied?: SourcePosition | null;
 }
 
 /** How often the ends are asked for while something waits for them. */
@@ -55,11 +58,8 @@ const ASK_EVERY_MS = 10;
 
 export type Passage = 'wait' | 'pass' | 'stalled';
 
-/**
- * `superseded`: a truncate that went already removed what it says. `late`: a truncate, of which rows that
- * came after it went before it; it goes, and takes them along.
- */
-export type Verdict = 'goes' | 'superseded' | 'late';
+/** `superseded`: a truncate that went already removed what it says. */
+export type Verdict = 'goes' | 'superseded';
 
 /** An event at the head of its partition that waits. */
 interface Wait {
@@ -319,17 +319,29 @@ export class SourceOrder {
     return 'goes';
   }
 
-  #verdictOfTruncate({ table, source, at }: ChangeEvent): Verdict {
-    const { isBefore } = this.#options;
+  #verdictOfTruncate({ table, source }: ChangeEvent): Verdict {
     const name = tableName(table);
-    const before = this.#truncates.get(name);
-    if (before !== undefined && !isBefore(before, source)) return 'superseded';
+    if (this.#isAgain(name, source)) return 'superseded';
     this.#truncates.set(name, source);
-    for (const [of, gone] of this.#gone) {
-      if (tableName(of) !== name || gone.partition === at.partition) continue;
-      if (isBefore(source, gone.source)) return 'late';
-    }
     return 'goes';
+  }
+
+  #isAgain(table: string, source: SourcePosition): boolean {
+    const before = this.#truncates.get(table);
+    return before !== undefined && !this.#options.isBefore(before, source);
+  }
+
+  /** May rows have gone, of other partitions, that production wrote after this truncate? */
+  isLate({ op, table, source, at }: ChangeEvent): boolean {
+    const name = tableName(table);
+    if (op !== 'truncate' || this.#isAgain(name, source)) return false;
+    const { isBefore, applied = null } = this.#options;
+    if (this.#place(partitionKey(at.topic, at.partition)).topic.places.size === 1) return false;
+    if (applied !== null && isBefore(source, applied)) return true;
+    return [...this.#gone].some(
+      ([of, gone]) =>
+        gone.partition !== at.partition && tableName(of) === name && isBefore(source, gone.source),
+    );
   }
 
   /** Is nothing that waits to go before it, as far as it was read? */

@@ -1,5 +1,10 @@
 import { Follower } from '../apply/follower.ts';
-import { parsePartitionKey, type LogOffset, type OffsetMap } from '../change/position.ts';
+import {
+  parsePartitionKey,
+  type LogOffset,
+  type OffsetMap,
+  type Position,
+} from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
@@ -17,6 +22,7 @@ import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
 import { shapeWatch, type SchemaWatch } from './schema-watch.ts';
+import { readingBack } from './read-back.ts';
 import { settleTopicIds } from './topic-ids.ts';
 import { watchOthers } from './watch-others.ts';
 
@@ -58,6 +64,8 @@ export async function createFollower(parts: {
   readonly config: Config;
   readonly holder: Pick<Holder, 'database' | 'fence' | 'describe'>;
   readonly source: ChangeSource;
+  /** Another one of the same log, for what has to be read again. */
+  readonly openSource: () => Promise<ChangeSource>;
   /** Null: all partitions. */
   readonly part: PartOfLog | null;
   /** Ids of the topics that positions are of; null lets them be kept here, by a holder. */
@@ -99,6 +107,8 @@ export async function createFollower(parts: {
     }
     return decoded;
   };
+  const order = sourceOrder(config, parts.source, resume.position);
+  const group = `understudy.${holder.database.name}`;
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) =>
@@ -106,11 +116,10 @@ export async function createFollower(parts: {
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
-    sourceOrder: sourceOrder(config, parts.source, offsets),
+    sourceOrder: order,
     delivered: resume.delivered,
     ...{ pairs: true, isShared: part !== null },
   });
-  const group = `understudy.${holder.database.name}`;
   const cascades = config.consistency === 'transaction';
   const follower = new Follower(
     {
@@ -125,6 +134,19 @@ export async function createFollower(parts: {
       mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
+      // Of what a copy has, which is judged once, it cannot be told.
+      ...(order !== undefined &&
+        handOver === null && {
+          rowsAfter: readingBack({
+            ...{ openSource: parts.openSource, isBefore: order.isBefore },
+            stream: { budgetBytes: config.apply.budgetBytes, group },
+            decode: async (record, signal) => {
+              await prepare?.(record, { signal, onState: () => undefined });
+              const decoded = decode(record);
+              return decoded.kind === 'change' ? mask(decoded) : decoded;
+            },
+          }),
+        }),
       ...{ ahead: resume.ahead, apart: parts.apart, topicIds },
       builder: (position) => new BatchBuilder({ catalogue, position, cascades }),
       dead: {
@@ -187,7 +209,7 @@ function assertShareable(
 function sourceOrder(
   config: Config,
   source: ChangeSource,
-  from: OffsetMap,
+  { offsets: from, source: applied }: Position,
 ): SourceOrderOptions | undefined {
   const { connector: name, form } = config.source;
   if (form === 'flat') return undefined;
@@ -208,7 +230,7 @@ function sourceOrder(
       }
       return held;
     },
-    from,
+    ...{ from, applied },
     transactionsToo: !connector.truncatesAreMarked,
   };
 }

@@ -56,6 +56,7 @@ export async function startFollowing(parts: RunningParts): Promise<Running> {
   const others = split === null ? null : opened.use(await context.openSource(split.watches));
   const { follower, stuck, watch } = await createFollower({
     ...{ config: inspected, holder: writer, source, includes, logger },
+    openSource: () => context.openSource(),
     ...{ giveUpAfterMs: parts.giveUpAfterMs, watch: parts.watch, apart: parts.apart },
     topicIds: parts.member === true ? await writer.database.topics.known() : null,
     part: split === null || others === null ? null : { ...split, others },

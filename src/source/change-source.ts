@@ -61,6 +61,11 @@ export interface ChangeSource extends AsyncDisposable {
   /** The first offset still held, for every partition that is ours. */
   starts(): Promise<OffsetMap>;
   /**
+   * The offset of each partition's first record of that time, by its timestamp, or later: its end where
+   * it has none. Absent where records are not found by their time.
+   */
+  since?(epochMs: number): Promise<OffsetMap>;
+  /**
    * Ids of our topics: one that was deleted and made again has another. Absent where topics have none;
    * without those of which the brokers tell none.
    */

@@ -4,21 +4,22 @@ import { recordBytes, type LogRecord } from '../change/record.ts';
 import type { ChangeSource, StreamOptions } from './change-source.ts';
 
 /**
- * Reads all records before `ends`, from the first that is held on; each partition's in order. The
- * source must have no stream open. Errors: as of the stream.
+ * Reads all records before `ends`, each partition's in order: from `from` on, or the first that is held.
+ * The source must have no stream open. Errors: as of the stream.
  */
 export async function* readTo(
   source: ChangeSource,
   ends: OffsetMap,
   options: StreamOptions,
+  from: OffsetMap | null = null,
 ): AsyncGenerator<LogRecord> {
-  const starts = await source.starts();
+  const starts = from ?? (await source.starts());
   const left = new Set(
     [...ends].filter(([key, end]) => end > (starts.get(key) ?? 0n)).map(([key]) => key),
   );
   if (left.size === 0) return;
   const stop = new AbortController();
-  await using stream = await source.open(new Map(), {
+  await using stream = await source.open(from ?? new Map(), {
     ...options,
     signal: AbortSignal.any([options.signal, stop.signal]),
   });

@@ -111,6 +111,11 @@ const EARLIEST = -2;
 const NO_GENERATION = -1;
 const CLOSE_TIMEOUT_MS = 1_000;
 
+/** ListOffsets answers -1 where no record is as late. */
+function atOr(found: bigint | undefined, end: bigint): bigint {
+  return found === undefined || found < 0n ? end : found;
+}
+
 export class KafkaCluster {
   readonly #cluster: WireCluster;
   readonly #sockets: Sockets;
@@ -186,6 +191,13 @@ export class KafkaCluster {
    */
   ends(partitions: readonly TopicPartition[]): Promise<OffsetMap> {
     return this.#listOffsets(partitions, LATEST);
+  }
+
+  /** Of each partition the first record with that timestamp or a later one; its end without one. */
+  async since(partitions: readonly TopicPartition[], epochMs: number): Promise<OffsetMap> {
+    const ends = await this.ends(partitions);
+    const found = await this.#listOffsets(partitions, Math.max(0, Math.floor(epochMs)));
+    return new Map([...ends].map(([key, end]) => [key, atOr(found.get(key), end)]));
   }
 
   async #listOffsets(partitions: readonly TopicPartition[], timestamp: number): Promise<OffsetMap> {

@@ -68,6 +68,10 @@ class KafkaSource implements ChangeSource {
     return this.#ask(async (cluster) => cluster.starts(await this.#partitions(cluster)));
   }
 
+  since(epochMs: number): Promise<OffsetMap> {
+    return this.#ask(async (cluster) => cluster.since(await this.#partitions(cluster), epochMs));
+  }
+
   topicIds(): Promise<ReadonlyMap<string, string>> {
     return this.#ask(async (cluster) => cluster.topicIds(await this.#partitions(cluster)));
   }

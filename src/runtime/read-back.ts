@@ -1,0 +1,40 @@
+/** Asks the log once more for what was read of it, beside the stream that is followed. */
+import { rowsAfter } from '../apply/late-truncate.ts';
+import { parsePartitionKey, type OffsetMap, type SourcePosition } from '../change/position.ts';
+import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts';
+import type { ChangeSource, StreamOptions } from '../source/change-source.ts';
+import { readTo } from '../source/read-range.ts';
+
+export interface ReadBackParts {
+  readonly openSource: () => Promise<ChangeSource>;
+  readonly stream: Omit<StreamOptions, 'signal'>;
+  readonly decode: (record: LogRecord, signal: AbortSignal) => Promise<DecodedRecord>;
+  readonly isBefore: (a: SourcePosition, b: SourcePosition) => boolean;
+}
+
+/** For FollowerParts. Errors: those of the source, and of decoding. */
+export function readingBack({ openSource, stream, decode, isBefore }: ReadBackParts) {
+  return async (
+    truncate: ChangeEvent,
+    until: OffsetMap,
+    signal: AbortSignal,
+  ): Promise<readonly ChangeEvent[]> => {
+    await using source = await openSource();
+    const ofTopic = new Map(
+      [...until].filter(([key]) => parsePartitionKey(key).topic === truncate.at.topic),
+    );
+    return await rowsAfter(truncate, {
+      ...{ isBefore, decode: (record) => decode(record, signal) },
+      read: async function* (sinceMs) {
+        const began =
+          sinceMs === null || source.since === undefined
+            ? await source.starts()
+            : await source.since(sinceMs);
+        // Nothing of other partitions.
+        const from = new Map(await source.ends());
+        for (const [key, end] of ofTopic) from.set(key, began.get(key) ?? end);
+        yield* readTo(source, ofTopic, { ...stream, signal }, from);
+      },
+    });
+  };
+}
