@@ -59,3 +59,21 @@ export interface FollowerParts {
   /** Names the database in all its lines. */
   readonly logger: Logger;
 }
+
+/** How records are read that are followed. `onState` is told while one has to wait for what it needs. */
+export function decodingOf(
+  { prepare, decode, mask }: Pick<FollowerParts, 'prepare' | 'decode' | 'mask'>,
+  signal: AbortSignal,
+  onState: PrepareOptions['onState'],
+): {
+  readonly prepare: (record: LogRecord) => Promise<void> | null;
+  readonly decode: (record: LogRecord) => DecodedRecord;
+} {
+  return {
+    prepare: (record) => prepare?.(record, { signal, onState }) ?? null,
+    decode: (record) => {
+      const decoded = decode(record);
+      return decoded.kind === 'change' ? mask(decoded) : decoded;
+    },
+  };
+}

@@ -26,10 +26,10 @@ import { sleep } from '../util/wait.ts';
 import { Barrier, type BarrierPlan, type BarrierOutcome } from './barrier.ts';
 import { BatchWriter } from './batch-writer.ts';
 import type { FollowerState, FollowerTotals } from './follower-state.ts';
-import type { FollowerParts, PrepareOptions } from './follower-parts.ts';
+import { decodingOf, type FollowerParts } from './follower-parts.ts';
 import { Intake } from './intake.ts';
 import { LargeUnwritten, writeLarge } from './large-transaction.ts';
-import { restored } from './late-truncate.ts';
+import { restored, tellIncomplete } from './late-truncate.ts';
 import { MemoryCredit } from './memory-credit.ts';
 import { isPast } from './positions.ts';
 import { Pulse } from './pulse.ts';
@@ -166,21 +166,11 @@ export class Follower {
     const credit = new MemoryCredit((bytes) => {
       stream.released(bytes);
     });
-    const preparing: PrepareOptions = {
-      signal: this.#stop.signal,
-      onState: (state) => {
-        this.#waiting = state;
-      },
-    };
+    const decoding = decodingOf(this.#parts, this.#stop.signal, (state) => {
+      this.#waiting = state;
+    });
     const intake = new Intake({
-      stream,
-      prepare: (record) => this.#parts.prepare?.(record, preparing) ?? null,
-      decode: (record) => {
-        const decoded = this.#parts.decode(record);
-        return decoded.kind === 'change' ? this.#parts.mask(decoded) : decoded;
-      },
-      sink: this.#parts.assembler,
-      credit,
+      ...{ ...decoding, stream, credit, sink: this.#parts.assembler },
       onRecord: (record) => {
         this.pulse.came(record);
       },
@@ -192,17 +182,14 @@ export class Follower {
     });
     this.#intake = intake;
     this.#state = { kind: 'following' };
-    const reading = intake.run().then(
-      () => {
-        this.#intakeDone = true;
-        this.#wakeup.notify();
-      },
-      (error: unknown) => {
-        this.#intakeDone = true;
-        this.#intakeFailure = error;
-        this.#wakeup.notify();
-      },
-    );
+    const ended = (failure: unknown): void => {
+      this.#intakeDone = true;
+      this.#intakeFailure = failure;
+      this.#wakeup.notify();
+    };
+    const reading = intake.run().then(() => {
+      ended(null);
+    }, ended);
     try {
       const { assembler, apart = new Set(), limits } = this.#parts;
       const room = new Room({ ...limits, credit, stream, assembler, apart, now: steadyNow });
@@ -242,10 +229,7 @@ export class Follower {
     }
   }
 
-  /**
-   * Runs `act` while no batch is being written: between two batches, or two attempts at one. What
-   * `act` does must not need the log to stand still.
-   */
+  /** Runs `act` between two batches, or two attempts at one. It must not need the log to stand still. */
   betweenWrites<T>(act: () => Promise<T>): Promise<T> {
     return this.#writing.run(act);
   }
@@ -266,9 +250,7 @@ export class Follower {
    * base snapshot is opened, and only then the waiting changes are applied, in log order.
    */
   runToBarrier(plan: BarrierPlan): Promise<BarrierOutcome<BaseReader>> {
-    if (this.#barrier !== null) {
-      throw new UnderstudyError('INTERNAL', 'a barrier is already armed');
-    }
+    if (this.#barrier !== null) throw new UnderstudyError('INTERNAL', 'a barrier is already armed');
     const barrier = new Barrier(plan);
     if (this.#state.kind === 'stopped') barrier.fail(this.#end);
     else this.#barrier = barrier;
@@ -315,10 +297,7 @@ export class Follower {
       if (drained && readToBarrier && this.#nothingBeforeBarrierWaits()) {
         await this.#settleBarrier(log);
       }
-      if (worked) {
-        log.room.applied();
-        this.#news.tell();
-      }
+      if (worked) this.#news.tell();
       if (worked || chunks !== this.#chunks) continue;
       this.#setIdle();
       if (this.#intakeDone && !this.#waitsForOrder()) {
@@ -356,21 +335,23 @@ export class Follower {
         this.#put = release;
         break;
       }
-      const at = this.#barrier === null ? this.#position.offsets : null;
-      releases.push(this.#admitted(await restored(release, at, this.#parts, this.#stop.signal)));
+      releases.push(await this.#restored(release, log));
       if (release.isLate === true) break;
       events += release.changes.length;
       bytes += release.bytes;
     }
     if (releases.length === 0 && this.#put !== null) {
       await this.#applyParts(this.#put, log);
+      log.room.applied(1);
       this.#put = null;
       return { worked: true, drained: false };
     }
     if (releases.length === 0) return { worked: false, drained };
     const now = this.#barrier?.admit(releases) ?? { releases, holdPosition: false };
     await this.#writer.write(now.releases, now.holdPosition);
-    log.credit.free(now.releases.reduce((sum, release) => sum + release.bytes, 0));
+    const freed = now.releases.reduce((sum, release) => sum + release.bytes, 0);
+    log.credit.free(freed);
+    log.room.applied(freed);
     await log.stream.commit(this.#position.offsets);
     return { worked: true, drained };
   }
@@ -418,11 +399,19 @@ export class Follower {
     return { ...release, changes: release.changes.filter(({ at }) => !ahead.has(at)) };
   }
 
-  #noteDegraded({ transactionId, changes, isLate }: Release): void {
+  /** With what a late truncate must not take along: that is in the log before the position. */
+  async #restored(release: Release, log: Reading): Promise<Release> {
+    if (release.isLate !== true) return this.#admitted(release);
+    await this.#giveUpBarrier(log);
+    const { offsets } = this.#position;
+    const all = await restored(this.#admitted(release), offsets, this.#parts, this.#stop.signal);
+    if (!all.complete) this.#noteDegraded(all);
+    return all;
+  }
+
+  #noteDegraded(release: Release): void {
     this.#totals.degraded += 1;
-    const late = isLate === true && 'a truncate came late, and rows of after it may be gone';
-    const what = late || 'a source transaction was released incomplete';
-    this.#parts.logger.warn(what, { transaction: transactionId, events: changes.length });
+    tellIncomplete(release, this.#parts.logger);
   }
 
   #readToBarrier(): boolean {
@@ -454,8 +443,19 @@ export class Follower {
     } catch (error) {
       barrier.fail(error);
     }
+    await this.#letIn(barrier, log);
+  }
+
+  /** What waits for a barrier would be lost to a truncate: a check can be run again. */
+  async #giveUpBarrier(log: Reading): Promise<void> {
+    const barrier = this.#barrier;
+    if (barrier === null) return;
+    barrier.fail(new UnderstudyError('PIN_FAILED', 'a truncate came late: check again'));
+    await this.#letIn(barrier, log);
+  }
+
+  async #letIn({ deferred }: Barrier, log: Reading): Promise<void> {
     this.#barrier = null;
-    const deferred = barrier.deferred;
     if (deferred.length > 0) {
       await this.#writer.write(deferred, false);
       log.credit.free(deferred.reduce((sum, release) => sum + release.bytes, 0));

@@ -1,4 +1,5 @@
 /** A source transaction that is too large to be held: its parts, written in one of the shadow's. */
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { TransactionAssembler } from '../order/assembler.ts';
 import type { Release } from '../order/release.ts';
@@ -37,6 +38,13 @@ async function* partsFrom(
     if (release === undefined) {
       await more();
       continue;
+    }
+    if (release.isLate === true) {
+      // It takes its place when this is read again, and must not go among parts of what is after it.
+      throw new UnderstudyError(
+        'APPLY_BLOCKED',
+        'a truncate came late, within a large transaction',
+      );
     }
     yield admit(release);
     credit.free(release.bytes);

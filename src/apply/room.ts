@@ -56,9 +56,10 @@ export class Room {
     return false;
   }
 
-  /** To be called when something was applied: it may have been what others waited for. */
-  applied(): void {
-    this.#waitsSince = null;
+  /** To be called when something was applied: what was freed may be what others waited for. */
+  applied(freedBytes: number): void {
+    // Not a mere move: a heartbeat is none of what is waited for.
+    if (freedBytes > 0) this.#waitsSince = null;
     // What is read ahead of a writer that is busy waits for nothing else.
     if (this.#isPaused || this.#inVain) this.#readNeeded();
   }

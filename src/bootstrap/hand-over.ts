@@ -60,6 +60,11 @@ export class HandOver {
     this.#collections = copied.length === tables.length ? null : new Set(names);
   }
 
+  /** Is all behind E that is read from here on? */
+  isDone(position: OffsetMap): boolean {
+    return isHandedOver(this.#ends, position);
+  }
+
   /**
    * Before transactions are put together: the record, or a mere move over it. Throws the cause of a
    * change that could not be read, where the copy may have it or not.

@@ -24,16 +24,22 @@ export function beyondTurn(turns: Turns): ReadonlySet<string> | null {
   const { lanes, gatherings, boundaries, done, isSubscribed } = turns;
   if (gatherings.size === 0) return null;
   const { nextId, nextEnd } = boundaries;
+  // It is read on until it is quiet, and nothing else tells when that is.
+  if (nextEnd === 'void') return new Set();
   const here = gatherings.get(nextId ?? '') ?? new Gathering('', 0);
   const lacking = nextEnd === null ? null : here.lacking(nextEnd.counts, isSubscribed);
   const partitions = Map.groupBy(lanes.values(), ({ key }) => parsePartitionKey(key).topic);
   const beyond = new Set<string>();
-  for (const ofTopic of partitions.values()) {
+  for (const [topic, ofTopic] of partitions) {
     const isOnly = lacking !== null && ofTopic.length === 1;
     for (const { key, last } of ofTopic) {
       const mark = last?.transaction ?? null;
       if (last === undefined || mark === null) continue;
-      const mayBring = lacking === null || lacking.has(collectionOf(last));
+      const collection = collectionOf(last);
+      // What is routed may be of any table.
+      const isRouted = !topic.endsWith(`.${collection}`);
+      const mayBring =
+        lacking === null || lacking.has(collection) || (isRouted && lacking.size > 0);
       const isLater = mark.id !== nextId && !done.has(mark.id);
       if (!mayBring || (!isOnly && isLater)) beyond.add(key);
     }

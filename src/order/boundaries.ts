@@ -38,12 +38,13 @@ export class Boundaries {
     return this.#lane?.peek()?.record.id ?? null;
   }
 
-  /** Its END, if that comes next. */
-  get nextEnd(): TransactionBoundary | null {
-    for (let n = 0; ; n += 1) {
+  /** Its END, if that comes next; `void` if it began more than once before it, for then its counts are. */
+  get nextEnd(): TransactionBoundary | 'void' | null {
+    for (let n = 0, begins = 0; ; n += 1) {
       const record = this.#lane?.peek(n)?.record;
       if (record === undefined || record.id !== this.nextId) return null;
-      if (record.kind === 'end') return record;
+      if (record.kind === 'end') return begins > 1 ? 'void' : record;
+      begins += 1;
     }
   }
 

@@ -70,7 +70,7 @@ export class FreeEvents {
 
   /** Null if nothing can go. */
   take(): Taken | null {
-    const { lanes, order, pairs } = this.#parts;
+    const { lanes, order, pairs, isFree } = this.#parts;
     const changes: ChangeEvent[] = [];
     const offsets = new Map<string, bigint>();
     let bytes = 0;
@@ -82,12 +82,13 @@ export class FreeEvents {
       before = events;
       for (const lane of lanes.values()) {
         while (events < FREE_EVENTS && !isLate) {
+          // Before it is asked whether it may go: the answer may use up a wait.
+          const head = lane.peek()?.record;
+          const late = head !== undefined && isFree(head) && order?.isLate(head) === true;
+          if (late && events > 0) return { changes, offsets, events, bytes, complete, isLate };
           const going = this.#going(lane);
           if (going === null) break;
-          if (order !== null && going.halves.some(({ item }) => order.isLate(item.record))) {
-            if (events > 0) return { changes, offsets, events, bytes, complete, isLate };
-            isLate = true;
-          }
+          isLate = late;
           complete &&= going.complete;
           for (const { lane: from, item } of going.halves) {
             if (order?.verdict(item.record) !== 'superseded') changes.push(item.record);

@@ -49,8 +49,8 @@ export interface SourceOrderOptions {
   readonly from: OffsetMap;
   /** Truncates are outside of transactions that rows are in: transactions wait for them too. */
   readonly transactionsToo: boolean;
-  /** The latest change that went before, as far as it is known. Default: none did. */
-  readonly applied?: SourcePosition | null;
+  /** Changes went before. Default: no. */
+  readonly goesOn?: boolean;
 }
 
 /** How often the ends are asked for while something waits for them. */
@@ -333,15 +333,15 @@ export class SourceOrder {
 
   /** May rows have gone, of other partitions, that production wrote after this truncate? */
   isLate({ op, table, source, at }: ChangeEvent): boolean {
-    const name = tableName(table);
-    if (op !== 'truncate' || this.#isAgain(name, source)) return false;
-    const { isBefore, applied = null } = this.#options;
+    if (op !== 'truncate' || this.#isAgain(tableName(table), source)) return false;
     if (this.#place(partitionKey(at.topic, at.partition)).topic.places.size === 1) return false;
-    if (applied !== null && isBefore(source, applied)) return true;
-    return [...this.#gone].some(
-      ([of, gone]) =>
-        gone.partition !== at.partition && tableName(of) === name && isBefore(source, gone.source),
-    );
+    // Nothing tells here what went before: the last that was written need not be the latest.
+    const { isBefore, goesOn = false } = this.#options;
+    const isLater = (of: TableId, gone: { source: SourcePosition; partition: number }): boolean =>
+      gone.partition !== at.partition &&
+      tableName(of) === tableName(table) &&
+      isBefore(source, gone.source);
+    return goesOn || [...this.#gone].some(([of, gone]) => isLater(of, gone));
   }
 
   /** Is nothing that waits to go before it, as far as it was read? */
@@ -372,7 +372,7 @@ export class SourceOrder {
     return true;
   }
 
-  /** Can no other partition of the topic still bring something earlier? Asks for the ends if it may. */
+  /** Can no other partition of the topic bring something earlier? Asks for the ends if it may. */
   #isSettled(
     place: Place,
     lane: Lane<ChangeEvent>,

@@ -22,6 +22,7 @@ import { readHandOver } from './bootstrap-state.ts';
 import { openDecoding } from './decoding.ts';
 import type { Holder } from './holder.ts';
 import { shapeWatch, type SchemaWatch } from './schema-watch.ts';
+import { isTied } from '../order/cascades.ts';
 import { readingBack } from './read-back.ts';
 import { settleTopicIds } from './topic-ids.ts';
 import { watchOthers } from './watch-others.ts';
@@ -134,19 +135,20 @@ export async function createFollower(parts: {
       mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),
-      // Of what a copy has, which is judged once, it cannot be told.
-      ...(order !== undefined &&
-        handOver === null && {
-          rowsAfter: readingBack({
-            ...{ openSource: parts.openSource, isBefore: order.isBefore },
-            stream: { budgetBytes: config.apply.budgetBytes, group },
-            decode: async (record, signal) => {
-              await prepare?.(record, { signal, onState: () => undefined });
-              const decoded = decode(record);
-              return decoded.kind === 'change' ? mask(decoded) : decoded;
-            },
-          }),
+      ...(order !== undefined && {
+        rowsAfter: readingBack({
+          ...{ openSource: parts.openSource, isBefore: order.isBefore },
+          stream: { budgetBytes: config.apply.budgetBytes, group },
+          decode: async (record, signal) => {
+            await prepare?.(record, { signal, onState: () => undefined });
+            const decoded = decode(record);
+            return decoded.kind === 'change' ? mask(decoded) : decoded;
+          },
+          // What a copy has, or foreign keys did unseen, the log does not tell.
+          isTold: ({ table }, until) =>
+            handOver?.isDone(until) !== false && !isTied(tableName(table), catalogue),
         }),
+      }),
       ...{ ahead: resume.ahead, apart: parts.apart, topicIds },
       builder: (position) => new BatchBuilder({ catalogue, position, cascades }),
       dead: {
@@ -230,7 +232,7 @@ function sourceOrder(
       }
       return held;
     },
-    ...{ from, applied },
+    ...{ from, goesOn: applied !== null },
     transactionsToo: !connector.truncatesAreMarked,
   };
 }

@@ -23,6 +23,7 @@ async function found(...sent: readonly Sent[]): Promise<[readonly (bigint | null
   const looked: unknown[] = [];
   const rows = await rowsAfter(TRUNCATE, {
     isBefore: (a, b) => compare(a, b) === 'before',
+    partitions: new Set(sent.map(([partition]) => partition)),
     read: async function* (sinceMs) {
       const since = sinceMs === null ? null : (sinceMs - 1_000) / 1_000;
       looked.push(since);
@@ -59,15 +60,44 @@ it('leaves out what a later truncate took along', async () => {
   ).toEqual([120n]);
 });
 
+it('looks for what a partition brought that brings nothing at first', async () => {
+  expect(await found([1, 90n, -600], [1, 110n, -50])).toEqual([[110n], [-10, -100, -1000]]);
+  // Nothing came of it for long before.
+  expect(await found([1, 90n, -2000])).toEqual([[], [-10, -100, -1000]]);
+});
+
+it('brings them in their order, each once', async () => {
+  const sent = [event([2, 130n, 3], 0), event([1, 110n, 1], 1), event([1, 110n, 1], 2)];
+  const [late, first, again] = sent.map((one, i) =>
+    i === 0 ? one : ({ ...one, transaction: { id: '7', totalOrder: 1n } } as ChangeEvent),
+  );
+  const records = [late, first, again].flatMap((one) => (one === undefined ? [] : [one]));
+  const rows = await rowsAfter(TRUNCATE, {
+    isBefore: (a, b) => compare(a, b) === 'before',
+    partitions: new Set(),
+    read: async function* () {
+      for (const { at } of records) yield await Promise.resolve(at as unknown as LogRecord);
+    },
+    decode: ({ offset }) => Promise.resolve(records[Number(offset)] ?? TRUNCATE),
+  });
+  expect(rows.map(({ at }) => at.offset)).toEqual([1n, 0n]);
+});
+
 it('goes with them, or incomplete where they cannot be told', async () => {
   const offsets = new Map([['p.public.t/0', 1n]]);
   const late = { changes: [TRUNCATE], offsets, transactionId: null, complete: true, bytes: 1 };
   const row = event([1, 110n, 1], 7);
   const signal = new AbortController().signal;
   const parts = { rowsAfter: () => Promise.resolve([row]), logger: silentLogger };
-  const is = (release: object, at: typeof offsets | null, by = parts): Promise<unknown> =>
-    restored({ ...late, ...release }, at, by, signal);
+  const is = (
+    release: object,
+    at: typeof offsets,
+    by: Parameters<typeof restored>[2] = parts,
+  ): Promise<unknown> => restored({ ...late, ...release }, at, by, signal);
   expect(await is({}, offsets)).toEqual(late);
   expect(await is({ isLate: true }, offsets)).toMatchObject({ changes: [TRUNCATE, row] });
-  expect(await is({ isLate: true }, null)).toMatchObject({ complete: false, changes: [TRUNCATE] });
+  const untold = { ...parts, rowsAfter: () => Promise.resolve(null) };
+  expect(await is({ isLate: true }, offsets, untold)).toMatchObject({
+    ...{ complete: false, changes: [TRUNCATE] },
+  });
 });

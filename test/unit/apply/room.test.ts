@@ -37,7 +37,7 @@ test('what is ahead is paused while much is held, and read on when it is not', (
   expect(room.make(false)).toBe(false);
   expect(seen).toMatchObject({ paused: ['x/0'], released: BUDGET });
   credit.free(BUDGET / 2);
-  room.applied();
+  room.applied(1);
   expect(seen.paused).toEqual([]);
   // Also where nothing was applied, but let go.
   credit.hold(BUDGET / 2);
@@ -51,7 +51,7 @@ test('what is ahead is paused while much is held, and read on when it is not', (
 test('nothing is paused for a writer that is only busy', () => {
   const { seen, credit, room } = stage(false);
   credit.hold(BUDGET);
-  room.applied();
+  room.applied(1);
   expect(seen.paused).toBeNull();
 });
 
@@ -69,12 +69,22 @@ test('what was paused for long in vain is read on, until little is held', () => 
   seen.now = 15_001;
   room.make(false);
   expect(seen.paused).toEqual([]);
-  room.applied();
+  room.applied(1);
   room.make(false);
   expect(seen.paused).toEqual([]);
   credit.free(BUDGET / 2);
-  room.applied();
+  room.applied(1);
   credit.hold(BUDGET / 2);
   room.make(false);
   expect(seen.paused).toEqual(['x/0']);
+});
+
+test('a mere move is none of what is waited for', () => {
+  const { seen, credit, room } = stage(false);
+  credit.hold(BUDGET);
+  room.make(false);
+  seen.now = 15_001;
+  room.applied(0);
+  room.make(false);
+  expect(seen.paused).toEqual([]);
 });
