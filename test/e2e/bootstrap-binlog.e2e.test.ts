@@ -85,6 +85,11 @@ describe.each([
     const poll = { timeout: 120_000, interval: 500 };
     const connect = await sharedConnect();
     await connect.pauseConnector(prefix);
+    const states = async (): Promise<readonly string[]> =>
+      (await connect.status(prefix)).tasks.map(({ state }) => state);
+    await expect.poll(states, poll).toEqual(['PAUSED']);
+    // So that there is something it has not got to.
+    await traffic.mark();
     const killed = workplace.start(['run']);
     await expect
       .poll(async () => (await trunkStatus())?.state, poll)
