@@ -1,4 +1,5 @@
 import { Follower } from '../apply/follower.ts';
+import { decodingOf } from '../apply/follower-parts.ts';
 import {
   parsePartitionKey,
   type LogOffset,
@@ -140,9 +141,10 @@ export async function createFollower(parts: {
           ...{ openSource: parts.openSource, isBefore: order.isBefore },
           stream: { budgetBytes: config.apply.budgetBytes, group },
           decode: async (record, signal) => {
-            await prepare?.(record, { signal, onState: () => undefined });
-            const decoded = decode(record);
-            return decoded.kind === 'change' ? mask(decoded) : decoded;
+            const reading = { ...(prepare !== null && { prepare }), decode, mask };
+            const own = decodingOf(reading, signal, () => undefined);
+            await own.prepare(record);
+            return own.decode(record);
           },
           // What a copy has, or foreign keys did unseen, the log does not tell.
           isTold: ({ table }, until) =>
