@@ -65,7 +65,7 @@ export interface RowChange extends Change {
 /**
  * A change that cannot be read, of which the topic and the message key tell the table and the keys
  * it touches: it can be set aside, and not applied. Its place in production's log and its transaction
- * are not known; with a message key it is no truncate.
+ * are known where what surrounds the rows can be read; with a message key it is no truncate.
  */
 export interface UnreadChange extends Change {
   readonly op: 'unread';
@@ -74,8 +74,6 @@ export interface UnreadChange extends Change {
   readonly holds?: true;
   readonly before: null;
   readonly after: null;
-  readonly transaction: null;
-  readonly eventTimeMs: null;
 }
 
 export type ChangeEvent = RowChange | UnreadChange;

@@ -19,7 +19,6 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import type { RowImage } from '../change/value.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
-import { unreachable } from '../util/assert.ts';
 import type { Connector } from './connectors/connector.ts';
 import { connectorNamed } from './connectors/connectors.ts';
 import type { ConnectSchema } from './envelope/connect-schema.ts';
@@ -27,17 +26,14 @@ import { NeedExact, type Exactness } from './envelope/exact-number.ts';
 import type { Opened } from './envelope/json.ts';
 import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
 import type { SchemaRef } from './envelope/schema-store.ts';
-import { CloudEventsForm } from './forms/cloudevents-form.ts';
-import { DebeziumForm } from './forms/debezium-form.ts';
-import { FlatForm } from './forms/flat-form.ts';
 import {
   headerNamed,
   placeOf,
-  type FormContext,
   type FormReader,
   type RecordForm,
   type SentChange,
 } from './forms/form.ts';
+import { formReader } from './forms/form-reader.ts';
 import { TopicTables } from './forms/topic-tables.ts';
 import { headerKey, namesAnotherKey, NEW_KEY, OLD_KEY } from './header-keys.ts';
 import type { ConnectorModes } from './modes.ts';
@@ -241,13 +237,27 @@ class RecordDecoder implements Decoder {
     const table = this.#tableNamedBy(record.topic);
     if (table === null || this.#options.include?.(table) === false) return null;
     const reader = this.#readerOf(table, record.topic);
+    // Of others not even what surrounds the rows is known.
+    const sent = cause.code === 'VALUE_UNREADABLE' ? this.#changeIn(record) : null;
     return unreadChange(record, {
-      ...{ cause, reader, connector: this.#connector, opener: this.#opener },
+      ...{ cause, sent, reader, connector: this.#connector, opener: this.#opener },
     });
   }
 
   held(record: LogRecord, table: TableId, cause: DeadCause): UnreadChange {
-    return heldChange(record, { table, cause, connector: this.#connector });
+    const sent = this.#changeIn(record);
+    return heldChange(record, { table, cause, sent, connector: this.#connector });
+  }
+
+  /** What surrounds the rows; null if not even that can be read. */
+  #changeIn(record: LogRecord): SentChange | null {
+    try {
+      const sent = this.#form.read(record, 'exact');
+      return sent.kind === 'sent' ? sent : null;
+    } catch (error) {
+      if (error instanceof Problem || error instanceof NeedExact) return null;
+      throw error;
+    }
   }
 
   /** Null too where records of another table were seen on the topic. */
@@ -473,24 +483,5 @@ class RecordDecoder implements Decoder {
   ): RowImage | null {
     if (key === null) return null;
     return headerKey(record, name, { opener: this.#opener, reader, reading, key });
-  }
-}
-
-function formReader(options: DecoderOptions, context: FormContext): FormReader {
-  const form = options.form ?? 'debezium';
-  switch (form) {
-    case 'debezium':
-      return new DebeziumForm(context);
-    case 'flat':
-      return new FlatForm(context, {
-        catalogue: options.catalogue,
-        include: options.include ?? (() => true),
-        deletes: options.modes.deletes ?? 'tombstone',
-        names: options.modes.names ?? 'none',
-      });
-    case 'cloudevents':
-      return new CloudEventsForm(context);
-    default:
-      return unreachable(form);
   }
 }

@@ -6,17 +6,25 @@ import type { RowImage } from '../change/value.ts';
 import type { Connector } from './connectors/connector.ts';
 import { NeedExact } from './envelope/exact-number.ts';
 import type { RecordOpener } from './envelope/opener.ts';
-import { placeOf } from './forms/form.ts';
+import { placeOf, type SentChange } from './forms/form.ts';
 import { headerKey, namesAnotherKey, NEW_KEY, OLD_KEY } from './header-keys.ts';
 import { Problem } from './problem.ts';
 import type { TableReader } from './table-reader.ts';
 
-interface Parts {
+interface Surrounded {
   readonly connector: Connector;
+  readonly cause: DeadCause;
+  /**
+   * What surrounds the rows, if that can be read. Then the change keeps its place in production's log
+   * and its transaction, which else would wait for it as if a record were missing.
+   */
+  readonly sent: Pick<SentChange, 'position' | 'eventTimeMs' | 'transaction'> | null;
+}
+
+interface Parts extends Surrounded {
   readonly opener: RecordOpener;
   /** Of the table that the topic is named for. */
   readonly reader: TableReader;
-  readonly cause: DeadCause;
 }
 
 /**
@@ -40,19 +48,21 @@ export function unreadChange(record: LogRecord, parts: Parts): UnreadChange | nu
 /** With all rows of its table, whichever it touches. */
 export function heldChange(
   record: LogRecord,
-  parts: Pick<Parts, 'connector' | 'cause'> & { readonly table: TableId },
+  parts: Surrounded & { readonly table: TableId },
 ): UnreadChange {
   return { ...changeOf(record, parts), holds: true };
 }
 
 function changeOf(
   record: LogRecord,
-  { connector, cause, table }: Pick<Parts, 'connector' | 'cause'> & { readonly table: TableId },
+  { connector, cause, table, sent }: Surrounded & { readonly table: TableId },
 ): UnreadChange {
   return {
     ...{ kind: 'change', op: 'unread', cause, table, at: placeOf(record), ...NO_KEYS },
-    ...{ before: null, after: null, source: connector.position({}), snapshot: 'no' },
-    ...{ eventTimeMs: null, transaction: null, bytes: recordBytes(record) },
+    ...{ before: null, after: null, snapshot: 'no', bytes: recordBytes(record) },
+    source: sent?.position ?? connector.position({}),
+    eventTimeMs: sent?.eventTimeMs ?? null,
+    transaction: sent?.transaction ?? null,
   };
 }
 

@@ -15,7 +15,7 @@
  *   one (`stream`): the caller commits them together, and the last says whether they were whole.
  * - An event outside any transaction, or one that could not be read, is released when it comes to
  *   the head of its partition, or, where truncates are such, by its place in production's log
- *   (source-order.ts). A transaction with an unread event is not complete (unread-places.ts).
+ *   (source-order.ts). A transaction that misses an unread one is not complete (unread-places.ts).
  * - Nothing waits for ever, nothing is left out in silence: what cannot be completed goes on after
  *   `stallLimitMs` in the order of its partition, as a release that says `complete: false`.
  *
@@ -250,7 +250,7 @@ export class TransactionAssembler {
     this.#pairs?.came(lane, item);
     this.#events += 1;
     this.#bytes += event.bytes;
-    if (event.op === 'unread') this.#unread.add(event, key);
+    if (event.op === 'unread' && mark === null) this.#unread.add(event, key);
     if (mark === null) return;
     let gathering = this.#gatherings.get(mark.id);
     if (gathering === undefined) {

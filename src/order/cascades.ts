@@ -135,6 +135,8 @@ export function carriesOn(
       const old = event.oldKey ?? event.before ?? event.key;
       return updated(old, changedOf([...onUpdate], before, event.after));
     }
+    // What it did is not known; what is set aside with it waits for the same replay.
+    case 'unread':
     case 'read':
     case 'truncate':
       return null;

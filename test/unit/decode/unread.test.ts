@@ -73,6 +73,24 @@ test.for(CAPTURES)('of %s, %s, %s', ([connector, name, capture, encoding]) => {
   expect(told).toBeGreaterThan(50);
 });
 
+test('of a change that can be read in part, what surrounds its rows is told too', () => {
+  const decoder = captureDecoder('obs_beh', capturedCatalogue('behaviour'));
+  const cause = { code: 'COLUMN_UNKNOWN', message: 'unlike' } as const;
+  let marked = 0;
+  for (const record of capturedRecords('pg.behaviour.default', 'json')) {
+    const change = decoded(decoder, record);
+    if (change === null) continue;
+    const { at, source, transaction, eventTimeMs } = change;
+    const held = decoder.held(record, change.table, cause);
+    expect(held).toMatchObject({ op: 'unread', holds: true, key: null, cause });
+    expect(held).toMatchObject({ at, source, transaction, eventTimeMs });
+    if (transaction !== null) marked += 1;
+    const unreadable = decoder.unread(record, { code: 'VALUE_UNREADABLE', message: 'unlike' });
+    if (unreadable !== null) expect(unreadable).toMatchObject({ at, source, transaction });
+  }
+  expect(marked).toBeGreaterThan(20);
+});
+
 const CATALOGUE = new Map([
   ['public.t', textTable('t', ['id', 'v'])],
   ['public.u', textTable('u', ['id', 'v'])],

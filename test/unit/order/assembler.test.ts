@@ -317,6 +317,20 @@ describe('a change that could not be read', () => {
     ]);
   });
 
+  test('whose transaction is known goes with it, whole, and a new process does not wait for it', () => {
+    const known = { ...damaged(1), transaction: { id: '1', totalOrder: 2n } };
+    assembler.push(event('1', 1, 0, 0));
+    assembler.push(known);
+    expect(drain()).toEqual([]);
+    assembler.push(boundary('end', '1', 0, { 'public.t': 2 }));
+    expect(told(drain())).toEqual([[[0, 1], '1', true]]);
+    // Alone in it, and first of all in its partition: nothing of it goes ahead of its END.
+    assembler.push({ ...damaged(2), transaction: { id: '2', totalOrder: 1n } });
+    expect(drain()).toEqual([]);
+    assembler.push(boundary('end', '2', 1, { 'public.t': 1 }));
+    expect(told(drain())).toEqual([[[2], '2', true]]);
+  });
+
   test('that is all there is of a transaction leaves it nothing to wait for', () => {
     assembler.push(damaged(0));
     expect(told(drain())).toEqual([[[0], null, true]]);
