@@ -311,6 +311,9 @@ class RecordDecoder implements Decoder {
     const catalogue = this.#refresh();
     const names = (this.#names ??= new TableNames(catalogue, this.#connector));
     const now = names.of(named, place, (label) => isOld?.(label, placeOf(record)) === true);
+    if (now === null && include?.(named) !== false) {
+      throw new Problem('TABLE_UNKNOWN', 'the record is of a table of before, which is not here');
+    }
     if (now === null || include?.(now) !== false) return now;
     return now === named || !include(named) ? null : now;
   }

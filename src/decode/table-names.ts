@@ -41,7 +41,7 @@ export class TableNames {
 
   /**
    * The name now of the table that was sent as `table`: the same object, mostly; null for one that is
-   * no more. `isOld`: whether a change whose place tells nothing is of before the name was given up.
+   * not here, while another one has the name. `isOld`: whether a change whose place tells nothing is of before the name was given up.
    */
   of(table: TableId, place: SourcePosition, isOld: (label: string) => boolean): TableId | null {
     if (this.#former.size === 0 && this.#since.size === 0) return table;

@@ -94,6 +94,8 @@ export interface SchemaTarget {
   remember(fence: Fence, former: FormerColumn): Promise<void>;
   /** Tables got other names, in production's order: carried, or remembered. Errors: SHADOW_UNREACHABLE. */
   renames(): Promise<readonly TableRename[]>;
+  /** Ends what a crash cut off of a rename that was being carried. Errors: as of `carry`. */
+  finishRenames(fence: Fence): Promise<void>;
   /** Records may have such a name, though no table here has it. Errors: as of `carry`. */
   rememberRename(fence: Fence, rename: TableRename): Promise<void>;
   /** Null where production has none. */

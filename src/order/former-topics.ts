@@ -35,13 +35,19 @@ export class FormerTopics {
     const open = this.#open.get(label);
     for (const [key, end] of open ?? []) {
       if ((this.#read.get(key) ?? 0n) < end) return true;
-      const head = lanes.get(key)?.peek()?.record;
-      if (head === undefined || head.at.offset >= end) {
+      const lane = lanes.get(key);
+      const head = lane?.peek()?.record;
+      if (lane === undefined || head === undefined || head.at.offset >= end) {
         open?.delete(key);
         continue;
       }
-      const isOwn = head.transaction !== null && head.transaction.id === event.transaction?.id;
-      if (!isOwn || !isOfWhole) return true;
+      for (const { at, formerly, table, transaction } of lane.records()) {
+        if (at.offset >= end) break;
+        // Under that name there may be other tables, before and behind.
+        if (formerly === undefined || tableName(table) !== label) continue;
+        const isOwn = transaction !== null && transaction.id === event.transaction?.id;
+        if (!isOwn || !isOfWhole) return true;
+      }
     }
     if (open?.size === 0) this.#open.delete(label);
     return false;

@@ -46,6 +46,7 @@ export function openDecoding(parts: {
   readonly isGone?: SchemaWatch['isGone'] | undefined;
   /** The table here, by its label, that records of one wait with which is not here. Default: none. */
   readonly heldUnder?: SchemaWatch['heldUnder'] | undefined;
+  readonly isOld?: SchemaWatch['isOld'] | undefined;
   /** Told of every record that was read; rejects as decoding does. Default: nobody is. */
   readonly watch?: RecordWatch | undefined;
 }): Decoding {
@@ -60,7 +61,7 @@ export function openDecoding(parts: {
     form: config.source.form,
     catalogue: () => catalogue,
     include: parts.includes,
-    isOld: parts.isGone,
+    isOld: parts.isOld,
     registry: wire,
   });
   const max = config.apply.maxRecordBytes;

@@ -48,6 +48,9 @@ export class DroppedTables {
   /** Tables that were dropped here too: how far the log may have rows of them. */
   readonly #gone = new Map<string, OffsetMap>();
 
+  /** Of these, names that other tables have by now. */
+  readonly #again = new Set<string>();
+
   /** Tables that are kept: how far the log may have rows of before they were dropped. */
   readonly #rest = new Map<string, OffsetMap>();
 
@@ -64,6 +67,11 @@ export class DroppedTables {
   isGone(table: string, at?: LogOffset): boolean {
     const ends = this.#gone.get(table);
     return at === undefined ? ends !== undefined : isBefore(at, ends);
+  }
+
+  /** Whether a record here that tells no place is of before its table was given up. */
+  isOld(table: string, at: LogOffset): boolean {
+    return this.isGone(table, at) && !this.#again.has(table);
   }
 
   /** Whether a record here is none of a table that was made again. */
@@ -208,8 +216,12 @@ export class DroppedTables {
     if (!isFormer && !ends.source.isTold) return false;
     if (!isFormer && !wasDropped(await readSchemaHistory(this.#stage), label)) return false;
     const offsets = await this.#logEnds();
+    // Only what is of before is unknown then.
+    const isAgain = (await this.#stage.database.catalogue()).has(label);
     // After the ends: what production has not by now, they have of before only.
-    if ((await ends.production.catalogue()).has(label)) return false;
+    if (!isAgain && (await ends.production.catalogue()).has(label)) return false;
+    if (isAgain && this.#gone.has(label)) return false;
+    if (isAgain) this.#again.add(label);
     this.#gone.set(label, offsets);
     return true;
   }

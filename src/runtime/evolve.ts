@@ -105,6 +105,7 @@ class Evolution implements SchemaWatch {
       hold: (error, change) => this.#hold(error, change),
       dropped: (table, error, ends) => this.#droppedTables.ended(table, error, ends),
       wait: (table) => this.#droppedTables.isAnother(table),
+      waits: (label) => this.#droppedTables.waits(label),
       isKept: (label) => this.#droppedTables.knows(label),
     });
   }
@@ -162,6 +163,7 @@ class Evolution implements SchemaWatch {
     this.#held.has(table) ? false : !this.#watches || this.#keyed.has(table);
 
   readonly isGone: SchemaWatch['isGone'] = (table, at) => this.#droppedTables.isGone(table, at);
+  readonly isOld: SchemaWatch['isOld'] = (table, at) => this.#droppedTables.isOld(table, at);
   readonly isOfBefore: SchemaWatch['isOfBefore'] = (table, at) =>
     !this.#watches || this.#droppedTables.isOfBefore(table, at);
   readonly waits: SchemaWatch['waits'] = (table) => this.#droppedTables.waits(table);
@@ -373,7 +375,8 @@ class Evolution implements SchemaWatch {
     const { table: label } = error.context;
     if (ends === null || label === undefined) return [];
     const { config } = this.#stage.context;
-    const changes = await this.#changesOf(label, ends);
+    const isUnknown = error.code === 'TABLE_UNKNOWN';
+    const changes = await this.#changesOf(label, ends, isUnknown);
     return changes.filter(
       (change) =>
         leadsTo(change, error) && (!isRefusal(error) || policyOf(change, config) === 'apply'),
@@ -381,7 +384,7 @@ class Evolution implements SchemaWatch {
   }
 
   /** All changes of one table, by its name in an event. */
-  async #changesOf(label: string, ends: Ends): Promise<readonly SchemaChange[]> {
+  async #changesOf(label: string, ends: Ends, isUnknown = false): Promise<readonly SchemaChange[]> {
     const { context, database } = this.#stage;
     const ours = await database.catalogue();
     const theirs = await ends.production.catalogue();
@@ -391,9 +394,17 @@ class Evolution implements SchemaWatch {
     // A partition's columns are those of its root.
     const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
     const { appends, isTold } = ends.source;
-    const all = changesBetween(ours, new Map(followed), appends).filter(
-      (change) => tableName(change.table) === root,
-    );
+    const found = changesBetween(ours, new Map(followed), appends);
+    const of = (...labels: readonly string[]): readonly SchemaChange[] =>
+      found.filter((change) => labels.includes(tableName(change.table)));
+    const all = of(root);
+    // A record of before may be of a table that was made since and has another name by now.
+    const others =
+      isTold && isUnknown ? await this.#renamedTables.namesNow(root, { ours, theirs }) : [];
+    if (others.length > 0) {
+      const made = of(root, ...others).filter(({ kind }) => kind === 'newTable');
+      return this.#clarified(made);
+    }
     if (all.some(({ kind }) => kind === 'newTable' || kind === 'droppedTable')) {
       const renames = await this.#renamedTables.of(root, { ends, ours, theirs });
       if (renames.length > 0) return renames;

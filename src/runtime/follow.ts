@@ -100,6 +100,7 @@ export async function createFollower(parts: {
   const decoding = openDecoding({
     ...{ ...parts, catalogue, setsAside: maxDead > 0 },
     ...{ held: watch?.held, heldUnder: watch?.heldUnder, isGone: watch?.isGone },
+    isOld: watch?.isOld,
     watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;

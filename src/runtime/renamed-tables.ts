@@ -7,6 +7,7 @@
  * tables apart that had one name, the table waits.
  */
 import {
+  logPosition,
   parsePartitionKey,
   partitionKey,
   type LogOffset,
@@ -22,7 +23,6 @@ import { UnderstudyError } from '../errors/understudy-error.ts';
 import { sameColumns, type SchemaChange, type TableRenamed } from '../schema/schema-change.ts';
 import { isSameRename, nameBehind, type TableRename } from '../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
-import { wasDropped } from '../schema/told-changes.ts';
 import { toldRenames } from '../schema/told-renames.ts';
 import { policyOf, refused } from './change-policy.ts';
 import { persistently, type Ends } from './schema-ends.ts';
@@ -43,6 +43,8 @@ export interface RenamedParts {
   readonly dropped: (table: TableId, error: UnderstudyError, ends: Ends) => Promise<void>;
   /** It is noted that all records of the table wait. */
   readonly wait: (table: TableId) => Promise<void>;
+  /** Whether all records of the table wait. */
+  readonly waits: (label: string) => boolean;
   /** Whether production dropped the table, and it is kept. */
   readonly isKept: (label: string) => boolean;
 }
@@ -77,6 +79,7 @@ export class RenamedTables {
    * is to stop who follows.
    */
   async begin(ends: Ends): Promise<void> {
+    await persistently(this.#stage, () => ends.target.finishRenames(this.#stage.holder.fence));
     if (ends.source.isTold) await this.#beginTold(ends);
     else await this.#beginByIdentity(ends);
   }
@@ -94,10 +97,12 @@ export class RenamedTables {
     if (!isAhead) return;
     const history = await readSchemaHistory(this.#stage);
     const applied = position.source;
+    const theirs =
+      position.offsets.size === 0 && applied === null ? await ends.production.catalogue() : null;
     for (const [i, record] of history.entries()) {
       const key = partitionKey(record.at.topic, record.at.partition);
       if (record.at.offset < (position.offsets.get(key) ?? 0n)) continue;
-      await this.#follow(record, { ends, history, index: i, applied });
+      await this.#follow(record, { ends, history, index: i, applied, theirs });
     }
   }
 
@@ -105,7 +110,8 @@ export class RenamedTables {
     const history = await readSchemaHistory(this.#stage);
     const index = history.findIndex(({ at }) => at.offset === error.at.offset);
     const record = history[index];
-    if (record !== undefined) await this.#follow(record, { ends, history, index, applied: null });
+    if (record !== undefined)
+      await this.#follow(record, { ends, history, index, applied: null, theirs: null });
     this.#told.add(placeOf(error.at));
     return true;
   }
@@ -118,19 +124,18 @@ export class RenamedTables {
   async #followOne(rename: TableRename, record: SchemaChangeRecord, told: Told): Promise<void> {
     const { context, database, holder } = this.#stage;
     const { ends, history, index } = told;
-    const { from, to, until } = rename;
+    const { from, to, until, turn } = rename;
     if ((await ends.target.renames()).some((one) => isSameRename(one, rename))) return;
     const ours = await database.catalogue();
     const [old, now] = [tableName(from), tableName(to)];
-    const before = history.slice(0, index);
-    if (!ours.has(old)) {
-      if (!ours.has(now) || this.#parts.isKept(now) || wasDropped(before, now)) return;
-      // The trunk was made when production had the new name, or a crash came between.
+    // Of a table that is not here yet, or was made when it had the new name: its records tell the old one.
+    const isYounger = told.theirs !== null && told.theirs.has(old);
+    if (!ours.has(old) || isYounger) {
       await ends.target.rememberRename(holder.fence, rename);
       return;
     }
     if (!context.includes(from)) return;
-    const change: TableRenamed = { kind: 'renameTable', table: to, from, until, why: null };
+    const change: TableRenamed = { kind: 'renameTable', table: to, from, until, turn, why: null };
     const error = new UnderstudyError('SCHEMA_CHANGED', WHAT, { ...record.at, table: old });
     const isReused = hasAgain(history.slice(index), from);
     if (isReused && this.#mayHaveMixed(old, until, told.applied)) {
@@ -188,7 +193,14 @@ export class RenamedTables {
       if (to === undefined || tableName(to) === old || !ours.has(old)) continue;
       const all = { ...ends, production, source, target };
       const why = theirs.has(old) ? REUSED : null;
-      const change: TableRenamed = { kind: 'renameTable', table: to, from, until: at, why };
+      const change: TableRenamed = {
+        kind: 'renameTable',
+        table: to,
+        from,
+        until: at,
+        turn: turnOf(at),
+        why,
+      };
       const error = new UnderstudyError('SCHEMA_CHANGED', WHAT, { table: old });
       // Records of the other one may have been written among this one's.
       if (why !== null) await this.#parts.wait(from);
@@ -246,7 +258,7 @@ export class RenamedTables {
     if (!isFree || !this.#stage.context.includes(to)) return [];
     const why = theirs.has(tableName(from)) ? REUSED : null;
     if (why !== null) await this.#parts.wait(from);
-    return [{ kind: 'renameTable', table: to, from, until: at, why }];
+    return [{ kind: 'renameTable', table: to, from, until: at, turn: turnOf(at), why }];
   }
 
   async #toldOf(label: string, ours: SchemaCatalogue): Promise<readonly TableRenamed[]> {
@@ -256,21 +268,26 @@ export class RenamedTables {
     // By the last one into that name backwards; or, of a name that is given up, from it on.
     const chain: TableRename[] = [];
     let name = label;
+    const has = ({ from, turn }: TableRename): boolean =>
+      // What has the name since is another table.
+      ours.has(tableName(from)) &&
+      !known.some((one) => tableName(one.to) === tableName(from) && one.turn >= turn);
     for (const rename of open.toReversed()) {
       if (tableName(rename.to) !== name) continue;
       chain.unshift(rename);
       name = tableName(rename.from);
-      if (ours.has(name)) break;
+      if (has(rename)) break;
     }
     if (chain.length === 0 && ours.has(label)) {
       const first = open.findIndex(({ from }) => tableName(from) === label);
       if (first >= 0) chain.push(...chainFrom(open.slice(first)));
     }
     const [first] = chain;
-    if (first === undefined || !ours.has(tableName(first.from))) return [];
+    if (first === undefined || !has(first)) return [];
     if (chain.some(({ to }) => ours.has(tableName(to)))) return [];
-    return chain.map(({ from, to, until }) => ({
-      ...{ kind: 'renameTable', table: to, from, until, why: null },
+    const why = this.#parts.waits(tableName(first.from)) ? REUSED : null;
+    return chain.map(({ from, to, until, turn }) => ({
+      ...{ kind: 'renameTable', table: to, from, until, turn, why },
     }));
   }
 
@@ -285,6 +302,15 @@ export class RenamedTables {
       if (isTold || performance.now() > deadline) return history;
       await sleep(LOOK_FOR_TOLD_MS, AbortSignal.any([stopping, holder.lost]));
     }
+  }
+
+  /** The names now of tables that had this one, and that are not here: made since, and named anew. */
+  async namesNow(label: string, { ours, theirs }: Omit<Seen, 'ends'>): Promise<readonly string[]> {
+    const told = (await readSchemaHistory(this.#stage)).flatMap(toldRenames);
+    const names = told.flatMap(({ from }, i) =>
+      tableName(from) === label ? [tableName(nameBehind(told, i))] : [],
+    );
+    return [...new Set(names)].filter((name) => !ours.has(name) && theirs.has(name));
   }
 
   /** A record has a name of before that nothing here tells of: true once that is known. */
@@ -313,6 +339,11 @@ interface Told {
   readonly index: number;
   /** How far rows were applied by others before; null if that is not to be looked at. */
   readonly applied: SourcePosition | null;
+  /**
+   * Production's tables, where nothing was followed yet: then the trunk was made of them as they were after
+   * most of what is told. Else null.
+   */
+  readonly theirs: SchemaCatalogue | null;
 }
 
 interface Seen {
@@ -373,9 +404,22 @@ function lookalike(
   );
   const [only, another] = gone;
   if (only === undefined || another !== undefined) return [];
-  return [{ kind: 'renameTable', table: table.id, from: only[1].id, until: null, why: LOOKS_SO }];
+  return [
+    {
+      kind: 'renameTable',
+      table: table.id,
+      from: only[1].id,
+      until: null,
+      turn: 0n,
+      why: LOOKS_SO,
+    },
+  ];
 }
 
 function placeOf({ topic, partition, offset }: LogOffset): string {
   return `${partitionKey(topic, partition)}/${String(offset)}`;
+}
+
+function turnOf(at: SourcePosition): bigint {
+  return logPosition(at) ?? 0n;
 }

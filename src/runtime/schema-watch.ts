@@ -25,6 +25,8 @@ export interface SchemaWatch {
   readonly mayDiffer: (table: string) => boolean;
   /** Whether a table that the shadow lacks was dropped; a record of it, if any, was written before. */
   readonly isGone: (table: string, at?: LogOffset) => boolean;
+  /** Whether a record here that tells no place is of before its table got another name. */
+  readonly isOld: (table: string, at: LogOffset) => boolean;
   /** Whether all records of the table wait: it, or columns of it, were dropped and made again. */
   readonly waits: (table: string) => boolean;
   /** Whether it is known that the connector told of this table as dropped. */
@@ -100,7 +102,7 @@ export type RecordWatch = (
  */
 export function shapeWatch(
   catalogue: SchemaCatalogue,
-  watch: Omit<SchemaWatch, 'explain' | 'held' | 'heldUnder'>,
+  watch: Omit<SchemaWatch, 'explain' | 'held' | 'heldUnder' | 'isOld'>,
   names: NameMode = 'none',
 ): RecordWatch {
   const { mayLack, mayHave, mayDiffer, knowsDropped, knowsStatement, isKept, isOfBefore, waits } =

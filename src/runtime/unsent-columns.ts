@@ -31,6 +31,7 @@ export class UnsentColumns implements SchemaWatch {
     this.#context.config.production === undefined || this.#keyed.has(table);
 
   readonly isGone: SchemaWatch['isGone'] = () => false;
+  readonly isOld: SchemaWatch['isOld'] = () => false;
   readonly waits: SchemaWatch['waits'] = () => false;
   /** The holder follows what the connector tells. */
   readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;

@@ -66,6 +66,8 @@ export type SchemaChange =
        * certain: it looks like this one, and nothing tells that it is.
        */
       readonly until: SourcePosition | null;
+      /** See TableRename. */
+      readonly turn: bigint;
       /** Why a person must decide; null: nobody need. */
       readonly why: string | null;
     };

@@ -12,6 +12,8 @@ export interface TableRename {
   readonly to: TableId;
   /** Where it stands in production's log: what is before has the old name. */
   readonly until: SourcePosition;
+  /** Grows in production's order, where places are equal too. */
+  readonly turn: bigint;
 }
 
 /** The tables with the names that they had. `renames`: in production's order. */

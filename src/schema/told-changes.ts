@@ -185,8 +185,10 @@ function says(ddl: string, pattern: string): boolean {
 }
 
 function wasCreated(history: readonly SchemaChangeRecord[], table: TableId): boolean {
-  const told = history.flatMap(({ tables }) => tables).filter((one) => isOf(one, table));
-  return told.findLast(({ kind }) => kind !== 'altered')?.kind === 'created';
+  const last = toldOf(history, table).findLast(({ after }) => after.kind !== 'altered');
+  if (last?.after.kind !== 'created') return false;
+  // Of one that had another name, all rows are told only if it was made since.
+  return !last.snapshot || isOf(last.after, table);
 }
 
 /**
@@ -205,20 +207,21 @@ export function turnsOf(history: readonly SchemaChangeRecord[], table: TableId):
   return turns;
 }
 
+interface Told extends Pick<Turn, 'after' | 'ddl'> {
+  readonly snapshot: boolean;
+}
+
 /** What was told of the table that has this name in the end, in turn. */
-function toldOf(
-  history: readonly SchemaChangeRecord[],
-  table: TableId,
-): readonly Pick<Turn, 'after' | 'ddl'>[] {
+function toldOf(history: readonly SchemaChangeRecord[], table: TableId): readonly Told[] {
   let name = table;
-  const told: Pick<Turn, 'after' | 'ddl'>[] = [];
+  const told: Told[] = [];
   for (const record of history.toReversed()) {
-    const { tables, ddl } = record;
+    const { tables, ddl, snapshot } = record;
     told.push(
       ...tables
         .filter((one) => isOf(one, name))
         .toReversed()
-        .map((after) => ({ after, ddl })),
+        .map((after) => ({ after, ddl, snapshot })),
     );
     const into = toldRenames(record).findLast(({ to }) => tableName(to) === tableName(name));
     if (into !== undefined) name = into.from;

@@ -27,15 +27,16 @@ const TO = new RegExp(
 
 /** In the order in which they were done. What the shadow follows of it is not looked at. */
 export function toldRenames(record: SchemaChangeRecord): readonly TableRename[] {
-  const { snapshot, source: until, tables } = record;
-  const altered = tables.filter(({ kind }) => kind === 'altered');
-  if (snapshot || altered.length === 0) return [];
-  const database = record.database ?? altered[0]?.table.schema ?? '';
+  const { at, snapshot, source: until, tables } = record;
+  if (snapshot) return [];
+  const database = record.database ?? tables[0]?.table.schema ?? '';
+  // Of a name that lasts for a moment within the statement no table is told.
   const isTold = (to: TableId): boolean =>
-    altered.some(({ table }) => tableName(table) === tableName(to));
-  const pairs = renamedIn(plainStatement(record.ddl), database);
-  // A statement of several tables may be told once for each of them, or once for all.
-  return pairs.filter(({ to }) => isTold(to)).map((pair) => ({ ...pair, until }));
+    tables.length === 0 ||
+    tables.some(({ kind, table }) => kind === 'altered' && tableName(table) === tableName(to));
+  return renamedIn(plainStatement(record.ddl), database)
+    .filter(({ to }) => isTold(to))
+    .map((pair) => ({ ...pair, until, turn: at.offset }));
 }
 
 interface Pair {

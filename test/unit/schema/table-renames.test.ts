@@ -29,7 +29,7 @@ const table = (name: string): readonly [string, TableSchema] => [
 ];
 
 const rename = (from: string, to: string, pos: number): TableRename => ({
-  ...{ from: id(from), to: id(to), until: at(pos) },
+  ...{ from: id(from), to: id(to), until: at(pos), turn: BigInt(pos) },
 });
 
 /** The name now of what was sent as `name` at this place; a dash for what is no more. */
@@ -122,6 +122,7 @@ describe('a statement tells of renames', () => {
     ['RENAME TABLE IF EXISTS a WAIT 5 TO b', ['b'], ['shop.a shop.b']],
     ['/* x */ RENAME TABLE a TO c, b TO a', ['c', 'a'], ['shop.a shop.c', 'shop.b shop.a']],
     ['RENAME TABLE `a` TO `c,d`, b TO `a`', ['a'], ['shop.b shop.a']],
+    ['RENAME TABLE a TO tmp', [], ['shop.a shop.tmp']],
     ['a TO b', ['b'], ['shop.a shop.b']],
     ['ALTER TABLE a RENAME TO b', ['b'], ['shop.a shop.b']],
     ['ALTER TABLE shop.a RENAME b', ['b'], ['shop.a shop.b']],

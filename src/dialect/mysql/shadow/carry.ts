@@ -6,7 +6,7 @@
  * The fence is held by another session meanwhile. Whoever takes it over ends this one first, which shows
  * its presence, and waits for the other's lock.
  */
-import { tableName, type TableId } from '../../../change/table-id.ts';
+import { tableName } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';
@@ -83,9 +83,9 @@ async function renameTable(
   catalogue: SchemaCatalogue,
 ): Promise<void> {
   if (change.kind !== 'renameTable') return;
-  const wasBegun = await announceRename(client, database, change);
-  const has = (table: TableId): boolean => catalogue.has(tableName(table));
-  if (!wasBegun || has(change.from) || !has(change.table)) {
+  await announceRename(client, database, change);
+  // What a crash cut off is ended before (finishRenames).
+  if (isDue(change, catalogue)) {
     for (const statement of statements) await runStatement(client, statement);
   }
   await moveNotes(client, database, change);

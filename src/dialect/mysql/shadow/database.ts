@@ -48,7 +48,7 @@ import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
 import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
-import { readRenames, saveRename } from './renamed-tables.ts';
+import { finishRenames, readRenames, saveRename } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
@@ -129,6 +129,11 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
         ),
       renames: () =>
         this.#read('read what tables were called', (client) => readRenames(client, database)),
+      finishRenames: (fence) =>
+        this.#act(fence, 'end a rename', 'SCHEMA_FAILED', async (client) => {
+          const { catalogue } = await readTables(client, database, source);
+          await finishRenames(client, database, catalogue);
+        }),
       rememberRename: (fence, rename) =>
         this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) =>
           saveRename(client, database, rename),

@@ -283,6 +283,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         to_schema VARCHAR(64) NOT NULL,
         to_name VARCHAR(64) NOT NULL,
         until_place TEXT NOT NULL,
+        turn BIGINT NOT NULL,
         done TINYINT NOT NULL
       ) ${TABLE}`,
     ],

@@ -133,6 +133,8 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
           saveFormerColumn(client, former),
         ),
       renames: () => this.#read('read what tables were called', readRenames),
+      // They are whole, or not there.
+      finishRenames: () => Promise.resolve(),
       rememberRename: (fence, rename) =>
         this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) => saveRename(client, rename)),
       identities: identityLedger({

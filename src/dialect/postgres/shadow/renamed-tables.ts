@@ -9,25 +9,26 @@ import { imageId, OWN_SCHEMA, relation } from '../session/names.ts';
 import { readImageTables } from '../overlay/images.ts';
 
 export async function readRenames(client: ClientBase): Promise<readonly TableRename[]> {
-  const { rows } = await client.query<Record<'fs' | 'fn' | 'ts' | 'tn' | 'until', string>>(
-    `SELECT from_schema AS fs, from_name AS fn, to_schema AS ts, to_name AS tn, until
-      FROM understudy.renamed_table ORDER BY seq`,
+  const { rows } = await client.query<Record<'fs' | 'fn' | 'ts' | 'tn' | 'until' | 'turn', string>>(
+    `SELECT from_schema AS fs, from_name AS fn, to_schema AS ts, to_name AS tn, until, turn::text AS turn
+      FROM understudy.renamed_table r ORDER BY r.turn, seq`,
   );
-  return rows.map(({ fs, fn, ts, tn, until }) => ({
+  return rows.map(({ fs, fn, ts, tn, until, turn }) => ({
     from: { schema: fs, name: fn },
     to: { schema: ts, name: tn },
     until: placeFrom(until),
+    turn: BigInt(turn),
   }));
 }
 
 export async function saveRename(
   client: ClientBase,
-  { from, to, until }: TableRename,
+  { from, to, until, turn }: TableRename,
 ): Promise<void> {
   await client.query(
-    `INSERT INTO understudy.renamed_table (from_schema, from_name, to_schema, to_name, until)
-      VALUES ($1, $2, $3, $4, $5)`,
-    [from.schema, from.name, to.schema, to.name, placeText(until)],
+    `INSERT INTO understudy.renamed_table (from_schema, from_name, to_schema, to_name, until, turn)
+      VALUES ($1, $2, $3, $4, $5, $6)`,
+    [from.schema, from.name, to.schema, to.name, placeText(until), turn.toString()],
   );
 }
 
@@ -62,7 +63,8 @@ export async function moveNotes(client: ClientBase, change: TableRenamed): Promi
     );
   }
   if (from.schema !== to.schema) await openSchema(client, from.schema, to.schema);
-  if (change.until !== null) await saveRename(client, { from, to, until: change.until });
+  if (change.until !== null)
+    await saveRename(client, { from, to, until: change.until, turn: change.turn });
 }
 
 export function identityLedger(parts: {

@@ -321,7 +321,8 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         from_name text NOT NULL,
         to_schema text NOT NULL,
         to_name text NOT NULL,
-        until text NOT NULL
+        until text NOT NULL,
+        turn bigint NOT NULL
       );
       CREATE TABLE understudy.table_identity (
         table_schema text NOT NULL,
