@@ -18,7 +18,7 @@ import type { SchemaChangeRecord } from '../change/table-change.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
 import { isBefore } from '../decode/table-names.ts';
-import { schemaTargetOf, type TableIdentity } from '../dialect/evolving.ts';
+import { schemaTargetOf, type IdentityLedger, type TableIdentity } from '../dialect/evolving.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { sameColumns, type SchemaChange, type TableRenamed } from '../schema/schema-change.ts';
 import { isSameRename, nameBehind, type TableRename } from '../schema/table-renames.ts';
@@ -180,7 +180,7 @@ export class RenamedTables {
   /** Where nothing is told, tables are known again by what production keeps of them. */
   async #beginByIdentity({ production, source, target, ...ends }: Ends): Promise<void> {
     if (source.identities === null || target.identities === null) return;
-    const { context, database, holder } = this.#stage;
+    const { context, database } = this.#stage;
     const ours = await database.catalogue();
     // First what is there, and then since when: see `at`.
     const theirs = await production.catalogue();
@@ -210,11 +210,7 @@ export class RenamedTables {
       if (policy === 'apply') await this.#parts.carry([change], all, error);
       else this.#parts.hold(error, change);
     }
-    const named = new Set(known.map(({ table }) => tableName(table)));
-    const fresh = tables.filter(
-      ({ table }) => ours.has(tableName(table)) && !named.has(tableName(table)),
-    );
-    if (fresh.length > 0) await target.identities.keep(holder.fence, fresh);
+    await this.#keepFresh(tables, target.identities);
   }
 
   /** Tables were made here as production has them now: they are known from now on. */
@@ -222,9 +218,18 @@ export class RenamedTables {
     if (source.isTold) await this.#rememberInto(made, target);
     if (source.identities === null || target.identities === null) return;
     const { tables } = await persistently(this.#stage, source.identities);
-    const labels = new Set(made.map(tableName));
-    const fresh = tables.filter(({ table }) => labels.has(tableName(table)));
-    await target.identities.keep(this.#stage.holder.fence, fresh);
+    // With what one of them needs, others were made.
+    await this.#keepFresh(tables, target.identities);
+  }
+
+  async #keepFresh(tables: readonly TableIdentity[], ledger: IdentityLedger): Promise<void> {
+    const ours = await this.#stage.database.catalogue();
+    const known = new Set((await ledger.known()).map(({ table }) => tableName(table)));
+    const fresh = tables.filter(({ table }) => {
+      const label = tableName(table);
+      return ours.has(label) && !known.has(label);
+    });
+    if (fresh.length > 0) await ledger.keep(this.#stage.holder.fence, fresh);
   }
 
   /** A new table may have had other names before, under which its first rows are in the log. */
