@@ -317,19 +317,20 @@ export class TransactionAssembler {
         if (!this.#openHeads()) return undefined;
         continue;
       }
-      if (run.end === null) {
+      // Where its events go as they come, its counts end no wait.
+      if (run.end === null || this.#outcomes.open.has(run.id)) {
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
         continue;
       }
-      if (this.#outcomes.open.has(run.id)) {
-        // Its events go as they come, and its counts end no wait.
+      const gathering = this.#gatherings.get(run.id);
+      const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
+      if (judgement === 'wait') {
+        // Of what went whole before nothing is missed: the position may lie within this delivery.
+        if (run.id === this.#streamed || !this.#outcomes.done.has(run.id)) return undefined;
         this.#giveUp(run);
         continue;
       }
-      const gathering = this.#gatherings.get(run.id);
-      const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
-      if (judgement === 'wait') return undefined;
       if (judgement === 'incomplete') {
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
@@ -460,10 +461,7 @@ export class TransactionAssembler {
     return sorted.filter((event) => this.#order?.verdict(event) !== 'superseded');
   }
 
-  /**
-   * Takes the events of a transaction from the heads of its partitions. If it is whole, each
-   * once: a second delivery of it stays for its own END.
-   */
+  /** Takes its events from the heads; if it is whole, once: a second delivery has an END of its own. */
   #popAll(id: string, gathering: Gathering, unsure: boolean, restarted = false): Release {
     const { events, count, bytes, offsets } = gathering.pop(unsure);
     const repeated = this.#outcomes.done.has(id);

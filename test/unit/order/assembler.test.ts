@@ -292,6 +292,21 @@ describe('a compressed transaction of the binlog, whose events share a place', (
   });
 });
 
+test('a second delivery of which a part was passed before is not waited for', () => {
+  assembler = make('transaction', ['1']);
+  // Its other event is before the position, where following begins.
+  assembler.push(event('1', 2, 0, 7));
+  assembler.push(boundary('end', '1', 4, { 'public.t': 2 }));
+  assembler.push(event('2', 1, 0, 8));
+  assembler.push(boundary('end', '2', 5, { 'public.t': 1 }));
+  const told = drain().map(({ changes, complete }) => [changes.length, complete]);
+  expect(told).toEqual([
+    [0, true],
+    [1, true],
+  ]);
+  expect(assembler.held()).toMatchObject({ transactions: 0, events: 0 });
+});
+
 describe('a change that could not be read', () => {
   const damaged = (offset: number) => unread(event('?', 1, 0, offset));
   const told = (releases: readonly Release[]) =>
