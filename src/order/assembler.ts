@@ -22,9 +22,9 @@
  * Ways in which counts cannot be trusted: an END that never comes (DDL and XA on some connectors:
  * the next BEGIN shows it), a connector that was restarted inside a transaction (a second BEGIN;
  * its counts start anew, so a quiet time decides and the release is not called complete), and
- * transactions delivered again after a restart (known by id: they are put together like any
- * other, so that positions stay cuts, and then passed over; of one that was given up before, what
- * never went goes, see given-up.ts).
+ * transactions delivered again after a restart (known by id: they are passed over as they come, so
+ * that a position may lie within such a delivery; of one that was given up before, what never went
+ * goes, see given-up.ts).
  */
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
@@ -318,19 +318,14 @@ export class TransactionAssembler {
         continue;
       }
       // Where its events go as they come, its counts end no wait.
-      if (run.end === null || this.#outcomes.open.has(run.id)) {
+      if (run.end === null || this.#outcomes.goesAsItComes(run.id)) {
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
         continue;
       }
       const gathering = this.#gatherings.get(run.id);
       const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
-      if (judgement === 'wait') {
-        // Of what went whole before nothing is missed: the position may lie within this delivery.
-        if (run.id === this.#streamed || !this.#outcomes.done.has(run.id)) return undefined;
-        this.#giveUp(run);
-        continue;
-      }
+      if (judgement === 'wait') return undefined;
       if (judgement === 'incomplete') {
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
@@ -406,12 +401,12 @@ export class TransactionAssembler {
     return opened;
   }
 
-  /** Events at the heads of a transaction that was given up, as far as they have come. */
+  /** Events at the heads of a transaction that goes as it comes. */
   #takeOpen(): Release | undefined {
     for (const lane of this.#lanes.values()) {
       const head = lane.peek();
       const mark = head === undefined ? null : this.#transactionOf(head.record);
-      if (mark === null || !this.#outcomes.open.has(mark.id)) continue;
+      if (mark === null || !this.#outcomes.goesAsItComes(mark.id)) continue;
       const gathering = this.#gatherings.get(mark.id) ?? new Gathering(mark.id, this.#now());
       gathering.lanes.add(lane);
       return this.#popAll(mark.id, gathering, true);
