@@ -14,6 +14,7 @@ import { topicName } from '../decode/forms/topic-tables.ts';
 import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
+import { barriersOf } from '../order/barriers.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import { FormerTopics } from '../order/former-topics.ts';
 import type { Stuck } from '../order/free-events.ts';
@@ -104,16 +105,17 @@ export async function createFollower(parts: {
     watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
-  const exact = part === null ? null : (await deadLetters.state()).exact;
+  const { exact } = await deadLetters.state();
   const decode = (record: LogRecord): DecodedRecord => {
     const decoded = decoding.decode(record);
-    if (exact !== null && part?.isWhole(record.topic) !== true) {
+    if (part !== null && !part.isWhole(record.topic)) {
       assertShareable(decoded, catalogue, exact);
     }
     return decoded;
   };
   const former = part === null ? await formerTopics(catalogue, offsets, parts) : undefined;
   const order = sourceOrder(config, parts.source, resume.position);
+  const isBarrier = config.consistency === 'key' ? barriersOf(catalogue, exact) : undefined;
   const group = `understudy.${holder.database.name}`;
   const named = new Set([...catalogue.values()].flatMap(namesOf));
   const assembler = new TransactionAssembler({
@@ -124,7 +126,8 @@ export async function createFollower(parts: {
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
-    ...{ sourceOrder: order, former },
+    sourceOrder: order && { ...order, ...(isBarrier !== undefined && { isBarrier }) },
+    former,
     delivered: resume.delivered,
     ...{ pairs: true, isShared: part !== null },
   });
