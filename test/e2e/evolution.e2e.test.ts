@@ -270,10 +270,10 @@ it('gives a table the name that production gave it, in a rollout too, where the 
   expect(await query(at, kinds)).toEqual([
     ...[{ kind: '1 update' }, { kind: '2 update' }, { kind: '4 delete' }, { kind: '50 insert' }],
   ]);
-  // Of rows that a cascade deletes nothing is told.
-  const checked = await workplace.json<{
+  // Of `lid` it may not be able to tell: of rows that a cascade deletes nothing is told.
+  const checked = JSON.parse((await workplace.run(['drift', 'check', '--json'])).stdout) as {
     readonly tables: readonly { readonly table: string; readonly state: string }[];
-  }>(['drift', 'check'], 2);
+  };
   expect(checked.tables.find(({ table }) => table === 'public.pot')?.state).toBe('equal');
   await configure('decides', 'apply', { renameTable: 'hold' });
   expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.jar'] });
