@@ -9,6 +9,21 @@ export function companionName(database: string): string {
   return `${database}__understudy`;
 }
 
+/** What the longest name of an account is on MySQL. */
+const ACCOUNT_CHARACTERS = 32;
+
+/** The account that goes by `name`; where that is too long for a server, its begin and a hash. */
+export function accountName(name: string): string {
+  if (name.length <= ACCOUNT_CHARACTERS) return name;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 8);
+  return `${name.slice(0, ACCOUNT_CHARACTERS - 9)}_${hash}`;
+}
+
+/** A database as GRANT names one: `_` and `%` would stand for others too. */
+export function quoteForGrant(database: string): string {
+  return quote(database.replaceAll(/[_%\\]/g, '\\$&'));
+}
+
 /** Quoted. */
 export function quote(...parts: readonly string[]): string {
   return parts.map((part) => `\`${part.replaceAll('`', '``')}\``).join('.');

@@ -59,7 +59,6 @@ import {
   takeFence,
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { notOffered } from './not-offered.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
@@ -256,20 +255,23 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     return Promise.resolve();
   }
 
-  installOverlay(): Promise<InstalledOverlay> {
-    return Promise.reject(notOffered('rollouts'));
+  /** Nothing is to be captured: the candidate's account may not write (accounts.ts). */
+  installOverlay(fence: Fence): Promise<InstalledOverlay> {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () =>
+      Promise.resolve({ notCaptured: [], sequencesLeft: [] }),
+    );
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
-    return Promise.reject(notOffered('rollouts'));
+    return Promise.resolve([]);
   }
 
   overlayRows(): Promise<readonly OverlayRow[]> {
-    return Promise.reject(notOffered('rollouts'));
+    return Promise.resolve([]);
   }
 
   resetOverlay(): Promise<number> {
-    return Promise.reject(notOffered('rollouts'));
+    return Promise.resolve(0);
   }
 
   /** On a session of its own, for it is read while all else goes on. */

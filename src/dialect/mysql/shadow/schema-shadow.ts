@@ -25,6 +25,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   `bootstrap_only` names its tables, where it is not of all.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
+ * - `account`: accounts of the server that are ours and go with the rollout, see accounts.ts.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
@@ -268,6 +269,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         state VARCHAR(8) NOT NULL CHECK (state IN ('kept', 'waits', 'mixed')),
         at_us BIGINT NOT NULL,
         PRIMARY KEY (table_schema, table_name)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 12,
+    what: 'which accounts were made for a rollout',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.account (
+        name VARCHAR(80) NOT NULL PRIMARY KEY,
+        host VARCHAR(255) NOT NULL
       ) ${TABLE}`,
     ],
   },
