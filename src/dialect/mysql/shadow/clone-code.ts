@@ -43,12 +43,9 @@ async function isWhole(client: Client, view: string): Promise<boolean> {
 
 /** Of a stored program: what its text means depends on these. */
 interface Circumstances {
-  readonly name: string;
   readonly sqlMode: string;
   readonly collation: string;
 }
-
-const CIRCUMSTANCES = 'SQL_MODE AS sqlMode, COLLATION_CONNECTION AS collation';
 
 /** As when it was written: what its text is made of, and of what character set texts in it are. */
 async function defineProgram(
@@ -69,38 +66,43 @@ async function copyRoutines(
   place: ClonePlace,
   { kind, definer }: { readonly kind: 'FUNCTION' | 'PROCEDURE'; readonly definer: string },
 ): Promise<void> {
-  const { from } = place;
-  const found = await client.rows<Circumstances>(
-    `SELECT ROUTINE_NAME AS name, ${CIRCUMSTANCES} FROM information_schema.ROUTINES
+  const found = await client.rows<{ readonly name: string }>(
+    `SELECT ROUTINE_NAME AS name FROM information_schema.ROUTINES
       WHERE ROUTINE_SCHEMA = ? AND ROUTINE_TYPE = '${kind}' ORDER BY ROUTINE_NAME`,
-    [from],
+    [place.from],
   );
-  for (const routine of found) {
-    const shown = await client.row<Record<string, string | null>>(
-      `SHOW CREATE ${kind} ${quote(from, routine.name)}`,
-    );
-    const column = kind === 'FUNCTION' ? 'Create Function' : 'Create Procedure';
-    const what = `${kind.toLowerCase()} ${routine.name}`;
-    const sql = movedProgram(place, routine, { text: shown[column] ?? null, what });
-    await defineProgram(client, routine, `CREATE DEFINER=${definer} ${sql}`);
+  for (const { name } of found) {
+    const { sql, ...circumstances } = await movedProgram(client, place, { kind, name });
+    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${sql}`);
   }
 }
 
 const DEFINED_BY =
   /^CREATE DEFINER=(?:`(?:[^`]|``)*`|"(?:[^"]|"")*")@(?:`(?:[^`]|``)*`|"(?:[^"]|"")*") /;
+const SHOWN = {
+  FUNCTION: 'Create Function',
+  PROCEDURE: 'Create Procedure',
+  EVENT: 'Create Event',
+} as const;
 
-/** What `SHOW CREATE` prints behind the definer, for the copy. Errors: see notMovable. */
-function movedProgram(
+/** What the server prints of it behind the definer, for the copy. Errors: see notMovable. */
+async function movedProgram(
+  client: Client,
   { from, to }: ClonePlace,
-  { sqlMode }: Circumstances,
-  { text, what }: { readonly text: string | null; readonly what: string },
-): string {
-  const head = text === null ? null : DEFINED_BY.exec(text);
-  // Without the right to see it there is none.
-  if (text === null || head === null) throw notMovable(what, from);
-  const moved = moveCode(text.slice(head[0].length), sqlMode, { from, to });
-  if (moved === null) throw notMovable(what, from);
-  return moved;
+  { kind, name }: { readonly kind: keyof typeof SHOWN; readonly name: string },
+): Promise<Circumstances & { readonly sql: string }> {
+  const what = `${kind.toLowerCase()} ${name}`;
+  const shown = await client.row<Record<string, string | null>>(
+    `SHOW CREATE ${kind} ${quote(from, name)}`,
+  );
+  // There is none without the right to see it.
+  const text = shown[SHOWN[kind]] ?? '';
+  const sqlMode = shown['sql_mode'] ?? '';
+  const head = DEFINED_BY.exec(text);
+  const sql = head === null ? null : moveCode(text.slice(head[0].length), sqlMode, { from, to });
+  const collation = shown['collation_connection'];
+  if (sql === null || collation === null || collation === undefined) throw notMovable(what, from);
+  return { sql, sqlMode, collation };
 }
 
 /**
@@ -114,6 +116,7 @@ async function copyTriggers(client: Client, place: ClonePlace, definer: string):
   );
   const triggers = await client.rows<
     Circumstances & {
+      readonly name: string;
       readonly table: string;
       readonly timing: string;
       readonly event: string;
@@ -121,7 +124,8 @@ async function copyTriggers(client: Client, place: ClonePlace, definer: string):
     }
   >(
     `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\`, ACTION_TIMING AS timing,
-        EVENT_MANIPULATION AS event, ACTION_STATEMENT AS body, ${CIRCUMSTANCES}
+        EVENT_MANIPULATION AS event, ACTION_STATEMENT AS body,
+        SQL_MODE AS sqlMode, COLLATION_CONNECTION AS collation
       FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = ?
       ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER`,
     [from],
@@ -147,20 +151,15 @@ const SCHEDULED =
 
 /** Off: what they do in production arrives as changes of its own. A person may turn them on. */
 async function copyEvents(client: Client, place: ClonePlace, definer: string): Promise<void> {
-  const { from } = place;
-  const events = await client.rows<Circumstances>(
-    `SELECT EVENT_NAME AS name, ${CIRCUMSTANCES} FROM information_schema.EVENTS
+  const events = await client.rows<{ readonly name: string }>(
+    `SELECT EVENT_NAME AS name FROM information_schema.EVENTS
       WHERE EVENT_SCHEMA = ? ORDER BY EVENT_NAME`,
-    [from],
+    [place.from],
   );
-  for (const event of events) {
-    const shown = await client.row<Record<string, string | null>>(
-      `SHOW CREATE EVENT ${quote(from, event.name)}`,
-    );
-    const text = shown['Create Event'] ?? null;
-    const sql = movedProgram(place, event, { text, what: `event ${event.name}` });
-    if (!SCHEDULED.test(sql)) throw notMovable(`event ${event.name}`, from);
+  for (const { name } of events) {
+    const { sql, ...circumstances } = await movedProgram(client, place, { kind: 'EVENT', name });
+    if (!SCHEDULED.test(sql)) throw notMovable(`event ${name}`, place.from);
     const off = sql.replace(SCHEDULED, '$1 DISABLE$2');
-    await defineProgram(client, event, `CREATE DEFINER=${definer} ${off}`);
+    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${off}`);
   }
 }

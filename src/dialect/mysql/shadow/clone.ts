@@ -189,7 +189,7 @@ async function copyControl(client: Client, { from, to }: ClonePlace): Promise<vo
   );
   await client.run(
     `INSERT INTO ${quote(ours, 'sign_of_life')} (generation, at_us)
-      SELECT generation + 1, at_us FROM ${quote(theirs, 'fence')} JOIN ${quote(theirs, 'sign_of_life')} USING (one)`,
+      SELECT generation + 1, at_us FROM ${quote(theirs, 'sign_of_life')}`,
   );
 }
 
