@@ -16,10 +16,13 @@ import {
   openTrunk,
   put,
   rowsOf,
+  rolloutName,
+  rolloutOf,
   rowsStep,
   sessionOn,
   shadowServer,
   stageOf,
+  stranger,
   type Row,
   type Stage,
 } from './mysql.fixture.ts';
@@ -121,19 +124,6 @@ async function hashesOf(database: ShadowDatabase): Promise<Readonly<Record<strin
   return hashes;
 }
 
-/** A name for a rollout of the stage's trunk; what it is of goes with the test. */
-function rolloutName(stage: Stage): string {
-  const name = freshName('rollout', stage.url);
-  onTestFinished(() => stage.server.drop({ database: name, role: name }).catch(() => undefined));
-  return name;
-}
-
-async function cloned(stage: Stage): Promise<string> {
-  const to = rolloutName(stage);
-  await stage.server.clone({ from: stage.trunk, to, rolloutName: 'next' });
-  return to;
-}
-
 async function leftOf(client: Connection, name: string): Promise<readonly Row[]> {
   return rowsOf(
     client,
@@ -150,7 +140,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
     const stage = await stageOf(engine, ...SHOP);
     await fill(stage.client);
     await stage.apply(rowsStep(stage, 'pair', put(['a', 'b'], { a: 'q', b: '1', c: '2' })));
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     const copy = await openTrunk(stage.server, to);
     expect(await shapeOf(stage.client, to)).toEqual(await shapeOf(stage.client, stage.trunk));
     expect(await hashesOf(copy)).toEqual(await hashesOf(stage.database));
@@ -184,7 +174,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
   it('follows on as the trunk does', async () => {
     const stage = await stageOf(engine, ITEM);
     await stage.apply(item(stage, 1));
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     const copy = await openTrunk(stage.server, to);
     const fence = await copy.takeFence('other');
     if (fence === null) throw new Error('it is held');
@@ -227,7 +217,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
     })();
     await expect.poll(() => n).toBeGreaterThan(3n);
     for (let i = 0; i < 3; i += 1) {
-      const to = await cloned(stage);
+      const to = await rolloutOf(stage);
       const copy = await openTrunk(stage.server, to);
       const at = (await copy.progress()).position.offsets.get('p.x/0');
       const reads = names.map((name) => `SELECT n FROM \`${to}\`.${name}`).join(' UNION ALL ');
@@ -258,7 +248,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
       `CREATE EVENT sweep ON SCHEDULE EVERY 1 SECOND ENABLE COMMENT 'it''s DO' DO DELETE FROM ${trunk}.log`,
     );
     await client.query(`DROP EVENT IF EXISTS nothing`);
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     const inside = await sessionOn(stage.url, to);
     await inside.query(`INSERT INTO \`${to}\`.item VALUES (2, 'two')`);
     expect(await rowsOf(inside, 'SELECT n FROM counted')).toEqual([{ n: 2 }]);
@@ -324,7 +314,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
 
   it('is not opened as long as it is not whole, and is made anew over what a crash left', async () => {
     const stage = await stageOf(engine, ITEM);
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     await stage.client.query(`UPDATE \`${to}__understudy\`.marker SET state = 'creating'`);
     await stage.client.query(`INSERT INTO \`${to}\`.item VALUES (99, 'left')`);
     expect(await stage.server.open(to)).toBeNull();
@@ -348,7 +338,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
   it('lets its candidate read it, write nothing, and see nothing else', async () => {
     const stage = await stageOf(engine, ITEM);
     await stage.apply(item(stage, 1));
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     // As a pattern the rollout's name would mean this one too.
     const alike = to.replace('_', 'x');
     await stage.client.query(`CREATE DATABASE ${alike}`);
@@ -386,7 +376,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
 
   it('leaves nothing when it is deleted, whatever the candidate has open', async () => {
     const stage = await stageOf(engine, ITEM);
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     const { url } = await stage.server.createCandidateRole({
       ...{ database: to, role: to, password: 'b' },
     });
@@ -401,7 +391,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
 
   it('neither takes nor drops an account of somebody else', async () => {
     const stage = await stageOf(engine, ITEM);
-    const to = await cloned(stage);
+    const to = await rolloutOf(stage);
     const role = freshName('somebody', stage.url);
     await stage.client.query(`CREATE USER '${role}'@'10.0.0.1'`);
     onTestFinished(async () => {
@@ -434,17 +424,3 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
     await server.clone(clone);
   });
 });
-
-/** Somebody who is not who applies. */
-async function stranger(stage: Stage, database: string, rights: string): Promise<Connection> {
-  const name = `s_${database.slice(-8)}`;
-  await stage.client.query(`CREATE USER '${name}'@'%' IDENTIFIED BY 'x'`);
-  onTestFinished(async () => {
-    await (await sessionOn(stage.url)).query(`DROP USER '${name}'@'%'`);
-  });
-  await stage.client.query(`GRANT ${rights} ON \`${database}\`.* TO '${name}'@'%'`);
-  const url = new URL(stage.url);
-  url.username = name;
-  url.password = 'x';
-  return sessionOn(url.href, database);
-}

@@ -27,9 +27,14 @@ const DEFINER_HOST = 'localhost';
 
 /** Nothing is written by it as long as nothing captures what it writes; a routine might write. */
 const CANDIDATE_RIGHTS = 'SELECT, SHOW VIEW, CREATE TEMPORARY TABLES, LOCK TABLES';
-/** What views and stored programs may do: no change of a table's shape, and no TRUNCATE. */
-const DEFINER_RIGHTS =
-  'SELECT, INSERT, UPDATE, DELETE, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES, TRIGGER, EVENT';
+/**
+ * What views, routines and events may do. No TRIGGER: a routine may run what text it is given, and drop
+ * the triggers that capture.
+ */
+const PROGRAM_RIGHTS =
+  'SELECT, INSERT, UPDATE, DELETE, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES, EVENT';
+/** What triggers may do, in which no text can be run. */
+const TRIGGER_RIGHTS = 'SELECT, INSERT, UPDATE, DELETE, EXECUTE, TRIGGER';
 
 /**
  * TARGET_NOT_OURS if the server has an account without a name: who connects from where it is for gets
@@ -73,16 +78,45 @@ export async function createCandidateRole(
   return { url: address.candidateUrl(database, name, password) };
 }
 
-/** Made with the rollout, before anything is that it defines. Returns it quoted. */
-export async function createDefiner(client: Client, database: string): Promise<string> {
-  const name = accountName(`${database}__definer`);
-  const account = await claimAccount(client, database, name, DEFINER_HOST);
+/** Under whose rights the copy's own programs run; quoted. */
+export interface Definers {
+  readonly programs: string;
+  readonly triggers: string;
+}
+
+/** Made with the rollout, before anything is that they define. */
+export async function createDefiners(client: Client, database: string): Promise<Definers> {
+  return {
+    programs: await createDefiner(client, database, ['__programs', PROGRAM_RIGHTS]),
+    triggers: await createDefiner(client, database, ['__triggers', TRIGGER_RIGHTS]),
+  };
+}
+
+/** Whose triggers those of a rollout are; quoted. */
+export function triggerDefiner(database: string): string {
+  return `${literal(accountName(database, '__triggers'))}@${literal(DEFINER_HOST)}`;
+}
+
+async function createDefiner(
+  client: Client,
+  database: string,
+  [suffix, rights]: readonly [suffix: string, rights: string],
+): Promise<string> {
+  const account = await claimAccount(client, database, accountName(database, suffix), DEFINER_HOST);
   const password = literal(randomBytes(24).toString('base64url'));
   await withoutText(() =>
     client.run(`CREATE USER IF NOT EXISTS ${account} IDENTIFIED BY ${password} ACCOUNT LOCK`),
   );
-  await grant(client, { database, account, rights: DEFINER_RIGHTS });
+  await grant(client, { database, account, rights });
   return account;
+}
+
+/** A condition that holds in triggers for all but the account of this session, which applies. */
+export async function unlessApplier(client: Client): Promise<string> {
+  const { own } = await client.row<{ own: string }>(
+    `SELECT HEX(SUBSTRING_INDEX(USER(), '@', 1)) AS own`,
+  );
+  return `CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY) <> X'${own}'`;
 }
 
 async function grant(

@@ -17,7 +17,8 @@ import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
-import { Client } from '../session/client.ts';
+import { captureTables, suspendCapture } from '../overlay/install.ts';
+import { Client, SQL_MODE } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
 import { claimPresence } from './fence.ts';
@@ -52,6 +53,7 @@ export async function carryChanges(
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
     const skipped: string[] = [];
+    const isCaptured = await suspendCapture(client, database);
     for (const carried of changes) {
       const { catalogue } = await readTables(client, database, source);
       await rememberColumns(client, database, carried.change);
@@ -63,6 +65,10 @@ export async function carryChanges(
       if (kind === 'newTable' || kind === 'droppedTable') {
         await noteTable(client, database, table, null);
       }
+    }
+    if (isCaptured) {
+      await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
+      await captureTables(client, { database, source });
     }
     return skipped;
   } finally {

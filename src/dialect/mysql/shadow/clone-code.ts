@@ -8,17 +8,22 @@ import { viewsInOrder, viewStatement } from '../schema/table-definition.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
+import { unlessApplier, type Definers } from './accounts.ts';
 import { define, notMovable, type ClonePlace } from './clone-tables.ts';
 
-/** `client`’s default database is the copy; its tables are there. `definer`: quoted. */
-export async function copyCode(client: Client, place: ClonePlace, definer: string): Promise<void> {
+/** `client`’s default database is the copy; its tables are there. */
+export async function copyCode(
+  client: Client,
+  place: ClonePlace,
+  { programs, triggers }: Definers,
+): Promise<void> {
   // Views may call functions, and triggers may call routines; what they call may come later.
   for (const kind of ['FUNCTION', 'PROCEDURE'] as const) {
-    await copyRoutines(client, place, { kind, definer });
+    await copyRoutines(client, place, { kind, definer: programs });
   }
-  await copyViews(client, place, definer);
-  await copyTriggers(client, place, definer);
-  await copyEvents(client, place, definer);
+  await copyViews(client, place, programs);
+  await copyTriggers(client, place, triggers);
+  await copyEvents(client, place, programs);
 }
 
 async function copyViews(client: Client, { from, to }: ClonePlace, definer: string): Promise<void> {
@@ -111,9 +116,7 @@ async function movedProgram(
  */
 async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
   const { from, to } = place;
-  const { own } = await client.row<{ own: string }>(
-    `SELECT HEX(SUBSTRING_INDEX(USER(), '@', 1)) AS own`,
-  );
+  const unless = await unlessApplier(client);
   const triggers = await client.rows<
     Circumstances & {
       readonly name: string;
@@ -138,7 +141,7 @@ async function copyTriggers(client: Client, place: ClonePlace, definer: string):
       trigger,
       `CREATE DEFINER=${definer} TRIGGER ${quote(to, trigger.name)}
         ${trigger.timing} ${trigger.event} ON ${quote(to, trigger.table)} FOR EACH ROW
-        IF CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY) <> X'${own}' THEN
+        IF ${unless} THEN
 ${body}
 ;
 END IF`,

@@ -18,7 +18,7 @@ import type { Flavour } from '../session/flavour.ts';
 import { migrate } from '../session/migrations.ts';
 import { companionName, quote } from '../session/names.ts';
 import { lockWork } from '../session/server-locks.ts';
-import { assertNoAnonymous, createDefiner, dropAccounts } from './accounts.ts';
+import { assertNoAnonymous, createDefiners, dropAccounts } from './accounts.ts';
 import { copyCode } from './clone-code.ts';
 import { CLONE_LIMITS, copyTables, endCopiers, type ClonePlace } from './clone-tables.ts';
 import { dropDatabases, isFree } from './create-trunk.ts';
@@ -160,10 +160,10 @@ async function make(
     [from],
   );
   await client.run(`CREATE DATABASE ${quote(to)} CHARACTER SET ${charset} COLLATE ${collation}`);
-  const definer = await createDefiner(client, to);
+  const definers = await createDefiners(client, to);
   await client.run(`USE ${quote(to)}`);
   await copyTables(client, place);
-  await copyCode(client, place, definer);
+  await copyCode(client, place, definers);
 }
 
 /** Of another database: who holds it, who helps, whose it is. */

@@ -22,6 +22,7 @@ import type {
   OverlayCount,
   OverlayRow,
   ResumePoint,
+  RowSelection,
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
@@ -37,6 +38,9 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { installOverlay } from '../overlay/install.ts';
+import { readCaptured } from '../overlay/journal.ts';
+import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -255,21 +259,28 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     return Promise.resolve();
   }
 
-  /** Nothing is to be captured: the candidate's account may not write (accounts.ts). */
+  /** On a session of its own, for each statement commits; under the act's hold of the fence. */
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
-    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () =>
-      Promise.resolve({ notCaptured: [], sequencesLeft: [] }),
-    );
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
+      this.#session.forget();
+      const place = { address: this.#address, database: this.name, source: this.#source };
+      return installOverlay(place, fence);
+    });
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
-    return Promise.resolve([]);
+    return this.#read('count the overlay', async (client) =>
+      readOverlayCounts(client, await readCaptured(client, this.name, this.#source)),
+    );
   }
 
-  overlayRows(): Promise<readonly OverlayRow[]> {
-    return Promise.resolve([]);
+  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
+    return this.#read('read the overlay', async (client) =>
+      readOverlayRows(client, await readCaptured(client, this.name, this.#source), { limit, only }),
+    );
   }
 
+  /** The candidate's account may not write yet (accounts.ts), so that no row is owned. */
   resetOverlay(): Promise<number> {
     return Promise.resolve(0);
   }

@@ -26,6 +26,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `account`: accounts of the server that are ours and go with the rollout, see accounts.ts.
+ * - `captured_table`: tables of which the candidate's writes are captured, see overlay/install.ts.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
@@ -274,11 +275,14 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 12,
-    what: 'which accounts were made for a rollout',
+    what: 'accounts of a rollout, and the tables whose writes are captured',
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.account (
         name VARCHAR(80) NOT NULL PRIMARY KEY,
         host VARCHAR(255) NOT NULL
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.captured_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
       ) ${TABLE}`,
     ],
   },
