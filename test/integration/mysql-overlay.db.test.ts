@@ -62,8 +62,11 @@ const ROWS = [
   `INSERT INTO q VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)`,
 ];
 
-/** A statement, and how many rows it writes or reaches: entries of the journals. */
-const STATEMENTS: readonly (readonly [sql: string, entries: number])[] = [
+/**
+ * A statement, how many rows it writes or reaches (entries of the journals), and as what MySQL 9.7 refuses
+ * it by itself, also without triggers: cascades that lead from a table to itself and on, or on by a key.
+ */
+const STATEMENTS: readonly (readonly [sql: string, entries: number, mysql?: number])[] = [
   [`INSERT INTO p (code) VALUES ('new'), ('newer')`, 2],
   [`INSERT INTO q SELECT id + 10, y, v FROM q`, 3],
   [`INSERT IGNORE INTO p VALUES (1, 'x', 1), (9, 'nine', 9)`, 1],
@@ -90,10 +93,11 @@ const STATEMENTS: readonly (readonly [sql: string, entries: number])[] = [
   [`DELETE FROM p WHERE id = 1`, 11],
   [`DELETE FROM p WHERE id IN (1, 2)`, 17],
   [`DELETE FROM c WHERE id = 11`, 3],
-  [`DELETE FROM e WHERE id = 1`, 6],
+  [`DELETE FROM e WHERE id = 1`, 6, 6575],
   [`DELETE FROM e WHERE id = 6`, 1],
   // Also where the rows, and those that refer to them, come to be under other keys.
-  [`UPDATE p SET id = 50 WHERE id = 1`, 13],
+  [`UPDATE p SET id = 50 WHERE id = 1`, 13, 1452],
+  [`UPDATE p SET id = 50 WHERE id = 3`, 3],
   [`UPDATE h SET n = 9 WHERE pid = 1 AND n = 1`, 4],
   [`DELETE p, c FROM p JOIN c ON c.pid = p.id WHERE p.id = 3`, 2],
 ];
@@ -126,6 +130,16 @@ async function scene(engine: Engine): Promise<Scene> {
   return { stage, name, database, candidate, admin };
 }
 
+/** Null if it was done. */
+async function errnoOf(done: Promise<unknown>): Promise<number | null> {
+  try {
+    await done;
+    return null;
+  } catch (error) {
+    return (error as { readonly errno: number }).errno;
+  }
+}
+
 async function columnsOf(client: Connection, database: string, table: string): Promise<string> {
   const rows = await rowsOf(
     client,
@@ -133,6 +147,13 @@ async function columnsOf(client: Connection, database: string, table: string): P
       AND TABLE_NAME = '${table}' AND EXTRA NOT LIKE '%GENERATED%' ORDER BY ORDINAL_POSITION`,
   );
   return rows.map((row) => `t.${String(row['name'])}`).join(', ');
+}
+
+/** An enum also by its number, a float by all its digits. */
+function exactly(column: string): string {
+  if (column === 't.fl') return `CAST(${column} AS DOUBLE)`;
+  if (column === 't.en') return `${column} + 0, ${column}`;
+  return column === 't.js' ? `CAST(${column} AS CHAR)` : `HEX(CAST(${column} AS BINARY))`;
 }
 
 /** Production's image by the journal, and the trunk's; both with the bytes of every value. */
@@ -147,13 +168,11 @@ async function images({ stage, name, admin }: Scene): Promise<readonly [unknown,
         FROM information_schema.STATISTICS
         WHERE TABLE_SCHEMA = '${name}' AND TABLE_NAME = '${table}' AND INDEX_NAME = 'PRIMARY'`,
     );
-    const bytes = columns.replaceAll(/t\.\w+/g, (one) =>
-      one === 't.fl' ? `CAST(${one} AS DOUBLE) AS fl` : `HEX(CAST(${one} AS CHAR)), ${one}`,
-    );
+    const bytes = columns.replaceAll(/t\.\w+/g, exactly);
     const ours = `SELECT ${bytes} FROM \`${name}\`.${table} t
         WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${String(key?.['k'])})
-      UNION ALL SELECT ${bytes} FROM ${journal} t WHERE understudy_present = 1 ORDER BY 1, 2, 3, 4`;
-    const theirs = `SELECT ${bytes} FROM \`${stage.trunk}\`.${table} t ORDER BY 1, 2, 3, 4`;
+      UNION ALL SELECT ${bytes} FROM ${journal} t WHERE understudy_present = 1 ORDER BY 1, 2`;
+    const theirs = `SELECT ${bytes} FROM \`${stage.trunk}\`.${table} t ORDER BY 1, 2`;
     for (const [i, sql] of [ours, theirs].entries()) {
       const [rows] = await admin.query({ sql, rowsAsArray: true });
       const into = both[i];
@@ -177,12 +196,13 @@ describe.each(ENGINES)('capture on %s', (engine) => {
     const { candidate } = at;
     for (const mode of ['', 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE']) {
       await candidate.query(`SET SESSION sql_mode = '${mode}', time_zone = '+05:30'`);
-      for (const [sql, expected] of STATEMENTS) {
+      for (const [sql, expected, refusal] of STATEMENTS) {
         await candidate.query('START TRANSACTION');
-        await candidate.query(sql);
+        const errno = engine === 'mysql' ? (refusal ?? null) : null;
+        expect(await errnoOf(candidate.query(sql)), sql).toBe(errno);
         const [ours, theirs] = await images(at);
         expect(ours, sql).toEqual(theirs);
-        expect(await entries(at), sql).toBe(expected);
+        expect(await entries(at), sql).toBe(errno === null ? expected : 0);
         await candidate.query('ROLLBACK');
         expect(await entries(at), sql).toBe(0);
       }
@@ -200,7 +220,7 @@ describe.each(ENGINES)('capture on %s', (engine) => {
     const load = (how: string, text: string) =>
       candidate.query({
         sql: `LOAD DATA LOCAL INFILE 'any' ${how} INTO TABLE q FIELDS TERMINATED BY ','`,
-        infileStreamFactory: () => Readable.from([text]),
+        infileStreamFactory: () => Readable.from([Buffer.from(text)]),
       });
     await load('REPLACE', '1,1,9\n9,9,9\n');
     await load('IGNORE', '2,2,9\n10,9,9\n');

@@ -77,7 +77,7 @@ class Walk {
   ): readonly string[] {
     return this.#edges.flatMap((edge) => {
       if (edge.parent.label !== table.label) return [];
-      const next = carried(edge, happening, rows?.name ?? 'OLD');
+      const next = carried(edge, happening);
       if (next === null) return [];
       const state = stateOf(edge.child, next);
       // Rows of a table that are deleted with others of it are reached with these.
@@ -135,7 +135,7 @@ function matches({ columns, referencedColumns }: KeyReference, alias: string): s
 }
 
 /** What it does to the rows that refer; null for nothing. */
-function carried({ reference }: Edge, happening: Happening, alias: string): Happening | null {
+function carried({ reference }: Edge, happening: Happening): Happening | null {
   const { columns, referencedColumns, onDelete, onUpdate } = reference;
   const rule = happening.kind === 'deleted' ? onDelete : onUpdate;
   if (!ACTS.has(rule)) return null;
@@ -144,10 +144,10 @@ function carried({ reference }: Edge, happening: Happening, alias: string): Happ
     return { kind: 'updated', values: new Map(columns.map((column) => [column, 'NULL'])) };
   }
   if (!referencedColumns.some((column) => happening.values.has(column))) return null;
-  const values = columns.map((column, i): [string, string] => {
-    const referenced = referencedColumns[i] ?? '';
-    if (rule !== 'CASCADE') return [column, 'NULL'];
-    return [column, happening.values.get(referenced) ?? `${alias}.${quote(referenced)}`];
+  const values = columns.flatMap((column, i): readonly (readonly [string, string])[] => {
+    if (rule !== 'CASCADE') return [[column, 'NULL']];
+    const value = happening.values.get(referencedColumns[i] ?? '');
+    return value === undefined ? [] : [[column, value]];
   });
   return { kind: 'updated', values: new Map(values) };
 }
