@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { main } from './cli/program.ts';
 import { Interrupt } from './cli/terminal.ts';
-import { boundYoungGeneration } from './util/young-generation.ts';
+import { boundHeapGrowth } from './util/heap-growth.ts';
 
-boundYoungGeneration();
+boundHeapGrowth();
 
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {

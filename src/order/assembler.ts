@@ -22,9 +22,9 @@
  * Ways in which counts cannot be trusted: an END that never comes (DDL and XA on some connectors:
  * the next BEGIN shows it), a connector that was restarted inside a transaction (a second BEGIN;
  * its counts start anew, so a quiet time decides and the release is not called complete), and
- * transactions delivered again after a restart (known by id: they are put together like any
- * other, so that positions stay cuts, and then passed over; of one that was given up before, what
- * never went goes, see given-up.ts).
+ * transactions delivered again after a restart (known by id: they are passed over as they come, so
+ * that a position may lie within such a delivery; of one that was given up before, what never went
+ * goes, see given-up.ts).
  */
 import { partitionKey, type OffsetMap } from '../change/position.ts';
 import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
@@ -317,14 +317,10 @@ export class TransactionAssembler {
         if (!this.#openHeads()) return undefined;
         continue;
       }
-      if (run.end === null) {
+      // Where its events go as they come, its counts end no wait.
+      if (run.end === null || this.#outcomes.goesAsItComes(run.id)) {
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
-        continue;
-      }
-      if (this.#outcomes.open.has(run.id)) {
-        // Its events go as they come, and its counts end no wait.
-        this.#giveUp(run);
         continue;
       }
       const gathering = this.#gatherings.get(run.id);
@@ -405,12 +401,12 @@ export class TransactionAssembler {
     return opened;
   }
 
-  /** Events at the heads of a transaction that was given up, as far as they have come. */
+  /** Events at the heads of a transaction that goes as it comes. */
   #takeOpen(): Release | undefined {
     for (const lane of this.#lanes.values()) {
       const head = lane.peek();
       const mark = head === undefined ? null : this.#transactionOf(head.record);
-      if (mark === null || !this.#outcomes.open.has(mark.id)) continue;
+      if (mark === null || !this.#outcomes.goesAsItComes(mark.id)) continue;
       const gathering = this.#gatherings.get(mark.id) ?? new Gathering(mark.id, this.#now());
       gathering.lanes.add(lane);
       return this.#popAll(mark.id, gathering, true);
@@ -460,10 +456,7 @@ export class TransactionAssembler {
     return sorted.filter((event) => this.#order?.verdict(event) !== 'superseded');
   }
 
-  /**
-   * Takes the events of a transaction from the heads of its partitions. If it is whole, each
-   * once: a second delivery of it stays for its own END.
-   */
+  /** Takes its events from the heads; if it is whole, once: a second delivery has an END of its own. */
   #popAll(id: string, gathering: Gathering, unsure: boolean, restarted = false): Release {
     const { events, count, bytes, offsets } = gathering.pop(unsure);
     const repeated = this.#outcomes.done.has(id);

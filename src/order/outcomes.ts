@@ -23,6 +23,11 @@ export class Outcomes {
     this.open = new RecentIds(this.#givenUp.ids());
   }
 
+  /** Are its events and boundaries waited for no more? Of what went whole nothing is missed. */
+  goesAsItComes(id: string): boolean {
+    return this.open.has(id) || this.done.has(id);
+  }
+
   /** Of a transaction that is whole: all goes, but for what went when it was given up. */
   whole(id: string, events: ByPartition): Going {
     const repeated = this.done.has(id);

@@ -1,16 +1,17 @@
 /**
- * Production's order between the partitions of a topic, for truncates that carry no transaction.
+ * Production's order between the partitions of a topic, for truncates that carry no transaction, and
+ * for what takes away rows that may lie in several partitions (barriers.ts).
  *
  * A truncate has no key, so it lies in any partition, and rows of before and after it lie in the
  * others. It is put between them by the places of all in production's log.
  *
- * Invariant: of a truncate and a row of one topic, the one that production did first goes first.
- * Rows among themselves need no order but their partition's. Two rules keep it:
+ * Invariant: of a truncate, or another barrier, and a row of one topic, the one that production did
+ * first goes first. Rows among themselves need no order but their partition's. Two rules keep it:
  * - Nothing goes before it is *settled*: no other partition can still bring something earlier. A
  *   partition cannot if the last change read of it is later, or if it was read to an end that was
  *   asked for after the event had come (what is sent later is later; an idle partition tells nothing
  *   else). Within a partition what is settled is a prefix, so that it is looked for by halves.
- * - A truncate goes when no other partition begins with something earlier; a row, when no truncate
+ * - A barrier goes when no other partition begins with something earlier; a row, when no barrier
  *   that was read and is earlier waits.
  *
  * A connector that goes back at its restart delivers again what was before: then the places of a
@@ -39,6 +40,7 @@ import {
 import type { ChangeEvent } from '../change/record.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { Lane, Waiting } from './lane.ts';
+import { firstBarrier, readOn, type Place, type Topic } from './source-places.ts';
 
 export interface SourceOrderOptions {
   /** Is `a` before `b` in production's log? False where that is not known. */
@@ -51,6 +53,11 @@ export interface SourceOrderOptions {
   readonly transactionsToo: boolean;
   /** Changes went before. Default: no. */
   readonly goesOn?: boolean;
+  /**
+   * Is it to be kept in order with the rows of other partitions, as a truncate is? Of rows that may lie
+   * in several partitions. Asked of what has no transaction. Default: none is.
+   */
+  readonly isBarrier?: (event: ChangeEvent) => boolean;
 }
 
 /** How often the ends are asked for while something waits for them. */
@@ -67,43 +74,6 @@ interface Wait {
   sinceMs: number;
   /** How far what it waits for had been read when last asked. */
   progress: bigint;
-}
-
-/** An end of a partition, and how many events had come when it was asked for. */
-interface Goal {
-  readonly asked: number;
-  readonly end: bigint;
-}
-
-interface Topic {
-  readonly places: Map<string, Place>;
-  /** Places whose truncates wait. */
-  readonly truncating: Set<Place>;
-  /** All its partitions are known: its ends were told once. */
-  isKnown: boolean;
-}
-
-/** What is known of a partition. */
-interface Place {
-  readonly topic: Topic;
-  lane: Lane<ChangeEvent> | null;
-  /** Somebody else follows it: nothing of it goes here. */
-  isWatched: boolean;
-  /** Everything before was read. */
-  read: bigint;
-  /** Where the last change that was read stands in production's log. */
-  last: SourcePosition | null;
-  /** The latest such place. */
-  bound: SourcePosition | null;
-  /** Everything was read that was sent before so many events had come. */
-  clearTo: number;
-  /** Ends that were told and are not yet read to: the first, and the last. */
-  goal: Goal | null;
-  laterGoal: Goal | null;
-  /** Its own events are settled up to this arrival. */
-  settled: number;
-  /** Truncates without a transaction that came, the oldest first; some may have gone. */
-  truncates: Waiting<ChangeEvent>[];
 }
 
 export class SourceOrder {
@@ -173,9 +143,9 @@ export class SourceOrder {
       if (bound === null || !this.#options.isBefore(event.source, bound)) {
         place.bound = event.source;
       }
-      if (isFree && event.op === 'truncate') {
-        place.truncates.push(item);
-        place.topic.truncating.add(place);
+      if (isFree && this.#isBarrier(event)) {
+        place.barriers.push(item);
+        place.topic.barring.add(place);
       }
     }
     item.bound = place.bound;
@@ -344,11 +314,15 @@ export class SourceOrder {
     return goesOn || [...this.#gone].some(([of, gone]) => isLater(of, gone));
   }
 
+  #isBarrier(event: ChangeEvent): boolean {
+    return event.op === 'truncate' || this.#options.isBarrier?.(event) === true;
+  }
+
   /** Is nothing that waits to go before it, as far as it was read? */
   #isFirst(place: Place, event: ChangeEvent, isTransaction: boolean): boolean {
-    const { places, truncating } = place.topic;
+    const { places, barring } = place.topic;
     const { isBefore } = this.#options;
-    if (event.op === 'truncate') {
+    if (event.op === 'truncate' || (!isTransaction && this.#isBarrier(event))) {
       for (const other of places.values()) {
         const head = other === place ? undefined : other.lane?.peek()?.record;
         if (head?.op === 'unread') return false;
@@ -358,16 +332,16 @@ export class SourceOrder {
       }
       return true;
     }
-    for (const other of truncating) {
-      const truncate = firstTruncate(other);
-      if (truncate === undefined) {
-        truncating.delete(other);
+    for (const other of barring) {
+      const barrier = firstBarrier(other);
+      if (barrier === undefined) {
+        barring.delete(other);
         continue;
       }
       // Between transactions their ends decide: what waits behind a later one comes later.
       if (isTransaction && other.lane?.peek()?.record.transaction !== null) continue;
-      if (other === place || truncate.bound === null) continue;
-      if (isBefore(truncate.bound, event.source)) return false;
+      if (other === place || barrier.bound === null) continue;
+      if (isBefore(barrier.bound, event.source)) return false;
     }
     return true;
   }
@@ -419,13 +393,13 @@ export class SourceOrder {
     const { topic: name } = parsePartitionKey(key);
     let topic = this.#topics.get(name);
     if (topic === undefined) {
-      topic = { places: new Map(), truncating: new Set(), isKnown: false };
+      topic = { places: new Map(), barring: new Set(), isKnown: false };
       this.#topics.set(name, topic);
     }
     const place: Place = {
       ...{ topic, lane: null, isWatched: false },
       ...{ read: this.#options.from.get(key) ?? 0n, last: null, bound: null },
-      ...{ clearTo: 0, goal: null, laterGoal: null, settled: 0, truncates: [] },
+      ...{ clearTo: 0, goal: null, laterGoal: null, settled: 0, barriers: [] },
     };
     topic.places.set(key, place);
     this.#places.set(key, place);
@@ -473,27 +447,5 @@ export class SourceOrder {
         this.#onNews();
       },
     );
-  }
-}
-
-/** Everything before `next` was read: is it to an end that was told? */
-function readOn(place: Place, next: bigint): void {
-  if (next > place.read) place.read = next;
-  while (place.goal !== null && place.read >= place.goal.end) {
-    place.clearTo = place.goal.asked;
-    place.goal = place.laterGoal;
-    place.laterGoal = null;
-  }
-}
-
-/** The first truncate of a partition that waits; forgets those that went. */
-function firstTruncate(place: Place): Waiting<ChangeEvent> | undefined {
-  if (place.isWatched) return place.truncates[0];
-  const head = place.lane?.peek()?.record.at.offset;
-  for (;;) {
-    const truncate = place.truncates[0];
-    if (truncate === undefined) return undefined;
-    if (head !== undefined && truncate.record.at.offset >= head) return truncate;
-    place.truncates.shift();
   }
 }

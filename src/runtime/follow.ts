@@ -13,6 +13,7 @@ import { connectorNamed } from '../decode/connectors/connectors.ts';
 import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
+import { barriersOf } from '../order/barriers.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import type { Stuck } from '../order/free-events.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
@@ -101,15 +102,16 @@ export async function createFollower(parts: {
     watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
-  const exact = part === null ? null : (await deadLetters.state()).exact;
+  const { exact } = await deadLetters.state();
   const decode = (record: LogRecord): DecodedRecord => {
     const decoded = decoding.decode(record);
-    if (exact !== null && part?.isWhole(record.topic) !== true) {
+    if (part !== null && !part.isWhole(record.topic)) {
       assertShareable(decoded, catalogue, exact);
     }
     return decoded;
   };
   const order = sourceOrder(config, parts.source, resume.position);
+  const isBarrier = config.consistency === 'key' ? barriersOf(catalogue, exact) : undefined;
   const group = `understudy.${holder.database.name}`;
   const assembler = new TransactionAssembler({
     mode: config.consistency,
@@ -118,7 +120,7 @@ export async function createFollower(parts: {
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
-    sourceOrder: order,
+    sourceOrder: order && { ...order, ...(isBarrier !== undefined && { isBarrier }) },
     delivered: resume.delivered,
     ...{ pairs: true, isShared: part !== null },
   });
