@@ -9,13 +9,19 @@
 import type { InstalledOverlay, Fence } from '../../dialect.ts';
 import { readReferences, readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
-import { Client } from '../session/client.ts';
+import { Client, SQL_MODE } from '../session/client.ts';
 import { OUR_TRIGGERS, quote, triggerName } from '../session/names.ts';
 import { assertNoAnonymous, triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { captureBody } from './capture-sql.ts';
 import { beforeDelete, beforeUpdate, type Edge } from './closure.ts';
-import { describeCaptured, ensureJournal, noteCaptured, type CapturedTable } from './journal.ts';
+import {
+  describeCaptured,
+  ensureJournal,
+  noteCaptured,
+  readCaptured,
+  type CapturedTable,
+} from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
 
 interface Place {
@@ -41,7 +47,7 @@ export async function installOverlay(place: Place, fence: Fence): Promise<Instal
 }
 
 /** Journals and triggers for the tables as they are now; returns all tables, also those without a key. */
-export async function captureTables(
+async function captureTables(
   client: Client,
   { database, source }: Pick<Place, 'database' | 'source'>,
 ): Promise<readonly CapturedTable[]> {
@@ -69,17 +75,29 @@ export async function captureTables(
 }
 
 /**
- * Before tables change their shapes, which our triggers would not survive; captureTables follows. False if
- * nothing is captured here. While a candidate might write, its writes would not be captured.
+ * Runs `change`, in which tables get other shapes, which our triggers would not survive; then captures as
+ * the tables are, also after a failure. What a candidate wrote meanwhile would not be captured: its
+ * account may not write (accounts.ts). After a crash in between nothing is captured before the next call.
  */
-export async function suspendCapture(client: Client, database: string): Promise<boolean> {
+export async function withoutCapture<T>(
+  client: Client,
+  place: Pick<Place, 'database' | 'source'>,
+  change: () => Promise<T>,
+): Promise<T> {
+  const { database } = place;
+  if ((await readCaptured(client, database, place.source)).length === 0) return change();
   const triggers = await client.rows<{ name: string }>(
     `SELECT TRIGGER_NAME AS name FROM information_schema.TRIGGERS
       WHERE TRIGGER_SCHEMA = ? AND TRIGGER_NAME REGEXP '${OUR_TRIGGERS}'`,
     [database],
   );
   for (const { name } of triggers) await client.run(`DROP TRIGGER ${quote(database, name)}`);
-  return triggers.length > 0;
+  try {
+    return await change();
+  } finally {
+    await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
+    await captureTables(client, place);
+  }
 }
 
 async function readEdges(

@@ -17,8 +17,8 @@ import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
-import { captureTables, suspendCapture } from '../overlay/install.ts';
-import { Client, SQL_MODE } from '../session/client.ts';
+import { withoutCapture } from '../overlay/install.ts';
+import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
 import { claimPresence } from './fence.ts';
@@ -52,25 +52,22 @@ export async function carryChanges(
   try {
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
-    const skipped: string[] = [];
-    const isCaptured = await suspendCapture(client, database);
-    for (const carried of changes) {
-      const { catalogue } = await readTables(client, database, source);
-      await rememberColumns(client, database, carried.change);
-      for (const statement of dueStatements(carried, catalogue)) {
-        const why = await runStatement(client, statement);
-        if (why !== null) skipped.push(`${statement.what}: ${why}`);
+    return await withoutCapture(client, { database, source }, async () => {
+      const skipped: string[] = [];
+      for (const carried of changes) {
+        const { catalogue } = await readTables(client, database, source);
+        await rememberColumns(client, database, carried.change);
+        for (const statement of dueStatements(carried, catalogue)) {
+          const why = await runStatement(client, statement);
+          if (why !== null) skipped.push(`${statement.what}: ${why}`);
+        }
+        const { kind, table } = carried.change;
+        if (kind === 'newTable' || kind === 'droppedTable') {
+          await noteTable(client, database, table, null);
+        }
       }
-      const { kind, table } = carried.change;
-      if (kind === 'newTable' || kind === 'droppedTable') {
-        await noteTable(client, database, table, null);
-      }
-    }
-    if (isCaptured) {
-      await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
-      await captureTables(client, { database, source });
-    }
-    return skipped;
+      return skipped;
+    });
   } finally {
     await client.end();
   }
