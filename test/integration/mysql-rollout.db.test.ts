@@ -2,6 +2,7 @@
 import type { Connection } from 'mysql2/promise';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { ShadowDatabase } from '../../src/dialect/dialect.ts';
+import { accountName } from '../../src/dialect/mysql/session/names.ts';
 import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import { Connection as OwnConnection } from '../../src/dialect/mysql/session/connection.ts';
@@ -250,8 +251,11 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
     await client.query(`DROP EVENT IF EXISTS nothing`);
     const to = await rolloutOf(stage);
     const inside = await sessionOn(stage.url, to);
+    const definer = accountName(to, '__programs');
     await inside.query(`INSERT INTO \`${to}\`.item VALUES (2, 'two')`);
     expect(await rowsOf(inside, 'SELECT n FROM counted')).toEqual([{ n: 2 }]);
+    await expect(inside.query('CALL add_item(3)')).rejects.toMatchObject({ errno: 1142 });
+    await stage.client.query(`GRANT INSERT ON \`${to}\`.item TO '${definer}'@'localhost'`);
     await inside.query('CALL add_item(3)');
     expect(await rowsOf(inside, 'SELECT * FROM item ORDER BY id')).toEqual([
       { id: 1, name: 'one' },

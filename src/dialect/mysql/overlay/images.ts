@@ -1,5 +1,6 @@
 /** Whether two images of a row are the same, byte for byte, in SQL. */
 import type { ColumnSchema } from '../../../schema/table-schema.ts';
+import { unreachable } from '../../../util/assert.ts';
 import { exactText } from '../compare/exact-text.ts';
 
 /** Holds if all of these columns have the same bytes, or are NULL, on both sides. */
@@ -42,7 +43,30 @@ function exactValue(name: string, column: ColumnSchema): string {
     case 'timestamptz':
       // Two moments have one name where clocks are put back.
       return `UNIX_TIMESTAMP(${name})`;
-    default:
+    case 'array':
+    case 'bits':
+    case 'boolean':
+    case 'composite':
+    case 'date':
+    case 'hstore':
+    case 'int16':
+    case 'int32':
+    case 'int64':
+    case 'interval':
+    case 'jsonb':
+    case 'money':
+    case 'numeric':
+    case 'other':
+    case 'point':
+    case 'range':
+    case 'time':
+    case 'timestamp':
+    case 'timetz':
+    case 'uuid':
+    case 'xml':
+    case 'year':
       return name;
+    default:
+      return unreachable(column.type.kind);
   }
 }

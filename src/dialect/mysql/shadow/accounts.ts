@@ -25,14 +25,16 @@ const POLL_MS = 20;
 const CANDIDATE_HOST = '%';
 const DEFINER_HOST = 'localhost';
 
-/** Nothing is written by it as long as nothing captures what it writes; a routine might write. */
+/**
+ * It writes nothing, as long as the applier does not go by the journal: what it wrote would be overwritten
+ * without a word. A routine might write.
+ */
 const CANDIDATE_RIGHTS = 'SELECT, SHOW VIEW, CREATE TEMPORARY TABLES, LOCK TABLES';
 /**
- * What views, routines and events may do. No TRIGGER: a routine may run what text it is given, and drop
- * the triggers that capture.
+ * What views, routines and events may do: no more, since a view that the candidate reads may call what
+ * writes. No TRIGGER: a routine may run what text it is given, and drop the triggers that capture.
  */
-const PROGRAM_RIGHTS =
-  'SELECT, INSERT, UPDATE, DELETE, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES, EVENT';
+const PROGRAM_RIGHTS = 'SELECT, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES, EVENT';
 /** What triggers may do, in which no text can be run. */
 const TRIGGER_RIGHTS = 'SELECT, INSERT, UPDATE, DELETE, EXECUTE, TRIGGER';
 
