@@ -144,10 +144,19 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
             const key = keyOf(row);
             if (changes.has(key)) continue;
             const before = production.get(key);
-            if (random.chance(0.3)) {
+            const kind = random.pick([
+              'gone',
+              'gone',
+              'partial',
+              'partial',
+              'whole',
+              'whole',
+              'whole',
+            ]);
+            if (kind === 'gone') {
               changes.set(key, gone(String(row.id), row.k));
               production.delete(key);
-            } else if (before !== undefined && random.chance(0.3)) {
+            } else if (before !== undefined && kind === 'partial') {
               const partial = { ...row, v: before.v };
               changes.set(key, changeOf(partial, false));
               production.set(key, partial);
