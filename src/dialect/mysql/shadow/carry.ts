@@ -24,6 +24,7 @@ import { quote } from '../session/names.ts';
 import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
 import { noteTable } from './noted-tables.ts';
+import { announceRename, moveNotes } from './renamed-tables.ts';
 
 /**
  * As definitions are written by the servers, with backslashes that escape; what does not fit is refused.
@@ -57,6 +58,10 @@ export async function carryChanges(
       for (const carried of changes) {
         const { catalogue } = await readTables(client, database, source);
         await rememberColumns(client, database, carried.change);
+        if (carried.change.kind === 'renameTable') {
+          await renameTable(client, database, carried, catalogue);
+          continue;
+        }
         for (const statement of dueStatements(carried, catalogue)) {
           const why = await runStatement(client, statement);
           if (why !== null) skipped.push(`${statement.what}: ${why}`);
@@ -71,6 +76,22 @@ export async function carryChanges(
   } finally {
     await client.end();
   }
+}
+
+/** Its name and what is noted of it are not changed together: which was done, a note tells. */
+async function renameTable(
+  client: Client,
+  database: string,
+  { change, statements }: CarriedChange,
+  catalogue: SchemaCatalogue,
+): Promise<void> {
+  if (change.kind !== 'renameTable') return;
+  await announceRename(client, database, change);
+  // What a crash cut off is ended before (finishRenames).
+  if (isDue(change, catalogue)) {
+    for (const statement of statements) await runStatement(client, statement);
+  }
+  await moveNotes(client, database, change);
 }
 
 /** What is optional, or comes after what does it, may be run again: of an added column it has to be. */
@@ -123,6 +144,8 @@ function isDue(change: SchemaChange, catalogue: SchemaCatalogue): boolean {
       return table === undefined;
     case 'droppedTable':
       return table !== undefined;
+    case 'renameTable':
+      return catalogue.has(tableName(change.from));
     default:
       return unreachable(change);
   }
