@@ -254,17 +254,6 @@ describe.each(ENGINES)('a shadow on %s', (engine) => {
     expect(await assertIsolated({ ...facts, production: apart })).toBe('production');
   });
 
-  it('offers no rollouts, before anything is touched', async () => {
-    const stage = await stageOf(engine, ITEM);
-    const clone = { from: stage.trunk, to: 'nowhere', rolloutName: 'next' };
-    for (const attempt of [
-      () => stage.server.clone(clone),
-      () => stage.database.installOverlay(stage.fence),
-    ]) {
-      await expect(attempt()).rejects.toMatchObject({ code: 'UNSUPPORTED', exit: 3 });
-    }
-  });
-
   it('keeps rollouts, requests and an audit log in its control database', async () => {
     expect(await controlEntries(engine)).toBeGreaterThanOrEqual(4);
   });

@@ -138,3 +138,35 @@ export function put(
 export function gone(...key: readonly KnownValue[]): NetChange {
   return { kind: 'delete', key };
 }
+
+/** A name for a rollout of the stage's trunk; what it is of goes with the test. */
+export function rolloutName(stage: Stage): string {
+  const name = freshName('rollout', stage.url);
+  onTestFinished(() => stage.server.drop({ database: name, role: name }).catch(() => undefined));
+  return name;
+}
+
+/** A new rollout of the stage's trunk; returns its name. */
+export async function rolloutOf(stage: Stage): Promise<string> {
+  const to = rolloutName(stage);
+  await stage.server.clone({ from: stage.trunk, to, rolloutName: 'next' });
+  return to;
+}
+
+/** Somebody who is not who applies. */
+export async function stranger(
+  stage: Stage,
+  database: string,
+  rights: string,
+): Promise<Connection> {
+  const name = `s_${database.slice(-8)}`;
+  await stage.client.query(`CREATE USER '${name}'@'%' IDENTIFIED BY 'x'`);
+  onTestFinished(async () => {
+    await (await sessionOn(stage.url)).query(`DROP USER '${name}'@'%'`);
+  });
+  await stage.client.query(`GRANT ${rights} ON \`${database}\`.* TO '${name}'@'%'`);
+  const url = new URL(stage.url);
+  url.username = name;
+  url.password = 'x';
+  return sessionOn(url.href, database);
+}

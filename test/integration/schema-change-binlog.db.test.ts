@@ -7,7 +7,19 @@ import { schemaSourceOf, schemaTargetOf, type CarriedChange } from '../../src/di
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { changesBetween, type SchemaChange } from '../../src/schema/schema-change.ts';
 import { placeText } from '../../src/schema/table-renames.ts';
-import { ENGINES, rowsOf, sessionOn, stageOf, type Stage } from './mysql.fixture.ts';
+import {
+  batchOf,
+  ENGINES,
+  openTrunk,
+  put,
+  rolloutOf,
+  rowsOf,
+  rowsStep,
+  sessionOn,
+  stageOf,
+  stranger,
+  type Stage,
+} from './mysql.fixture.ts';
 
 const TABLE = `CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(3), b INT, c INT NOT NULL)`;
 
@@ -205,5 +217,44 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await target?.formerTables()).toEqual(new Set([label]));
     await carry(stage, await found(stage, await changed(stage, TABLE)));
     expect(await target?.formerTables()).toEqual(new Set());
+  });
+
+  test('a rollout takes the change, and captures what is written in its new shape', async () => {
+    const other = `CREATE TABLE u (id INT PRIMARY KEY, t INT, FOREIGN KEY (t) REFERENCES t (id)
+      ON DELETE CASCADE)`;
+    const stage = await stageOf(engine, TABLE, other);
+    const name = await rolloutOf(stage);
+    const rollout = await openTrunk(stage.server, name);
+    const fence = await rollout.takeFence('test');
+    if (fence === null) throw new Error('it is held');
+    await rollout.installOverlay(fence);
+    const ddl = 'ALTER TABLE t ADD x VARCHAR(5), DROP b, RENAME COLUMN a TO aa';
+    const changes = (await changed(stage, ddl)).map((change) =>
+      change.kind === 'add' ? { ...change, told: told('x', true, null, ddl) } : change,
+    );
+    await carry({ ...stage, database: rollout }, await found(stage, changes), fence);
+    const row = put(['id'], { id: '1', aa: 'one', c: '1', x: 'X' });
+    await rollout.apply(fence, batchOf([rowsStep(stage, 't', row)]));
+    expect(await rollout.overlayRows(9)).toEqual([]);
+    const candidate = await stranger(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
+    await candidate.query(`INSERT INTO u VALUES (1, 1)`);
+    await candidate.query(`UPDATE t SET x = 'Y'`);
+    const differences = await rollout.overlayRows(9);
+    expect(differences.map(({ kind, columns }) => [kind, columns])).toEqual([
+      ['update', [{ column: 'x', production: 'X', candidate: 'Y' }]],
+      [
+        'insert',
+        [
+          { column: 'id', production: null, candidate: '1' },
+          { column: 't', production: null, candidate: '1' },
+        ],
+      ],
+    ]);
+    await candidate.query('DELETE FROM t');
+    const counts = await rollout.overlayCounts();
+    expect(counts.map(({ deleted, equal }) => [deleted, equal])).toEqual([
+      [1, 0],
+      [0, 1],
+    ]);
   });
 });

@@ -69,7 +69,7 @@ it('looks for what a partition brought that brings nothing at first', async () =
 it('brings them in their order, each once', async () => {
   const sent = [event([2, 130n, 3], 0), event([1, 110n, 1], 1), event([1, 110n, 1], 2)];
   const [late, first, again] = sent.map((one, i) =>
-    i === 0 ? one : ({ ...one, transaction: { id: '7', totalOrder: 1n } } as ChangeEvent),
+    i === 0 ? one : { ...one, transaction: { id: '7', totalOrder: 1n } },
   );
   const records = [late, first, again].flatMap((one) => (one === undefined ? [] : [one]));
   const rows = await rowsAfter(TRUNCATE, {

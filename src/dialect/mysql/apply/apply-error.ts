@@ -2,6 +2,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { RowRefused } from '../../dead-letters.ts';
 import {
   DISK_FULL,
+  ERRNO,
   isConnectionLoss,
   MEMORY_FULL,
   serverError,
@@ -100,6 +101,15 @@ export function transientFailure(error: unknown, table: string): UnderstudyError
   const what = known === null ? undefined : TRANSIENT.get(known.errno);
   if (what === undefined) return null;
   return new UnderstudyError('APPLY_BLOCKED', what, { table, detail: tellable(error) });
+}
+
+/** The unique key that has such a value already; null if the error is of another kind. */
+export function duplicatedKey(error: unknown): string | null {
+  const known = serverError(error);
+  if (known?.errno !== ERRNO.duplicateEntry) return null;
+  const name = DUPLICATED.exec(known.sqlMessage)?.[1] ?? '';
+  // One server names the table before it.
+  return name.slice(name.lastIndexOf('.') + 1);
 }
 
 /** Number and name, and of a constraint which one it is. */

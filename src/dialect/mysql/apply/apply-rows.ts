@@ -63,6 +63,15 @@ async function complete(
       );
     }
   }
+  await assertComplete(client, table, changes);
+}
+
+/** ROW_INCOMPLETE if an image still lacks columns that its row must have. */
+export async function assertComplete(
+  client: Client,
+  table: ApplyTable,
+  changes: readonly NetChange[],
+): Promise<void> {
   const [lost] = await client.rows<{ seq: number }>(
     `SELECT seq FROM ${table.stage} WHERE op = 'p' ORDER BY seq LIMIT 1`,
   );

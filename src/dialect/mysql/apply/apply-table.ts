@@ -38,6 +38,8 @@ export interface ApplyTable {
   readonly columns: readonly ApplyColumn[];
   /** Empty for a table whose rows are a multiset. */
   readonly key: readonly ApplyKeyColumn[];
+  /** The name of the key's index; null without key. */
+  readonly keyIndex: string | null;
   /** `FORCE INDEX …` over the key, so that no join ever scans the table; empty without key. */
   readonly keyHint: string;
 }
@@ -78,6 +80,7 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     stage: quote(companionName(database), `stage_${hash}`),
     columns,
     key,
+    keyIndex: index ?? null,
     keyHint: index === undefined ? '' : `FORCE INDEX FOR JOIN (${quote(index)})`,
   };
 }
@@ -92,7 +95,7 @@ function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string 
 
 /**
  * The staging table: the last of several rows whose keys the server holds equal counts; without
- * key, every row does.
+ * key, every row does. `have` and `own` are of tables that a candidate writes to (apply-captured.ts).
  */
 export function createStage(table: ApplyTable): string {
   const keys = new Set(table.key.map((column) => column.staged));
@@ -106,6 +109,8 @@ export function createStage(table: ApplyTable): string {
     seq INT NOT NULL,
     op CHAR(1) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     mask INT NOT NULL,
+    have TINYINT NOT NULL DEFAULT 0,
+    own TINYINT NOT NULL DEFAULT 0,
     PRIMARY KEY (${primary.join(', ')})
   ) ENGINE=InnoDB`;
 }

@@ -18,7 +18,9 @@ import type { DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
+import type { CapturedTable } from '../overlay/journal.ts';
 import { applyBag } from './apply-bag.ts';
+import { applyCaptured, truncateCaptured, type CapturedOutcome } from './apply-captured.ts';
 import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
 import { carryOut } from './cascades.ts';
@@ -50,6 +52,8 @@ export interface ApplySession {
   readonly described: Map<string, ApplyTable>;
   /** Staging tables that the connection has. */
   readonly stages: Set<string>;
+  /** Tables, by `tableName()`, that a candidate writes to as well. */
+  readonly captured: ReadonlyMap<string, CapturedTable>;
   /** Tables (by `tableName()`) that may have parked keys; only ever too many. */
   readonly parked: Set<string>;
 }
@@ -58,11 +62,13 @@ export async function openApplySession(
   client: Client,
   database: string,
   tables: DatabaseTables,
+  captured: readonly CapturedTable[],
 ): Promise<ApplySession> {
   const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
   return {
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
+    captured: new Map(captured.map((table) => [table.label, table])),
     parked: await readParkedTables(client, database),
   };
 }
@@ -74,13 +80,16 @@ export async function openApplySession(
  * SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
  */
 export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
-  let rows = 0;
-  let uncarried = 0;
+  let [rows, owned, uncarried] = [0, 0, 0];
+  const add = (outcome: CapturedOutcome): void => {
+    rows += outcome.rows;
+    owned += outcome.owned;
+  };
   for (const group of groupSteps(session, batch.steps)) {
     switch (group.kind) {
       case 'rows':
         await ensureStage(session, group.table);
-        rows += await applyRows(session.client, group.table, group.changes, session.packetBytes);
+        add(await writeRows(session, group.table, group.changes));
         await release(session, group.table, group.changes);
         break;
       case 'bag':
@@ -88,7 +97,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         rows += await applyBag(session.client, group.table, group.changes, session.packetBytes);
         break;
       case 'truncate':
-        rows += await truncate(session, group.table);
+        add(await truncate(session, group.table));
         break;
       case 'cascade':
         uncarried += await carryOut(session.client, group.table, group.changes);
@@ -97,7 +106,17 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         unreachable(group);
     }
   }
-  return { rows, owned: 0, repairs: 0, ...(uncarried > 0 && { uncarried }) };
+  return { rows, owned, repairs: 0, ...(uncarried > 0 && { uncarried }) };
+}
+
+async function writeRows(
+  { client, captured, packetBytes }: ApplySession,
+  table: ApplyTable,
+  changes: readonly NetChange[],
+): Promise<CapturedOutcome> {
+  const own = captured.get(table.label);
+  if (own !== undefined) return applyCaptured(client, own, changes, packetBytes);
+  return { rows: await applyRows(client, table, changes, packetBytes), owned: 0 };
 }
 
 type StepGroup =
@@ -200,16 +219,21 @@ async function release(
 }
 
 /** By DELETE: a TRUNCATE would commit what was written before it. */
-async function truncate(session: ApplySession, id: TableId): Promise<number> {
+async function truncate(session: ApplySession, id: TableId): Promise<CapturedOutcome> {
   const label = tableName(id);
   const schema = session.tables.catalogue.get(label);
   if (schema === undefined) {
     throw new UnderstudyError('TABLE_UNKNOWN', 'the shadow has no such table', { table: label });
   }
   await release(session, { schema, label }, null);
+  const captured = session.captured.get(label);
+  if (captured !== undefined) {
+    await ensureStage(session, captured);
+    return truncateCaptured(session.client, captured);
+  }
   try {
     const { rows } = await session.client.run(`DELETE FROM ${quote(session.database, id.name)}`);
-    return rows;
+    return { rows, owned: 0 };
   } catch (error) {
     throw applyFailure(error, label);
   }

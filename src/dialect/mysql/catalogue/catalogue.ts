@@ -84,7 +84,7 @@ export async function readTables(
   );
   const columns = grouped(await readColumns(client, database));
   const indexes = grouped(await readUniqueIndexes(client, database));
-  const references = grouped(await readReferences(client, database));
+  const references = grouped(await readReferenceRows(client, database));
   // What the shadow's server does production's is taken to do.
   const logged = await logsCascades(client);
   const catalogue = new Map<string, TableSchema>();
@@ -135,7 +135,7 @@ function readUniqueIndexes(client: Client, database: string): Promise<readonly I
   );
 }
 
-function readReferences(client: Client, database: string): Promise<readonly ReferenceRow[]> {
+function readReferenceRows(client: Client, database: string): Promise<readonly ReferenceRow[]> {
   return client.rows<ReferenceRow>(
     `SELECT k.TABLE_NAME AS tableName, k.CONSTRAINT_NAME AS name, k.COLUMN_NAME AS \`column\`,
         k.REFERENCED_TABLE_SCHEMA AS \`schema\`, k.REFERENCED_TABLE_NAME AS \`references\`,
@@ -151,8 +151,36 @@ function readReferences(client: Client, database: string): Promise<readonly Refe
   );
 }
 
-/** What a rule does to the rows that refer. */
-const ACTS = new Set(['CASCADE', 'SET NULL', 'SET DEFAULT']);
+/** A foreign key with its rules. */
+export interface KeyReference {
+  /** Names of the tables that have it and that it leads to, and of the latter's database. */
+  readonly table: string;
+  readonly schema: string;
+  readonly references: string;
+  readonly columns: readonly string[];
+  readonly referencedColumns: readonly string[];
+  readonly onDelete: string;
+  readonly onUpdate: string;
+}
+
+/** The foreign keys of a database's tables. */
+export async function readReferences(
+  client: Client,
+  database: string,
+): Promise<readonly KeyReference[]> {
+  const rows = await readReferenceRows(client, database);
+  const keys = Map.groupBy(rows, (row) => JSON.stringify([row.tableName, row.name]));
+  return [...keys.values()].flatMap((parts) =>
+    parts.slice(0, 1).map(({ tableName: table, schema, references, onDelete, onUpdate }) => ({
+      ...{ table, schema, references, onDelete, onUpdate },
+      columns: parts.map(({ column }) => column),
+      referencedColumns: parts.map(({ referencedColumn }) => referencedColumn),
+    })),
+  );
+}
+
+/** Rules that do something to the rows that refer. */
+export const ACTS = new Set(['CASCADE', 'SET NULL', 'SET DEFAULT']);
 
 function grouped<Row extends { readonly tableName: string }>(
   rows: readonly Row[],

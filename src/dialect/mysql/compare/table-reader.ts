@@ -307,7 +307,7 @@ function sum64(text: string): string {
 }
 
 /** A key's value as the index is searched by it. Throws Misfit. */
-function keyLiteral(text: string, column: ColumnSchema): string {
+export function keyLiteral(text: string, column: ColumnSchema): string {
   const { kind } = column.type;
   // Beside a text, numbers would be compared as doubles.
   if (/^(int16|int32|int64|numeric)$/.test(kind)) {

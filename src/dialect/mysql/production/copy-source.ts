@@ -19,7 +19,7 @@ import type {
   CopySource,
   RowBytes,
 } from '../../copying.ts';
-import type { DatabaseTables } from '../catalogue/catalogue.ts';
+import { evenly, numberedBy } from '../catalogue/cut.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, tellable } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
@@ -118,17 +118,15 @@ class MySqlCopySnapshot implements CopySnapshot {
         ...{ table, relation, where: condition },
         bytes: Math.round(bytes / where.length),
       }));
-    const column = firstNumber(tables, table);
+    const column = numberedBy(tables, table);
     if (parts === 1 || column === null) return cut(['']);
     return await this.#lend(async (client) => {
       try {
         // As for rows: the table must not stay locked against changes of its shape.
         await client.run(`SAVEPOINT ${SAVEPOINT}`);
-        const { least, most } = await client.row<{ least: string | null; most: string | null }>(
-          `SELECT MIN(${column}) AS least, MAX(${column}) AS most FROM ${relation}`,
-        );
+        const where = await evenly(client, { relation, column, parts });
         await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
-        return cut(least === null || most === null ? [''] : conditions(column, parts, least, most));
+        return cut(where);
       } catch (error) {
         throw sessions.failure('size up a table', error);
       }
@@ -159,33 +157,6 @@ class MySqlCopySnapshot implements CopySnapshot {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#all.map((client) => client.end()));
   }
-}
-
-/** Quoted: the primary key's first column, if it is a whole number; else null. */
-function firstNumber(tables: DatabaseTables, table: TableId): string | null {
-  const schema = tables.catalogue.get(tableName(table));
-  const name = schema?.key[0];
-  const type = schema?.columns.find((column) => column.name === name)?.type;
-  if (name === undefined || type === undefined) return null;
-  if (tables.keyIndexes.get(tableName(table)) !== 'PRIMARY') return null;
-  return ['int16', 'int32', 'int64'].includes(type.kind) ? quote(name) : null;
-}
-
-/** Conditions that together hold for every number once. */
-function conditions(column: string, parts: number, least: string, most: string): readonly string[] {
-  const [low, high] = [BigInt(least), BigInt(most)];
-  const count = BigInt(parts);
-  const bounds: bigint[] = [];
-  for (let i = 1n; i < count; i += 1n) {
-    const bound = low + ((high - low + 1n) * i) / count;
-    if (bound > (bounds.at(-1) ?? low)) bounds.push(bound);
-  }
-  return Array.from({ length: bounds.length + 1 }, (_, i) =>
-    [
-      ...(i === 0 ? [] : [`${column} >= ${String(bounds[i - 1])}`]),
-      ...(i === bounds.length ? [] : [`${column} < ${String(bounds[i])}`]),
-    ].join(' AND '),
-  );
 }
 
 const SAVEPOINT = 'understudy_range';

@@ -108,7 +108,8 @@ async function databaseDefaults(client: Client, source: string): Promise<PlanSta
   };
 }
 
-async function readViews(client: Client, source: string): Promise<readonly ViewFacts[]> {
+/** The views of a database, with their columns in order. */
+export async function readViews(client: Client, source: string): Promise<readonly ViewFacts[]> {
   const views = await client.rows<Omit<ViewFacts, 'columns'>>(
     `SELECT TABLE_NAME AS name, VIEW_DEFINITION AS definition, CHECK_OPTION AS checkOption,
         SECURITY_TYPE AS security

@@ -72,10 +72,16 @@ export interface ViewFacts {
 
 /** A view's definition for the shadow: without the name of the database it was made in. */
 export function rewriteView(view: ViewFacts, source: string): string {
+  return viewStatement({ ...view, definition: withoutDatabase(view.definition, source) });
+}
+
+/** Makes it. `definer`: quoted; who runs the statement if there is none. */
+export function viewStatement(view: ViewFacts, definer: string | null = null): string {
   const check = view.checkOption === 'NONE' ? '' : ` WITH ${view.checkOption} CHECK OPTION`;
   const columns = view.columns.map((column) => quote(column)).join(', ');
-  const body = withoutDatabase(view.definition, source);
-  return `CREATE SQL SECURITY ${view.security} VIEW ${quote(view.name)} (${columns}) AS ${body}${check}`;
+  const by = definer === null ? '' : `DEFINER = ${definer} `;
+  const head = `CREATE ${by}SQL SECURITY ${view.security} VIEW ${quote(view.name)} (${columns})`;
+  return `${head} AS ${view.definition}${check}`;
 }
 
 /** A quoted name, a text, or anything else. */

@@ -48,6 +48,17 @@ export class ServerAddress {
     };
   }
 
+  /** Where a candidate connects. Holds the password. */
+  candidateUrl(database: string, user: string, password: string): string {
+    const url = new URL(this.#url);
+    url.pathname = `/${encodeURIComponent(database)}`;
+    url.username = encodeURIComponent(user);
+    url.password = encodeURIComponent(password);
+    // A file of ours.
+    url.searchParams.delete('ssl-ca');
+    return url.href;
+  }
+
   get #port(): number {
     return this.#url.port === '' ? DEFAULT_PORT : Number(this.#url.port);
   }

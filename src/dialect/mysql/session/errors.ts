@@ -21,6 +21,7 @@ export const ERRNO = {
   noSuchTable: 1146,
   unknownVariable: 1193,
   lockWaitTimeout: 1205,
+  viewInvalid: 1356,
   deadlock: 1213,
   truncated: 1265,
   binlogCreateRoutineNeedSuper: 1419,

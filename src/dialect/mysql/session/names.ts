@@ -3,10 +3,48 @@
  * written in SQL.
  */
 import { createHash } from 'node:crypto';
+import { shortenedTo } from '../../sql/shortened.ts';
 
 /** Beside each shadow database: our tables, out of the candidate's sight. */
 export function companionName(database: string): string {
   return `${database}__understudy`;
+}
+
+/** What the longest name of an account is on MySQL. */
+const ACCOUNT_CHARACTERS = 32;
+
+/** The account that goes by `name`, which may be too long for a server. */
+export function accountName(name: string, suffix = ''): string {
+  return shortenedTo(ACCOUNT_CHARACTERS, name, suffix);
+}
+
+/** What the longest name of anything else is. */
+const NAME_CHARACTERS = 64;
+
+/** The journal of a captured table, in the companion. */
+export function journalName(table: string): string {
+  return shortenedTo(NAME_CHARACTERS, table, '#journal');
+}
+
+/** A trigger of ours on a table; `purpose` tells them apart. */
+export function triggerName(table: string, purpose: string): string {
+  return shortenedTo(NAME_CHARACTERS, table, `#understudy_${purpose}`);
+}
+
+/** What names of our triggers match, as the servers' REGEXP has it. */
+export const OUR_TRIGGERS = '#understudy_[ab][iud]$';
+
+/** Columns of a journal beside those of its table. */
+export const JOURNAL = {
+  /** 0: production has no such row. */
+  present: 'understudy_present',
+  /** When the candidate first wrote the row. */
+  at: 'understudy_at',
+} as const;
+
+/** A database as GRANT names one: `_` and `%` would stand for others too. */
+export function quoteForGrant(database: string): string {
+  return quote(database.replaceAll(/[_%\\]/g, '\\$&'));
 }
 
 /** Quoted. */

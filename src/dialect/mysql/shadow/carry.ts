@@ -17,6 +17,7 @@ import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
+import { withoutCapture } from '../overlay/install.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
@@ -52,24 +53,26 @@ export async function carryChanges(
   try {
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
-    const skipped: string[] = [];
-    for (const carried of changes) {
-      const { catalogue } = await readTables(client, database, source);
-      await rememberColumns(client, database, carried.change);
-      if (carried.change.kind === 'renameTable') {
-        await renameTable(client, database, carried, catalogue);
-        continue;
+    return await withoutCapture(client, { database, source }, async () => {
+      const skipped: string[] = [];
+      for (const carried of changes) {
+        const { catalogue } = await readTables(client, database, source);
+        await rememberColumns(client, database, carried.change);
+        if (carried.change.kind === 'renameTable') {
+          await renameTable(client, database, carried, catalogue);
+          continue;
+        }
+        for (const statement of dueStatements(carried, catalogue)) {
+          const why = await runStatement(client, statement);
+          if (why !== null) skipped.push(`${statement.what}: ${why}`);
+        }
+        const { kind, table } = carried.change;
+        if (kind === 'newTable' || kind === 'droppedTable') {
+          await noteTable(client, database, table, null);
+        }
       }
-      for (const statement of dueStatements(carried, catalogue)) {
-        const why = await runStatement(client, statement);
-        if (why !== null) skipped.push(`${statement.what}: ${why}`);
-      }
-      const { kind, table } = carried.change;
-      if (kind === 'newTable' || kind === 'droppedTable') {
-        await noteTable(client, database, table, null);
-      }
-    }
-    return skipped;
+      return skipped;
+    });
   } finally {
     await client.end();
   }

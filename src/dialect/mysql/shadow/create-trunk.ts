@@ -122,7 +122,7 @@ async function quietRestored(client: Client, name: string): Promise<readonly str
 }
 
 /** Absent, empty, or with nothing but our own tables, which bear no marker yet. */
-async function isFree(client: Client, database: string): Promise<boolean> {
+export async function isFree(client: Client, database: string): Promise<boolean> {
   if (!(await databaseExists(client, database)) || (await isEmpty(client, database))) return true;
   if (!database.endsWith(companionName(''))) return false;
   const tables = await client.rows<{ name: string }>(

@@ -23,6 +23,7 @@ import type {
   OverlayCount,
   OverlayRow,
   ResumePoint,
+  RowSelection,
   StoredProgress,
   TableGaps,
 } from '../../dialect.ts';
@@ -38,6 +39,9 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { installOverlay } from '../overlay/install.ts';
+import { readCaptured } from '../overlay/journal.ts';
+import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -61,7 +65,6 @@ import {
   takeFence,
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { notOffered } from './not-offered.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
@@ -276,20 +279,30 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     return Promise.resolve();
   }
 
-  installOverlay(): Promise<InstalledOverlay> {
-    return Promise.reject(notOffered('rollouts'));
+  /** On a session of its own, for each statement commits; under the act's hold of the fence. */
+  installOverlay(fence: Fence): Promise<InstalledOverlay> {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
+      this.#session.forget();
+      const place = { address: this.#address, database: this.name, source: this.#source };
+      return installOverlay(place, fence);
+    });
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
-    return Promise.reject(notOffered('rollouts'));
+    return this.#read('count the overlay', async (client) =>
+      readOverlayCounts(client, await readCaptured(client, this.name, this.#source)),
+    );
   }
 
-  overlayRows(): Promise<readonly OverlayRow[]> {
-    return Promise.reject(notOffered('rollouts'));
+  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
+    return this.#read('read the overlay', async (client) =>
+      readOverlayRows(client, await readCaptured(client, this.name, this.#source), { limit, only }),
+    );
   }
 
+  /** The candidate's account may not write yet (accounts.ts), so that no row is owned. */
   resetOverlay(): Promise<number> {
-    return Promise.reject(notOffered('rollouts'));
+    return Promise.resolve(0);
   }
 
   /** On a session of its own, for it is read while all else goes on. */
@@ -349,7 +362,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** What the connection knows of the tables; read again under each new fence. */
   #applySession(client: Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () =>
-      openApplySession(client, this.name, await readTables(client, this.name, this.#source)),
+      openApplySession(
+        client,
+        this.name,
+        await readTables(client, this.name, this.#source),
+        await readCaptured(client, this.name, this.#source),
+      ),
     );
   }
 

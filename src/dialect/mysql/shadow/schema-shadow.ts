@@ -25,6 +25,8 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  *   `bootstrap_only` names its tables, where it is not of all.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
+ * - `account`: accounts of the server that are ours and go with the rollout, see accounts.ts.
+ * - `captured_table`: tables of which the candidate's writes are captured, see overlay/install.ts.
  * - `renamed_table`: names that tables had, see TableRename. Until it is `done`, the table may have either.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
@@ -274,6 +276,19 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 12,
+    what: 'accounts of a rollout, and the tables whose writes are captured',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.account (
+        name VARCHAR(80) NOT NULL PRIMARY KEY,
+        host VARCHAR(255) NOT NULL
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.captured_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 13,
     what: 'tables that got other names',
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.renamed_table (

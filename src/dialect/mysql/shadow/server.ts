@@ -11,10 +11,11 @@ import { readFlavour, readSystemId, type Flavour } from '../session/flavour.ts';
 import { assertNotNewer, migrate, newestVersion } from '../session/migrations.ts';
 import { companionName, probeLock } from '../session/names.ts';
 import { lockHolder, lockWork } from '../session/server-locks.ts';
-import { createTrunk, dropDatabases, type TrunkOptions } from './create-trunk.ts';
+import { createCandidateRole, dropAccounts } from './accounts.ts';
+import { cloneDatabase, dropOurs, type CloneOptions } from './clone.ts';
+import { createTrunk, type TrunkOptions } from './create-trunk.ts';
 import { MySqlShadowDatabase } from './database.ts';
 import { databaseExists, isEmpty, notOurs, readMarker, type FoundMarker } from './marker.ts';
-import { notOffered } from './not-offered.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 
 const DEFAULT_LEASE_MS = 10_000;
@@ -109,25 +110,31 @@ class MySqlShadowServer implements ShadowServer {
     return createTrunk(this.#address, options);
   }
 
-  clone(): Promise<void> {
-    return Promise.reject(notOffered('rollouts'));
+  clone(options: CloneOptions): Promise<void> {
+    return cloneDatabase(this.#address, this.#flavour, options);
   }
 
-  createCandidateRole(): Promise<{ readonly url: string }> {
-    return Promise.reject(notOffered('rollouts'));
+  createCandidateRole(options: {
+    readonly database: string;
+    readonly role: string;
+    readonly password: string;
+  }): Promise<{ readonly url: string }> {
+    return createCandidateRole(this.#address, this.#flavour, options);
   }
 
-  /** Roles are never made on this engine, so that there is none to drop. */
-  async drop({ database }: { readonly database: string }): Promise<void> {
+  async drop(options: { readonly database: string; readonly role: string | null }): Promise<void> {
+    const { database, role } = options;
     await using server = new Connection({ address: this.#address, database: null });
     const what = { doing: 'drop the database', otherwise: 'APPLY_FAILED' } as const;
     await server.use(what, async (client) => {
       await lockWork(client, database, WAIT_MS);
       const found = await readMarker(client, database);
-      if (found?.writtenFor === database) await dropDatabases(client, database);
-      else if (await databaseExists(client, database)) {
+      const ours = found?.writtenFor === database;
+      if (!ours && (await databaseExists(client, database))) {
         throw notOurs(database, 'it has no marker, and so is not dropped');
       }
+      if (ours) await dropOurs(client, database, role);
+      else await dropAccounts(client, database, role);
     });
   }
 

@@ -1,10 +1,10 @@
 import { escapeLiteral, type ClientBase } from 'pg';
-import { tableName } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { readCapturedTables } from './capture.ts';
 import { JOURNAL } from '../session/names.ts';
+import { selectTables, toOverlayRow, type DifferenceRow } from '../../sql/overlay-rows.ts';
 import { differenceKind, imageEqual, journalWithRows } from './views.ts';
 
 /** Above this many rows the planner's estimate is near enough for a ratio. */
@@ -44,16 +44,6 @@ async function countRows(client: ClientBase, table: ApplyTable): Promise<number>
   return exact.rows[0]?.rows ?? 0;
 }
 
-interface DifferenceRow {
-  readonly kind: 'insert' | 'update' | 'delete';
-  readonly key: readonly string[];
-  /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
-  readonly at: number;
-  readonly changed: readonly boolean[];
-  readonly production: readonly (string | null)[];
-  readonly candidate: readonly (string | null)[];
-}
-
 /**
  * The rows the candidate changed, at most `limit` per table, oldest first. Values are in the
  * session's text form. Errors: USAGE if a key is asked for without its table or with another
@@ -91,39 +81,6 @@ function columnLists(table: ApplyTable): string {
   const changed = table.columns.map((c) => `NOT ${imageEqual([c.schema], 'j', 't')}`);
   return `${list(key, 'text')} AS key, ${list(changed, 'boolean')} AS changed,
     ${text('j')} AS production, ${text('t')} AS candidate`;
-}
-
-function toOverlayRow(table: ApplyTable, row: DifferenceRow): OverlayRow {
-  const columns = table.columns.flatMap((column, i) => {
-    if (row.kind === 'update' && row.changed[i] !== true) return [];
-    return [
-      {
-        column: column.schema.name,
-        production: row.kind === 'insert' ? null : (row.production[i] ?? null),
-        candidate: row.kind === 'delete' ? null : (row.candidate[i] ?? null),
-      },
-    ];
-  });
-  return { table: table.schema.id, key: row.key, kind: row.kind, columns, at: new Date(row.at) };
-}
-
-/** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */
-export function selectTables(
-  tables: readonly ApplyTable[],
-  only: RowSelection,
-): readonly ApplyTable[] {
-  if (only.table === undefined) {
-    if (only.key === undefined) return tables;
-    throw new UnderstudyError('USAGE', 'a key is selected without its table');
-  }
-  const label = tableName(only.table);
-  const selected = tables.filter((table) => table.label === label);
-  if (selected.length === 0) {
-    throw new UnderstudyError('TABLE_UNKNOWN', 'no writes to this table are captured', {
-      table: label,
-    });
-  }
-  return selected;
 }
 
 /** Which rows of a table a selection means, as a condition with parameters $1, … USAGE. */

@@ -6,7 +6,8 @@ import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
-import { selectionCondition, selectTables } from './read.ts';
+import { selectTables } from '../../sql/overlay-rows.ts';
+import { selectionCondition } from './read.ts';
 import { imageEqual } from './views.ts';
 
 /** Keys an act works on, locked. One table at a time: dropped again within the transaction. */

@@ -3,9 +3,9 @@
  * SQL. PostgreSQL cuts identifiers at 63 bytes without a word, so longer ones are shortened here
  * with a hash that keeps them apart.
  */
-import { createHash } from 'node:crypto';
 import { escapeIdentifier } from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
+import { shortenedTo } from '../../sql/shortened.ts';
 
 /** The schema that holds all of ours; a candidate has no right on it. */
 export const OWN_SCHEMA = 'understudy';
@@ -38,14 +38,9 @@ export const TRACE_SETTING = 'understudy.trace';
 
 const LIMIT = 63;
 
-/** `name`, or a name of at most 63 bytes with the same beginning and ending and a hash between. */
+/** `name`, or one of at most 63 bytes that is like it. */
 export function shortened(name: string, suffix = ''): string {
-  const whole = name + suffix;
-  if (Buffer.byteLength(whole) <= LIMIT) return whole;
-  const tail = `_${createHash('sha256').update(whole).digest('hex').slice(0, 10)}${suffix}`;
-  let head = name;
-  while (Buffer.byteLength(head) + tail.length > LIMIT) head = [...head].slice(0, -1).join('');
-  return head + tail;
+  return shortenedTo(LIMIT, name, suffix);
 }
 
 /** Quoted and qualified. */

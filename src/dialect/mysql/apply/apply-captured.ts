@@ -1,0 +1,288 @@
+/**
+ * Writes production's changes to a table that a candidate writes to as well.
+ *
+ * Invariants, for whatever commits beside it:
+ * - A row that the candidate owns, which its entry in the journal says, stays as it is: its entry's image
+ *   moves to production's.
+ * - All other rows are production's.
+ * - An entry goes where the row is production's again.
+ *
+ * Who writes a row holds its lock before its trigger makes the entry, so the rows are locked first and
+ * the journal is asked then, in a statement of its own: what it says of a row that is there holds. A row
+ * that is not there has no lock. It is inserted by a statement that settles no conflict, and the journal
+ * is asked once more: an entry by then is of a candidate that wrote the row, or wrote and removed it, in
+ * between. Then all of it is undone and done again.
+ */
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { NetChange } from '../../../order/change-batch.ts';
+import { sameImage } from '../overlay/images.ts';
+import type { CapturedTable } from '../overlay/journal.ts';
+import type { Client } from '../session/client.ts';
+import { JOURNAL } from '../session/names.ts';
+import { applyFailure, duplicatedKey } from './apply-error.ts';
+import type { ApplyColumn } from './apply-table.ts';
+import { assertComplete } from './apply-rows.ts';
+import { stageChanges, type Masks, type Staged } from './stage.ts';
+
+const SAVEPOINT = 'understudy_captured';
+/** Times that a step is done again at once, for a candidate that was faster. */
+const ATTEMPTS = 20;
+/** Numbers in one statement. */
+const MARKED_AT_ONCE = 5_000;
+
+export interface CapturedOutcome {
+  readonly rows: number;
+  /** Changes of rows that the candidate owns. */
+  readonly owned: number;
+}
+
+/**
+ * As `applyRows`. APPLY_BLOCKED too where the candidate takes rows faster than they follow.
+ */
+export async function applyCaptured(
+  client: Client,
+  table: CapturedTable,
+  changes: readonly NetChange[],
+  packetBytes: number,
+): Promise<CapturedOutcome> {
+  await client.run(`DELETE FROM ${table.stage}`);
+  const staged = await stageChanges(client, table, changes, packetBytes);
+  return writeStaged(client, table, staged, changes);
+}
+
+/** Removes all rows that production had: of what the candidate owns, the images. */
+export async function truncateCaptured(
+  client: Client,
+  table: CapturedTable,
+): Promise<CapturedOutcome> {
+  const keys = table.key.map(({ staged }) => staged).join(', ');
+  const names = table.key.map(({ name }) => name).join(', ');
+  const stage = (source: string): string =>
+    `INSERT IGNORE INTO ${table.stage} (${keys}, seq, op, mask)
+      SELECT ${names}, @understudy_seq := @understudy_seq + 1, 'd', 0 FROM ${source} FOR UPDATE`;
+  try {
+    await client.run(`DELETE FROM ${table.stage}`);
+    await client.run('SET @understudy_seq := -1');
+    // The rows first, as everywhere.
+    const { rows } = await client.run(stage(table.relation));
+    const { rows: more } = await client.run(stage(table.journal));
+    const counts = { f: 0, p: 0, q: 0, d: rows + more };
+    return await writeStaged(client, table, { masks: new Map(), counts }, []);
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+}
+
+async function writeStaged(
+  client: Client,
+  table: CapturedTable,
+  staged: Staged,
+  changes: readonly NetChange[],
+): Promise<CapturedOutcome> {
+  try {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      await client.run(`SAVEPOINT ${SAVEPOINT}`);
+      const outcome = await new Attempt(client, table, staged).run(changes);
+      if (outcome !== 'raced') {
+        await client.run(`RELEASE SAVEPOINT ${SAVEPOINT}`);
+        return outcome;
+      }
+      await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
+    }
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+  const what = 'the candidate takes rows faster than they follow';
+  throw new UnderstudyError('APPLY_BLOCKED', what, { table: table.label });
+}
+
+class Attempt {
+  readonly #client: Client;
+  readonly #table: CapturedTable;
+  readonly #masks: Masks;
+  readonly #counts: Staged['counts'];
+
+  constructor(client: Client, table: CapturedTable, { masks, counts }: Staged) {
+    this.#client = client;
+    this.#table = table;
+    this.#masks = masks;
+    this.#counts = counts;
+  }
+
+  async run(changes: readonly NetChange[]): Promise<CapturedOutcome | 'raced'> {
+    const client = this.#client;
+    const have = await this.#lock(this.#table.relation, this.#table.keyHint);
+    const own = await this.#lock(this.#table.journal, 'FORCE INDEX FOR JOIN (PRIMARY)');
+    await this.#mark('have', have);
+    await this.#mark('own', own);
+    if (this.#masks.size > 0) {
+      await this.#complete();
+      await assertComplete(client, this.#table, changes);
+    }
+    if (own.length > 0) await this.#moveImages();
+    if (!(await this.#writeRows())) return 'raced';
+    const taken = await client.rows(
+      `SELECT 1 AS taken FROM ${this.#joined('j', 'staged')} WHERE s.own = 0 LIMIT 1`,
+    );
+    if (taken.length > 0) return 'raced';
+    if (own.length > 0) await this.#release();
+    const all = Object.values(this.#counts).reduce((sum, count) => sum + count, 0);
+    return { rows: all - own.length, owned: own.length };
+  }
+
+  /** Locks what is there of the staged keys; the numbers of these. */
+  async #lock(relation: string, hint: string): Promise<readonly number[]> {
+    const on = this.#table.key.map(({ name, staged }) => `t.${name} = s.${staged}`).join(' AND ');
+    const rows = await this.#client.rows<{ seq: number }>(
+      `SELECT s.seq FROM ${this.#table.stage} s STRAIGHT_JOIN ${relation} t ${hint} ON ${on}
+        ORDER BY s.seq FOR UPDATE`,
+    );
+    return rows.map(({ seq }) => seq);
+  }
+
+  async #mark(column: 'have' | 'own', numbers: readonly number[]): Promise<void> {
+    for (let at = 0; at < numbers.length; at += MARKED_AT_ONCE) {
+      const some = numbers.slice(at, at + MARKED_AT_ONCE).join(', ');
+      await this.#client.run(
+        `UPDATE ${this.#table.stage} SET ${column} = 1 WHERE seq IN (${some})`,
+      );
+    }
+  }
+
+  /** Completes images from production's row as it was: the entry's image, else the row. */
+  async #complete(): Promise<void> {
+    const { columns, key } = this.#table;
+    const [first] = key;
+    for (const side of ['from', 'staged'] as const) {
+      for (const [number, mask] of this.#masks) {
+        const lacking = columns.filter((_, i) => mask[i] === false);
+        const from = (alias: string): string =>
+          lacking.map(({ name, staged }) => `s.${staged} = ${alias}.${name}`).join(', ');
+        const which = `s.op IN ('p', 'q') AND s.mask = ${String(number)}`;
+        await this.#client.run(
+          `UPDATE ${this.#joined('j', side)} SET ${from('j')}, s.op = 'f'
+            WHERE ${which} AND j.${JOURNAL.present} = 1`,
+        );
+        await this.#client.run(
+          `UPDATE ${this.#joined('t', side)} ${this.#besideRow('j', this.#table.journal)}
+            SET ${from('t')}, s.op = 'f' WHERE ${which} AND j.${first?.name ?? ''} IS NULL`,
+        );
+      }
+    }
+  }
+
+  /** Of rows that the candidate owns. What is never sent is there as the row has it. */
+  async #moveImages(): Promise<void> {
+    const { columns, key } = this.#table;
+    const keys = new Set(key.map(({ name }) => name));
+    const set = (some: readonly ApplyColumn[]): string =>
+      [
+        ...some.map(({ name, staged }) => `j.${name} = s.${staged}`),
+        `j.${JOURNAL.present} = 1`,
+      ].join(', ');
+    const images = this.#joined('j', 'staged');
+    await this.#client.run(`UPDATE ${images} SET ${set(columns)} WHERE s.own = 1 AND s.op = 'f'`);
+    for (const [number, mask] of this.#masks) {
+      const sent = columns.filter((_, i) => mask[i] === true);
+      const unsent = columns.filter((_, i) => mask[i] === false);
+      await this.#client.run(
+        `UPDATE ${images} ${this.#besideEntry()}
+          SET ${set(sent)}${unsent.map(({ name }) => `, j.${name} = t.${name}`).join('')}
+          WHERE s.own = 1 AND s.op = 'q' AND s.mask = ${String(number)}`,
+      );
+    }
+    const none = columns
+      .filter(({ name }) => !keys.has(name))
+      .map(({ name }) => `j.${name} = NULL`);
+    await this.#client.run(
+      `UPDATE ${images} SET ${[...none, `j.${JOURNAL.present} = 0`].join(', ')}
+        WHERE s.own = 1 AND s.op = 'd'`,
+    );
+  }
+
+  /** Of all others. False if the candidate wrote one of them meanwhile. */
+  async #writeRows(): Promise<boolean> {
+    const client = this.#client;
+    const rows = this.#joined('t', 'staged');
+    const { columns } = this.#table;
+    await client.run(`SAVEPOINT ${SAVEPOINT}_rows`);
+    try {
+      await client.run(`DELETE t FROM ${rows} WHERE s.op = 'd' AND s.own = 0 AND s.have = 1`);
+      await client.run(
+        `UPDATE ${rows} SET ${columns.map((c) => `t.${c.name} = s.${c.staged}`).join(', ')}
+          WHERE s.op = 'f' AND s.own = 0 AND s.have = 1`,
+      );
+      await this.#insert('s.own = 0 AND s.have = 0');
+      return true;
+    } catch (error) {
+      if (this.#isOfKey(error)) return false;
+    }
+    // Another unique key is in the way, as when two rows swap their values: all go before any comes.
+    await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}_rows`);
+    try {
+      await client.run(`DELETE t FROM ${rows} WHERE s.own = 0 AND s.have = 1`);
+      await this.#insert('s.own = 0');
+      return true;
+    } catch (error) {
+      if (this.#isOfKey(error)) return false;
+      throw error;
+    }
+  }
+
+  /** Was it that a row has the key already? Throws what is no such failure of any unique key. */
+  #isOfKey(error: unknown): boolean {
+    const name = duplicatedKey(error);
+    if (name === null) throw error;
+    return name === this.#table.keyIndex;
+  }
+
+  async #insert(which: string): Promise<void> {
+    const { columns, relation, stage } = this.#table;
+    const insert = async (some: readonly ApplyColumn[], op: string): Promise<void> => {
+      await this.#client.run(
+        `INSERT INTO ${relation} (${some.map(({ name }) => name).join(', ')})
+          SELECT ${some.map(({ staged }) => `s.${staged}`).join(', ')} FROM ${stage} s
+          WHERE ${which} AND ${op}`,
+      );
+    };
+    await insert(columns, `s.op = 'f'`);
+    // Columns that production's connector leaves out get their defaults.
+    for (const [number, mask] of this.#masks) {
+      const known = columns.filter((_, i) => mask[i] === true);
+      await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);
+    }
+  }
+
+  /** Rows that are production's again are nobody's. */
+  async #release(): Promise<void> {
+    const { columns, key } = this.#table;
+    const gone = `t.${key[0]?.name ?? ''} IS NULL`;
+    await this.#client.run(
+      `DELETE j FROM ${this.#joined('j', 'staged')} ${this.#besideEntry()}
+        WHERE s.own = 1 AND ((j.${JOURNAL.present} = 0 AND ${gone})
+          OR (j.${JOURNAL.present} = 1 AND NOT ${gone} AND ${sameImage(columns, 'j', 't')}))`,
+    );
+  }
+
+  /** The staged rows first, and for each the table's row, or entry, by its key. */
+  #joined(what: 't' | 'j', side: 'staged' | 'from'): string {
+    const { stage, relation, journal, keyHint, key } = this.#table;
+    const on = key.map((column) => `${what}.${column.name} = s.${column[side]}`).join(' AND ');
+    const other =
+      what === 't' ? `${relation} t ${keyHint}` : `${journal} j FORCE INDEX FOR JOIN (PRIMARY)`;
+    return `${stage} s STRAIGHT_JOIN ${other} ON ${on}`;
+  }
+
+  /** The entry beside each row. */
+  #besideRow(alias: string, journal: string): string {
+    const on = this.#table.key.map(({ name }) => `${alias}.${name} = t.${name}`).join(' AND ');
+    return `LEFT JOIN ${journal} ${alias} ON ${on}`;
+  }
+
+  /** The row beside each entry. */
+  #besideEntry(): string {
+    const { key, relation, keyHint } = this.#table;
+    const on = key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
+    return `LEFT JOIN ${relation} t ${keyHint} ON ${on}`;
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The triggers that capture what a candidate writes. They fire after the row is written: what is there
+ * then is final, and what a statement leaves out (INSERT IGNORE, DELETE IGNORE) fires nothing. Should
+ * they fail, the candidate's statement does.
+ */
+import { sameImage, sameValue } from './images.ts';
+import { absentColumns, imageColumns, KEEPING, type CapturedTable } from './journal.ts';
+
+export type CaptureEvent = 'INSERT' | 'UPDATE' | 'DELETE';
+
+/** The body of a trigger. `unless`: holds for all but who applies. */
+export function captureBody(table: CapturedTable, event: CaptureEvent, unless: string): string {
+  switch (event) {
+    case 'INSERT':
+      return `IF ${unless} THEN ${absent(table)}; END IF`;
+    case 'DELETE':
+      return `IF ${unless} THEN ${image(table)}; END IF`;
+    case 'UPDATE':
+      return `IF ${unless} AND NOT ${sameImage(table.columns, 'OLD', 'NEW')} THEN
+        ${image(table)};
+        IF NOT (${table.key.map((column) => sameKey(column)).join(' AND ')}) THEN
+          ${absent(table)};
+        END IF;
+      END IF`;
+  }
+}
+
+/** As the journal's key compares them: two spellings may be one. */
+function sameKey(column: CapturedTable['key'][number]): string {
+  return column.schema.type.kind === 'timestamptz'
+    ? sameValue(column, 'OLD', 'NEW')
+    : `OLD.${column.name} <=> NEW.${column.name}`;
+}
+
+function absent(table: CapturedTable): string {
+  const values = table.key.map(({ name }) => `NEW.${name}`);
+  return `INSERT INTO ${table.journal} (${absentColumns(table)})
+    VALUES (${values.join(', ')}, 0) ${KEEPING}`;
+}
+
+function image(table: CapturedTable): string {
+  const values = table.columns.map(({ name }) => `OLD.${name}`);
+  return `INSERT INTO ${table.journal} (${imageColumns(table)})
+    VALUES (${values.join(', ')}, 1) ${KEEPING}`;
+}

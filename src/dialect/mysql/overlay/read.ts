@@ -1,0 +1,124 @@
+/** What the candidate changed, in the caller's transaction of one snapshot. */
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
+import { selectTables, toOverlayRow, type DifferenceRow } from '../../sql/overlay-rows.ts';
+import { exactText } from '../compare/exact-text.ts';
+import { keyLiteral } from '../compare/table-reader.ts';
+import { spell } from '../compare/spelling.ts';
+import type { Client } from '../session/client.ts';
+import { JOURNAL } from '../session/names.ts';
+import { sameImage, sameValue } from './images.ts';
+import type { CapturedTable } from './journal.ts';
+
+/** Entries beside the rows they are of. */
+function journalWithRows(table: CapturedTable): string {
+  const on = table.key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
+  return `${table.journal} j LEFT JOIN ${table.relation} t ${table.keyHint} ON ${on}`;
+}
+
+/** 'equal' where the candidate's image is production's again. */
+function differenceKind(table: CapturedTable): string {
+  const [key] = table.key;
+  if (key === undefined) throw new UnderstudyError('INTERNAL', `${table.label} has no key`);
+  const gone = `t.${key.name} IS NULL`;
+  return `CASE
+    WHEN j.${JOURNAL.present} = 0 AND ${gone} THEN 'equal'
+    WHEN j.${JOURNAL.present} = 0 THEN 'insert'
+    WHEN ${gone} THEN 'delete'
+    WHEN ${sameImage(table.columns, 'j', 't')} THEN 'equal'
+    ELSE 'update' END`;
+}
+
+/** Exact, also the number of rows. */
+export async function readOverlayCounts(
+  client: Client,
+  tables: readonly CapturedTable[],
+): Promise<readonly OverlayCount[]> {
+  const counts: OverlayCount[] = [];
+  for (const table of tables) {
+    const found = await client.rows<{ kind: string; entries: string }>(
+      `SELECT kind, COUNT(*) AS entries
+        FROM (SELECT ${differenceKind(table)} AS kind FROM ${journalWithRows(table)}) d
+        GROUP BY kind`,
+    );
+    const { rows } = await client.row<{ rows: string }>(
+      `SELECT COUNT(*) AS \`rows\` FROM ${table.relation}`,
+    );
+    const count = (kind: string): number =>
+      Number(found.find((one) => one.kind === kind)?.entries ?? 0);
+    counts.push({
+      ...{ table: table.schema.id, rows: Number(rows), equal: count('equal') },
+      ...{ inserted: count('insert'), updated: count('update'), deleted: count('delete') },
+    });
+  }
+  return counts;
+}
+
+/**
+ * The rows that differ, at most `limit` per table, oldest first. Errors: USAGE if a key is asked for
+ * without its table or with another number of columns; TABLE_UNKNOWN if the table is not captured.
+ */
+export async function readOverlayRows(
+  client: Client,
+  tables: readonly CapturedTable[],
+  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
+): Promise<readonly OverlayRow[]> {
+  const rows: OverlayRow[] = [];
+  for (const table of selectTables(tables, only)) {
+    const condition = selectionCondition(table, only);
+    if (condition === null) continue;
+    const found = await client.rows<Record<string, string | number | null>>(
+      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${texts(table)},
+          UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at
+        FROM ${journalWithRows(table)} WHERE ${condition}) d
+        WHERE d.kind <> 'equal'
+        ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
+        LIMIT ${String(limit)}`,
+    );
+    rows.push(...found.map((row) => toOverlayRow(table, toDifference(table, row))));
+  }
+  return rows;
+}
+
+function texts(table: CapturedTable): string {
+  return [
+    ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
+    ...table.columns.flatMap((column, i) => [
+      `${exactText(`j.${column.name}`, column.schema)} AS j${String(i)}`,
+      `${exactText(`t.${column.name}`, column.schema)} AS t${String(i)}`,
+      `NOT (${sameValue(column, 'j', 't')}) AS c${String(i)}`,
+    ]),
+  ].join(', ');
+}
+
+function toDifference(
+  table: CapturedTable,
+  row: Readonly<Record<string, string | number | null>>,
+): DifferenceRow {
+  const text = (name: string): string | null => {
+    const value = row[name] ?? null;
+    return value === null ? null : String(value);
+  };
+  return {
+    kind: row['kind'] as DifferenceRow['kind'],
+    key: table.key.map((_, i) => text(`k${String(i)}`) ?? ''),
+    at: Number(row['at']),
+    changed: table.columns.map((_, i) => Number(row[`c${String(i)}`]) === 1),
+    production: table.columns.map((_, i) => text(`j${String(i)}`)),
+    candidate: table.columns.map((_, i) => text(`t${String(i)}`)),
+  };
+}
+
+/** Null if no row can have the key. USAGE. */
+function selectionCondition(table: CapturedTable, { key }: RowSelection): string | null {
+  if (key === undefined) return 'TRUE';
+  if (key.length !== table.key.length) {
+    const names = table.key.map((column) => column.schema.name).join(', ');
+    throw new UnderstudyError('USAGE', `the key has the columns ${names}`, { table: table.label });
+  }
+  const parts = table.key.map((column, i) => {
+    const word = spell(key[i] ?? '', column.schema.type);
+    return word === null ? null : `j.${column.name} = ${keyLiteral(word, column.schema)}`;
+  });
+  return parts.includes(null) ? null : parts.join(' AND ');
+}

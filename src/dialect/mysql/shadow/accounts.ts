@@ -1,0 +1,233 @@
+/**
+ * The accounts that go with a rollout: the candidate's, and the one under whose rights the rollout's
+ * own views and stored programs run. Both have rights on the rollout's database alone. Those that are
+ * ours are listed in the companion before they are made, so that none of somebody else's is ever
+ * changed or dropped.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { sleep } from '../../../util/wait.ts';
+import type { ServerAddress } from '../session/address.ts';
+import type { Client } from '../session/client.ts';
+import { Connection } from '../session/connection.ts';
+import { ERRNO, hasErrno, serverError } from '../session/errors.ts';
+import type { Flavour } from '../session/flavour.ts';
+import { accountName, companionName, literal, quote, quoteForGrant } from '../session/names.ts';
+import { lockWork } from '../session/server-locks.ts';
+
+/** How long another process may work on the same database before this gives up. */
+const WAIT_MS = 60_000;
+/** How long sessions of an account may take to end. */
+const END_WAIT_MS = 10_000;
+const POLL_MS = 20;
+
+/** Candidates come from anywhere; nobody logs in as who defines. */
+const CANDIDATE_HOST = '%';
+const DEFINER_HOST = 'localhost';
+
+/**
+ * It writes nothing, as long as the applier does not go by the journal: what it wrote would be overwritten
+ * without a word. A routine might write.
+ */
+const CANDIDATE_RIGHTS = 'SELECT, SHOW VIEW, CREATE TEMPORARY TABLES, LOCK TABLES';
+/**
+ * What views, routines and events may do: no more, since a view that the candidate reads may call what
+ * writes. No TRIGGER: a routine may run what text it is given, and drop the triggers that capture.
+ */
+const PROGRAM_RIGHTS = 'SELECT, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES, EVENT';
+/** What triggers may do, in which no text can be run. */
+const TRIGGER_RIGHTS = 'SELECT, INSERT, UPDATE, DELETE, EXECUTE, TRIGGER';
+
+/**
+ * TARGET_NOT_OURS if the server has an account without a name: who connects from where it is for gets
+ * in under any name and without a password, also under the one that capture lets through.
+ */
+export async function assertNoAnonymous(client: Client): Promise<void> {
+  const found = await client.rows<{ host: string }>(`SELECT Host AS host FROM mysql.user
+    WHERE User = '' ORDER BY Host`);
+  const [first] = found;
+  if (first === undefined) return;
+  throw new UnderstudyError('TARGET_NOT_OURS', 'the server has an account without a name', {
+    detail: `anybody may pass for another one by it: DROP USER ''@${literal(first.host)}`,
+  });
+}
+
+/**
+ * The candidate's account: it may log in from anywhere, and reads its own database. Made again with a
+ * new password if it exists. TARGET_NOT_OURS if somebody else's account has the name.
+ */
+export async function createCandidateRole(
+  address: ServerAddress,
+  { engine }: Flavour,
+  options: { readonly database: string; readonly role: string; readonly password: string },
+): Promise<{ readonly url: string }> {
+  const { database, role, password } = options;
+  const name = accountName(role);
+  await using server = new Connection({ address, database: null });
+  const what = { doing: 'make the candidate’s account', otherwise: 'APPLY_FAILED' } as const;
+  await server.use(what, async (client) => {
+    await lockWork(client, database, WAIT_MS);
+    await assertNoAnonymous(client);
+    const account = await claimAccount(client, database, name, CANDIDATE_HOST);
+    const proof =
+      engine === 'mariadb'
+        ? `VIA mysql_native_password USING ${literal(nativeHash(password))}`
+        : `BY ${literal(password)}`;
+    await withoutText(() => client.run(`CREATE USER IF NOT EXISTS ${account} IDENTIFIED ${proof}`));
+    await withoutText(() => client.run(`ALTER USER ${account} IDENTIFIED ${proof}`));
+    await grant(client, { database, account, rights: CANDIDATE_RIGHTS });
+  });
+  return { url: address.candidateUrl(database, name, password) };
+}
+
+/** Under whose rights the copy's own programs run; quoted. */
+export interface Definers {
+  readonly programs: string;
+  readonly triggers: string;
+}
+
+/** Made with the rollout, before anything is that they define. */
+export async function createDefiners(client: Client, database: string): Promise<Definers> {
+  return {
+    programs: await createDefiner(client, database, ['__programs', PROGRAM_RIGHTS]),
+    triggers: await createDefiner(client, database, ['__triggers', TRIGGER_RIGHTS]),
+  };
+}
+
+/** Whose triggers those of a rollout are; quoted. */
+export function triggerDefiner(database: string): string {
+  return `${literal(accountName(database, '__triggers'))}@${literal(DEFINER_HOST)}`;
+}
+
+async function createDefiner(
+  client: Client,
+  database: string,
+  [suffix, rights]: readonly [suffix: string, rights: string],
+): Promise<string> {
+  const account = await claimAccount(client, database, accountName(database, suffix), DEFINER_HOST);
+  const password = literal(randomBytes(24).toString('base64url'));
+  await withoutText(() =>
+    client.run(`CREATE USER IF NOT EXISTS ${account} IDENTIFIED BY ${password} ACCOUNT LOCK`),
+  );
+  await grant(client, { database, account, rights });
+  return account;
+}
+
+/** A condition that holds in triggers for all but the account of this session, which applies. */
+export async function unlessApplier(client: Client): Promise<string> {
+  const { own } = await client.row<{ own: string }>(
+    `SELECT HEX(SUBSTRING_INDEX(USER(), '@', 1)) AS own`,
+  );
+  return `CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY) <> X'${own}'`;
+}
+
+async function grant(
+  client: Client,
+  what: { readonly database: string; readonly account: string; readonly rights: string },
+): Promise<void> {
+  const { database, account, rights } = what;
+  await client.run(`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${account}`);
+  await client.run(`GRANT ${rights} ON ${quoteForGrant(database)}.* TO ${account}`);
+}
+
+/** Lists it as ours, unless it is somebody else's: TARGET_NOT_OURS. Returns it quoted. */
+async function claimAccount(
+  client: Client,
+  database: string,
+  name: string,
+  host: string,
+): Promise<string> {
+  const ours = await ownAccounts(client, database);
+  if (!ours.some((account) => account.name === name)) {
+    if (await accountExists(client, name)) throw notOurAccount(name, database);
+    await client.run(`INSERT INTO ${accountTable(database)} (name, host) VALUES (?, ?)`, [
+      ...[name, host],
+    ]);
+  }
+  return `${literal(name)}@${literal(host)}`;
+}
+
+const accountTable = (database: string): string => quote(companionName(database), 'account');
+
+interface Account {
+  readonly name: string;
+  readonly host: string;
+}
+
+async function ownAccounts(client: Client, database: string): Promise<readonly Account[]> {
+  try {
+    return await client.rows<Account>(`SELECT name, host FROM ${accountTable(database)}`);
+  } catch (error) {
+    if (hasErrno(error, ERRNO.noSuchTable, ERRNO.unknownDatabase)) return [];
+    throw error;
+  }
+}
+
+/** Of any host. */
+async function accountExists(client: Client, name: string): Promise<boolean> {
+  return (await client.rows('SELECT 1 AS there FROM mysql.user WHERE User = ?', [name])).length > 0;
+}
+
+function notOurAccount(name: string, database: string): UnderstudyError {
+  return new UnderstudyError('TARGET_NOT_OURS', `the account '${name}' exists and is not ours`, {
+    database,
+  });
+}
+
+/**
+ * Drops the accounts of a rollout and ends their sessions, which would go on without. `role`: the
+ * candidate's, which is not dropped, but TARGET_NOT_OURS, if it is there and not listed.
+ */
+export async function dropAccounts(
+  client: Client,
+  database: string,
+  role: string | null,
+): Promise<void> {
+  const ours = await ownAccounts(client, database);
+  for (const { name, host } of ours) {
+    await client.run(`DROP USER IF EXISTS ${literal(name)}@${literal(host)}`);
+  }
+  await endSessions(
+    client,
+    ours.map(({ name }) => name),
+  );
+  const name = role === null ? null : accountName(role);
+  if (name !== null && (await accountExists(client, name))) throw notOurAccount(name, database);
+}
+
+async function endSessions(client: Client, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return;
+  const deadline = performance.now() + END_WAIT_MS;
+  for (;;) {
+    const sessions = await client.rows<{ id: string }>(
+      `SELECT ID AS id FROM information_schema.PROCESSLIST
+        WHERE USER IN (${names.map(literal).join(', ')})`,
+    );
+    if (sessions.length === 0 || performance.now() > deadline) return;
+    for (const { id } of sessions) {
+      try {
+        await client.run(`KILL CONNECTION ${id}`);
+      } catch (error) {
+        if (!hasErrno(error, ERRNO.noSuchThread)) throw error;
+      }
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** As the server stores it, so that the password itself is in no statement and no log. */
+function nativeHash(password: string): string {
+  const once = createHash('sha1').update(password).digest();
+  return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
+}
+
+/** The driver's errors hold the statement, and this one holds a password. */
+async function withoutText<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const found = serverError(error);
+    if (found !== null) Reflect.deleteProperty(found, 'sql');
+    throw error;
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * Views, routines, triggers and events of a copied database. They run under an account that has rights
+ * on the copy alone: what they name elsewhere is out of their reach, and they change no table's shape.
+ */
+import { readViews } from '../schema/plan-from-production.ts';
+import { moveCode, moveDefinition } from '../schema/moved-names.ts';
+import { viewsInOrder, viewStatement } from '../schema/table-definition.ts';
+import type { Client } from '../session/client.ts';
+import { ERRNO, hasErrno } from '../session/errors.ts';
+import { quote } from '../session/names.ts';
+import { unlessApplier, type Definers } from './accounts.ts';
+import { define, notMovable, type ClonePlace } from './clone-tables.ts';
+
+/** `client`’s default database is the copy; its tables are there. */
+export async function copyCode(
+  client: Client,
+  place: ClonePlace,
+  { programs, triggers }: Definers,
+): Promise<void> {
+  // Views may call functions, and triggers may call routines; what they call may come later.
+  for (const kind of ['FUNCTION', 'PROCEDURE'] as const) {
+    await copyRoutines(client, place, { kind, definer: programs });
+  }
+  await copyViews(client, place, programs);
+  await copyTriggers(client, place, triggers);
+  await copyEvents(client, place, programs);
+}
+
+async function copyViews(client: Client, { from, to }: ClonePlace, definer: string): Promise<void> {
+  for (const view of viewsInOrder(await readViews(client, from))) {
+    if (!(await isWhole(client, quote(from, view.name)))) continue;
+    const definition = moveDefinition(view.definition, { from, to });
+    if (definition === null) throw notMovable(`view ${view.name}`, from);
+    await define(client, viewStatement({ ...view, definition }, definer));
+  }
+}
+
+/** False for a view over what is no more there: no server makes one. */
+async function isWhole(client: Client, view: string): Promise<boolean> {
+  try {
+    await client.rows(`SELECT 1 AS one FROM ${view} LIMIT 0`);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, ERRNO.viewInvalid)) return false;
+    throw error;
+  }
+}
+
+/** Of a stored program: what its text means depends on these. */
+interface Circumstances {
+  readonly sqlMode: string;
+  readonly collation: string;
+}
+
+/** As when it was written: what its text is made of, and of what character set texts in it are. */
+async function defineProgram(
+  client: Client,
+  { sqlMode, collation }: Circumstances,
+  sql: string,
+): Promise<void> {
+  await client.run(`SET SESSION collation_connection = ${collation}`);
+  try {
+    await define(client, sql, sqlMode);
+  } finally {
+    await client.run('SET NAMES utf8mb4');
+  }
+}
+
+async function copyRoutines(
+  client: Client,
+  place: ClonePlace,
+  { kind, definer }: { readonly kind: 'FUNCTION' | 'PROCEDURE'; readonly definer: string },
+): Promise<void> {
+  const found = await client.rows<{ readonly name: string }>(
+    `SELECT ROUTINE_NAME AS name FROM information_schema.ROUTINES
+      WHERE ROUTINE_SCHEMA = ? AND ROUTINE_TYPE = '${kind}' ORDER BY ROUTINE_NAME`,
+    [place.from],
+  );
+  for (const { name } of found) {
+    const { sql, ...circumstances } = await movedProgram(client, place, { kind, name });
+    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${sql}`);
+  }
+}
+
+const DEFINED_BY =
+  /^CREATE DEFINER=(?:`(?:[^`]|``)*`|"(?:[^"]|"")*")@(?:`(?:[^`]|``)*`|"(?:[^"]|"")*") /;
+const SHOWN = {
+  FUNCTION: 'Create Function',
+  PROCEDURE: 'Create Procedure',
+  EVENT: 'Create Event',
+} as const;
+
+/** What the server prints of it behind the definer, for the copy. Errors: see notMovable. */
+async function movedProgram(
+  client: Client,
+  { from, to }: ClonePlace,
+  { kind, name }: { readonly kind: keyof typeof SHOWN; readonly name: string },
+): Promise<Circumstances & { readonly sql: string }> {
+  const what = `${kind.toLowerCase()} ${name}`;
+  const shown = await client.row<Record<string, string | null>>(
+    `SHOW CREATE ${kind} ${quote(from, name)}`,
+  );
+  // There is none without the right to see it.
+  const text = shown[SHOWN[kind]] ?? '';
+  const sqlMode = shown['sql_mode'] ?? '';
+  const head = DEFINED_BY.exec(text);
+  const sql = head === null ? null : moveCode(text.slice(head[0].length), sqlMode, { from, to });
+  const collation = shown['collation_connection'];
+  if (sql === null || collation === null || collation === undefined) throw notMovable(what, from);
+  return { sql, sqlMode, collation };
+}
+
+/**
+ * They do not act on what is applied, whose effects the log brings itself: they let the account pass
+ * that applies, which is ours.
+ */
+async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
+  const { from, to } = place;
+  const unless = await unlessApplier(client);
+  const triggers = await client.rows<
+    Circumstances & {
+      readonly name: string;
+      readonly table: string;
+      readonly timing: string;
+      readonly event: string;
+      readonly body: string;
+    }
+  >(
+    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\`, ACTION_TIMING AS timing,
+        EVENT_MANIPULATION AS event, ACTION_STATEMENT AS body,
+        SQL_MODE AS sqlMode, COLLATION_CONNECTION AS collation
+      FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = ?
+      ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER`,
+    [from],
+  );
+  for (const trigger of triggers) {
+    const body = moveCode(trigger.body, trigger.sqlMode, { from, to });
+    if (body === null) throw notMovable(`trigger ${trigger.name}`, from);
+    await defineProgram(
+      client,
+      trigger,
+      `CREATE DEFINER=${definer} TRIGGER ${quote(to, trigger.name)}
+        ${trigger.timing} ${trigger.event} ON ${quote(to, trigger.table)} FOR EACH ROW
+        IF ${unless} THEN
+${body}
+;
+END IF`,
+    );
+  }
+}
+
+const SCHEDULED =
+  /^(EVENT .*? ON COMPLETION (?:NOT )?PRESERVE) (?:ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)( COMMENT | DO )/s;
+
+/** Off: what they do in production arrives as changes of its own. A person may turn them on. */
+async function copyEvents(client: Client, place: ClonePlace, definer: string): Promise<void> {
+  const events = await client.rows<{ readonly name: string }>(
+    `SELECT EVENT_NAME AS name FROM information_schema.EVENTS
+      WHERE EVENT_SCHEMA = ? ORDER BY EVENT_NAME`,
+    [place.from],
+  );
+  for (const { name } of events) {
+    const { sql, ...circumstances } = await movedProgram(client, place, { kind: 'EVENT', name });
+    if (!SCHEDULED.test(sql)) throw notMovable(`event ${name}`, place.from);
+    const off = sql.replace(SCHEDULED, '$1 DISABLE$2');
+    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${off}`);
+  }
+}

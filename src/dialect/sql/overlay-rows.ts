@@ -1,0 +1,57 @@
+/** What the engines' statements find of an overlay, as the port tells it. */
+import { tableName } from '../../change/table-id.ts';
+import { UnderstudyError } from '../../errors/understudy-error.ts';
+import type { TableSchema } from '../../schema/table-schema.ts';
+import type { OverlayRow, RowSelection } from '../dialect.ts';
+
+/** A captured table. */
+interface ReadTable {
+  readonly label: string;
+  readonly schema: Pick<TableSchema, 'id'>;
+  readonly columns: readonly { readonly schema: { readonly name: string } }[];
+}
+
+/** Values are texts, in the order of the table's columns. */
+export interface DifferenceRow {
+  readonly kind: 'insert' | 'update' | 'delete';
+  readonly key: readonly string[];
+  /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
+  readonly at: number;
+  readonly changed: readonly boolean[];
+  readonly production: readonly (string | null)[];
+  readonly candidate: readonly (string | null)[];
+}
+
+/** Of an update only the columns that differ. */
+export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
+  const columns = table.columns.flatMap((column, i) => {
+    if (row.kind === 'update' && row.changed[i] !== true) return [];
+    return [
+      {
+        column: column.schema.name,
+        production: row.kind === 'insert' ? null : (row.production[i] ?? null),
+        candidate: row.kind === 'delete' ? null : (row.candidate[i] ?? null),
+      },
+    ];
+  });
+  return { table: table.schema.id, key: row.key, kind: row.kind, columns, at: new Date(row.at) };
+}
+
+/** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */
+export function selectTables<Table extends ReadTable>(
+  tables: readonly Table[],
+  only: RowSelection,
+): readonly Table[] {
+  if (only.table === undefined) {
+    if (only.key === undefined) return tables;
+    throw new UnderstudyError('USAGE', 'a key is selected without its table');
+  }
+  const label = tableName(only.table);
+  const selected = tables.filter((table) => table.label === label);
+  if (selected.length === 0) {
+    throw new UnderstudyError('TABLE_UNKNOWN', 'no writes to this table are captured', {
+      table: label,
+    });
+  }
+  return selected;
+}

@@ -1,0 +1,108 @@
+/**
+ * A rollout of a MySQL or MariaDB shadow by the command line, on real parts: made while a process
+ * follows, followed by that process, compared, read by its candidate, and deleted.
+ */
+import type { Connection, RowDataPacket } from 'mysql2/promise';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { binlogConnector } from '../support/connectors.ts';
+import { startMariaDB } from '../support/mariadb.ts';
+import type { MySqlServer } from '../support/mysql-server.ts';
+import { startMySQL } from '../support/mysql.ts';
+import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
+import { connectBinlog } from '../support/types/binlog.ts';
+import { followed, Workplace } from '../support/understudy.ts';
+
+/** What a busy machine may take for it. */
+const WITHIN_MS = 120_000;
+
+interface Rollout {
+  readonly name: string;
+  readonly url: string;
+  readonly database: string;
+  readonly state: string;
+}
+
+async function rowsOf(client: Connection, sql: string): Promise<readonly RowDataPacket[]> {
+  const [rows] = await client.query<RowDataPacket[]>(sql);
+  return rows;
+}
+
+describe.each([
+  { engine: 'mysql', start: startMySQL },
+  { engine: 'mariadb', start: startMariaDB },
+] as const)('rollouts on $engine', ({ engine, start }) => {
+  const prefix = `rollouts${engine}${String(process.pid)}`;
+  let production: MySqlServer;
+  let shadow: MySqlServer;
+  let source: Connection;
+  let inside: Connection;
+  let workplace: Workplace;
+
+  beforeAll(async () => {
+    [production, shadow] = await Promise.all([start(), start()]);
+    const [kafka, connect] = await Promise.all([sharedKafka(), sharedConnect()]);
+    await production.execute([
+      'CREATE DATABASE shop',
+      'CREATE TABLE shop.item (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40))',
+      `CREATE TABLE shop.part (id INT PRIMARY KEY, item INT, FOREIGN KEY (item)
+        REFERENCES shop.item (id) ON DELETE CASCADE)`,
+      `CREATE VIEW shop.named AS SELECT name FROM shop.item`,
+      `INSERT INTO shop.item VALUES (1, 'one'), (2, 'two')`,
+      'INSERT INTO shop.part VALUES (1, 1), (2, 2)',
+    ]);
+    source = await connectBinlog(`${production.url}shop`);
+    inside = await connectBinlog(shadow.url);
+    const from = { server: production, database: 'shop', broker: kafka.broker };
+    await connect.createConnector(prefix, await binlogConnector(engine, from, prefix));
+    workplace = await Workplace.make(
+      followed(prefix, {
+        ...{ kafka, connect, shadow, connector: engine },
+        production: { url: `${production.url}shop` },
+      }),
+    );
+  });
+
+  afterAll(async () => {
+    await workplace[Symbol.asyncDispose]();
+    await (await sharedConnect()).deleteConnector(prefix);
+    await Promise.all([source.end(), inside.end()]);
+    await Promise.all([production.stop(), shadow.stop()]);
+  });
+
+  it('are made of a trunk that is followed, follow as it does, and are gone when deleted', async () => {
+    await workplace.json(['materialize', '--until-caught-up']);
+    const run = workplace.start(['run']);
+    const made = await workplace.json<Rollout>(['rollout', 'create', 'blue']);
+    expect(made).toMatchObject({ name: 'blue', database: 'shop_blue', state: 'following' });
+    await source.query(`INSERT INTO item (name) VALUES ('three')`);
+    await source.query('DELETE FROM item WHERE id = 1');
+    const read = 'SELECT id, name FROM shop_blue.item ORDER BY id';
+    const rows = [
+      { id: 2, name: 'two' },
+      { id: 3, name: 'three' },
+    ];
+    await expect.poll(() => rowsOf(inside, read), { timeout: WITHIN_MS }).toEqual(rows);
+    expect(await rowsOf(inside, 'SELECT id FROM shop_blue.part')).toEqual([{ id: 2 }]);
+    const check = await workplace.json<{ readonly verdict: string }>(['drift', 'check', 'blue']);
+    expect(check.verdict).toBe('equal');
+    const candidate = await connectBinlog(made.url);
+    expect(await rowsOf(candidate, 'SELECT name FROM named ORDER BY name')).toEqual([
+      { name: 'three' },
+      { name: 'two' },
+    ]);
+    await expect(candidate.query(`UPDATE item SET name = 'x'`)).rejects.toMatchObject({
+      errno: 1142,
+    });
+    expect(await workplace.json(['rollout', 'diff', 'blue'])).toMatchObject({ rows: [] });
+    const again = await workplace.run(['rollout', 'create', 'blue']);
+    expect(again.stderr).toContain('ROLLOUT_EXISTS');
+    await workplace.json(['rollout', 'delete', 'blue']);
+    await candidate.end().catch(() => undefined);
+    const left = `SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA
+      WHERE SCHEMA_NAME LIKE 'shop\\_blue%' UNION SELECT User FROM mysql.user WHERE User LIKE 'shop%'`;
+    expect(await rowsOf(inside, left)).toEqual([]);
+    expect(await workplace.json(['rollout', 'list'])).toEqual([]);
+    run.kill('SIGTERM');
+    expect((await run.ended).status).toBe(0);
+  });
+});
