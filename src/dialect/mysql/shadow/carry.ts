@@ -18,6 +18,7 @@ import type { CarriedChange } from '../../evolving.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { withoutCapture } from '../overlay/install.ts';
+import { readCaptured } from '../overlay/journal.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
@@ -53,6 +54,7 @@ export async function carryChanges(
   try {
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
+    await assertNoneIsCaptured(client, { database, source }, changes);
     return await withoutCapture(client, { database, source }, async () => {
       const skipped: string[] = [];
       for (const carried of changes) {
@@ -76,6 +78,28 @@ export async function carryChanges(
   } finally {
     await client.end();
   }
+}
+
+/** What the candidate wrote is kept by the names that tables had when the rollout was made. */
+async function assertNoneIsCaptured(
+  client: Client,
+  { database, source }: Pick<CarryPlace, 'database' | 'source'>,
+  changes: readonly CarriedChange[],
+): Promise<void> {
+  const renamed = changes.flatMap(({ change }) =>
+    change.kind === 'renameTable' ? [tableName(change.from)] : [],
+  );
+  if (renamed.length === 0) return;
+  const captured = await readCaptured(client, database, source);
+  const table = renamed.find((label) =>
+    captured.some(({ schema }) => tableName(schema.id) === label),
+  );
+  if (table === undefined) return;
+  throw new UnderstudyError(
+    'SCHEMA_FAILED',
+    `cannot rename table ${table} as production did: the rollout has what was written into it`,
+    { table, detail: 'delete the rollout, and create it anew once the trunk has the new name' },
+  );
 }
 
 /** Its name and what is noted of it are not changed together: which was done, a note tells. */
