@@ -139,7 +139,6 @@ const KEYS: readonly string[] = [
   'evolution.widen',
   'evolution.enumValue',
   'evolution.newTable',
-  'evolution.renameTable',
   'evolution.drop',
   'evolution.rename',
   'evolution.retype',

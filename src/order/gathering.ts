@@ -227,12 +227,11 @@ function exceeds(
 }
 
 /** Debezium's spelling in data_collections: nothing is quoted. */
-export function collectionOf({ table, formerly }: ChangeEvent): string {
-  const sent = formerly ?? table;
-  let name = collections.get(sent);
+export function collectionOf({ table }: ChangeEvent): string {
+  let name = collections.get(table);
   if (name === undefined) {
-    name = `${sent.schema}.${sent.name}`;
-    collections.set(sent, name);
+    name = `${table.schema}.${table.name}`;
+    collections.set(table, name);
   }
   return name;
 }

@@ -25,10 +25,6 @@ export function policyOf(change: SchemaChange, { evolution }: Config): Policy {
     case 'key':
     case 'droppedTable':
       return evolution[change.kind];
-    case 'renameTable':
-      return change.why === null || evolution.renameTable === 'fail'
-        ? evolution.renameTable
-        : 'hold';
     default:
       return unreachable(change);
   }
@@ -58,7 +54,6 @@ export function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
     case 'enumValue':
       return isUnderstudyError(error, 'TYPE_UNKNOWN', 'SCHEMA_CHANGED') && concerns(change.to.name);
     case 'newTable':
-    case 'renameTable':
       return error.code === 'TABLE_UNKNOWN';
     case 'drop':
       return error.code === 'SCHEMA_CHANGED' && column === change.column.name;
@@ -90,7 +85,6 @@ export function isUnclear(change: SchemaChange): boolean {
     case 'enumValue':
     case 'key':
     case 'droppedTable':
-    case 'renameTable':
       return false;
     default:
       return unreachable(change);

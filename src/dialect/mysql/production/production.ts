@@ -52,7 +52,6 @@ class MySqlProduction implements CopyingProduction, EvolvingProduction {
         sessions.use('look at a change of the schema', (client) =>
           findChange(client, change, takesPart),
         ),
-      identities: null,
     };
   }
 

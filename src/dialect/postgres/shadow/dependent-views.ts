@@ -37,7 +37,6 @@ function columnOf(change: SchemaChange): string | null {
     case 'key':
     case 'newTable':
     case 'droppedTable':
-    case 'renameTable':
       return null;
   }
 }
