@@ -194,6 +194,7 @@ export class SourceOrder {
       this.#isFirst(place, event, together !== null)
     ) {
       if (this.#waiting.size > 0) this.#waiting.delete(key);
+      if (this.#options.isBarrier !== undefined) noteGone(place, event.source, this.#options);
       return 'pass';
     }
     const waited = this.#waits(place, head);
@@ -304,9 +305,12 @@ export class SourceOrder {
   /** May rows have gone, of other partitions, that production wrote after this truncate? */
   isLate({ op, table, source, at }: ChangeEvent): boolean {
     if (op !== 'truncate' || this.#isAgain(tableName(table), source)) return false;
-    if (this.#place(partitionKey(at.topic, at.partition)).topic.places.size === 1) return false;
     // Nothing tells here what went before: the last that was written need not be the latest.
     const { isBefore, goesOn = false } = this.#options;
+    if (this.#place(partitionKey(at.topic, at.partition)).topic.places.size === 1) {
+      // In one partition, only if it comes again: what was after it went before, and is passed over now.
+      return goesOn && this.transactionsToo;
+    }
     const isLater = (of: TableId, gone: { source: SourcePosition; partition: number }): boolean =>
       gone.partition !== at.partition &&
       tableName(of) === tableName(table) &&
@@ -324,11 +328,9 @@ export class SourceOrder {
     const { isBefore } = this.#options;
     if (event.op === 'truncate' || (!isTransaction && this.#isBarrier(event))) {
       for (const other of places.values()) {
-        const head = other === place ? undefined : other.lane?.peek()?.record;
-        if (head?.op === 'unread') return false;
-        if (head === undefined || !isBefore(head.source, event.source)) continue;
-        // What is delivered a second time has gone.
-        if (!this.#isSecond(head)) return false;
+        const first = other === place ? undefined : this.#firstLeft(other);
+        if (first?.op === 'unread') return false;
+        if (first !== undefined && isBefore(first.source, event.source)) return false;
       }
       return true;
     }
@@ -344,6 +346,16 @@ export class SourceOrder {
       if (isBefore(barrier.bound, event.source)) return false;
     }
     return true;
+  }
+
+  /** Its first that waits and did not go: what is delivered a second time has gone, and may hide others. */
+  #firstLeft({ lane, gone }: Place): ChangeEvent | undefined {
+    for (const record of lane?.records() ?? []) {
+      if (this.#isSecond(record)) continue;
+      if (gone === null || record.op === 'unread') return record;
+      if (this.#options.isBefore(gone, record.source)) return record;
+    }
+    return undefined;
   }
 
   /** Can no other partition of the topic bring something earlier? Asks for the ends if it may. */
@@ -399,7 +411,7 @@ export class SourceOrder {
     const place: Place = {
       ...{ topic, lane: null, isWatched: false },
       ...{ read: this.#options.from.get(key) ?? 0n, last: null, bound: null },
-      ...{ clearTo: 0, goal: null, laterGoal: null, settled: 0, barriers: [] },
+      ...{ clearTo: 0, goal: null, laterGoal: null, settled: 0, barriers: [], gone: null },
     };
     topic.places.set(key, place);
     this.#places.set(key, place);
@@ -448,4 +460,13 @@ export class SourceOrder {
       },
     );
   }
+}
+
+/** Where places tell what went, it is the latest that does. */
+function noteGone(
+  place: Place,
+  source: SourcePosition,
+  { isBefore }: Pick<SourceOrderOptions, 'isBefore'>,
+): void {
+  if (place.gone === null || isBefore(place.gone, source)) place.gone = source;
 }

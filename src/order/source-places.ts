@@ -38,6 +38,8 @@ export interface Place {
   settled: number;
   /** Barriers without a transaction that came, the oldest first; some may have gone. */
   readonly barriers: Waiting<ChangeEvent>[];
+  /** The latest of its changes that may have gone; null if none has, or nobody asks. */
+  gone: SourcePosition | null;
 }
 
 /** Everything before `next` was read: is it to an end that was told? */

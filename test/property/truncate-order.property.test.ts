@@ -42,7 +42,8 @@ const statementsOn = (...tables: readonly TableName[]) =>
   );
 const statements = statementsOn('t', 'u');
 
-const PARTITIONS = 3;
+/** Of every topic. */
+let partitions = 3;
 const BOUNDARIES = 'p.transaction/0';
 const { compare } = connectorNamed('postgresql');
 
@@ -118,8 +119,8 @@ function partitionOf(plan: Plan, index: number): number {
   const statement = plan[index];
   if (statement === undefined) return 0;
   const { kind, table, key, isUpper, partition } = statement;
-  if (kind === 'truncate' || table === 'bag') return partition;
-  return (key + (table === 'ci' && isUpper ? 1 : 0)) % PARTITIONS;
+  if (kind === 'truncate' || table === 'bag') return partition % partitions;
+  return (key + (table === 'ci' && isUpper ? 1 : 0)) % partitions;
 }
 
 /** Every delivery in the order in which the connector sends it. */
@@ -165,7 +166,7 @@ async function play(
   const endsNow = (): OffsetMap =>
     new Map(
       ['t', 'u', 'bag', 'ci'].flatMap((table) =>
-        Array.from({ length: PARTITIONS }, (_, partition) => {
+        Array.from({ length: partitions }, (_, partition) => {
           const key = partitionKey(`p.public.${table}`, partition);
           return [key, BigInt(log.get(key)?.length ?? 0)] as const;
         }),
@@ -173,6 +174,17 @@ async function play(
     );
   const offsets = new Map<string, bigint>();
   const rows: Rows = new Map();
+  const delivered: string[] = [];
+  /** As apply/late-truncate.ts reads them again: what went, and was written after it and the last that went. */
+  const rowsAfter = ({ at, source }: ChangeEvent): readonly ChangeEvent[] => {
+    const after = [...log]
+      .filter(([key]) => key.startsWith(`${at.topic}/`))
+      .flatMap(([key, records]) => records.slice(0, Number(offsets.get(key) ?? 0n)))
+      .filter((record) => record.kind === 'change')
+      .filter((record) => compare(source, record.source) === 'before')
+      .toSorted((a, b) => (compare(a.source, b.source) === 'before' ? -1 : 1));
+    return after.slice(after.findLastIndex(({ op }) => op === 'truncate') + 1);
+  };
   let now = 0;
   let complete = true;
   const start = (): { assembler: TransactionAssembler; read: Map<string, number> } => ({
@@ -181,11 +193,13 @@ async function play(
       isSubscribed: () => true,
       now: () => (now += 10),
       stallLimitMs: 1e9,
+      delivered,
       sourceOrder: {
         isBefore: (a: SourcePosition, b: SourcePosition) => compare(a, b) === 'before',
         ends: () => Promise.resolve(endsNow()),
         from: new Map(offsets),
         transactionsToo: marked,
+        goesOn: offsets.size > 0,
         isBarrier: barriersOf(CATALOGUE, EXACT),
       },
     }),
@@ -210,6 +224,9 @@ async function play(
     for (let release = assembler.take(); release !== undefined; release = assembler.take()) {
       complete &&= release.complete;
       for (const change of release.changes) apply(rows, change);
+      const [late] = release.isLate === true ? release.changes : [];
+      if (late !== undefined) for (const change of rowsAfter(late)) apply(rows, change);
+      if (release.transactionId !== null && release.complete) delivered.push(release.transactionId);
       for (const [partition, offset] of release.offsets) offsets.set(partition, offset);
     }
     await Promise.resolve();
@@ -269,3 +286,25 @@ test('a follower that starts anew in the middle comes to the same rows', async (
     { numRuns: 300 },
   );
 });
+
+test.each([
+  ['one partition, per key', 1, false],
+  ['one partition, in transactions', 1, true],
+  ['several partitions, in transactions', 3, true],
+] as const)(
+  'so does one to whom a connector sends again what was applied before: %s',
+  async (_, many, marked) => {
+    partitions = many;
+    try {
+      await fc.assert(
+        fc.asyncProperty(statements, picking, fc.nat(60), async (plan, picks, restartAt) => {
+          const { rows } = await play(plan, picks, marked, restartAt);
+          expect(Object.fromEntries(rows)).toEqual(Object.fromEntries(serial(plan)));
+        }),
+        { numRuns: 1000 },
+      );
+    } finally {
+      partitions = 3;
+    }
+  },
+);
