@@ -102,16 +102,17 @@ export async function createFollower(parts: {
     watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
-  const { exact } = await deadLetters.state();
+  const byKey = config.consistency === 'key';
+  const exact = byKey || part !== null ? (await deadLetters.state()).exact : null;
   const decode = (record: LogRecord): DecodedRecord => {
     const decoded = decoding.decode(record);
-    if (part !== null && !part.isWhole(record.topic)) {
+    if (exact !== null && part !== null && !part.isWhole(record.topic)) {
       assertShareable(decoded, catalogue, exact);
     }
     return decoded;
   };
   const order = sourceOrder(config, parts.source, resume.position);
-  const isBarrier = config.consistency === 'key' ? barriersOf(catalogue, exact) : undefined;
+  const isBarrier = byKey && exact !== null ? barriersOf(catalogue, exact) : undefined;
   const group = `understudy.${holder.database.name}`;
   const assembler = new TransactionAssembler({
     mode: config.consistency,

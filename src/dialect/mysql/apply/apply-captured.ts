@@ -111,8 +111,8 @@ class Attempt {
 
   async run(changes: readonly NetChange[]): Promise<CapturedOutcome | 'raced'> {
     const client = this.#client;
-    const have = await this.#lock(this.#table.relation, this.#table.keyHint);
-    const own = await this.#lock(this.#table.journal, 'FORCE INDEX FOR JOIN (PRIMARY)');
+    const have = await this.#lock('t');
+    const own = await this.#lock('j');
     await this.#mark('have', have);
     await this.#mark('own', own);
     if (this.#masks.size > 0) {
@@ -131,11 +131,9 @@ class Attempt {
   }
 
   /** Locks what is there of the staged keys; the numbers of these. */
-  async #lock(relation: string, hint: string): Promise<readonly number[]> {
-    const on = this.#table.key.map(({ name, staged }) => `t.${name} = s.${staged}`).join(' AND ');
+  async #lock(what: 't' | 'j'): Promise<readonly number[]> {
     const rows = await this.#client.rows<{ seq: number }>(
-      `SELECT s.seq FROM ${this.#table.stage} s STRAIGHT_JOIN ${relation} t ${hint} ON ${on}
-        ORDER BY s.seq FOR UPDATE`,
+      `SELECT s.seq FROM ${this.#joined(what, 'staged')} ORDER BY s.seq FOR UPDATE`,
     );
     return rows.map(({ seq }) => seq);
   }
@@ -164,7 +162,7 @@ class Attempt {
             WHERE ${which} AND j.${JOURNAL.present} = 1`,
         );
         await this.#client.run(
-          `UPDATE ${this.#joined('t', side)} ${this.#besideRow('j', this.#table.journal)}
+          `UPDATE ${this.#joined('t', side)} ${this.#besideRow()}
             SET ${from('t')}, s.op = 'f' WHERE ${which} AND j.${first?.name ?? ''} IS NULL`,
         );
       }
@@ -274,9 +272,10 @@ class Attempt {
   }
 
   /** The entry beside each row. */
-  #besideRow(alias: string, journal: string): string {
-    const on = this.#table.key.map(({ name }) => `${alias}.${name} = t.${name}`).join(' AND ');
-    return `LEFT JOIN ${journal} ${alias} ON ${on}`;
+  #besideRow(): string {
+    const { key, journal } = this.#table;
+    const on = key.map(({ name }) => `j.${name} = t.${name}`).join(' AND ');
+    return `LEFT JOIN ${journal} j ON ${on}`;
   }
 
   /** The row beside each entry. */
