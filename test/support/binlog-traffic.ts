@@ -28,8 +28,11 @@ export const TRAFFIC_TABLES = Object.keys(TABLES);
 /** Not to be followed: its rows tell how far a connector has got. */
 export const MARKS = 'progress_marks';
 
-/** Of production’s own refusals: a duplicate, a lock, a deadlock, a row that is referred to, or is not there. */
-const REFUSALS = new Set([1062, 1205, 1213, 1451, 1452]);
+/**
+ * Of production’s own refusals: a duplicate, a lock, a deadlock, a row that is referred to, or is not there,
+ * and a cascade that goes too deep or through too many tables.
+ */
+const REFUSALS = new Set([1062, 1205, 1213, 1451, 1452, 3008, 6575]);
 
 type Act = (client: Connection, random: Random) => Promise<unknown>;
 
