@@ -31,6 +31,7 @@ import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/
 import { unreachable } from '../util/assert.ts';
 import { aheadOfBoth, beyondTurn } from './ahead.ts';
 import { Boundaries, type BoundaryRun } from './boundaries.ts';
+import type { FormerTopics } from './former-topics.ts';
 import { FreeEvents, type Stuck } from './free-events.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
 import { KeyChanges } from './key-changes.ts';
@@ -46,19 +47,15 @@ export interface AssemblerOptions {
   readonly mode: 'transaction' | 'key';
   /** Are events of this data_collection (`schema.table`) read at all? */
   readonly isSubscribed: (collection: string) => boolean;
-  /**
-   * Where truncates carry no transaction: then they are put between the rows of other partitions by
-   * their places in production's log (source-order.ts). Default: every event goes as it comes.
-   */
+  /** Where truncates carry no transaction (source-order.ts). Default: every event goes as it comes. */
   readonly sourceOrder?: SourceOrderOptions | undefined;
   /** Of mode `key`: halves of key changes go together (key-changes.ts). Default: as they come. */
   readonly pairs?: boolean;
   /** Somebody else follows the other partitions; what that leads to is in free-events.ts. Default: no. */
   readonly isShared?: boolean;
-  /**
-   * Transactions that were released whole by former assemblers and applied, and notes of given-up
-   * ones, the oldest first.
-   */
+  /** Where tables had other names. Default: none had. */
+  readonly former?: FormerTopics | undefined;
+  /** Transactions that former assemblers released whole, notes of given-up ones; the oldest first. */
   readonly delivered?: Iterable<string>;
   /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
   readonly stallLimitMs?: number;
@@ -104,7 +101,7 @@ export class TransactionAssembler {
     this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
     this.#free = new FreeEvents({
       ...{ lanes: this.#lanes, order: this.#order, pairs: this.#pairs, patience: this.#patience },
-      ...{ isAlone: options.isShared !== true, now: this.#now },
+      ...{ isAlone: options.isShared !== true, now: this.#now, former: options.former },
       stallLimitMs: options.stallLimitMs ?? STALL_MS,
       isFree: (event) => this.#transactionOf(event) === null,
     });
@@ -173,6 +170,7 @@ export class TransactionAssembler {
   advance(topic: string, partition: number, next: bigint): void {
     const key = partitionKey(topic, partition);
     this.#order?.read(key, next);
+    this.#options.former?.read(key, next);
     const lane = this.#boundaries.key === key ? this.#boundaries : this.#lanes.get(key);
     if (lane?.extend(next) === true) return;
     const moved = this.#moves.get(key);
@@ -204,7 +202,7 @@ export class TransactionAssembler {
     const known = { boundaries: this.#boundaries, done: this.#outcomes.done, ...this.#options };
     const turns = { lanes: this.#lanes, gatherings: this.#gatherings, ...known };
     const turn = which === 'of all' ? beyondTurn(turns) : null;
-    return aheadOfBoth(this.#order?.ahead() ?? null, turn);
+    return this.#free.withHeldBack(aheadOfBoth(this.#order?.ahead() ?? null, turn));
   }
 
   /** The changes that wait, partition by partition. */
@@ -227,7 +225,7 @@ export class TransactionAssembler {
     const id = this.#boundaries.nextId;
     const gathering = id === null ? undefined : this.#gatherings.get(id);
     if (id === null || gathering === undefined || gathering.bytes < least) return false;
-    if (this.#outcomes.open.has(id)) return false;
+    if (this.#outcomes.open.has(id) || this.#free.holdsBack(gathering.lanes)) return false;
     this.#openBefore(id, gathering);
     if (apart.has(id) || this.#outcomes.done.has(id)) this.#outcomes.open.add(id);
     else this.#streamed = id;
@@ -287,6 +285,7 @@ export class TransactionAssembler {
 
   /** Must it wait for a truncate outside of it that may be before it? */
   #waitsForOrder(gathering: Gathering): boolean {
+    if (this.#free.holdsBack(gathering.lanes)) return true;
     if (this.#order?.transactionsToo !== true) return false;
     for (const lane of gathering.lanes) {
       const head = lane.peek();

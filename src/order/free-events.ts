@@ -9,6 +9,7 @@
  */
 import type { LogOffset, OffsetMap } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
+import type { FormerTopics } from './former-topics.ts';
 import { isHalf, type Half, type KeyChanges } from './key-changes.ts';
 import type { Lane, Waiting } from './lane.ts';
 import type { Patience } from './patience.ts';
@@ -33,6 +34,8 @@ export interface FreeEventsParts {
   /** Null: halves of key changes go as they come. */
   readonly pairs: KeyChanges | null;
   readonly patience: Patience;
+  /** Undefined: no table had another name. */
+  readonly former?: FormerTopics | undefined;
   /** All partitions are read here. */
   readonly isAlone: boolean;
   readonly stallLimitMs: number;
@@ -117,12 +120,34 @@ export class FreeEvents {
     return false;
   }
 
+  /** Does one of these begin with what waits for another topic? */
+  holdsBack(lanes: Iterable<Lane<ChangeEvent>>): boolean {
+    return this.#heldBack(lanes).size > 0;
+  }
+
+  /** These partitions, and those of which more would only wait for another topic. */
+  withHeldBack(keys: ReadonlySet<string>): ReadonlySet<string> {
+    return new Set([...keys, ...this.#heldBack(this.#parts.lanes.values())]);
+  }
+
+  #heldBack(lanes: Iterable<Lane<ChangeEvent>>): ReadonlySet<string> {
+    const { former } = this.#parts;
+    const held = new Set<string>();
+    if (former === undefined) return held;
+    for (const lane of lanes) {
+      const head = lane.peek()?.record;
+      if (head !== undefined && former.holdsBack(head, this.#parts.lanes, true)) held.add(lane.key);
+    }
+    return held;
+  }
+
   /** What goes next from a lane, with what goes with it; null if it must wait. */
   #going(lane: Lane<ChangeEvent>): Going | null {
-    const { pairs, isFree, isAlone } = this.#parts;
+    const { pairs, isFree, isAlone, former, lanes } = this.#parts;
     const item = lane.peek();
     if (item === undefined || !isFree(item.record)) return null;
     const { record } = item;
+    if (former?.holdsBack(record, lanes, false) === true) return null;
     if (!isAlone && record.op === 'truncate') return this.#stop(record, 'truncate');
     // It has no other half, and its old row may be of somebody else's.
     if (!isAlone && record.op === 'update' && record.oldKey !== null) {

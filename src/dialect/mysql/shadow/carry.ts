@@ -18,12 +18,14 @@ import type { CarriedChange } from '../../evolving.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { withoutCapture } from '../overlay/install.ts';
+import { readCaptured } from '../overlay/journal.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
 import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
 import { noteTable } from './noted-tables.ts';
+import { announceRename, moveNotes } from './renamed-tables.ts';
 
 /**
  * As definitions are written by the servers, with backslashes that escape; what does not fit is refused.
@@ -52,11 +54,16 @@ export async function carryChanges(
   try {
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
+    await assertNoneIsCaptured(client, { database, source }, changes);
     return await withoutCapture(client, { database, source }, async () => {
       const skipped: string[] = [];
       for (const carried of changes) {
         const { catalogue } = await readTables(client, database, source);
         await rememberColumns(client, database, carried.change);
+        if (carried.change.kind === 'renameTable') {
+          await renameTable(client, database, carried, catalogue);
+          continue;
+        }
         for (const statement of dueStatements(carried, catalogue)) {
           const why = await runStatement(client, statement);
           if (why !== null) skipped.push(`${statement.what}: ${why}`);
@@ -71,6 +78,44 @@ export async function carryChanges(
   } finally {
     await client.end();
   }
+}
+
+/** What the candidate wrote is kept by the names that tables had when the rollout was made. */
+async function assertNoneIsCaptured(
+  client: Client,
+  { database, source }: Pick<CarryPlace, 'database' | 'source'>,
+  changes: readonly CarriedChange[],
+): Promise<void> {
+  const renamed = changes.flatMap(({ change }) =>
+    change.kind === 'renameTable' ? [tableName(change.from)] : [],
+  );
+  if (renamed.length === 0) return;
+  const captured = await readCaptured(client, database, source);
+  const table = renamed.find((label) =>
+    captured.some(({ schema }) => tableName(schema.id) === label),
+  );
+  if (table === undefined) return;
+  throw new UnderstudyError(
+    'SCHEMA_FAILED',
+    `cannot rename table ${table} as production did: the rollout has what was written into it`,
+    { table, detail: 'delete the rollout, and create it anew once the trunk has the new name' },
+  );
+}
+
+/** Its name and what is noted of it are not changed together: which was done, a note tells. */
+async function renameTable(
+  client: Client,
+  database: string,
+  { change, statements }: CarriedChange,
+  catalogue: SchemaCatalogue,
+): Promise<void> {
+  if (change.kind !== 'renameTable') return;
+  await announceRename(client, database, change);
+  // What a crash cut off is ended before (finishRenames).
+  if (isDue(change, catalogue)) {
+    for (const statement of statements) await runStatement(client, statement);
+  }
+  await moveNotes(client, database, change);
 }
 
 /** What is optional, or comes after what does it, may be run again: of an added column it has to be. */
@@ -123,6 +168,8 @@ function isDue(change: SchemaChange, catalogue: SchemaCatalogue): boolean {
       return table === undefined;
     case 'droppedTable':
       return table !== undefined;
+    case 'renameTable':
+      return catalogue.has(tableName(change.from));
     default:
       return unreachable(change);
   }

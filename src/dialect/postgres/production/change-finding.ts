@@ -50,6 +50,25 @@ export async function findChange(
         statements(change.table, [`DROP TABLE ${relation(change.table)}`]),
         () => [],
       );
+    case 'renameTable': {
+      const { from, table } = change;
+      const moved = { schema: table.schema, name: from.name };
+      const alter = (what: string, on: TableId): string => `ALTER TABLE ${relation(on)} ${what}`;
+      const moves = [
+        `CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(table.schema)}`,
+        alter(`SET SCHEMA ${escapeIdentifier(table.schema)}`, from),
+      ];
+      return carried(
+        change,
+        statements(from, [
+          ...(from.schema === table.schema ? [] : moves),
+          ...(from.name === table.name
+            ? []
+            : [alter(`RENAME TO ${escapeIdentifier(table.name)}`, moved)]),
+        ]),
+        () => [],
+      );
+    }
     default:
       return unreachable(change);
   }

@@ -13,6 +13,7 @@ import { dependentViews } from './dependent-views.ts';
 import { rememberColumns } from './former-columns.ts';
 import { spareApplier } from './fallback-schema.ts';
 import { forgetNoted } from './noted-tables.ts';
+import { moveNotes } from './renamed-tables.ts';
 
 /** The server says that it is there already: table, object, schema, function, primary key. */
 const THERE = ['42P07', '42710', '42P06', '42723', '42P16'] as const;
@@ -49,6 +50,7 @@ export async function carryChanges(
   }
   await carryToImages(client, changes);
   for (const { change } of changes) {
+    if (change.kind === 'renameTable') await moveNotes(client, change);
     await rememberColumns(client, change);
     await forgetNoted(client, change);
   }
@@ -89,7 +91,8 @@ async function runStatement(
     // Somebody reads the table: the whole act is tried again.
     const { lockNotAvailable, deadlockDetected, serializationFailure } = SQLSTATE;
     if (hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)) throw error;
-    const isThere = hasSqlState(error, ...THERE);
+    // Another table of that name is not what it makes.
+    const isThere = change.kind !== 'renameTable' && hasSqlState(error, ...THERE);
     if (!isThere && !statement.optional) {
       await client.query('ROLLBACK TO SAVEPOINT carried');
       const views = hasSqlState(error, ...IN_USE) ? await dependentViews(client, change) : [];
