@@ -31,7 +31,7 @@ export interface TransactionMark {
 interface Change {
   readonly kind: 'change';
   readonly table: TableId;
-  /** The name that it was sent under, where the shadow's table has another by now. */
+  /** The name that it was sent under, where its table gave that up since, if only for a while. */
   readonly formerly?: TableId;
   readonly at: LogOffset;
   /**

@@ -214,20 +214,29 @@ class RecordDecoder implements Decoder {
   }
 
   unread(record: LogRecord, cause: DeadCause): UnreadChange | null {
-    const table = this.#tableNamedBy(record);
-    if (table === null) return null;
-    const reader = this.#locating(record, () => this.#readerOf(table, record.topic));
     // Of others not even what surrounds the rows is known.
     const sent = cause.code === 'VALUE_UNREADABLE' ? this.#changeIn(record) : null;
+    const table = this.#tableNamedBy(record, sent);
+    if (table === null) return null;
+    const reader = this.#locating(record, () => this.#readerOf(table, record.topic));
     const change = unreadChange(record, {
       ...{ cause, sent, reader, connector: this.#connector, opener: this.#opener },
     });
-    return change && named(sent, change);
+    return change && this.#named(sent?.table ?? this.#table ?? table, change);
   }
 
   held(record: LogRecord, table: TableId, cause: DeadCause): UnreadChange {
     const sent = this.#changeIn(record);
-    return named(sent, heldChange(record, { table, cause, sent, connector: this.#connector }));
+    const change = heldChange(record, { table, cause, sent, connector: this.#connector });
+    return sent === null ? change : this.#named(sent.table, change);
+  }
+
+  /** With the name that it was sent under, where its table gave that up. */
+  #named<C extends ChangeEvent>(sent: TableId, change: C): C {
+    const { name, schema } = change.table;
+    const isNow = sent.name === name && sent.schema === schema;
+    if (isNow && this.#names?.isFormer(sent, change.source) !== true) return change;
+    return { ...change, formerly: sent };
   }
 
   /** What surrounds the rows; null if not even that can be read. */
@@ -242,10 +251,11 @@ class RecordDecoder implements Decoder {
   }
 
   /** Null too where records of another table were seen on the topic. */
-  #tableNamedBy(record: LogRecord): TableId | null {
+  #tableNamedBy(record: LogRecord, sent: SentChange | null): TableId | null {
     this.#topics ??= new TopicTables(this.#refresh(), this.#options.topicPrefix);
-    this.#table = this.#topics.onlyTableOf(record.topic);
-    const table = this.#table && this.#tableNow(this.#table, this.#connector.position({}), record);
+    this.#table = sent?.table ?? this.#topics.onlyTableOf(record.topic);
+    const place = sent?.position ?? this.#connector.position({});
+    const table = this.#table && this.#tableNow(this.#table, place, record);
     const seen = this.#tableOn.get(record.topic);
     if (table === null || seen === undefined) return table;
     return seen !== null && tableName(seen) === tableName(table) ? table : null;
@@ -371,7 +381,7 @@ class RecordDecoder implements Decoder {
     if (sent.op === 'delete' && images.key === null && before === null) {
       throw new Problem('KEY_MISSING', 'a delete says neither a key nor the old row');
     }
-    return named(sent, {
+    return this.#named(sent.table, {
       kind: 'change',
       op: sent.op,
       table: reader.table.id,
@@ -485,11 +495,4 @@ class RecordDecoder implements Decoder {
     if (key === null) return null;
     return headerKey(record, name, { opener: this.#opener, reader, reading, key });
   }
-}
-
-/** The change with the name that it was sent under, where that is another. */
-function named<C extends ChangeEvent>(sent: SentChange | null, change: C): C {
-  const { name, schema } = change.table;
-  if (sent === null || (sent.table.name === name && sent.table.schema === schema)) return change;
-  return { ...change, formerly: sent.table };
 }

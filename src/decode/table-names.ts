@@ -23,11 +23,13 @@ export function isBefore(
 /** The names that tables of one catalogue had. */
 export class TableNames {
   readonly #connector: Connector;
-  readonly #former = new Map<string, (FormerName & { readonly now: TableId })[]>();
+  readonly #former = new Map<string, Former[]>();
+  readonly #labels: SchemaCatalogue;
   readonly #since = new Map<string, SourcePosition>();
 
   constructor(catalogue: SchemaCatalogue, connector: Connector) {
     this.#connector = connector;
+    this.#labels = catalogue;
     for (const [label, { id, names = [], since }] of catalogue) {
       if (since !== undefined) this.#since.set(label, since);
       for (const name of names) {
@@ -41,21 +43,36 @@ export class TableNames {
 
   /**
    * The name now of the table that was sent as `table`: the same object, mostly; null for one that is
-   * not here, while another one has the name. `isOld`: whether a change whose place tells nothing is of before the name was given up.
+   * not here, while another one has the name. `isOld`: whether a change whose place tells nothing is of
+   * before the name was given up.
    */
   of(table: TableId, place: SourcePosition, isOld: (label: string) => boolean): TableId | null {
     if (this.#former.size === 0 && this.#since.size === 0) return table;
     const label = tableName(table);
-    const former = this.#former.get(label) ?? [];
-    for (const { after, until, now } of former) {
-      if (isBefore(this.#connector, place, until) !== true) continue;
-      if (after === null || isBefore(this.#connector, place, after) === false) return now;
-    }
-    const last = former.at(-1);
+    const named = this.#formerly(label, place);
+    if (named !== null) return named.now;
+    const last = this.#former.get(label)?.at(-1);
     if (last !== undefined && isBefore(this.#connector, place, last.until) === null) {
-      return isOld(label) ? last.now : table;
+      return isOld(label) || !this.#labels.has(label) ? last.now : table;
     }
     const since = this.#since.get(label);
     return since !== undefined && isBefore(this.#connector, place, since) === true ? null : table;
   }
+
+  /** Was it sent before the table gave this name up, if only for a while? */
+  isFormer(table: TableId, place: SourcePosition): boolean {
+    if (this.#former.size === 0) return false;
+    return this.#formerly(tableName(table), place) !== null;
+  }
+
+  #formerly(label: string, place: SourcePosition): Former | null {
+    for (const name of this.#former.get(label) ?? []) {
+      const { after, until } = name;
+      if (isBefore(this.#connector, place, until) !== true) continue;
+      if (after === null || isBefore(this.#connector, place, after) === false) return name;
+    }
+    return null;
+  }
 }
+
+type Former = FormerName & { readonly now: TableId };

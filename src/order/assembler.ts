@@ -243,6 +243,7 @@ export class TransactionAssembler {
     const now = this.#now();
     const before = lane.peek(lane.length - 1)?.record;
     const item = lane.push(event, now);
+    this.#options.former?.came(key, event);
     const mark = this.#transactionOf(event);
     this.#order?.came(key, item, mark === null);
     this.#pairs?.came(lane, item);
@@ -336,6 +337,12 @@ export class TransactionAssembler {
       }
       // What stands before it was committed earlier, and its END has been passed already.
       if (this.#openBefore(run.id, gathering)) continue;
+      if (this.#free.holdsBack(gathering.lanes) && this.#patience.isOver(gathering.lastMs)) {
+        this.#free.giveUpHeldBack(gathering.lanes);
+        this.#giveUp(run);
+        if (run.id === this.#streamed) return this.#endParts(run.id, false);
+        continue;
+      }
       if (this.#waitsForOrder(gathering)) return undefined;
       this.#passBoundaries(run.length);
       this.#patience.restart();

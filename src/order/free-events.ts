@@ -125,6 +125,12 @@ export class FreeEvents {
     return this.#heldBack(lanes).size > 0;
   }
 
+  /** They have waited for too long. */
+  giveUpHeldBack(lanes: Iterable<Lane<ChangeEvent>>): void {
+    const heads = [...lanes].flatMap((lane) => lane.peek()?.record ?? []);
+    this.#parts.former?.giveUp(heads);
+  }
+
   /** These partitions, and those of which more would only wait for another topic. */
   withHeldBack(keys: ReadonlySet<string>): ReadonlySet<string> {
     return new Set([...keys, ...this.#heldBack(this.#parts.lanes.values())]);
@@ -143,11 +149,16 @@ export class FreeEvents {
 
   /** What goes next from a lane, with what goes with it; null if it must wait. */
   #going(lane: Lane<ChangeEvent>): Going | null {
-    const { pairs, isFree, isAlone, former, lanes } = this.#parts;
+    const { pairs, isFree, isAlone, former, lanes, patience } = this.#parts;
     const item = lane.peek();
     if (item === undefined || !isFree(item.record)) return null;
     const { record } = item;
-    if (former?.holdsBack(record, lanes, false) === true) return null;
+    if (former?.holdsBack(record, lanes, false) === true) {
+      if (!this.#hasWaited(item) && !patience.isEnded) return null;
+      patience.used();
+      former.giveUp([record]);
+      return { halves: [{ lane, item }], complete: false };
+    }
     if (!isAlone && record.op === 'truncate') return this.#stop(record, 'truncate');
     // It has no other half, and its old row may be of somebody else's.
     if (!isAlone && record.op === 'update' && record.oldKey !== null) {

@@ -11,15 +11,16 @@ import { tableName, type TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
 import { topicName } from '../decode/forms/topic-tables.ts';
+import { isBefore } from '../decode/table-names.ts';
 import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { barriersOf } from '../order/barriers.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
-import { FormerTopics } from '../order/former-topics.ts';
+import { FormerTopics, type FormerPartition } from '../order/former-topics.ts';
 import type { Stuck } from '../order/free-events.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
-import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { FormerName, SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { ChangeSource, PartitionFilter } from '../source/change-source.ts';
 import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
@@ -205,23 +206,18 @@ async function formerTopics(
 ): Promise<FormerTopics | undefined> {
   const tables = [...catalogue].filter(([, table]) => table.names !== undefined);
   if (tables.length === 0) return undefined;
-  const ends = await source.ends();
-  return new FormerTopics(
-    new Map(
-      tables.map(([label, { names = [] }]) => {
-        const topics = new Set(
-          names.map(({ table: { schema, name } }) =>
-            topicName(`${config.source.topicPrefix}.${schema}.${name}`),
-          ),
-        );
-        const open = [...ends].filter(
-          ([key, end]) =>
-            topics.has(parsePartitionKey(key).topic) && end > (offsets.get(key) ?? 0n),
-        );
-        return [label, new Map(open)];
-      }),
-    ),
+  const ends = [...(await source.ends())].filter(([key, end]) => end > (offsets.get(key) ?? 0n));
+  const { connector, topicPrefix } = config.source;
+  const partitionsOf = ({ table, until }: FormerName): readonly FormerPartition[] => {
+    const topic = topicName(`${topicPrefix}.${tableName(table)}`);
+    const own = ends.filter(([key]) => parsePartitionKey(key).topic === topic);
+    return own.map(([key, end]) => ({ key, until, end }));
+  };
+  const former = tables.map(
+    ([label, { names = [] }]) => [label, names.flatMap(partitionsOf)] as const,
   );
+  const named = connectorNamed(connector);
+  return new FormerTopics(new Map(former), (place, until) => isBefore(named, place, until));
 }
 
 function owned(offsets: OffsetMap, owns: PartitionFilter): OffsetMap {
