@@ -24,16 +24,17 @@
  * its counts start anew, so a quiet time decides and the release is not called complete), and
  * transactions delivered again after a restart (known by id: they are passed over as they come, so
  * that a position may lie within such a delivery; of one that was given up before, what never went
- * goes, see given-up.ts).
+ * goes, see given-up.ts; one that only has the id of another is none: reused-ids.ts).
  */
 import { partitionKey, type OffsetMap } from '../change/position.ts';
-import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
+import type { ChangeEvent, DecodedRecord } from '../change/record.ts';
 import { unreachable } from '../util/assert.ts';
 import { aheadOfBoth, beyondTurn } from './ahead.ts';
 import { Boundaries, type BoundaryRun } from './boundaries.ts';
 import type { FormerTopics } from './former-topics.ts';
 import { FreeEvents, type Stuck } from './free-events.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
+import { judge, type JudgeParts } from './judging.ts';
 import { KeyChanges } from './key-changes.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { Outcomes } from './outcomes.ts';
@@ -64,16 +65,12 @@ export interface AssemblerOptions {
 }
 
 const STALL_MS = 60_000;
-/** Quiet time after which a transaction with a restart inside counts as whole. */
-const SETTLE_MS = 5_000;
 const PART_BYTES = 4 * 1024 * 1024;
-
-type Judgement = 'wait' | 'complete' | 'incomplete';
 
 export class TransactionAssembler {
   readonly #options: AssemblerOptions;
   readonly #now: () => number;
-  readonly #settleMs: number;
+  readonly #judging: JudgeParts;
   readonly #patience: Patience;
   readonly #lanes = new Map<string, Lane<ChangeEvent>>();
   readonly #boundaries = new Boundaries();
@@ -95,14 +92,18 @@ export class TransactionAssembler {
     this.#options = options;
     this.#outcomes = new Outcomes([...(options.delivered ?? [])]);
     this.#now = options.now ?? Date.now;
-    this.#settleMs = Math.min(SETTLE_MS, options.stallLimitMs ?? STALL_MS);
-    this.#patience = new Patience(options.stallLimitMs ?? STALL_MS, this.#now);
+    const stallLimitMs = options.stallLimitMs ?? STALL_MS;
+    this.#patience = new Patience(stallLimitMs, this.#now);
+    this.#judging = {
+      ...{ unread: this.#unread, patience: this.#patience, stallLimitMs },
+      ...{ isSubscribed: options.isSubscribed, now: this.#now },
+    };
     this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
     this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
     this.#free = new FreeEvents({
       ...{ lanes: this.#lanes, order: this.#order, pairs: this.#pairs, patience: this.#patience },
       ...{ isAlone: options.isShared !== true, now: this.#now, former: options.former },
-      stallLimitMs: options.stallLimitMs ?? STALL_MS,
+      stallLimitMs,
       isFree: (event) => this.#transactionOf(event) === null,
     });
   }
@@ -145,13 +146,13 @@ export class TransactionAssembler {
   push(record: DecodedRecord): void {
     switch (record.kind) {
       case 'change':
-        this.#pushChange(record);
+        this.#pushChange(this.#options.mode === 'key' ? record : this.#outcomes.named(record));
         return;
       case 'begin':
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaries.push(record, this.#now());
+        else this.#boundaries.push(this.#outcomes.namedBoundary(record), this.#now());
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -324,7 +325,7 @@ export class TransactionAssembler {
         continue;
       }
       const gathering = this.#gatherings.get(run.id);
-      const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
+      const judgement = judge(run.end, run, gathering, this.#judging);
       if (judgement === 'wait') return undefined;
       if (judgement === 'incomplete') {
         this.#giveUp(run);
@@ -356,26 +357,6 @@ export class TransactionAssembler {
   #giveUp(run: BoundaryRun): void {
     this.#passBoundaries(run.length);
     this.#outcomes.open.add(run.id);
-  }
-
-  #judge(
-    end: TransactionBoundary,
-    endSinceMs: number,
-    restarted: boolean,
-    gathering: Gathering | undefined,
-  ): Judgement {
-    const present = gathering ?? new Gathering(end.id, endSinceMs);
-    const lacking = present.lacking(end.counts, this.#options.isSubscribed);
-    const sinceMs = Math.max(endSinceMs, present.lastMs);
-    const reached = lacking.size === 0;
-    const unread = reached
-      ? this.#unread.splits(end.id, present.lanes)
-      : this.#unread.makeUpFor(lacking);
-    if (unread) return 'incomplete';
-    const { isSubscribed } = this.#options;
-    if (reached && !restarted && !present.isTorn(end.counts, isSubscribed)) return 'complete';
-    if (reached && restarted && this.#now() - sinceMs >= this.#settleMs) return 'complete';
-    return this.#patience.isOver(sinceMs) ? 'incomplete' : 'wait';
   }
 
   /** Gives up transactions at the heads whose END does not come. True if any was. */
