@@ -166,14 +166,14 @@ export class FreeEvents {
     }
     if (pairs === null || !isHalf(record)) return this.#passing([{ lane, item }]);
     const partner = pairs.partnerOf(record);
-    if (partner === undefined) return this.#lone(lane, item);
+    if (partner === undefined) return this.#lone(lane, item, this.#lacksNothing(record));
     const own = { lane, item };
     if (partner.lane === lane) {
       // Both keys are in this partition: one comes right after the other.
       return this.#passing(lane.peek(1) === partner.item ? [own, partner] : [own]);
     }
     if (partner.lane.peek() !== partner.item) {
-      return this.#hasWaited(item) ? this.#lone(lane, item) : null;
+      return this.#hasWaited(item) ? this.#lone(lane, item, false) : null;
     }
     return this.#passing(record.op === 'delete' ? [own, partner] : [partner, own]);
   }
@@ -190,19 +190,31 @@ export class FreeEvents {
     return { halves, complete };
   }
 
-  /** Its other half may have been deleted from the log, or be in somebody else's partition. */
-  #lone(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>): Going | null {
+  /**
+   * Is it known that the other half of one whose turn it is will not come? The log lost it, and with it
+   * a later change of its row may have all there is. A delete was sent before its create, and what was
+   * sent before has come (source-order.ts); a create when its partition has come to what is later.
+   */
+  #lacksNothing(half: ChangeEvent): boolean {
+    const { order } = this.#parts;
+    return order !== null && (half.op === 'create' || order.isBehindAll(half));
+  }
+
+  /**
+   * Its other half may have been deleted from the log, or be in somebody else's partition, or late:
+   * unless it is known to be gone (`isGone`), what goes is not called complete.
+   */
+  #lone(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>, isGone: boolean): Going | null {
     const { isAlone, now, patience } = this.#parts;
     const waited = now() - item.sinceMs;
     if (!isAlone) {
       return waited < FOREIGN_HALF_MS ? null : this.#stop(item.record, 'key-change');
     }
-    if (waited >= HALF_MS) return this.#passing([{ lane, item }]);
-    if (!patience.isEnded) return null;
+    if (waited < HALF_MS && !patience.isEnded) return null;
     const going = this.#passing([{ lane, item }]);
     if (going === null) return null;
-    patience.used();
-    return { ...going, complete: false };
+    if (waited < HALF_MS) patience.used();
+    return { ...going, complete: going.complete && isGone };
   }
 
   #hasWaited({ sinceMs }: Waiting<ChangeEvent>): boolean {
