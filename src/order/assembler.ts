@@ -82,6 +82,8 @@ export class TransactionAssembler {
   readonly #unread = new UnreadPlaces();
   /** Positions that moved where nothing waits. */
   #moves = new Map<string, bigint>();
+  /** What is to be stored with them. */
+  #notes: string[] = [];
   #events = 0;
   #bytes = 0;
   /** Its events go in parts, while its END is waited for. */
@@ -354,9 +356,9 @@ export class TransactionAssembler {
   }
 
   /** Its END does not come or does not help: lets its events go as they come. */
-  #giveUp(run: BoundaryRun): void {
-    this.#passBoundaries(run.length);
-    this.#outcomes.open.add(run.id);
+  #giveUp({ id, end, length }: BoundaryRun): void {
+    this.#passBoundaries(length);
+    this.#notes.push(...this.#outcomes.giveUp(id, end !== null));
   }
 
   /** Gives up transactions at the heads whose END does not come. True if any was. */
@@ -411,8 +413,7 @@ export class TransactionAssembler {
     this.#events -= count;
     const { fresh, notes } = this.#outcomes.part(id, events);
     return {
-      ...this.#release(this.#inOrder(fresh, false), id, false, bytes, offsets),
-      notes,
+      ...this.#release(this.#inOrder(fresh, false), id, false, bytes, offsets, notes),
       part: 'more',
     };
   }
@@ -434,7 +435,7 @@ export class TransactionAssembler {
     if (left !== undefined && left.size > 0) this.#gatherings.set(id, left);
     const notes = this.#outcomes.endOfParts(id, complete);
     if (complete) this.#unread.passed(gathering?.ends() ?? new Map());
-    return { ...this.#release([], id, complete, 0, new Map()), notes, part: 'last' };
+    return { ...this.#release([], id, complete, 0, new Map(), notes), part: 'last' };
   }
 
   #inOrder(events: readonly ChangeEvent[], restarted: boolean): readonly ChangeEvent[] {
@@ -456,7 +457,7 @@ export class TransactionAssembler {
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     this.#events -= count;
     const ordered = this.#inOrder(fresh, unsure);
-    return { ...this.#release(ordered, id, repeated || !unsure, bytes, offsets), notes };
+    return this.#release(ordered, id, repeated || !unsure, bytes, offsets, notes);
   }
 
   #passBoundaries(count: number): void {
@@ -471,10 +472,13 @@ export class TransactionAssembler {
     complete: boolean,
     bytes: number,
     popped: OffsetMap,
+    told: readonly string[] = [],
   ): Release {
     const offsets = new Map([...this.#moves, ...popped]);
+    const notes = [...this.#notes, ...told];
     this.#moves = new Map();
+    this.#notes = [];
     this.#bytes -= bytes;
-    return { changes, offsets, transactionId, complete, bytes };
+    return { changes, offsets, transactionId, complete, bytes, notes };
   }
 }

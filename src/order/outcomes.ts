@@ -49,6 +49,15 @@ export class Outcomes {
     return this.open.has(id) || this.done.has(id);
   }
 
+  /**
+   * Lets it go as it comes. What is to be stored with its boundaries: counts of an END that comes when
+   * the connector was restarted inside it would else be taken for all of it.
+   */
+  giveUp(id: string, hasEnd: boolean): readonly string[] {
+    this.open.add(id);
+    return !hasEnd || this.done.has(id) || this.#givenUp.has(id) ? [] : [this.#givenUp.noteOf(id)];
+  }
+
   /** Of a transaction that is whole: all goes, but for what went when it was given up. */
   whole(id: string, events: ByPartition): Going {
     if (this.done.has(id)) {

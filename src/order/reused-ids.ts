@@ -7,7 +7,7 @@
  * What tells is the time in production: a second delivery repeats it, whichever server is read. (Places
  * in the log do not serve: another server's binlog has others for the same transaction.) PostgreSQL's
  * records all have the commit's. Those of a binlog may have their statement's, so that they count up to
- * the END's; its BEGIN may have that of whatever was read before, and tells only that it is later.
+ * the END's; its BEGIN may have that of whatever was read before, so that what follows it decides.
  *
  * A second use of an id gets a name of its own (`id@time`), which its records carry from here on.
  *
@@ -32,6 +32,12 @@ interface Use {
   readonly before: Use | null;
 }
 
+/** A BEGIN that waits: its name may change. */
+type Named = { id: string } & Omit<TransactionBoundary, 'id'>;
+
+/** DDL has a BEGIN on some servers, and never an END. */
+const MOST_BEGUN = 1_000;
+
 /** Servers and versions of the connector round the time of a commit differently. */
 const SLACK_MS = 2_000;
 
@@ -40,6 +46,8 @@ export class ReusedIds {
   readonly #uses = new Map<string, Use>();
   /** The records' times are their commits'. Known by the first change that comes. */
   #exact = false;
+  /** By id, BEGINs of which the use was guessed, until their END. */
+  readonly #begun = new Map<string, readonly Named[]>();
 
   /** Learns what was stored of a use, in the order in which it was. No times: whatever comes is of it. */
   learn(name: string, times: Times | null): void {
@@ -55,21 +63,38 @@ export class ReusedIds {
   change(event: ChangeEvent): ChangeEvent {
     const { transaction, eventTimeMs } = event;
     if (transaction === null) return event;
-    if (!this.#exact && 'lsn' in event.source && event.op !== 'unread') this.#exact = true;
+    if ('lsn' in event.source && event.op !== 'unread') this.#isExact();
     const use = this.#useOf(transaction.id, eventTimeMs, 'change');
     if (use.name === transaction.id) return event;
     return { ...event, transaction: { ...transaction, id: use.name } };
   }
 
-  /** The boundary, with the name of its transaction. */
+  /**
+   * The boundary, with the name of its transaction. That of a BEGIN may change while it waits, where its
+   * time tells little and what comes then tells more.
+   */
   boundary(record: TransactionBoundary): TransactionBoundary {
+    const { kind, id, eventTimeMs } = record;
     // PostgreSQL's alone tell it.
-    if (record.committedAt !== undefined) this.#exact = true;
-    const use = this.#useOf(record.id, record.eventTimeMs, record.kind);
-    if (record.kind === 'end' && record.eventTimeMs !== null && use.state === 'open') {
-      use.state = 'ended';
+    if (record.committedAt !== undefined) this.#isExact();
+    const use = this.#useOf(id, eventTimeMs, kind);
+    if (kind === 'begin' && !this.#exact) {
+      const named = { ...record, id: use.name };
+      this.#begun.set(id, [...(this.#begun.get(id) ?? []), named]);
+      if (this.#begun.size > MOST_BEGUN) deleteFirst(this.#begun);
+      return named;
     }
-    return use.name === record.id ? record : { ...record, id: use.name };
+    if (kind === 'end') {
+      if (eventTimeMs !== null && use.state === 'open') use.state = 'ended';
+      this.#settle(id, use);
+    }
+    return use.name === id ? record : { ...record, id: use.name };
+  }
+
+  /** Of this use it is known now: the BEGINs that are of it get its name. */
+  #settle(id: string, use: Use): void {
+    for (const begin of this.#begun.get(id) ?? []) begin.id = use.name;
+    this.#begun.delete(id);
   }
 
   /** It went whole: what is outside of its times is of another use from now on. */
@@ -84,17 +109,28 @@ export class ReusedIds {
     return use === undefined || isUntimed(use) ? null : [use.firstMs, use.lastMs, use.state];
   }
 
+  /** What BEGINs told counts, too. */
+  #isExact(): void {
+    if (this.#exact) return;
+    this.#exact = true;
+    for (const [id, begun] of this.#begun) {
+      for (const begin of begun) begin.id = this.#useOf(id, begin.eventTimeMs, 'begin').name;
+    }
+    this.#begun.clear();
+  }
+
   #useOf(id: string, timeMs: number | null, kind: 'change' | 'begin' | 'end'): Use {
     const latest = this.#uses.get(id);
     if (timeMs === null) return latest ?? this.#add(id, id);
     for (let use = latest ?? null; use !== null; use = use.before) {
-      if (timeMs < use.firstMs - SLACK_MS || timeMs > use.lastMs + SLACK_MS) continue;
+      if (!covers(use, timeMs)) continue;
       this.#came(use, timeMs, kind);
       return use;
     }
     const takes = latest !== undefined && this.#takes(latest, timeMs, kind);
     const use = takes ? latest : this.#add(id, latest === undefined ? id : `${id}@${timeMs}`);
     this.#came(use, timeMs, kind);
+    if (!takes && kind === 'change') this.#settle(id, use);
     return use;
   }
 
@@ -119,17 +155,24 @@ export class ReusedIds {
 
   #add(id: string, name: string): Use {
     const before = this.#uses.get(id) ?? null;
-    const use: Use = { name, firstMs: Infinity, lastMs: -Infinity, state: 'open', before };
+    const times = { firstMs: Infinity, lastMs: -Infinity };
+    const use: Use = { name, ...times, state: 'open', before };
     this.#uses.delete(id);
     this.#uses.set(id, use);
-    if (this.#uses.size > REMEMBERED_IDS) {
-      for (const oldest of this.#uses.keys()) {
-        this.#uses.delete(oldest);
-        break;
-      }
-    }
+    if (this.#uses.size > REMEMBERED_IDS) deleteFirst(this.#uses);
     return use;
   }
+}
+
+function deleteFirst(map: Map<string, unknown>): void {
+  for (const key of map.keys()) {
+    map.delete(key);
+    return;
+  }
+}
+
+function covers({ firstMs, lastMs }: Use, timeMs: number): boolean {
+  return timeMs >= firstMs - SLACK_MS && timeMs <= lastMs + SLACK_MS;
 }
 
 function widen(use: Use, firstMs: number, lastMs: number): void {
