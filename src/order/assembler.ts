@@ -322,6 +322,7 @@ export class TransactionAssembler {
       }
       // Where its events go as they come, its counts end no wait.
       if (run.end === null || this.#outcomes.goesAsItComes(run.id)) {
+        if (run.end !== null) this.#unread.turnOf(run.id);
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
         continue;
@@ -451,7 +452,8 @@ export class TransactionAssembler {
     const { fresh, notes } = unsure
       ? this.#outcomes.unsure(id, events, restarted)
       : this.#outcomes.whole(id, events);
-    if (!unsure) this.#unread.passed(offsets);
+    if (unsure) this.#unread.wentOpen(id, offsets);
+    else this.#unread.passed(offsets);
     this.#gatherings.delete(id);
     const left = count < gathering.size ? gathering.left() : null;
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);

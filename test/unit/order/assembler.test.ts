@@ -382,6 +382,21 @@ describe('a change that could not be read', () => {
     expect(told(drain())).toEqual([[[2, 0], '2', true]]);
   });
 
+  test('of one that was given up and comes again is missed by no later one', () => {
+    for (const offset of [0, 3]) {
+      assembler.push(event('1', 1, 0, offset));
+      assembler.push(damaged(offset + 1));
+      assembler.push(event('1', 3, 0, offset + 2));
+      assembler.push(boundary('end', '1', offset, { 'public.t': 3 }));
+      drain();
+    }
+    assembler.push(event('2', 1, 0, 6));
+    assembler.push(boundary('end', '2', 4, { 'public.t': 2 }));
+    expect(wait(10_000)).toEqual([]);
+    assembler.push(event('2', 2, 1, 0));
+    expect(told(drain())).toEqual([[[6, 0], '2', true]]);
+  });
+
   test('makes up for no more events than it is', () => {
     assembler.push(damaged(0));
     assembler.push(event('1', 1, 0, 1));
