@@ -24,12 +24,10 @@ export function isBefore(
 export class TableNames {
   readonly #connector: Connector;
   readonly #former = new Map<string, Former[]>();
-  readonly #labels: SchemaCatalogue;
   readonly #since = new Map<string, SourcePosition>();
 
   constructor(catalogue: SchemaCatalogue, connector: Connector) {
     this.#connector = connector;
-    this.#labels = catalogue;
     for (const [label, { id, names = [], since }] of catalogue) {
       if (since !== undefined) this.#since.set(label, since);
       for (const name of names) {
@@ -53,7 +51,7 @@ export class TableNames {
     if (named !== null) return named.now;
     const last = this.#former.get(label)?.at(-1);
     if (last !== undefined && isBefore(this.#connector, place, last.until) === null) {
-      return isOld(label) || !this.#labels.has(label) ? last.now : table;
+      return isOld(label) ? last.now : table;
     }
     const since = this.#since.get(label);
     return since !== undefined && isBefore(this.#connector, place, since) === true ? null : table;

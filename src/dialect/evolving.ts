@@ -36,6 +36,8 @@ export interface TableIdentity {
   readonly table: TableId;
   /** Equal only for one table of one server, whatever it is called. */
   readonly id: string;
+  /** By name, a number that a column keeps, and that no other one of the table ever has. */
+  readonly columns: ReadonlyMap<string, number>;
 }
 
 /** What production's tables keep through a change of their names. */

@@ -165,28 +165,44 @@ export class DroppedTables {
    */
   async mendReplaced(error: ColumnsReplaced): Promise<boolean> {
     const { table: label = '' } = error.context;
-    const { context, database } = this.#stage;
-    const table = (await database.catalogue()).get(label);
+    const table = (await this.#stage.database.catalogue()).get(label);
     const history = await readSchemaHistory(this.#stage);
     const until = history.filter(({ at }) => at.offset <= error.at.offset);
     const columns = table === undefined ? [] : replacedColumns(table, until);
-    const [column] = columns.filter((name) => !this.#added.has(`${label} ${name}`));
-    if (table !== undefined && column !== undefined && !this.#waiting.has(label)) {
-      const { drop, rename } = context.config.evolution;
-      const detail = `in production: ${WAITS_FOR.mixed}: ${columns.join(', ')}`;
-      const failed = new UnderstudyError('SCHEMA_CHANGED', 'production replaced columns', {
-        ...{ ...error.context, column, detail },
-      });
-      if (drop === 'fail' || rename === 'fail') throw failed;
-      await this.#note(table.id, 'mixed');
-      context.logger.error('production replaced columns by others, and the table waits', {
-        ...{ database: database.name, table: label, columns: columns.join(', ') },
-      });
-      if (!this.#wait(table.id, WAITS_FOR.mixed)) throw failed;
+    const isSeen = columns.some((name) => !this.#added.has(`${label} ${name}`));
+    if (table !== undefined && isSeen) {
+      await this.replaced(table.id, columns, error.context);
     }
     this.#told.add(placeOf(label, error.at));
     if (table !== undefined) this.#passHarmless(table, history);
     return true;
+  }
+
+  /** Production replaced columns by others: the table waits. SCHEMA_CHANGED where it is to stop who follows. */
+  async replaced(
+    table: TableId,
+    columns: readonly string[],
+    where: Partial<LogOffset> = {},
+  ): Promise<void> {
+    const { context, database } = this.#stage;
+    const label = tableName(table);
+    if (this.#waiting.has(label)) return;
+    const { drop, rename } = context.config.evolution;
+    const detail = `in production: ${WAITS_FOR.mixed}: ${columns.join(', ')}`;
+    const failed = new UnderstudyError('SCHEMA_CHANGED', 'production replaced columns', {
+      ...{
+        ...where,
+        table: label,
+        detail,
+        ...(columns[0] !== undefined && { column: columns[0] }),
+      },
+    });
+    if (drop === 'fail' || rename === 'fail') throw failed;
+    await this.#note(table, 'mixed');
+    context.logger.error('production replaced columns by others, and the table waits', {
+      ...{ database: database.name, table: label, columns: columns.join(', ') },
+    });
+    if (!this.#wait(table, WAITS_FOR.mixed)) throw failed;
   }
 
   /** So that not each statement of a long history is looked into by itself. */

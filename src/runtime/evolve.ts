@@ -21,6 +21,7 @@ import { sleep } from '../util/wait.ts';
 import { DroppedTables } from './dropped-tables.ts';
 import { heldFor } from './held-tables.ts';
 import { RenamedTables } from './renamed-tables.ts';
+import { ReplacedColumns } from './replaced-columns.ts';
 import { openEnds, persistently, type Ends } from './schema-ends.ts';
 import { LOOK_FOR_TOLD_MS, readSchemaHistory, TOLD_WITHIN_MS } from './schema-history.ts';
 import {
@@ -49,13 +50,20 @@ export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>):
   const evolution = new Evolution(stage);
   stage.watchSchema(evolution);
   await evolution.begin();
-  for (;;) {
-    try {
-      return await follow();
-    } catch (error) {
-      if (!isUnderstudyError(error, ...TROUBLES) || !(await evolution.mend(error))) throw error;
-      await stage.stopFollowing();
+  const ended = new AbortController();
+  const watching = evolution.watch(ended.signal);
+  try {
+    for (;;) {
+      try {
+        return await follow();
+      } catch (error) {
+        if (!isUnderstudyError(error, ...TROUBLES) || !(await evolution.mend(error))) throw error;
+        await stage.stopFollowing();
+      }
     }
+  } finally {
+    ended.abort();
+    await watching;
   }
 }
 
@@ -88,6 +96,9 @@ class Evolution implements SchemaWatch {
   readonly #keyed = new Set<string>();
   readonly #droppedTables: DroppedTables;
   readonly #renamedTables: RenamedTables;
+  readonly #replacedColumns: ReplacedColumns;
+  /** What is to stop who follows, and was seen beside the records. */
+  #seen: { readonly error: unknown } | null = null;
   /** Tables that are not here yet, by the ones that their records wait with. */
   readonly #under = new Map<string, string>();
   /** `table column`, of columns that production has no more: how far the log may have them. */
@@ -108,6 +119,20 @@ class Evolution implements SchemaWatch {
       waits: (label) => this.#droppedTables.waits(label),
       isKept: (label) => this.#droppedTables.knows(label),
     });
+    this.#replacedColumns = new ReplacedColumns(stage, {
+      mixed: (table, columns) => this.#droppedTables.replaced(table, columns),
+    });
+  }
+
+  /** Looks beside the records, until `signal`, for what no record tells. Never rejects. */
+  async watch(signal: AbortSignal): Promise<void> {
+    if (!this.#watches) return;
+    const { holder } = this.#stage;
+    await this.#replacedColumns
+      .watch(AbortSignal.any([signal, holder.lost]), (error) => {
+        this.#seen = { error };
+      })
+      .catch(() => undefined);
   }
 
   /** Must be done before anything is followed. Errors: SCHEMA_CHANGED, those of carrying. */
@@ -115,7 +140,10 @@ class Evolution implements SchemaWatch {
     await this.#droppedTables.readNoted();
     try {
       const ends = this.#watches ? await openEnds(this.#stage) : null;
-      if (ends !== null) await this.#renamedTables.begin(ends);
+      if (ends !== null) {
+        await this.#renamedTables.begin(ends);
+        await this.#replacedColumns.look(ends);
+      }
     } catch (error) {
       if (!isUnderstudyError(error, 'PRODUCTION_UNREACHABLE')) throw error;
       const what = 'cannot look for tables that production renamed';
@@ -166,7 +194,8 @@ class Evolution implements SchemaWatch {
   readonly isOld: SchemaWatch['isOld'] = (table, at) => this.#droppedTables.isOld(table, at);
   readonly isOfBefore: SchemaWatch['isOfBefore'] = (table, at) =>
     !this.#watches || this.#droppedTables.isOfBefore(table, at);
-  readonly waits: SchemaWatch['waits'] = (table) => this.#droppedTables.waits(table);
+  readonly waits: SchemaWatch['waits'] = (table) =>
+    this.#seen !== null || this.#droppedTables.waits(table);
   readonly knowsStatement: SchemaWatch['knowsStatement'] = (table, at) =>
     !this.#watches || this.#droppedTables.knowsStatement(table, at);
   readonly knowsRenames: SchemaWatch['knowsRenames'] = (at) =>
@@ -199,6 +228,7 @@ class Evolution implements SchemaWatch {
    */
   async mend(error: UnderstudyError): Promise<boolean> {
     const { context } = this.#stage;
+    if (this.#seen !== null) throw this.#seen.error;
     const ends = await persistently(this.#stage, () => openEnds(this.#stage));
     if (ends === null) return false;
     if (error instanceof ColumnsReplaced) return this.#droppedTables.mendReplaced(error);
@@ -302,6 +332,7 @@ class Evolution implements SchemaWatch {
     }
     const made = changes.filter(({ kind }) => kind === 'newTable').map(({ table }) => table);
     if (made.length > 0) await this.#renamedTables.carriedNew(made, ends);
+    await this.#replacedColumns.carried(changes, ends);
     await this.#tell(changes, skipped);
   }
 

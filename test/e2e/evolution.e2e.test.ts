@@ -304,3 +304,72 @@ it('gives a table the name that production gave it, in a rollout too, where the 
   }
   await workplace.json(['rollout', 'delete', 'named']);
 });
+
+it('lets a table wait of which columns were replaced by others of their names and types', async () => {
+  await configure('evolves', 'apply');
+  await query(
+    production.url,
+    `CREATE TABLE rind (id integer PRIMARY KEY, thick text, hue text);
+     ALTER PUBLICATION ${PREFIX} ADD TABLE rind`,
+  );
+  await query(production.url, `INSERT INTO rind VALUES (1, 'x', 'y')`);
+  await captured('rind', 1);
+  await workplace.json(MATERIALIZE);
+  // No record tells of it: of the row that is there nothing comes.
+  await query(production.url, 'ALTER TABLE rind DROP COLUMN thick');
+  await query(production.url, 'ALTER TABLE rind ADD COLUMN thick text');
+  await query(production.url, `INSERT INTO rind (id, thick, hue) VALUES (2, 'n', 'm')`);
+  await captured('rind', 2);
+  const inside = databaseUrl(shadow.url, 'evolves');
+  const rows = (url: string): Promise<readonly unknown[]> =>
+    query(url, 'SELECT id, thick, hue FROM rind ORDER BY id');
+  const mend = async (): Promise<void> => {
+    await workplace.json(['schema', 'accept', 'public.rind']);
+    await workplace.json(['repair', 'public.rind']);
+    await workplace.json(MATERIALIZE);
+    expect(await rows(inside)).toEqual(await rows(production.url));
+  };
+  expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.rind'] });
+  expect(await rows(inside)).toEqual([{ id: 1, thick: 'x', hue: 'y' }]);
+  await mend();
+  // What is carried here is no such change.
+  await configure('evolves', 'apply', { drop: 'apply' });
+  await query(production.url, 'ALTER TABLE rind DROP COLUMN hue');
+  await query(production.url, `INSERT INTO rind (id, thick) VALUES (3, 'o')`);
+  await captured('rind', 3);
+  await workplace.json(MATERIALIZE);
+  await query(production.url, 'ALTER TABLE rind ADD COLUMN hue text');
+  await query(production.url, `INSERT INTO rind (id, thick, hue) VALUES (4, 'p', 'q')`);
+  await captured('rind', 4);
+  await workplace.json(MATERIALIZE);
+  expect(await rows(inside)).toEqual(await rows(production.url));
+  // Nor does anything tell while it is followed.
+  const run = workplace.start(['run']);
+  for (
+    const end = Date.now() + 60_000;
+    !/"msg":"following"/.test(run.stderr) && Date.now() < end;
+  ) {
+    await sleep(100);
+  }
+  await query(
+    production.url,
+    `ALTER TABLE rind RENAME COLUMN hue TO hew; ALTER TABLE rind RENAME COLUMN thick TO hue;
+     ALTER TABLE rind RENAME COLUMN hew TO thick`,
+  );
+  const held = async (): Promise<string> => {
+    interface Status {
+      readonly databases: readonly { readonly held: readonly { readonly table: string }[] }[];
+    }
+    const { databases } = await workplace.json<Status>(['status']);
+    return databases.flatMap((database) => database.held.map(({ table }) => table)).join(' ');
+  };
+  for (const end = Date.now() + 60_000; (await held()) === '' && Date.now() < end;)
+    await sleep(500);
+  expect(await held()).toBe('public.rind');
+  await query(production.url, `UPDATE rind SET hue = 'z' WHERE id = 1`);
+  run.kill('SIGTERM');
+  expect((await run.ended).status).toBe(0);
+  await captured('rind', 5);
+  await workplace.json(MATERIALIZE, 2);
+  await mend();
+});

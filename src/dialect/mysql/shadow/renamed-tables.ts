@@ -1,5 +1,5 @@
 /** Tables that got other names: what is kept by their names goes with them. */
-import { tableName, type TableId } from '../../../change/table-id.ts';
+import { tableName } from '../../../change/table-id.ts';
 import type { TableRenamed } from '../../../schema/schema-change.ts';
 import { placeFrom, placeText, type TableRename } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
@@ -47,10 +47,12 @@ export async function announceRename(
   change: TableRenamed,
 ): Promise<void> {
   const { from, table: to, until, turn } = change;
-  const begun = await readRenames(client, database, false);
-  if (begun.some((one) => tableName(one.from) === tableName(from) && isTo(one, to))) return;
   const place = until ?? { connector: 'mysql', file: null, pos: null, row: 0, gtid: null };
-  await saveRename(client, database, { from, to, until: place, turn }, false);
+  await transaction(client, async () => {
+    // One that was begun and given up may have another place than this.
+    await client.run(`DELETE FROM ${tableOf(database)} WHERE ${IS_BEGUN}`, ownOf(change));
+    await saveRename(client, database, { from, to, until: place, turn }, false);
+  });
 }
 
 /** Of tables that got their names before a crash. */
@@ -65,15 +67,12 @@ export async function finishRenames(
       kind: 'renameTable',
       table: to,
       from,
-      until,
+      // A person said that it is this table, and nothing tells since when.
+      until: 'pos' in until && until.pos === null ? null : until,
       turn,
       why: null,
     });
   }
-}
-
-function isTo(rename: TableRename, to: TableId): boolean {
-  return tableName(rename.to) === tableName(to);
 }
 
 /** After the table got its new name: all that is noted of it is of that name. */
@@ -108,14 +107,18 @@ async function noteMoved(client: Client, database: string, change: TableRenamed)
       [to.schema, to.name, from.schema, from.name],
     );
   }
-  const own = [from.schema, from.name, to.schema, to.name];
-  const isOwn = `done = 0 AND from_schema = ? AND from_name = ? AND to_schema = ? AND to_name = ?`;
   await client.run(
     change.until === null
-      ? `DELETE FROM ${tableOf(database)} WHERE ${isOwn}`
-      : `UPDATE ${tableOf(database)} SET done = 1 WHERE ${isOwn}`,
-    own,
+      ? `DELETE FROM ${tableOf(database)} WHERE ${IS_BEGUN}`
+      : `UPDATE ${tableOf(database)} SET done = 1 WHERE ${IS_BEGUN}`,
+    ownOf(change),
   );
+}
+
+const IS_BEGUN = 'done = 0 AND from_schema = ? AND from_name = ? AND to_schema = ? AND to_name = ?';
+
+function ownOf({ from, table: to }: TableRenamed): readonly string[] {
+  return [from.schema, from.name, to.schema, to.name];
 }
 
 function tableOf(database: string): string {

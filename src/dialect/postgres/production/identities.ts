@@ -12,20 +12,31 @@ export async function readIdentities(client: ClientBase): Promise<TableIdentitie
     `SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
         ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0')::text AS lsn`,
   );
-  const { rows: tables } = await client.query<TableId & { readonly id: string }>(
+  const { rows: tables } = await client.query<
+    TableId & { readonly id: string; readonly columns: string }
+  >(
     `SELECT n.nspname AS schema, c.relname AS name, pg_catalog.concat_ws('/',
         (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s),
         (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()),
-        c.oid) AS id
+        c.oid) AS id,
+      coalesce((SELECT pg_catalog.jsonb_object_agg(a.attname, a.attnum) FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '{}')::text AS columns
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
         AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`,
   );
   return {
-    tables: tables.map(({ schema, name, id }) => ({ table: { schema, name }, id })),
+    tables: tables.map(({ schema, name, id, columns }) => ({
+      ...{ table: { schema, name }, id, columns: columnsFrom(columns) },
+    })),
     at: {
       ...{ connector: 'postgresql', lsn: BigInt(rows[0]?.lsn ?? 0) },
       ...{ lastCommitLsn: null, txId: null },
     },
   };
+}
+
+/** From the text of a JSON object, by name: sessions read JSON in different ways. */
+export function columnsFrom(text: string): ReadonlyMap<string, number> {
+  return new Map(Object.entries(JSON.parse(text) as Readonly<Record<string, number>>));
 }

@@ -7,6 +7,7 @@ import type { Fence } from '../../dialect.ts';
 import type { IdentityLedger } from '../../evolving.ts';
 import { imageId, OWN_SCHEMA, relation } from '../session/names.ts';
 import { readImageTables } from '../overlay/images.ts';
+import { columnsFrom } from '../production/identities.ts';
 
 export async function readRenames(client: ClientBase): Promise<readonly TableRename[]> {
   const { rows } = await client.query<Record<'fs' | 'fn' | 'ts' | 'tn' | 'until' | 'turn', string>>(
@@ -80,23 +81,30 @@ export function identityLedger(parts: {
   return {
     known: () =>
       parts.read('read which tables these are', async (client) => {
-        const { rows } = await client.query<TableId & { readonly id: string }>(
-          'SELECT table_schema AS schema, table_name AS name, id FROM understudy.table_identity',
+        const { rows } = await client.query<
+          TableId & { readonly id: string; readonly columns: string }
+        >(
+          `SELECT table_schema AS schema, table_name AS name, id, columns::text AS columns
+            FROM understudy.table_identity`,
         );
-        return rows.map(({ schema, name, id }) => ({ table: { schema, name }, id }));
+        return rows.map(({ schema, name, id, columns: numbers }) => ({
+          ...{ table: { schema, name }, id, columns: columnsFrom(numbers) },
+        }));
       }),
     keep: async (fence, tables) => {
       const columns = [
         tables.map(({ table }) => table.schema),
         tables.map(({ table }) => table.name),
         tables.map(({ id }) => id),
+        tables.map(({ columns: numbers }) => JSON.stringify(Object.fromEntries(numbers))),
       ];
       await parts.act(fence, 'keep which tables these are', (client) =>
         client.query(
-          `INSERT INTO understudy.table_identity (table_schema, table_name, id)
+          `INSERT INTO understudy.table_identity (table_schema, table_name, id, columns)
             SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
-              pg_catalog.unnest($3::text[]))
-            ON CONFLICT (table_schema, table_name) DO UPDATE SET id = excluded.id`,
+              pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::jsonb[]))
+            ON CONFLICT (table_schema, table_name)
+              DO UPDATE SET id = excluded.id, columns = excluded.columns`,
           columns,
         ),
       );

@@ -328,6 +328,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         table_schema text NOT NULL,
         table_name text NOT NULL,
         id text NOT NULL,
+        columns jsonb NOT NULL,
         PRIMARY KEY (table_schema, table_name)
       );`,
   },
