@@ -12,7 +12,7 @@
  * A second use of an id gets a name of its own (`id@time`), which its records carry from here on.
  *
  * Not told apart: records without a time; uses less than two seconds apart; of a binlog, a second use
- * of which records come before the END of the first does.
+ * of which records come before the END of the first does, or when the first was given up without one.
  */
 import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
 import { REMEMBERED_IDS } from './recent-ids.ts';
