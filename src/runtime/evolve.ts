@@ -22,7 +22,7 @@ import { DroppedTables } from './dropped-tables.ts';
 import { heldFor } from './held-tables.ts';
 import { RenamedTables } from './renamed-tables.ts';
 import { ReplacedColumns } from './replaced-columns.ts';
-import { openEnds, persistently, type Ends } from './schema-ends.ts';
+import { isUnasked, openEnds, persistently, type Ends } from './schema-ends.ts';
 import { LOOK_FOR_TOLD_MS, readSchemaHistory, TOLD_WITHIN_MS } from './schema-history.ts';
 import {
   ColumnsReplaced,
@@ -138,17 +138,16 @@ class Evolution implements SchemaWatch {
   /** Must be done before anything is followed. Errors: SCHEMA_CHANGED, those of carrying. */
   async begin(): Promise<void> {
     await this.#droppedTables.readNoted();
+    if (this.#watches) await this.#renamedTables.finish();
     try {
       const ends = this.#watches ? await openEnds(this.#stage) : null;
-      if (ends !== null) {
-        await this.#renamedTables.begin(ends);
-        await this.#replacedColumns.look(ends);
-      }
+      if (ends !== null) await this.#renamedTables.begin(ends);
     } catch (error) {
-      if (!isUnderstudyError(error, 'PRODUCTION_UNREACHABLE')) throw error;
+      if (!isUnasked(error)) throw error;
       const what = 'cannot look for tables that production renamed';
       this.#stage.context.logger.warn(what, { error });
     }
+    if (this.#watches) await this.#replacedColumns.begin();
     await this.#droppedTables.begin();
   }
 
@@ -166,7 +165,7 @@ class Evolution implements SchemaWatch {
     const error = new UnderstudyError('SCHEMA_CHANGED', cause.message, context);
     const changes = await this.#changes(error, await openEnds(this.#stage)).catch(
       (failure: unknown) => {
-        if (!isUnderstudyError(failure, 'PRODUCTION_UNREACHABLE')) throw failure;
+        if (!isUnasked(failure)) throw failure;
         this.#stage.context.logger.warn('cannot ask production why a change is refused', {
           ...{ table: label, error: failure },
         });

@@ -74,12 +74,19 @@ export class RenamedTables {
     return this.#told.has(placeOf(at));
   }
 
+  /** Ends what a crash cut off, whether production can be asked or not. Errors: those of carrying. */
+  async finish(): Promise<void> {
+    const { database, holder } = this.#stage;
+    await persistently(this.#stage, async () =>
+      schemaTargetOf(database)?.finishRenames(holder.fence),
+    );
+  }
+
   /**
    * What production renamed before following begins, so far as it can be asked. SCHEMA_CHANGED where that
    * is to stop who follows.
    */
   async begin(ends: Ends): Promise<void> {
-    await persistently(this.#stage, () => ends.target.finishRenames(this.#stage.holder.fence));
     if (ends.source.isTold) await this.#beginTold(ends);
     else await this.#beginByIdentity(ends);
   }

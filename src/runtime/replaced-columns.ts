@@ -8,15 +8,16 @@
  */
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { TableIdentity } from '../dialect/evolving.ts';
-import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { SchemaChange } from '../schema/schema-change.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
 import { sleep } from '../util/wait.ts';
-import { openEnds, type Ends } from './schema-ends.ts';
+import { mayLookLater, openEnds, type Ends } from './schema-ends.ts';
 import type { Stage } from './stage.ts';
 
 /** How long it may take until it is seen, while nothing makes anyone look. */
 const LOOK_EVERY_MS = 15_000;
+
+const CANNOT_LOOK = 'cannot look for columns that production replaced';
 
 export interface ReplacedColumnsParts {
   /** The table waits from now on. Errors: SCHEMA_CHANGED where it may not. */
@@ -32,7 +33,18 @@ export class ReplacedColumns {
     this.#parts = parts;
   }
 
-  /** Looks once. Errors: SCHEMA_CHANGED where a table is to stop who follows; PRODUCTION_UNREACHABLE. */
+  /** Looks before anything is followed. Errors: SCHEMA_CHANGED where a table is to stop who follows. */
+  async begin(): Promise<void> {
+    try {
+      const ends = await openEnds(this.#stage);
+      if (ends !== null) await this.look(ends);
+    } catch (error) {
+      if (!mayLookLater(error)) throw error;
+      this.#stage.context.logger.warn(CANNOT_LOOK, { error });
+    }
+  }
+
+  /** Looks once. Errors: SCHEMA_CHANGED where a table is to stop who follows; those of both ends. */
   async look({ source, target }: Ends): Promise<void> {
     if (source.identities === null || target.identities === null) return;
     const { database, holder } = this.#stage;
@@ -64,13 +76,11 @@ export class ReplacedColumns {
         isAway = false;
       } catch (error) {
         if (signal.aborted) return;
-        const passes = ['PRODUCTION_UNREACHABLE', 'SHADOW_UNREACHABLE', 'APPLY_BLOCKED'] as const;
-        if (!isUnderstudyError(error, ...passes)) {
+        if (!mayLookLater(error)) {
           onFound(error);
           return;
         }
-        const what = 'cannot look for columns that production replaced';
-        if (!isAway) this.#stage.context.logger.warn(what, { error });
+        if (!isAway) this.#stage.context.logger.warn(CANNOT_LOOK, { error });
         isAway = true;
       }
     }

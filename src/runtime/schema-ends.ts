@@ -25,6 +25,22 @@ export async function openEnds({ context, database }: Stage): Promise<Ends | nul
   return { production, source, target };
 }
 
+/** Production cannot be asked: it is away, refuses the login, or does not show what is asked for. */
+const UNASKED = ['PRODUCTION_UNREACHABLE', 'DATABASE_PERMISSION', 'READ_FAILED'] as const;
+
+/** Whether production cannot be asked now: what a record needs of it is asked for again. */
+export function isUnasked(error: unknown): boolean {
+  return isUnderstudyError(error, ...UNASKED);
+}
+
+/**
+ * Whether who looks beside the records may look later again: nothing was found, and records go on. Not so
+ * of what is to stop who follows, of a fence that is another's, and of our own faults.
+ */
+export function mayLookLater(error: unknown): boolean {
+  return isUnderstudyError(error) && !isUnderstudyError(error, 'SCHEMA_CHANGED', 'FENCED');
+}
+
 /** Again and again while production is away, or who reads the table locks it. */
 export async function persistently<T>(stage: Stage, act: () => Promise<T>): Promise<T> {
   const { context, giveUpAfterMs, holder, stopping } = stage;

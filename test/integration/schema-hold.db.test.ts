@@ -7,6 +7,7 @@ import type pg from 'pg';
 import { connect } from '../support/comparison.ts';
 import { databaseUrl, startPostgres, type PostgresServer } from '../support/postgres.ts';
 import { testDatabase } from '../support/test-database.ts';
+import { sleep } from '../../src/util/wait.ts';
 import { Workplace } from '../support/understudy.ts';
 
 const SHOP = fileURLToPath(new URL('../../src/demo/', import.meta.url));
@@ -49,7 +50,11 @@ async function rows(): Promise<ReadonlyMap<string, string>> {
 }
 
 /** A trunk whose customers are as before `ddl` was undone in production. */
-async function before(ddl: string, evolution: Record<string, string> = {}): Promise<void> {
+async function before(
+  ddl: string,
+  evolution: Record<string, string> = {},
+  url = production.url,
+): Promise<void> {
   number += 1;
   trunk = `shop${number}`;
   const schema = path.join(workplace.directory, `schema${number}.sql`);
@@ -57,7 +62,7 @@ async function before(ddl: string, evolution: Record<string, string> = {}): Prom
   await writeFile(schema, `${text}\n${ddl}\n`);
   await workplace.configure({
     source: { topicPrefix: 'shop', recording: path.join(SHOP, 'assets/shop.recording') },
-    production: { url: production.url },
+    production: { url },
     shadow: { url: server.url },
     trunk: { name: trunk, schema },
     evolution,
@@ -222,4 +227,27 @@ test('a table that production made again while it was kept waits, whoever follow
   expect(await held()).toEqual([]);
   await workplace.json(MATERIALIZE);
   expect(await held()).toEqual([]);
+}, 120_000);
+
+test('a production that does not show which tables these are stops nobody', async () => {
+  const role = `reader_${production.name}`;
+  await there.query(`CREATE ROLE ${role} LOGIN PASSWORD 'reads';
+    GRANT pg_read_all_data TO ${role};
+    REVOKE EXECUTE ON FUNCTION pg_current_wal_insert_lsn() FROM PUBLIC`);
+  const url = new URL(production.url);
+  [url.username, url.password] = [role, 'reads'];
+  await before('', {}, url.href);
+  const result = await workplace.run([...MATERIALIZE, '--json']);
+  expect(result.stderr).toMatch(/cannot look for tables that production renamed/);
+  expect(result.stderr).toMatch(/cannot look for columns that production replaced/);
+  expect(result.stderr).toMatch(/DATABASE_PERMISSION/);
+  expect(result.status).toBe(0);
+  expect(await rows()).toEqual(expected);
+  const run = workplace.start(['run']);
+  const looks = (): number => run.stderr.split('that production replaced').length - 1;
+  for (const end = Date.now() + 60_000; looks() < 2 && Date.now() < end;) await sleep(100);
+  run.kill('SIGTERM');
+  expect([(await run.ended).status, looks()]).toEqual([0, 2]);
+  await there.query(`GRANT EXECUTE ON FUNCTION pg_current_wal_insert_lsn() TO PUBLIC;
+    DROP OWNED BY ${role}; DROP ROLE ${role}`);
 }, 120_000);
