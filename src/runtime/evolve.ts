@@ -127,10 +127,12 @@ class Evolution implements SchemaWatch {
   /** Looks beside the records, until `signal`, for what no record tells. Never rejects. */
   async watch(signal: AbortSignal): Promise<void> {
     if (!this.#watches) return;
-    const { holder } = this.#stage;
+    const { context, holder } = this.#stage;
     await this.#replacedColumns
-      .watch(AbortSignal.any([signal, holder.lost]), (error) => {
+      .watch(AbortSignal.any([signal, holder.lost]), async (error) => {
         this.#seen = { error };
+        context.logger.error('following ends for what was seen beside the records', { error });
+        await this.#stage.fail(error);
       })
       .catch(() => undefined);
   }

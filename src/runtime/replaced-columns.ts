@@ -66,7 +66,7 @@ export class ReplacedColumns {
   }
 
   /** Looks again and again until `signal`; `onFound` is told of what is to stop who follows. */
-  async watch(signal: AbortSignal, onFound: (error: unknown) => void): Promise<void> {
+  async watch(signal: AbortSignal, onFound: (error: unknown) => Promise<void>): Promise<void> {
     let isAway = false;
     for (;;) {
       await sleep(LOOK_EVERY_MS, signal);
@@ -77,7 +77,7 @@ export class ReplacedColumns {
       } catch (error) {
         if (signal.aborted) return;
         if (!mayLookLater(error)) {
-          onFound(error);
+          await onFound(error);
           return;
         }
         if (!isAway) this.#stage.context.logger.warn(CANNOT_LOOK, { error });

@@ -16,6 +16,8 @@ export interface Running {
   readonly done: Promise<void>;
   /** Of some partitions: where they cannot be followed on alone; null if nowhere. */
   readonly stuck: () => Stuck | null;
+  /** Ends it for what was found beside the records: `done` rejects with that. */
+  readonly fail: (error: unknown) => void;
   /** Ends it after the batch in flight. Never rejects. */
   readonly stop: () => Promise<void>;
 }
@@ -72,11 +74,17 @@ export async function startFollowing(parts: RunningParts): Promise<Running> {
   const following = follower.run().finally(() => {
     ending.abort();
   });
-  const done = Promise.all([following, watching]).then(() => undefined);
+  const found = Promise.withResolvers<never>();
+  const ran = Promise.all([following, watching]).then(() => undefined);
+  const done = Promise.race([found.promise, ran]);
   done.catch(() => undefined);
   const held = opened.move();
   return {
     ...{ follower, source, done, stuck },
+    fail: (error) => {
+      found.reject(error);
+      follower.stop();
+    },
     stop: async () => {
       follower.stop();
       await Promise.allSettled([following, watching]);

@@ -34,6 +34,8 @@ export class Stage {
   #before: FollowerTotals = { events: 0, rows: 0, transactions: 0, degraded: 0 };
   #closed: Promise<void> | null = null;
   #watch: SchemaWatch | null = null;
+  /** What ended following for good. */
+  #failure: { readonly error: unknown } | null = null;
 
   private constructor(context: RuntimeContext, holder: Holder, options: StageOptions) {
     this.context = context;
@@ -112,7 +114,14 @@ export class Stage {
       running.follower.stop();
     };
     this.holder.lost.addEventListener('abort', stopWhenLost, { once: true });
+    if (this.#failure !== null) running.fail(this.#failure.error);
     return running;
+  }
+
+  /** Who follows ends with this error, as does who would begin again. Never rejects. */
+  async fail(error: unknown): Promise<void> {
+    this.#failure = { error };
+    (await this.#started())?.fail(error);
   }
 
   /** What all followers of this stage did so far. */

@@ -372,4 +372,19 @@ it('lets a table wait of which columns were replaced by others of their names an
   await captured('rind', 5);
   await workplace.json(MATERIALIZE, 2);
   await mend();
+  // Nor does any record have to come for it to stop.
+  await configure('evolves', 'apply', { drop: 'fail' });
+  const idle = workplace.start(['run']);
+  for (
+    const end = Date.now() + 60_000;
+    !/"msg":"following"/.test(idle.stderr) && Date.now() < end;
+  ) {
+    await sleep(100);
+  }
+  // By then it has looked for what was before.
+  await sleep(3_000);
+  await query(production.url, 'ALTER TABLE rind DROP COLUMN hue');
+  await query(production.url, 'ALTER TABLE rind ADD COLUMN hue text');
+  expect((await idle.ended).status).toBe(6);
+  expect(idle.stderr).toMatch(/following ends for what was seen beside the records/);
 });
