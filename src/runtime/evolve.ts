@@ -109,7 +109,8 @@ class Evolution implements SchemaWatch {
     this.#droppedTables = new DroppedTables(stage, {
       carry: (changes, ends, error) => this.#carry(changes, ends, error),
       wait: (table, why) => this.#wait(table, why),
-      isRenamed: (label) => [...this.#under.values()].includes(label),
+      isRenamed: (label) =>
+        this.#renamedTables.mayGoOn(label) || [...this.#under.values()].includes(label),
     });
     this.#renamedTables = new RenamedTables(stage, {
       carry: (changes, ends, error) => this.#carry(changes, ends, error),
@@ -442,7 +443,8 @@ class Evolution implements SchemaWatch {
       if (renames.length > 0) return renames;
     }
     // A table of a rollout that production has not may be the candidate's.
-    const changes = all.filter(({ kind }) => isTrunk || kind !== 'droppedTable');
+    const mayBeDropped = isTrunk && !this.#renamedTables.isElsewhere(root);
+    const changes = all.filter(({ kind }) => mayBeDropped || kind !== 'droppedTable');
     if (!isTold) return changes;
     const clear = await this.#clarified(changes);
     const [before, now] = [ours.get(root), theirs.get(root)];

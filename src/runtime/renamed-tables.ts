@@ -58,6 +58,9 @@ export class RenamedTables {
   readonly #told = new Set<string>();
   /** By partition, the last row that was read. */
   readonly #rows = new Map<string, ChangeEvent>();
+  /** Tables here that production has by names which other tables have here. */
+  readonly #elsewhere = new Set<string>();
+  #hasBegun = false;
 
   constructor(stage: Stage, parts: RenamedParts) {
     this.#stage = stage;
@@ -72,6 +75,16 @@ export class RenamedTables {
 
   knowsStatement(at: LogOffset): boolean {
     return this.#told.has(placeOf(at));
+  }
+
+  /** Whether production may have it by another name, so that it is not one that was dropped. */
+  mayGoOn(label: string): boolean {
+    return !this.#hasBegun || this.#elsewhere.has(label);
+  }
+
+  /** Whether it is known that production has it by a name which another table has here. */
+  isElsewhere(label: string): boolean {
+    return this.#elsewhere.has(label);
   }
 
   /** Ends what a crash cut off, whether production can be asked or not. Errors: those of carrying. */
@@ -89,6 +102,7 @@ export class RenamedTables {
   async begin(ends: Ends): Promise<void> {
     if (ends.source.isTold) await this.#beginTold(ends);
     else await this.#beginByIdentity(ends);
+    this.#hasBegun = true;
   }
 
   /** Statements that were told while nobody followed: all of them, since rows may come first. */
@@ -211,13 +225,29 @@ export class RenamedTables {
       const error = new UnderstudyError('SCHEMA_CHANGED', WHAT, { table: old });
       // Records of the other one may have been written among this one's.
       if (why !== null) await this.#parts.wait(from);
-      if (!context.includes(to) || ours.has(tableName(to))) continue;
+      if (!context.includes(to)) continue;
+      if (ours.has(tableName(to))) {
+        this.#goesOn(from, to);
+        continue;
+      }
       const policy = policyOf(change, context.config);
       if (policy === 'fail') throw refused(error, change, null);
       if (policy === 'apply') await this.#parts.carry([change], all, error);
       else this.#parts.hold(error, change);
     }
     await this.#keepFresh(tables, target.identities);
+  }
+
+  /** It gets its new name once the table is gone from there that has it here. */
+  #goesOn(from: TableId, to: TableId): void {
+    const [table, now] = [tableName(from), tableName(to)];
+    if (this.#elsewhere.has(table)) return;
+    this.#elsewhere.add(table);
+    const { context, database } = this.#stage;
+    const cure = `\`schema accept\` the name that production has for the ${now} here, or drop that here if production has it no more; then \`schema accept ${now}\`, and \`repair\` both`;
+    context.logger.warn('production has a table by a name that another has here: it is kept', {
+      ...{ database: database.name, table, now, cure },
+    });
   }
 
   /** Tables were made here as production has them now: they are known from now on. */
@@ -266,8 +296,11 @@ export class RenamedTables {
     const found = renameIn(label, known, tables);
     if (found === null) return lookalike(label, { ours, theirs, known });
     const { from, to } = found;
-    const isFree = ours.has(tableName(from)) && !ours.has(tableName(to));
-    if (!isFree || !this.#stage.context.includes(to)) return [];
+    if (!ours.has(tableName(from)) || !this.#stage.context.includes(to)) return [];
+    if (ours.has(tableName(to))) {
+      this.#goesOn(from, to);
+      return [];
+    }
     const why = isReused(tableName(from), theirs, tables) ? REUSED : null;
     if (why !== null) await this.#parts.wait(from);
     return [{ kind: 'renameTable', table: to, from, until: at, turn: turnOf(at), why }];

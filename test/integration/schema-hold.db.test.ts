@@ -251,3 +251,37 @@ test('a production that does not show which tables these are stops nobody', asyn
   await there.query(`GRANT EXECUTE ON FUNCTION pg_current_wal_insert_lsn() TO PUBLIC;
     DROP OWNED BY ${role}; DROP ROLE ${role}`);
 }, 120_000);
+
+test('a table that got the name which another one had is not dropped for that', async () => {
+  await before('', { droppedTable: 'apply' });
+  await workplace.json(MATERIALIZE);
+  const of = async (table: string): Promise<string> => {
+    const client = await connect(databaseUrl(server.url, trunk));
+    try {
+      const { rows: list } = await client.query(`SELECT t::text FROM ${table} t ORDER BY 1`);
+      return JSON.stringify(list);
+    } finally {
+      await client.end();
+    }
+  };
+  const [cached, coupons] = [await of('search_cache'), await of('coupons')];
+  expect(cached).not.toBe(coupons);
+  await there.query(`ALTER TABLE coupons RENAME TO coupons_old;
+    ALTER TABLE search_cache RENAME TO coupons`);
+  const found = await workplace.run([...MATERIALIZE, '--json']);
+  expect(found.stderr).toMatch(/public\.search_cache.*by a name that another has here/);
+  expect([await of('search_cache'), await of('coupons')]).toEqual([cached, coupons]);
+  await workplace.json(['schema', 'accept', 'public.search_cache']);
+  expect(await of('search_cache')).toBe(cached);
+  expect(await workplace.json(['schema', 'accept', 'public.coupons_old'])).toMatchObject({
+    changes: [
+      expect.stringMatching(/^table public\.coupons renamed to public\.coupons_old/) as string,
+    ],
+  });
+  expect(await workplace.json(['schema', 'accept', 'public.coupons'])).toMatchObject({
+    changes: ['table public.search_cache renamed to public.coupons'],
+  });
+  expect([await of('coupons'), await of('coupons_old')]).toEqual([cached, coupons]);
+  await there.query(`ALTER TABLE coupons RENAME TO search_cache;
+    ALTER TABLE coupons_old RENAME TO coupons`);
+}, 120_000);
