@@ -43,6 +43,8 @@ export interface TableIdentity {
 /** What production's tables keep through a change of their names. */
 export interface TableIdentities {
   readonly tables: readonly TableIdentity[];
+  /** How ids of this server and database begin, and of no other. */
+  readonly origin: string;
   /** A place in production's log, of before they were read. */
   readonly at: SourcePosition;
 }

@@ -34,6 +34,8 @@ export interface DroppedParts {
   ) => Promise<void>;
   /** Whether production has it under another name, and a person must decide. */
   readonly isRenamed: (label: string) => boolean;
+  /** Whether nothing would tell that production has it under another name. */
+  readonly isUnsure: (label: string) => boolean;
   /** From now on all records of the table are set aside, for this reason. False if none may be. */
   readonly wait: (table: string, why: string) => boolean;
 }
@@ -271,7 +273,8 @@ export class DroppedTables {
       }
       const what = 'production dropped a table';
       const error = new UnderstudyError('SCHEMA_CHANGED', what, { table: label });
-      if (isUnsure && policyOf(change, context.config) === 'apply') await this.#keep(table);
+      const mayGoOn = isUnsure || this.#parts.isUnsure(label);
+      if (mayGoOn && policyOf(change, context.config) === 'apply') await this.#keep(table);
       else await this.ended(table, error, ends);
       this.#dropped.add(label);
     }

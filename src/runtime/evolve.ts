@@ -109,6 +109,7 @@ class Evolution implements SchemaWatch {
     this.#droppedTables = new DroppedTables(stage, {
       carry: (changes, ends, error) => this.#carry(changes, ends, error),
       wait: (table, why) => this.#wait(table, why),
+      isUnsure: (label) => this.#renamedTables.isStale(label),
       isRenamed: (label) =>
         this.#renamedTables.mayGoOn(label) || [...this.#under.values()].includes(label),
     });

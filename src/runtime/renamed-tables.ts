@@ -25,6 +25,7 @@ import { isSameRename, nameBehind, type TableRename } from '../schema/table-rena
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import { toldRenames } from '../schema/told-renames.ts';
 import { policyOf, refused } from './change-policy.ts';
+import { readKnownTables } from './known-tables.ts';
 import { persistently, type Ends } from './schema-ends.ts';
 import { LOOK_FOR_TOLD_MS, readSchemaHistory, TOLD_WITHIN_MS } from './schema-history.ts';
 import type { TableRenamedTold } from './schema-watch.ts';
@@ -60,6 +61,8 @@ export class RenamedTables {
   readonly #rows = new Map<string, ChangeEvent>();
   /** Tables here that production has by names which other tables have here. */
   readonly #elsewhere = new Set<string>();
+  /** Tables of which nothing is known that production has now. */
+  #stale: ReadonlySet<string> = new Set();
   #hasBegun = false;
 
   constructor(stage: Stage, parts: RenamedParts) {
@@ -80,6 +83,11 @@ export class RenamedTables {
   /** Whether production may have it by another name, so that it is not one that was dropped. */
   mayGoOn(label: string): boolean {
     return !this.#hasBegun || this.#elsewhere.has(label);
+  }
+
+  /** Whether nothing would tell that production has it by another name. */
+  isStale(label: string): boolean {
+    return this.#stale.has(label);
   }
 
   /** Whether it is known that production has it by a name which another table has here. */
@@ -199,20 +207,21 @@ export class RenamedTables {
   }
 
   /** Where nothing is told, tables are known again by what production keeps of them. */
-  async #beginByIdentity({ production, source, target, ...ends }: Ends): Promise<void> {
-    if (source.identities === null || target.identities === null) return;
+  async #beginByIdentity(ends: Ends): Promise<void> {
+    const { production, target } = ends;
     const { context, database } = this.#stage;
     const ours = await database.catalogue();
     // First what is there, and then since when: see `at`.
     const theirs = await production.catalogue();
-    const { tables, at } = await source.identities();
+    const read = await readKnownTables(this.#stage, ends);
+    if (read === null) return;
+    const { tables, at } = read.now;
     const names = new Map(tables.map(({ id, table }) => [id, table]));
-    const known = await target.identities.known();
-    for (const { id, table: from } of known) {
+    this.#stale = read.stale;
+    for (const { id, table: from } of read.known) {
       const to = names.get(id);
       const old = tableName(from);
       if (to === undefined || tableName(to) === old || !ours.has(old)) continue;
-      const all = { ...ends, production, source, target };
       const why = isReused(old, theirs, tables) ? REUSED : null;
       const change: TableRenamed = {
         kind: 'renameTable',
@@ -232,10 +241,10 @@ export class RenamedTables {
       }
       const policy = policyOf(change, context.config);
       if (policy === 'fail') throw refused(error, change, null);
-      if (policy === 'apply') await this.#parts.carry([change], all, error);
+      if (policy === 'apply') await this.#parts.carry([change], ends, error);
       else this.#parts.hold(error, change);
     }
-    await this.#keepFresh(tables, target.identities);
+    if (target.identities !== null) await this.#keepFresh(tables, target.identities);
   }
 
   /** It gets its new name once the table is gone from there that has it here. */
@@ -290,9 +299,10 @@ export class RenamedTables {
    */
   async of(label: string, { ends, ours, theirs }: Seen): Promise<readonly TableRenamed[]> {
     if (ends.source.isTold) return this.#toldOf(label, ours);
-    if (ends.source.identities === null || ends.target.identities === null) return [];
-    const { tables, at } = await ends.source.identities();
-    const known = await ends.target.identities.known();
+    const read = await readKnownTables(this.#stage, ends);
+    if (read === null) return [];
+    const { known } = read;
+    const { tables, at } = read.now;
     const found = renameIn(label, known, tables);
     if (found === null) return lookalike(label, { ours, theirs, known });
     const { from, to } = found;

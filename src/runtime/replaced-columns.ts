@@ -11,6 +11,7 @@ import type { TableIdentity } from '../dialect/evolving.ts';
 import type { SchemaChange } from '../schema/schema-change.ts';
 import type { TableSchema } from '../schema/table-schema.ts';
 import { sleep } from '../util/wait.ts';
+import { readKnownTables } from './known-tables.ts';
 import { mayLookLater, openEnds, type Ends } from './schema-ends.ts';
 import type { Stage } from './stage.ts';
 
@@ -45,14 +46,15 @@ export class ReplacedColumns {
   }
 
   /** Looks once. Errors: SCHEMA_CHANGED where a table is to stop who follows; those of both ends. */
-  async look({ source, target }: Ends): Promise<void> {
-    if (source.identities === null || target.identities === null) return;
+  async look(ends: Ends): Promise<void> {
+    const { target } = ends;
     const { database, holder } = this.#stage;
     // First what the shadow has: what production adds meanwhile is not of it.
     const ours = await database.catalogue();
-    const known = await target.identities.known();
-    const now = new Map((await source.identities()).tables.map((one) => [one.id, one]));
-    for (const before of known) {
+    const read = await readKnownTables(this.#stage, ends);
+    if (read === null) return;
+    const now = new Map(read.now.tables.map((one) => [one.id, one]));
+    for (const before of read.known) {
       const table = ours.get(tableName(before.table));
       const theirs = now.get(before.id);
       if (table === undefined || theirs === undefined) continue;
@@ -60,7 +62,7 @@ export class ReplacedColumns {
       if (columns.length > 0) await this.#parts.mixed(table.id, columns);
       const numbers = numbersNow(table, before, theirs);
       if (numbers !== null) {
-        await target.identities.keep(holder.fence, [{ ...before, columns: numbers }]);
+        await target.identities?.keep(holder.fence, [{ ...before, columns: numbers }]);
       }
     }
   }

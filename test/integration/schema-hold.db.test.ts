@@ -285,3 +285,20 @@ test('a table that got the name which another one had is not dropped for that', 
   await there.query(`ALTER TABLE coupons RENAME TO search_cache;
     ALTER TABLE coupons_old RENAME TO coupons`);
 }, 120_000);
+
+test('tables are known by their names once production is another server', async () => {
+  await before('');
+  await workplace.json(MATERIALIZE);
+  const client = await connect(databaseUrl(server.url, trunk));
+  const ids = async (): Promise<readonly unknown[]> =>
+    (await client.query('SELECT id FROM understudy.table_identity ORDER BY table_name')).rows;
+  const own = await ids();
+  await client.query(`UPDATE understudy.table_identity SET id = '1/2/' || split_part(id, '/', 3),
+    columns = '{}'`);
+  const told = /production is another server or database than before/;
+  expect((await workplace.run([...MATERIALIZE, '--json'])).stderr).toMatch(told);
+  expect(await ids()).toEqual(own);
+  await client.end();
+  const after = await workplace.run([...MATERIALIZE, '--json']);
+  expect([after.status, told.test(after.stderr)]).toEqual([0, false]);
+}, 120_000);
