@@ -123,6 +123,7 @@ class Evolution implements SchemaWatch {
     });
     this.#replacedColumns = new ReplacedColumns(stage, {
       mixed: (table, columns) => this.#droppedTables.replaced(table, columns),
+      isAnother: (table) => this.#droppedTables.isAnother(table),
     });
   }
 

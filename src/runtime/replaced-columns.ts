@@ -1,5 +1,5 @@
 /**
- * Columns that production replaced by others of their names and types, where neither a record nor a
+ * Columns that production replaced by others of their names and types, and tables by others of theirs, where neither a record nor a
  * statement tells of it: by what production's catalogue calls them for itself.
  *
  * Invariant: a number in the ledger is that of the column whose values the shadow has under the name. It
@@ -23,6 +23,8 @@ const CANNOT_LOOK = 'cannot look for columns that production replaced';
 export interface ReplacedColumnsParts {
   /** The table waits from now on. Errors: SCHEMA_CHANGED where it may not. */
   readonly mixed: (table: TableId, columns: readonly string[]) => Promise<void>;
+  /** So it does, since production has another table of its name. Errors: as of `mixed`. */
+  readonly isAnother: (table: TableId) => Promise<void>;
 }
 
 export class ReplacedColumns {
@@ -48,16 +50,30 @@ export class ReplacedColumns {
   /** Looks once. Errors: SCHEMA_CHANGED where a table is to stop who follows; those of both ends. */
   async look(ends: Ends): Promise<void> {
     const { target } = ends;
-    const { database, holder } = this.#stage;
+    const { context, database, holder } = this.#stage;
     // First what the shadow has: what production adds meanwhile is not of it.
     const ours = await database.catalogue();
     const read = await readKnownTables(this.#stage, ends);
     if (read === null) return;
     const now = new Map(read.now.tables.map((one) => [one.id, one]));
+    const byName = new Map(read.now.tables.map((one) => [tableName(one.table), one]));
     for (const before of read.known) {
-      const table = ours.get(tableName(before.table));
+      const label = tableName(before.table);
+      const table = ours.get(label);
+      if (table === undefined) continue;
       const theirs = now.get(before.id);
-      if (table === undefined || theirs === undefined) continue;
+      if (theirs === undefined) {
+        const another = byName.get(label);
+        if (another === undefined || !context.includes(before.table)) continue;
+        // First it is noted that it waits: who looks after a crash must find it so, or find it out.
+        await this.#parts.isAnother(before.table);
+        const isElsewhere = read.known.some(
+          (one) => one.id === another.id && ours.has(tableName(one.table)),
+        );
+        // It is then the one here that has to get this name.
+        if (!isElsewhere) await target.identities?.keep(holder.fence, [another]);
+        continue;
+      }
       const columns = replacedIn(table, before, theirs);
       if (columns.length > 0) await this.#parts.mixed(table.id, columns);
       const numbers = numbersNow(table, before, theirs);

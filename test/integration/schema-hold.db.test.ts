@@ -302,3 +302,17 @@ test('tables are known by their names once production is another server', async 
   const after = await workplace.run([...MATERIALIZE, '--json']);
   expect([after.status, told.test(after.stderr)]).toEqual([0, false]);
 }, 120_000);
+
+test('a table that was dropped and made again between two looks waits', async () => {
+  const again = `DROP TABLE search_cache; CREATE TABLE search_cache
+    (term text PRIMARY KEY, skus text[] NOT NULL, cached_at timestamptz NOT NULL)`;
+  await before('');
+  await workplace.json(MATERIALIZE);
+  await there.query(again);
+  expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.search_cache'] });
+  expect((await held())[0]?.why).toMatch(/made again/);
+  await workplace.json(MATERIALIZE, 2);
+  await workplace.json(['schema', 'accept', 'public.search_cache']);
+  await workplace.json(MATERIALIZE);
+  expect(await held()).toEqual([]);
+}, 120_000);

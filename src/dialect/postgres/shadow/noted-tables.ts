@@ -32,8 +32,12 @@ export async function noteTable(
   );
 }
 
-/** In the transaction that carries the change out. */
+/** In the transaction that carries the change out: of the one that is gone nothing is known any more. */
 export async function forgetNoted(client: ClientBase, change: SchemaChange): Promise<void> {
   if (change.kind !== 'newTable' && change.kind !== 'droppedTable') return;
   await noteTable(client, change.table, null);
+  await client.query(
+    `DELETE FROM understudy.table_identity WHERE table_schema = $1 AND table_name = $2`,
+    [change.table.schema, change.table.name],
+  );
 }
