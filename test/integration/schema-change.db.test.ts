@@ -179,6 +179,32 @@ describe('a new table', () => {
     await here.query('DROP TABLE other');
   });
 
+  test('has its indexes where another table here has some of their names, once', async () => {
+    await here.query(`CREATE TABLE other (id int, n int); CREATE INDEX indexed_n ON other (n);
+      CREATE UNIQUE INDEX "Indexed m" ON other (n); CREATE UNIQUE INDEX indexed_k_key ON other (n)`);
+    await there.query(`CREATE TABLE indexed (id int PRIMARY KEY, n int, m int, k int UNIQUE);
+      CREATE INDEX indexed_n ON indexed (n DESC) WHERE n > 0; CREATE UNIQUE INDEX "Indexed m" ON indexed (m)`);
+    const made = (await changes()).filter(({ table }) => table.name === 'indexed');
+    // A plan that was cut off runs again.
+    for (const _ of [1, 2]) {
+      for (const change of made) {
+        const found = await schemaSourceOf(source)?.finding(change, () => true);
+        if (found?.kind !== 'carried') throw new Error(found?.kind);
+        await here.query('BEGIN');
+        expect(await carryChanges(here, [found.carried])).toEqual([]);
+        await here.query('COMMIT');
+      }
+    }
+    const definitions = async (client: pg.Client): Promise<readonly unknown[]> =>
+      (
+        await client.query(`SELECT regexp_replace(indexdef, 'INDEX .* ON', 'INDEX ON') AS what
+          FROM pg_indexes WHERE tablename = 'indexed' ORDER BY 1`)
+      ).rows;
+    expect(await definitions(here)).toHaveLength(4);
+    expect(await definitions(here)).toEqual(await definitions(there));
+    await here.query('DROP TABLE other');
+  });
+
   test('is made without a key to it from rows that are not here', async () => {
     await there.query(`CREATE TABLE target (id int PRIMARY KEY); INSERT INTO target VALUES (1);
       ALTER TABLE parts ADD FOREIGN KEY (id) REFERENCES target`);

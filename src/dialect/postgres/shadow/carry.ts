@@ -9,6 +9,7 @@ import { readImageTables } from '../overlay/images.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
 import { imageId, relation } from '../session/names.ts';
+import { namedAnew, readIndexes, type Unnamed } from './named-anew.ts';
 import { dependentViews } from './dependent-views.ts';
 import { rememberColumns } from './former-columns.ts';
 import { spareApplier } from './fallback-schema.ts';
@@ -80,26 +81,22 @@ async function carryToImages(
   }
 }
 
-/** A key that is a constraint, by its table and name. */
-const KEY = /^ALTER TABLE (.+) ADD CONSTRAINT "((?:[^"]|"")+)" ((?:PRIMARY KEY|UNIQUE)[^]*)$/;
-
-/**
- * A key has an index of its name, which another table's may have here: of one that was renamed, say. Then
- * the server is to name it. Null if it is there under its name. Ends what failed.
- */
-async function namedAnew(
+/** As runStatement, but that it makes nothing where the table has the same by another name. */
+async function runUnnamed(
   client: pg.ClientBase,
-  statement: PlanStatement,
-): Promise<PlanStatement | null> {
-  const [, table, name, key] = KEY.exec(statement.sql) ?? [];
-  if (table === undefined || name === undefined || key === undefined) return null;
-  await client.query('ROLLBACK TO SAVEPOINT carried');
-  const { rows } = await client.query<{ is: boolean }>(
-    `SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint
-      WHERE conrelid = pg_catalog.to_regclass($1) AND (contype = 'p' AND $3 OR conname = $2)) AS is`,
-    [table, name.replaceAll('""', '"'), key.startsWith('PRIMARY')],
+  { table, statement }: Unnamed,
+  change: SchemaChange,
+): Promise<string | null> {
+  const before = await readIndexes(client, table);
+  await client.query('SAVEPOINT unnamed');
+  const why = await runStatement(client, statement, change);
+  const made = (await readIndexes(client, table)).filter(
+    ({ id }) => !before.some((one) => one.id === id),
   );
-  return rows[0]?.is === true ? null : { ...statement, sql: `ALTER TABLE ${table} ADD ${key}` };
+  const isTwice = made.some((one) => before.some(({ what }) => what === one.what));
+  if (isTwice) await client.query('ROLLBACK TO SAVEPOINT unnamed');
+  await client.query('RELEASE SAVEPOINT unnamed');
+  return why;
 }
 
 /** Null if what it makes is there now, else why it is not. */
@@ -118,8 +115,11 @@ async function runStatement(
     if (hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)) throw error;
     // Another table of that name is not what it makes.
     const isThere = change.kind !== 'renameTable' && hasSqlState(error, ...THERE);
-    const unnamed = isThere ? await namedAnew(client, statement) : null;
-    if (unnamed !== null) return runStatement(client, unnamed, change);
+    if (isThere) {
+      await client.query('ROLLBACK TO SAVEPOINT carried');
+      const unnamed = await namedAnew(client, statement);
+      if (unnamed !== null) return runUnnamed(client, unnamed, change);
+    }
     if (!isThere && !statement.optional) {
       await client.query('ROLLBACK TO SAVEPOINT carried');
       const views = hasSqlState(error, ...IN_USE) ? await dependentViews(client, change) : [];
