@@ -197,7 +197,9 @@ describe('a new table', () => {
     }
     const definitions = async (client: pg.Client): Promise<readonly unknown[]> =>
       (
-        await client.query(`SELECT regexp_replace(indexdef, 'INDEX .* ON', 'INDEX ON') AS what
+        await client.query<{
+          what: string;
+        }>(`SELECT regexp_replace(indexdef, 'INDEX .* ON', 'INDEX ON') AS what
           FROM pg_indexes WHERE tablename = 'indexed' ORDER BY 1`)
       ).rows;
     expect(await definitions(here)).toHaveLength(4);

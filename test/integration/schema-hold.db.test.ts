@@ -291,7 +291,11 @@ test('tables are known by their names once production is another server', async 
   await workplace.json(MATERIALIZE);
   const client = await connect(databaseUrl(server.url, trunk));
   const ids = async (): Promise<readonly unknown[]> =>
-    (await client.query('SELECT id FROM understudy.table_identity ORDER BY table_name')).rows;
+    (
+      await client.query<{ id: string }>(
+        'SELECT id FROM understudy.table_identity ORDER BY table_name',
+      )
+    ).rows;
   const own = await ids();
   await client.query(`UPDATE understudy.table_identity SET id = '1/2/' || split_part(id, '/', 3),
     columns = '{}'`);
