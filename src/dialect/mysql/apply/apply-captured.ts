@@ -12,13 +12,19 @@
  * that is not there has no lock. It is inserted by a statement that settles no conflict, and the journal
  * is asked once more: an entry by then is of a candidate that wrote the row, or wrote and removed it, in
  * between. Then all of it is undone and done again.
+ *
+ * A row that refers to another, which a candidate may delete or give another key: what that does to the
+ * rows that refer is found by its trigger before the server does it (closure.ts). So that no row comes in
+ * between, the row that it refers to is locked before it is written: by a lock that what the trigger
+ * takes of a row on the way keeps off, or a lesser one where there is nothing on the way.
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
+import { acts, type Edge } from '../overlay/edges.ts';
 import { sameImage } from '../overlay/images.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
-import { JOURNAL } from '../session/names.ts';
+import { JOURNAL, quote } from '../session/names.ts';
 import { applyFailure, duplicatedKey } from './apply-error.ts';
 import type { ApplyColumn } from './apply-table.ts';
 import { assertComplete } from './apply-rows.ts';
@@ -29,6 +35,27 @@ const SAVEPOINT = 'understudy_captured';
 const ATTEMPTS = 20;
 /** Numbers in one statement. */
 const MARKED_AT_ONCE = 5_000;
+
+/** A captured table, and what its rows refer to. */
+export interface OverlaidTable extends CapturedTable {
+  readonly parents: readonly ParentLock[];
+}
+
+interface ParentLock {
+  readonly edge: Edge;
+  readonly lock: 'FOR UPDATE' | 'LOCK IN SHARE MODE';
+}
+
+export function overlaid(table: CapturedTable, edges: readonly Edge[]): OverlaidTable {
+  const acting = edges.filter(acts);
+  const parents = acting
+    .filter(({ child }) => child.label === table.label)
+    .map((edge): ParentLock => {
+      const isOnTheWay = acting.some(({ child }) => child.label === edge.parent.label);
+      return { edge, lock: isOnTheWay ? 'FOR UPDATE' : 'LOCK IN SHARE MODE' };
+    });
+  return { ...table, parents };
+}
 
 export interface CapturedOutcome {
   readonly rows: number;
@@ -41,7 +68,7 @@ export interface CapturedOutcome {
  */
 export async function applyCaptured(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   changes: readonly NetChange[],
   packetBytes: number,
 ): Promise<CapturedOutcome> {
@@ -53,7 +80,7 @@ export async function applyCaptured(
 /** Removes all rows that production had: of what the candidate owns, the images. */
 export async function truncateCaptured(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
 ): Promise<CapturedOutcome> {
   const keys = table.key.map(({ staged }) => staged).join(', ');
   const names = table.key.map(({ name }) => name).join(', ');
@@ -73,9 +100,10 @@ export async function truncateCaptured(
   }
 }
 
-async function writeStaged(
+/** Of the staging table, whatever filled it; `changes` are what its numbers stand for, for errors. */
+export async function writeStaged(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   staged: Staged,
   changes: readonly NetChange[],
 ): Promise<CapturedOutcome> {
@@ -98,11 +126,11 @@ async function writeStaged(
 
 class Attempt {
   readonly #client: Client;
-  readonly #table: CapturedTable;
+  readonly #table: OverlaidTable;
   readonly #masks: Masks;
   readonly #counts: Staged['counts'];
 
-  constructor(client: Client, table: CapturedTable, { masks, counts }: Staged) {
+  constructor(client: Client, table: OverlaidTable, { masks, counts }: Staged) {
     this.#client = client;
     this.#table = table;
     this.#masks = masks;
@@ -111,6 +139,7 @@ class Attempt {
 
   async run(changes: readonly NetChange[]): Promise<CapturedOutcome | 'raced'> {
     const client = this.#client;
+    await this.#lockParents();
     const have = await this.#lock('t');
     const own = await this.#lock('j');
     await this.#mark('have', have);
@@ -118,6 +147,7 @@ class Attempt {
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);
+      await this.#lockParents();
     }
     if (own.length > 0) await this.#moveImages();
     if (!(await this.#writeRows())) return 'raced';
@@ -128,6 +158,23 @@ class Attempt {
     if (own.length > 0) await this.#release();
     const all = Object.values(this.#counts).reduce((sum, count) => sum + count, 0);
     return { rows: all - own.length, owned: own.length };
+  }
+
+  /** Those that rows refer to by values that were sent, or are known by now. */
+  async #lockParents(): Promise<void> {
+    const { parents, stage, columns } = this.#table;
+    for (const { edge, lock } of parents) {
+      const on = edge.reference.columns.map((name, i) => {
+        const column = columns.find(({ schema }) => schema.name === name);
+        const to = quote(edge.reference.referencedColumns[i] ?? '');
+        return `p.${to} = s.${column?.staged ?? 'c0'}`;
+      });
+      await this.#client.rows(
+        `SELECT COUNT(*) AS locked FROM ${stage} s
+          STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentHint} ON ${on.join(' AND ')}
+          WHERE s.op <> 'd' AND s.own = 0 ${lock}`,
+      );
+    }
   }
 
   /** Locks what is there of the staged keys; the numbers of these. */

@@ -179,6 +179,31 @@ export async function readReferences(
   );
 }
 
+/** Every index of a database's tables that holds whole columns by their order; by the tables' names. */
+export async function readIndexes(
+  client: Client,
+  database: string,
+): Promise<
+  ReadonlyMap<string, readonly { readonly name: string; readonly columns: readonly string[] }[]>
+> {
+  const parts = await client.rows<Pick<IndexRow, 'tableName' | 'name' | 'column' | 'prefix'>>(
+    `SELECT TABLE_NAME AS tableName, INDEX_NAME AS name, COLUMN_NAME AS \`column\`, SUB_PART AS prefix
+      FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND INDEX_TYPE = 'BTREE'
+      ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`,
+    [database],
+  );
+  const indexes = [...grouped(parts)].map(([table, rows]) => {
+    const byName = Map.groupBy(rows, (row) => row.name);
+    const whole = [...byName].map(([name, of]) => {
+      const end = of.findIndex(({ column, prefix }) => column === null || prefix !== null);
+      const columns = of.slice(0, end < 0 ? of.length : end).flatMap((one) => one.column ?? []);
+      return { name, columns };
+    });
+    return [table, whole] as const;
+  });
+  return new Map(indexes);
+}
+
 /** Rules that do something to the rows that refer. */
 export const ACTS = new Set(['CASCADE', 'SET NULL', 'SET DEFAULT']);
 

@@ -7,14 +7,16 @@
  * which the candidate's account has no right to; tables without a key.
  */
 import type { InstalledOverlay, Fence } from '../../dialect.ts';
-import { readReferences, readTables } from '../catalogue/catalogue.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client, SQL_MODE } from '../session/client.ts';
 import { OUR_TRIGGERS, quote, triggerName } from '../session/names.ts';
 import { assertNoAnonymous, triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { captureBody } from './capture-sql.ts';
-import { beforeDelete, beforeUpdate, type Edge } from './closure.ts';
+import { beforeDelete, beforeUpdate } from './closure.ts';
+import { acts, isComputed, readEdges, type Edge } from './edges.ts';
 import {
   describeCaptured,
   ensureJournal,
@@ -58,6 +60,7 @@ async function captureTables(
   );
   const captured = all.filter(({ key }) => key.length > 0);
   const edges = await readEdges(client, database, all);
+  assertWritten(edges);
   const unless = await unlessApplier(client);
   for (const table of captured) {
     await ensureJournal(client, database, table);
@@ -100,16 +103,13 @@ export async function withoutCapture<T>(
   }
 }
 
-async function readEdges(
-  client: Client,
-  database: string,
-  tables: readonly CapturedTable[],
-): Promise<readonly Edge[]> {
-  const byName = new Map(tables.map((table) => [table.schema.id.name, table]));
-  return (await readReferences(client, database)).flatMap((reference) => {
-    const [child, parent] = [byName.get(reference.table), byName.get(reference.references)];
-    if (child === undefined || parent === undefined || reference.schema !== database) return [];
-    return [{ child, parent, reference }];
+function assertWritten(edges: readonly Edge[]): void {
+  const computed = edges.find((edge) => acts(edge) && isComputed(edge));
+  if (computed === undefined) return;
+  const what = 'a foreign key with an action has a computed column, of which no image is kept';
+  throw new UnderstudyError('SCHEMA_FAILED', what, {
+    table: computed.child.label,
+    detail: 'let it be without ON DELETE and ON UPDATE in the trunk',
   });
 }
 

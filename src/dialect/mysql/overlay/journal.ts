@@ -83,18 +83,26 @@ export function absentColumns(table: CapturedTable): string {
 
 const captured = (database: string): string => quote(companionName(database), 'captured_table');
 
-/** All tables whose writes are captured; none without an overlay. In the caller's transaction. */
+/** Names of the tables whose writes are captured; none without an overlay. */
+export async function readCapturedNames(
+  client: Client,
+  database: string,
+): Promise<ReadonlySet<string>> {
+  const rows = await client.rows<{ name: string }>(
+    `SELECT name FROM ${captured(database)} ORDER BY name`,
+  );
+  return new Set(rows.map(({ name }) => name));
+}
+
+/** All tables whose writes are captured. In the caller's transaction. */
 export async function readCaptured(
   client: Client,
   database: string,
   source: string,
 ): Promise<readonly CapturedTable[]> {
-  const rows = await client.rows<{ name: string }>(
-    `SELECT name FROM ${captured(database)} ORDER BY name`,
-  );
-  if (rows.length === 0) return [];
+  const names = await readCapturedNames(client, database);
+  if (names.size === 0) return [];
   const tables = await readTables(client, database, source);
-  const names = new Set(rows.map(({ name }) => name));
   return [...tables.catalogue.values()]
     .filter(({ id }) => names.has(id.name))
     .map(({ id }) => describeCaptured(tables, database, id));

@@ -342,12 +342,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** What the connection knows of the tables; read again under each new fence. */
   #applySession(client: Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () =>
-      openApplySession(
-        client,
-        this.name,
-        await readTables(client, this.name, this.#source),
-        await readCaptured(client, this.name, this.#source),
-      ),
+      openApplySession(client, this.name, await readTables(client, this.name, this.#source)),
     );
   }
 
