@@ -20,7 +20,7 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
-import { acts, type Edge } from '../overlay/edges.ts';
+import { acts, rowItself, type Edge } from '../overlay/edges.ts';
 import { sameImage } from '../overlay/images.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
@@ -52,7 +52,10 @@ export function overlaid(table: CapturedTable, edges: readonly Edge[]): Overlaid
     .filter(({ child }) => child.label === table.label)
     .map((edge): ParentLock => {
       const isOnTheWay = acting.some(({ child }) => child.label === edge.parent.label);
-      return { edge, lock: isOnTheWay ? 'FOR UPDATE' : 'LOCK IN SHARE MODE' };
+      return {
+        edge,
+        lock: isOnTheWay || edge.parent.key.length === 0 ? 'FOR UPDATE' : 'LOCK IN SHARE MODE',
+      };
     });
   return { ...table, parents };
 }
@@ -171,7 +174,8 @@ class Attempt {
       });
       await this.#client.rows(
         `SELECT COUNT(*) AS locked FROM ${stage} s
-          STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentHint} ON ${on.join(' AND ')}
+          STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentAccess.hint} ON ${on.join(' AND ')}
+          ${rowItself(edge.parent, 'p', edge.parentAccess)}
           WHERE s.op <> 'd' AND s.own = 0 ${lock}`,
       );
     }

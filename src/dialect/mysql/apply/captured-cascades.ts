@@ -140,12 +140,12 @@ class Carrying {
   }
 
   async #reach(next: Reached, edge: Edge, reached: Reached): Promise<number> {
-    const { child, childHint } = edge;
+    const { child, childAccess } = edge;
     const changed = whatChanged(edge, reached);
     return this.#collect(next, {
       from: `${rowsOf(reached)} STRAIGHT_JOIN`,
       visible: {
-        relation: `${child.relation} x ${childHint}`,
+        relation: `${child.relation} x ${childAccess.hint}`,
         on: `${refers(edge, 'x', reached)} AND ${changed}`,
       },
       images: `${refers(edge, 'j', reached)} AND ${changed}`,
@@ -202,7 +202,7 @@ class Carrying {
     const owned = this.#owned(table);
     if (owned !== undefined) return this.#writeCaptured(reached, owned);
     if (by === null) return;
-    const rows = `${rowsOf(by.from)} STRAIGHT_JOIN ${table.relation} x ${by.edge.childHint}`;
+    const rows = `${rowsOf(by.from)} STRAIGHT_JOIN ${table.relation} x ${by.edge.childAccess.hint}`;
     const which = `${refers(by.edge, 'x', by.from)} AND ${whatChanged(by.edge, by.from)}`;
     if (happening.kind === 'deleted') {
       await this.#client.run(`DELETE x FROM ${rows} WHERE ${which}`);
@@ -274,7 +274,7 @@ class Carrying {
 
   /** Does a row refer to what is no more, where nothing is done to such rows? */
   async #isMissed(edge: Edge, reached: Reached): Promise<boolean> {
-    const { child, childHint, reference } = edge;
+    const { child, childAccess, reference } = edge;
     const { happening } = reached;
     if (carried(reference, seen(reached)) !== null) return false;
     if (happening.kind === 'updated') {
@@ -284,7 +284,7 @@ class Carrying {
       `${refers(edge, alias, reached)} AND ${whatChanged(edge, reached)}`;
     const rows = `${rowsOf(reached)} STRAIGHT_JOIN`;
     return this.#anyInImage(child, {
-      visible: `${rows} ${child.relation} x ${childHint} WHERE ${where('x')}`,
+      visible: `${rows} ${child.relation} x ${childAccess.hint} WHERE ${where('x')}`,
       images: (journal) => `${rows} ${journal} j WHERE ${where('j')}`,
     });
   }
@@ -292,7 +292,7 @@ class Carrying {
   /** Does one of these rows refer to what is not there? */
   async #misses(edge: Edge, reached: Reached): Promise<boolean> {
     const { table, happening, by } = reached;
-    const { parent, reference, parentHint } = edge;
+    const { parent, reference, parentAccess } = edge;
     if (happening.kind === 'deleted' || by?.edge === edge) return false;
     const { values: set } = happening;
     const isAsked =
@@ -308,8 +308,8 @@ class Carrying {
     const { journal } = this.#owned(parent) ?? {};
     const nowhere =
       journal === undefined
-        ? `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentHint} WHERE ${is('x')})`
-        : `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentHint} WHERE ${is('x')}
+        ? `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentAccess.hint} WHERE ${is('x')})`
+        : `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentAccess.hint} WHERE ${is('x')}
             AND NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(parent, 'x')}))
           AND NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${is('j')} AND j.${JOURNAL.present} = 1)`;
     const all = values.map((value) => `${value} IS NOT NULL`).join(' AND ');

@@ -5,12 +5,13 @@
  *
  * The rows are read with locks: in READ COMMITTED a read without them may be older than the write, and who
  * applies could write a row below one that is about to go. Shared ones, for a trigger may take no other
- * on tables of its statement; who applies takes another than these (apply-captured.ts).
+ * on tables of its statement; who applies takes one that they keep off (apply-captured.ts). A row is
+ * locked before those below it are looked for.
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { KeyReference } from '../catalogue/catalogue.ts';
 import { quote } from '../session/names.ts';
-import { isSelf, type Edge } from './edges.ts';
+import { isSelf, rowItself, type Edge } from './edges.ts';
 import { carried, type Happening } from './happening.ts';
 import { sameImage } from './images.ts';
 import { absentColumns, imageColumns, KEEPING, type CapturedTable } from './journal.ts';
@@ -80,9 +81,8 @@ class Walk {
         throw circle(edge.child);
       }
       const reached = this.#reach(edge, next, rows);
-      const beyond = this.from(edge.child, next, [...states, state], reached);
-      // The deepest first: what is read is as it was before.
-      return [...beyond, ...entries(reached)];
+      // Those on the way first: nothing comes below them when they are locked.
+      return [...entries(reached), ...this.from(edge.child, next, [...states, state], reached)];
     });
   }
 
@@ -92,13 +92,14 @@ class Walk {
     const list = this.#needed(child)
       .map((column) => `x.${quote(column)}`)
       .join(', ');
-    const beside = (name: string, { reference: by, childHint }: Edge): string =>
-      `SELECT ${list} FROM ${name} y STRAIGHT_JOIN ${child.relation} x ${childHint}
-        ON ${matches(by, 'y')} ${LOCKED}`;
+    const beside = (name: string, { reference: by, childAccess: access }: Edge): string =>
+      `SELECT ${list} FROM ${name} y STRAIGHT_JOIN ${child.relation} x ${access.hint}
+        ON ${matches(by, 'y')} ${rowItself(child, 'x', access)} ${LOCKED}`;
+    const { childAccess } = edge;
     const first =
       rows === null
-        ? `SELECT ${list} FROM ${child.relation} x ${edge.childHint}
-            WHERE ${matches(reference, 'OLD')} ${LOCKED}`
+        ? `SELECT ${list} FROM ${child.relation} x ${childAccess.hint}
+            ${rowItself(child, 'x', childAccess)} WHERE ${matches(reference, 'OLD')} ${LOCKED}`
         : beside(rows.name, edge);
     const again =
       happening.kind === 'updated'

@@ -9,11 +9,24 @@ export interface Edge {
   readonly child: CapturedTable;
   readonly parent: CapturedTable;
   readonly reference: KeyReference;
-  /** `FORCE INDEX …` of the child over the columns that refer, so that no join ever scans the table. */
-  readonly childHint: string;
-  /** The same of the parent over those that are referred to. */
-  readonly parentHint: string;
+  /** The child by the columns that refer. */
+  readonly childAccess: Access;
+  /** The parent by those that are referred to. */
+  readonly parentAccess: Access;
 }
+
+/** How rows of a table are found by some of its columns. */
+export interface Access {
+  /** `FORCE INDEX …`, so that no join ever scans the table. */
+  readonly hint: string;
+  /**
+   * The index holds the rows themselves. A shared lock by another one may be a lock of its entry alone, and
+   * who takes the row by its key does not meet it.
+   */
+  readonly isPrimary: boolean;
+}
+
+const PRIMARY = 'PRIMARY';
 
 /** All foreign keys from one of these tables to one of them. */
 export async function readEdges(
@@ -23,23 +36,31 @@ export async function readEdges(
 ): Promise<readonly Edge[]> {
   const byName = new Map(tables.map((table) => [table.schema.id.name, table]));
   const indexes = await readIndexes(client, database);
-  const hint = (table: string, columns: readonly string[]): string => {
-    const found = (indexes.get(table) ?? []).find((index) =>
-      columns.every((column, i) => index.columns[i] === column),
-    );
-    return found === undefined ? '' : `FORCE INDEX FOR JOIN (${quote(found.name)})`;
+  const access = (table: string, columns: readonly string[]): Access => {
+    const names = (indexes.get(table) ?? [])
+      .filter((index) => columns.every((column, i) => index.columns[i] === column))
+      .map(({ name }) => name);
+    const name = names.includes(PRIMARY) ? PRIMARY : names[0];
+    const hint = name === undefined ? '' : `FORCE INDEX FOR JOIN (${quote(name)})`;
+    return { hint, isPrimary: name === PRIMARY };
   };
   return (await readReferences(client, database)).flatMap((reference) => {
     const [child, parent] = [byName.get(reference.table), byName.get(reference.references)];
     if (child === undefined || parent === undefined || reference.schema !== database) return [];
-    return [
-      {
-        ...{ child, parent, reference },
-        childHint: hint(reference.table, reference.columns),
-        parentHint: hint(reference.references, reference.referencedColumns),
-      },
-    ];
+    const childAccess = access(reference.table, reference.columns);
+    const parentAccess = access(reference.references, reference.referencedColumns);
+    return [{ child, parent, reference, childAccess, parentAccess }];
   });
+}
+
+/**
+ * To be joined after rows of `alias` that were found by `access`: the rows themselves, so that a shared
+ * lock is one of them.
+ */
+export function rowItself(table: CapturedTable, alias: string, access: Access): string {
+  if (access.isPrimary || table.key.length === 0) return '';
+  const on = table.key.map(({ name }) => `whole.${name} = ${alias}.${name}`).join(' AND ');
+  return `STRAIGHT_JOIN ${table.relation} whole ${table.keyHint} ON ${on}`;
 }
 
 export const isSelf = ({ child, parent }: Edge): boolean => child.label === parent.label;

@@ -60,7 +60,7 @@ async function captureTables(
   );
   const captured = all.filter(({ key }) => key.length > 0);
   const edges = await readEdges(client, database, all);
-  assertWritten(edges);
+  assertFollowed(edges);
   const unless = await unlessApplier(client);
   for (const table of captured) {
     await ensureJournal(client, database, table);
@@ -103,14 +103,25 @@ export async function withoutCapture<T>(
   }
 }
 
-function assertWritten(edges: readonly Edge[]): void {
-  const computed = edges.find((edge) => acts(edge) && isComputed(edge));
-  if (computed === undefined) return;
-  const what = 'a foreign key with an action has a computed column, of which no image is kept';
-  throw new UnderstudyError('SCHEMA_FAILED', what, {
-    table: computed.child.label,
-    detail: 'let it be without ON DELETE and ON UPDATE in the trunk',
-  });
+/** SCHEMA_FAILED if there is a foreign key whose actions cannot be followed. */
+function assertFollowed(edges: readonly Edge[]): void {
+  for (const edge of edges.filter(acts)) {
+    const { child, parent } = edge;
+    if (isComputed(edge)) {
+      const what = 'a foreign key with an action has a computed column, of which no image is kept';
+      throw notFollowed(what, child.label);
+    }
+    const uniques = parent.schema.uniques.filter(({ plain }) => plain);
+    if (parent.keyIndex === null || uniques.some(({ primary }) => primary)) continue;
+    if (uniques.length === 1) continue;
+    const what = 'a foreign key with an action leads to a table without a primary key';
+    throw notFollowed(what, parent.label);
+  }
+}
+
+function notFollowed(what: string, table: string): UnderstudyError {
+  const detail = 'let it be without ON DELETE and ON UPDATE in the trunk';
+  return new UnderstudyError('SCHEMA_FAILED', what, { table, detail });
 }
 
 interface Trigger {
