@@ -15,9 +15,15 @@ import { sameType } from '../../../schema/type-width.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
-import { readTables } from '../catalogue/catalogue.ts';
+import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { withoutCapture } from '../overlay/install.ts';
+import {
+  addToJournal,
+  describeCaptured,
+  hasEntries,
+  readCapturedNames,
+} from '../overlay/journal.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
@@ -55,7 +61,9 @@ export async function carryChanges(
     return await withoutCapture(client, { database, source }, async () => {
       const skipped: string[] = [];
       for (const carried of changes) {
-        const { catalogue } = await readTables(client, database, source);
+        const tables = await readTables(client, database, source);
+        const { catalogue } = tables;
+        await alongWithJournal(client, database, tables, carried);
         await rememberColumns(client, database, carried.change);
         for (const statement of dueStatements(carried, catalogue)) {
           const why = await runStatement(client, statement);
@@ -71,6 +79,35 @@ export async function carryChanges(
   } finally {
     await client.end();
   }
+}
+
+/**
+ * What the candidate wrote is kept by the key that rows had, and of tables that are there: SCHEMA_FAILED. A
+ * new column comes to the images first; all else is brought along when writes are captured again.
+ */
+async function alongWithJournal(
+  client: Client,
+  database: string,
+  tables: DatabaseTables,
+  { change, beside }: CarriedChange,
+): Promise<void> {
+  const label = tableName(change.table);
+  const captured = await readCapturedNames(client, database);
+  if (!captured.has(change.table.name) || !tables.catalogue.has(label)) return;
+  const table = describeCaptured(tables, database, change.table);
+  if (change.kind === 'add') {
+    await addToJournal(client, database, table, {
+      column: change.column.name,
+      statements: beside(table.journal),
+    });
+  }
+  if (change.kind !== 'key' && change.kind !== 'droppedTable') return;
+  if (!(await hasEntries(client, table))) return;
+  throw new UnderstudyError(
+    'SCHEMA_FAILED',
+    `cannot change table ${label} as production did: the rollout has what was written into it`,
+    { table: label, detail: 'reset the table in the rollout, or delete the rollout' },
+  );
 }
 
 /** What is optional, or comes after what does it, may be run again: of an added column it has to be. */
