@@ -127,6 +127,24 @@ export async function writeStaged(
   throw new UnderstudyError('APPLY_BLOCKED', what, { table: table.label });
 }
 
+/** What staged rows that are not owned refer to, by values that were sent, or are known by now. */
+export async function lockParents(client: Client, table: OverlaidTable): Promise<void> {
+  const { parents, stage, columns } = table;
+  for (const { edge, lock } of parents) {
+    const on = edge.reference.columns.map((name, i) => {
+      const column = columns.find(({ schema }) => schema.name === name);
+      const to = quote(edge.reference.referencedColumns[i] ?? '');
+      return `p.${to} = s.${column?.staged ?? ''}`;
+    });
+    await client.rows(
+      `SELECT COUNT(*) AS locked FROM ${stage} s
+        STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentAccess.hint} ON ${on.join(' AND ')}
+        ${rowItself(edge.parent, 'p', edge.parentAccess)}
+        WHERE s.op <> 'd' AND s.own = 0 ${lock}`,
+    );
+  }
+}
+
 class Attempt {
   readonly #client: Client;
   readonly #table: OverlaidTable;
@@ -142,7 +160,7 @@ class Attempt {
 
   async run(changes: readonly NetChange[]): Promise<CapturedOutcome | 'raced'> {
     const client = this.#client;
-    await this.#lockParents();
+    await lockParents(client, this.#table);
     const have = await this.#lock('t');
     const own = await this.#lock('j');
     await this.#mark('have', have);
@@ -150,7 +168,7 @@ class Attempt {
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);
-      await this.#lockParents();
+      await lockParents(client, this.#table);
     }
     if (own.length > 0) await this.#moveImages();
     if (!(await this.#writeRows())) return 'raced';
@@ -161,24 +179,6 @@ class Attempt {
     if (own.length > 0) await this.#release();
     const all = Object.values(this.#counts).reduce((sum, count) => sum + count, 0);
     return { rows: all - own.length, owned: own.length };
-  }
-
-  /** Those that rows refer to by values that were sent, or are known by now. */
-  async #lockParents(): Promise<void> {
-    const { parents, stage, columns } = this.#table;
-    for (const { edge, lock } of parents) {
-      const on = edge.reference.columns.map((name, i) => {
-        const column = columns.find(({ schema }) => schema.name === name);
-        const to = quote(edge.reference.referencedColumns[i] ?? '');
-        return `p.${to} = s.${column?.staged ?? 'c0'}`;
-      });
-      await this.#client.rows(
-        `SELECT COUNT(*) AS locked FROM ${stage} s
-          STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentAccess.hint} ON ${on.join(' AND ')}
-          ${rowItself(edge.parent, 'p', edge.parentAccess)}
-          WHERE s.op <> 'd' AND s.own = 0 ${lock}`,
-      );
-    }
   }
 
   /** Locks what is there of the staged keys; the numbers of these. */

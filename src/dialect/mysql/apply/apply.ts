@@ -241,7 +241,7 @@ function tableOf(session: ApplySession, id: TableId): ApplyTable {
   return table;
 }
 
-function ensureStage(session: ApplySession, table: ApplyTable): Promise<void> {
+export function ensureStage(session: ApplySession, table: ApplyTable): Promise<void> {
   return ensureTemporary(session, table, table.stage, createStage(table));
 }
 

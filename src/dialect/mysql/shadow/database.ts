@@ -40,6 +40,7 @@ import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { installOverlay, recapture } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
+import { resetOverlay } from '../overlay/reset.ts';
 import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -297,9 +298,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     );
   }
 
-  /** The candidate's account may not write yet (accounts.ts), so that no row is owned. */
-  resetOverlay(): Promise<number> {
-    return Promise.resolve(0);
+  resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
+    return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
+      resetOverlay(await this.#applySession(client, fence), only),
+    );
   }
 
   /** On a session of its own, for it is read while all else goes on. */
