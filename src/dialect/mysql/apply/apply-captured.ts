@@ -20,6 +20,8 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
+import { heldByCandidate } from '../../sql/overlay-rows.ts';
+import { exactText } from '../compare/exact-text.ts';
 import { acts, rowItself, type Edge } from '../overlay/edges.ts';
 import { sameImage } from '../overlay/images.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
@@ -274,8 +276,30 @@ class Attempt {
       return true;
     } catch (error) {
       if (this.#isOfKey(error)) return false;
-      throw error;
+      throw (await this.#heldByCandidate(duplicatedKey(error) ?? '')) ?? error;
     }
+  }
+
+  /** Null if it is no row of the candidate that is in the way of one by this unique key. */
+  async #heldByCandidate(name: string): Promise<UnderstudyError | null> {
+    const { columns, key, schema, stage, relation, journal } = this.#table;
+    const unique = schema.uniques.find((one) => one.name === name);
+    const parts = columns.filter((column) => unique?.columns.includes(column.schema.name));
+    // By what is computed no row is found; but all of the step's are gone, and others are the candidate's.
+    if (unique?.plain !== true || parts.length < unique.columns.length) {
+      return heldByCandidate(this.#table, name);
+    }
+    const texts = key.map((one, i) => `${exactText(`t.${one.name}`, one.schema)} AS k${String(i)}`);
+    const [found] = await this.#client.rows<Record<string, string | number>>(
+      `SELECT ${texts.join(', ')} FROM ${stage} s
+        STRAIGHT_JOIN ${relation} t FORCE INDEX FOR JOIN (${quote(name)})
+          ON ${parts.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ')}
+        JOIN ${journal} j ON ${key.map((one) => `j.${one.name} = t.${one.name}`).join(' AND ')}
+        WHERE s.own = 0 AND s.op <> 'd' LIMIT 1`,
+    );
+    if (found === undefined) return null;
+    const text = key.map((one, i) => `${one.schema.name}=${String(found[`k${String(i)}`])}`);
+    return heldByCandidate(this.#table, name, text.join(', '));
   }
 
   /** Was it that a row has the key already? Throws what is no such failure of any unique key. */

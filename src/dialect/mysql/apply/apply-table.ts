@@ -94,7 +94,8 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
   };
 }
 
-function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string {
+/** As other tables have such a column. */
+export function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string {
   // The catalogue writes labels with backslashes, which our sessions do not read.
   const labels = type.labels?.map(literal).join(', ');
   const bare = labels === undefined ? type.sql : `${type.kind}(${labels})`;

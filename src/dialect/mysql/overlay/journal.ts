@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { columnNow } from '../../../schema/former-columns.ts';
-import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
+import { describeTable, stagedType, type ApplyTable } from '../apply/apply-table.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../session/names.ts';
@@ -15,6 +15,8 @@ import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../
 export interface CapturedTable extends ApplyTable {
   /** Quoted and qualified. */
   readonly journal: string;
+  /** Definitions of columns that are computed in the journal as in the table. */
+  readonly computed: readonly string[];
 }
 
 export function describeCaptured(
@@ -22,8 +24,19 @@ export function describeCaptured(
   database: string,
   id: ApplyTable['schema']['id'],
 ): CapturedTable {
+  const table = describeTable(tables, database, id);
+  const { label, schema } = table;
+  const expressions = tables.expressions.get(label);
+  const forms = tables.textForms.get(label);
+  const computed = schema.columns.flatMap((column) => {
+    const expression = expressions?.get(column.name);
+    if (column.generated === 'no' || expression === undefined) return [];
+    const type = stagedType(column, forms?.get(column.name));
+    return [`${quote(column.name)} ${type} AS (${expression}) VIRTUAL`];
+  });
   return {
-    ...describeTable(tables, database, id),
+    ...table,
+    computed,
     journal: quote(companionName(database), journalName(id.name)),
   };
 }
@@ -35,7 +48,7 @@ function createJournal(table: CapturedTable, name: string): string {
     (one) => `${one.name} ${one.stagedType} ${keys.has(one.name) ? 'NOT NULL' : 'NULL'}`,
   );
   return `CREATE TABLE ${name} (
-    ${columns.join(',\n    ')},
+    ${[...columns, ...table.computed].join(',\n    ')},
     ${JOURNAL.present} TINYINT NOT NULL,
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     PRIMARY KEY (${[...keys].join(', ')})
