@@ -29,7 +29,7 @@ import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
 import { applyFailure, duplicatedKey } from './apply-error.ts';
 import type { ApplyColumn } from './apply-table.ts';
-import { assertComplete } from './apply-rows.ts';
+import { assertComplete, lackingMasks } from './apply-rows.ts';
 import { stageChanges, type Masks, type Staged } from './stage.ts';
 
 const SAVEPOINT = 'understudy_captured';
@@ -320,7 +320,7 @@ class Attempt {
     };
     await insert(columns, `s.op = 'f'`);
     // Columns that production's connector leaves out get their defaults.
-    for (const [number, mask] of this.#masks) {
+    for (const [number, mask] of await lackingMasks(this.#client, this.#table, this.#masks)) {
       const known = columns.filter((_, i) => mask[i] === true);
       await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);
     }
