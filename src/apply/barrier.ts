@@ -80,7 +80,9 @@ export class Barrier {
       // Ahead of the position a transaction is whole only if all of it is here. One without changes
       // may be the second delivery of one that waits.
       const whole = unseen.length === 0 && seen.length > 0;
-      now.push({ ...release, changes: seen, complete: release.complete && whole, bytes });
+      const complete = release.complete && whole;
+      // What is to be stored of it tells of all of it, and is stored with the rest.
+      now.push({ ...release, changes: seen, complete, bytes, ...(!whole && { notes: [] }) });
       later.push({ ...release, changes: unseen, bytes: bytesOf(unseen) });
     }
     const holdPosition =

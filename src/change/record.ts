@@ -31,6 +31,8 @@ export interface TransactionMark {
 interface Change {
   readonly kind: 'change';
   readonly table: TableId;
+  /** The name that it was sent under, where its table gave that up since, if only for a while. */
+  readonly formerly?: TableId;
   readonly at: LogOffset;
   /**
    * The image of the key columns that the shadow's catalogue names, whatever the message key was.

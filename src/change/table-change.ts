@@ -1,5 +1,5 @@
 /** What a connector that reads a binlog tells of a statement that changed tables. */
-import type { LogOffset } from './position.ts';
+import type { LogOffset, SourcePosition } from './position.ts';
 import type { TableId } from './table-id.ts';
 
 /** A column, as far as the connector tells of it: no collation, and of a default its plain text. */
@@ -28,7 +28,11 @@ export interface ToldTable {
 export interface SchemaChangeRecord {
   readonly kind: 'schema-change';
   readonly at: LogOffset;
+  /** Where the statement stands in production's log. */
+  readonly source: SourcePosition;
   readonly eventTimeMs: number | null;
+  /** The database that names without one are of; null if that is not told. */
+  readonly database: string | null;
   /** The statement, as production ran it. */
   readonly ddl: string;
   /** A snapshot tells how tables are, by dropping and making them. */

@@ -139,6 +139,7 @@ const KEYS: readonly string[] = [
   'evolution.widen',
   'evolution.enumValue',
   'evolution.newTable',
+  'evolution.renameTable',
   'evolution.drop',
   'evolution.rename',
   'evolution.retype',

@@ -65,6 +65,9 @@ const evolution = z.strictObject({
     .enum(['apply', 'fail'])
     .default('apply')
     .describe('a table that is new among those followed'),
+  renameTable: policy
+    .default('apply')
+    .describe('a table with another name: rename it, let it wait, or stop'),
   drop: policy.default('hold').describe('a column that production has no more'),
   rename: policy.default('hold').describe('a column with another name'),
   retype: policy.default('hold').describe('a column of a type that is not wider'),

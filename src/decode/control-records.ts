@@ -41,7 +41,7 @@ export function controlRecord(options: {
   }
   const changesTables = name?.endsWith('.SchemaChangeValue') === true;
   if (is(changesTables, at.topic === topicPrefix, 'tableChanges', 'databaseName')) {
-    return schemaChange(payload, at, milliseconds(payload['ts_ms']));
+    return schemaChange(payload, { at, connector }, milliseconds(payload['ts_ms']));
   }
   const message = name?.endsWith('.MessageValue') === true;
   if (is(message, at.topic === `${topicPrefix}.message`, 'op', 'message', 'source')) {

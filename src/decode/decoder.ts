@@ -7,7 +7,7 @@
  * compiled is dropped when another one is given.
  */
 import type { DeadCause } from '../change/dead-cause.ts';
-import type { SourcePosition } from '../change/position.ts';
+import type { LogOffset, SourcePosition } from '../change/position.ts';
 import {
   recordBytes,
   type ChangeEvent,
@@ -36,10 +36,12 @@ import {
 import { formReader } from './forms/form-reader.ts';
 import { TopicTables } from './forms/topic-tables.ts';
 import { headerKey, namesAnotherKey, NEW_KEY, OLD_KEY } from './header-keys.ts';
+import { NO_KEYS, type Images, type Keys } from './images.ts';
 import type { ConnectorModes } from './modes.ts';
 import { columnNames } from './names.ts';
 import { Problem, unreadable } from './problem.ts';
 import type { RowReading } from './row-codec.ts';
+import { TableNames } from './table-names.ts';
 import { sameKey, TableReader } from './table-reader.ts';
 import { heldChange, unreadChange } from './unread.ts';
 
@@ -54,6 +56,8 @@ export interface DecoderOptions {
   readonly catalogue: () => SchemaCatalogue;
   /** Changes of other tables are `ignored` before their rows are read. Default: all tables. */
   readonly include?: (table: TableId) => boolean;
+  /** Is a record here of before a table's name (`tableName()`) was given up, though it tells no place? */
+  readonly isOld?: ((table: string, at: LogOffset) => boolean) | undefined;
   /** Where the schemas of Avro records are. Default: nowhere, all records are JSON. */
   readonly registry?: DecoderRegistry | null;
 }
@@ -114,31 +118,6 @@ interface Change {
   readonly exactness: Exactness;
 }
 
-/** The keys of an event. */
-interface Keys {
-  readonly key: RowImage | null;
-  readonly oldKey: RowImage | null;
-  readonly newKey: RowImage | null;
-  /** The row had another key before: what it lacks, an old row under that key may have. */
-  readonly moved: boolean;
-  /** The old row that was sent is known to be real in its key only. */
-  readonly onlyKeyIsReal: boolean;
-}
-
-/** The keys and rows of an event. */
-interface Images extends Pick<Keys, 'key' | 'oldKey' | 'newKey'> {
-  readonly before: RowImage | null;
-  readonly after: RowImage | null;
-}
-
-const NO_KEYS: Keys = {
-  key: null,
-  oldKey: null,
-  newKey: null,
-  moved: false,
-  onlyKeyIsReal: false,
-};
-
 /** Records of a topic that are read exactly before the fast way is tried again. */
 const READ_EXACTLY = 16;
 
@@ -153,6 +132,7 @@ class RecordDecoder implements Decoder {
   #last: { readonly topic: string; readonly table: TableId; readonly reader: TableReader } | null =
     null;
   #topics: TopicTables | null = null;
+  #names: TableNames | null = null;
   /** By topic, the table that it is of as far as was seen; null if it is of several. */
   readonly #tableOn = new Map<string, TableId | null>();
   /**
@@ -234,19 +214,29 @@ class RecordDecoder implements Decoder {
   }
 
   unread(record: LogRecord, cause: DeadCause): UnreadChange | null {
-    const table = this.#tableNamedBy(record.topic);
-    if (table === null || this.#options.include?.(table) === false) return null;
-    const reader = this.#readerOf(table, record.topic);
     // Of others not even what surrounds the rows is known.
     const sent = cause.code === 'VALUE_UNREADABLE' ? this.#changeIn(record) : null;
-    return unreadChange(record, {
+    const table = this.#tableNamedBy(record, sent);
+    if (table === null) return null;
+    const reader = this.#locating(record, () => this.#readerOf(table, record.topic));
+    const change = unreadChange(record, {
       ...{ cause, sent, reader, connector: this.#connector, opener: this.#opener },
     });
+    return change && this.#named(sent?.table ?? this.#table ?? table, change);
   }
 
   held(record: LogRecord, table: TableId, cause: DeadCause): UnreadChange {
     const sent = this.#changeIn(record);
-    return heldChange(record, { table, cause, sent, connector: this.#connector });
+    const change = heldChange(record, { table, cause, sent, connector: this.#connector });
+    return sent === null ? change : this.#named(sent.table, change);
+  }
+
+  /** With the name that it was sent under, where its table gave that up. */
+  #named<C extends ChangeEvent>(sent: TableId, change: C): C {
+    const { name, schema } = change.table;
+    const isNow = sent.name === name && sent.schema === schema;
+    if (isNow && this.#names?.isFormer(sent, change.source) !== true) return change;
+    return { ...change, formerly: sent };
   }
 
   /** What surrounds the rows; null if not even that can be read. */
@@ -261,10 +251,12 @@ class RecordDecoder implements Decoder {
   }
 
   /** Null too where records of another table were seen on the topic. */
-  #tableNamedBy(topic: string): TableId | null {
-    this.#topics ??= new TopicTables(this.#options.catalogue(), this.#options.topicPrefix);
-    const table = this.#topics.onlyTableOf(topic);
-    const seen = this.#tableOn.get(topic);
+  #tableNamedBy(record: LogRecord, sent: SentChange | null): TableId | null {
+    this.#topics ??= new TopicTables(this.#refresh(), this.#options.topicPrefix);
+    this.#table = sent?.table ?? this.#topics.onlyTableOf(record.topic);
+    const place = sent?.position ?? this.#connector.position({});
+    const table = this.#table && this.#tableNow(this.#table, place, record);
+    const seen = this.#tableOn.get(record.topic);
     if (table === null || seen === undefined) return table;
     return seen !== null && tableName(seen) === tableName(table) ? table : null;
   }
@@ -303,9 +295,10 @@ class RecordDecoder implements Decoder {
   #decode(record: LogRecord, exactness: Exactness): DecodedRecord {
     const sent = this.#form.read(record, exactness);
     if (sent.kind !== 'sent') return sent;
-    const table = this.#shared(sent.table);
-    this.#table = table;
-    if (this.#options.include?.(table) === false) {
+    const named = this.#shared(sent.table);
+    this.#table = named;
+    const table = this.#tableNow(named, sent.position, record);
+    if (table === null) {
       return { kind: 'ignored', at: placeOf(record), eventTimeMs: sent.eventTimeMs };
     }
     return this.#change({
@@ -322,14 +315,32 @@ class RecordDecoder implements Decoder {
     return before?.name === table.name && before.schema === table.schema ? before : table;
   }
 
-  #readerOf(table: TableId, topic: string): TableReader {
-    const catalogue = this.#options.catalogue();
-    if (catalogue !== this.#catalogue) {
-      this.#catalogue = catalogue;
-      this.#readers = new Map();
-      this.#last = null;
-      this.#topics = null;
+  /** The table that this name means here; null if it is none that is followed. */
+  #tableNow(named: TableId, place: SourcePosition, record: LogRecord): TableId | null {
+    const { include, isOld } = this.#options;
+    const catalogue = this.#refresh();
+    const names = (this.#names ??= new TableNames(catalogue, this.#connector));
+    const now = names.of(named, place, (label) => isOld?.(label, placeOf(record)) === true);
+    if (now === null && include?.(named) !== false) {
+      throw new Problem('TABLE_UNKNOWN', 'the record is of a table of before, which is not here');
     }
+    if (now === null || include?.(now) !== false) return now;
+    return now === named || !include(named) ? null : now;
+  }
+
+  #refresh(): SchemaCatalogue {
+    const catalogue = this.#options.catalogue();
+    if (catalogue === this.#catalogue) return catalogue;
+    this.#catalogue = catalogue;
+    this.#readers = new Map();
+    this.#last = null;
+    this.#topics = null;
+    this.#names = null;
+    return catalogue;
+  }
+
+  #readerOf(table: TableId, topic: string): TableReader {
+    const catalogue = this.#refresh();
     // Neighbours are mostly of one table; two names are compared sooner than joined.
     const last = this.#last;
     if (
@@ -370,7 +381,7 @@ class RecordDecoder implements Decoder {
     if (sent.op === 'delete' && images.key === null && before === null) {
       throw new Problem('KEY_MISSING', 'a delete says neither a key nor the old row');
     }
-    return {
+    return this.#named(sent.table, {
       kind: 'change',
       op: sent.op,
       table: reader.table.id,
@@ -385,7 +396,7 @@ class RecordDecoder implements Decoder {
       eventTimeMs: sent.eventTimeMs,
       transaction: sent.transaction,
       bytes: recordBytes(record),
-    };
+    });
   }
 
   /**

@@ -2,22 +2,25 @@
 import type { LogOffset } from '../change/position.ts';
 import type { SchemaChangeRecord, ToldColumn, ToldTable } from '../change/table-change.ts';
 import type { TableId } from '../change/table-id.ts';
+import type { Connector } from './connectors/connector.ts';
 import { isObject } from './envelope/exact-number.ts';
 
 /** What of the record can be read: a table that it does not describe as Debezium does is left out. */
 export function schemaChange(
   payload: Readonly<Record<string, unknown>>,
-  at: LogOffset,
+  { at, connector }: { readonly at: LogOffset; readonly connector: Connector },
   eventTimeMs: number | null,
 ): SchemaChangeRecord {
-  const { ddl, source, tableChanges } = payload;
+  const { databaseName, ddl, source, tableChanges } = payload;
   const taken = isObject(source) ? source['snapshot'] : null;
   const snapshot = typeof taken === 'string' ? taken !== 'false' : taken === true;
   const tables = Array.isArray(tableChanges) ? tableChanges.flatMap(toldTable) : [];
   return {
     kind: 'schema-change',
     at,
+    source: connector.position(isObject(source) ? source : {}),
     eventTimeMs,
+    database: typeof databaseName === 'string' && databaseName !== '' ? databaseName : null,
     ddl: typeof ddl === 'string' ? ddl : '',
     snapshot,
     tables,

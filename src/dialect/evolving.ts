@@ -3,10 +3,12 @@
  * before the record that needs it is read, and only if it loses nothing: so that a shadow which
  * stops between the two is whole, and its position need not move.
  */
+import type { SourcePosition } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 import type { FormerColumn } from '../schema/former-columns.ts';
 import type { SchemaChange } from '../schema/schema-change.ts';
 import type { PlanStatement } from '../schema/shadow-plan.ts';
+import type { TableRename } from '../schema/table-renames.ts';
 import type { Fence, ProductionDatabase, ShadowDatabase } from './dialect.ts';
 
 /** One change, and how a shadow is brought to it. */
@@ -30,6 +32,29 @@ export type ChangeFinding =
   /** It cannot be carried out as production has it: what rows hold would be a guess. */
   | { readonly kind: 'untold'; readonly why: string };
 
+export interface TableIdentity {
+  readonly table: TableId;
+  /** Equal only for one table of one server, whatever it is called. */
+  readonly id: string;
+  /** By name, a number that a column keeps, and that no other one of the table ever has. */
+  readonly columns: ReadonlyMap<string, number>;
+}
+
+/** What production's tables keep through a change of their names. */
+export interface TableIdentities {
+  readonly tables: readonly TableIdentity[];
+  /** A place in production's log, of before they were read. */
+  readonly at: SourcePosition;
+}
+
+/** Identities of production's tables, by the names that the shadow's have. */
+export interface IdentityLedger {
+  /** Errors: SHADOW_UNREACHABLE. */
+  known(): Promise<readonly TableIdentity[]>;
+  /** In place of what is known of these. Errors: as of `carry`. */
+  keep(fence: Fence, tables: readonly TableIdentity[]): Promise<void>;
+}
+
 export interface SchemaSource {
   /** Every new column comes to stand at the end of its table. */
   readonly appends: boolean;
@@ -40,6 +65,8 @@ export interface SchemaSource {
    * Errors: PRODUCTION_UNREACHABLE, DATABASE_PERMISSION.
    */
   finding(change: SchemaChange, includes: (table: TableId) => boolean): Promise<ChangeFinding>;
+  /** Null where tables keep nothing through a change of their names. Errors: as of `finding`. */
+  readonly identities: (() => Promise<TableIdentities>) | null;
 }
 
 /** A table that is not, or may not be, what production has under its name. */
@@ -67,7 +94,18 @@ export interface SchemaTarget {
   carry(fence: Fence, changes: readonly CarriedChange[]): Promise<readonly string[]>;
   /** Records may have such a column, see TableSchema.former. Errors: as of `carry`. */
   remember(fence: Fence, former: FormerColumn): Promise<void>;
-  /** Tables, by `tableName()`, that a carried change dropped. Errors: SHADOW_UNREACHABLE. */
+  /** Tables got other names, in production's order: carried, or remembered. Errors: SHADOW_UNREACHABLE. */
+  renames(): Promise<readonly TableRename[]>;
+  /** Ends what a crash cut off of a rename that was being carried. Errors: as of `carry`. */
+  finishRenames(fence: Fence): Promise<void>;
+  /** Records may have such a name, though no table here has it. Errors: as of `carry`. */
+  rememberRename(fence: Fence, rename: TableRename): Promise<void>;
+  /** Null where production has none. */
+  readonly identities: IdentityLedger | null;
+  /**
+   * Names, by `tableName()`, of tables that a carried change dropped or gave another name.
+   * Errors: SHADOW_UNREACHABLE.
+   */
   formerTables(): Promise<ReadonlySet<string>>;
   /** Errors: SHADOW_UNREACHABLE. */
   noted(): Promise<readonly NotedTable[]>;

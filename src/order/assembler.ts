@@ -24,15 +24,17 @@
  * its counts start anew, so a quiet time decides and the release is not called complete), and
  * transactions delivered again after a restart (known by id: they are passed over as they come, so
  * that a position may lie within such a delivery; of one that was given up before, what never went
- * goes, see given-up.ts).
+ * goes, see given-up.ts; one that only has the id of another is none: reused-ids.ts).
  */
 import { partitionKey, type OffsetMap } from '../change/position.ts';
-import type { ChangeEvent, DecodedRecord, TransactionBoundary } from '../change/record.ts';
+import type { ChangeEvent, DecodedRecord } from '../change/record.ts';
 import { unreachable } from '../util/assert.ts';
 import { aheadOfBoth, beyondTurn } from './ahead.ts';
 import { Boundaries, type BoundaryRun } from './boundaries.ts';
+import type { FormerTopics } from './former-topics.ts';
 import { FreeEvents, type Stuck } from './free-events.ts';
 import { Gathering, inSourceOrder } from './gathering.ts';
+import { judge, type JudgeParts } from './judging.ts';
 import { KeyChanges } from './key-changes.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { Outcomes } from './outcomes.ts';
@@ -46,19 +48,15 @@ export interface AssemblerOptions {
   readonly mode: 'transaction' | 'key';
   /** Are events of this data_collection (`schema.table`) read at all? */
   readonly isSubscribed: (collection: string) => boolean;
-  /**
-   * Where truncates carry no transaction: then they are put between the rows of other partitions by
-   * their places in production's log (source-order.ts). Default: every event goes as it comes.
-   */
+  /** Where truncates carry no transaction (source-order.ts). Default: every event goes as it comes. */
   readonly sourceOrder?: SourceOrderOptions | undefined;
   /** Of mode `key`: halves of key changes go together (key-changes.ts). Default: as they come. */
   readonly pairs?: boolean;
   /** Somebody else follows the other partitions; what that leads to is in free-events.ts. Default: no. */
   readonly isShared?: boolean;
-  /**
-   * Transactions that were released whole by former assemblers and applied, and notes of given-up
-   * ones, the oldest first.
-   */
+  /** Where tables had other names. Default: none had. */
+  readonly former?: FormerTopics | undefined;
+  /** Transactions that former assemblers released whole, notes of given-up ones; the oldest first. */
   readonly delivered?: Iterable<string>;
   /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
   readonly stallLimitMs?: number;
@@ -67,16 +65,12 @@ export interface AssemblerOptions {
 }
 
 const STALL_MS = 60_000;
-/** Quiet time after which a transaction with a restart inside counts as whole. */
-const SETTLE_MS = 5_000;
 const PART_BYTES = 4 * 1024 * 1024;
-
-type Judgement = 'wait' | 'complete' | 'incomplete';
 
 export class TransactionAssembler {
   readonly #options: AssemblerOptions;
   readonly #now: () => number;
-  readonly #settleMs: number;
+  readonly #judging: JudgeParts;
   readonly #patience: Patience;
   readonly #lanes = new Map<string, Lane<ChangeEvent>>();
   readonly #boundaries = new Boundaries();
@@ -88,6 +82,8 @@ export class TransactionAssembler {
   readonly #unread = new UnreadPlaces();
   /** Positions that moved where nothing waits. */
   #moves = new Map<string, bigint>();
+  /** What is to be stored with them. */
+  #notes: string[] = [];
   #events = 0;
   #bytes = 0;
   /** Its events go in parts, while its END is waited for. */
@@ -98,14 +94,18 @@ export class TransactionAssembler {
     this.#options = options;
     this.#outcomes = new Outcomes([...(options.delivered ?? [])]);
     this.#now = options.now ?? Date.now;
-    this.#settleMs = Math.min(SETTLE_MS, options.stallLimitMs ?? STALL_MS);
-    this.#patience = new Patience(options.stallLimitMs ?? STALL_MS, this.#now);
+    const stallLimitMs = options.stallLimitMs ?? STALL_MS;
+    this.#patience = new Patience(stallLimitMs, this.#now);
+    this.#judging = {
+      ...{ unread: this.#unread, patience: this.#patience, stallLimitMs },
+      ...{ isSubscribed: options.isSubscribed, now: this.#now },
+    };
     this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
     this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
     this.#free = new FreeEvents({
       ...{ lanes: this.#lanes, order: this.#order, pairs: this.#pairs, patience: this.#patience },
-      ...{ isAlone: options.isShared !== true, now: this.#now },
-      stallLimitMs: options.stallLimitMs ?? STALL_MS,
+      ...{ isAlone: options.isShared !== true, now: this.#now, former: options.former },
+      stallLimitMs,
       isFree: (event) => this.#transactionOf(event) === null,
     });
   }
@@ -148,13 +148,13 @@ export class TransactionAssembler {
   push(record: DecodedRecord): void {
     switch (record.kind) {
       case 'change':
-        this.#pushChange(record);
+        this.#pushChange(this.#options.mode === 'key' ? record : this.#outcomes.named(record));
         return;
       case 'begin':
       case 'end':
         if (this.#options.mode === 'key')
           this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-        else this.#boundaries.push(record, this.#now());
+        else this.#boundaries.push(this.#outcomes.namedBoundary(record), this.#now());
         return;
       case 'tombstone':
       case 'heartbeat':
@@ -173,6 +173,7 @@ export class TransactionAssembler {
   advance(topic: string, partition: number, next: bigint): void {
     const key = partitionKey(topic, partition);
     this.#order?.read(key, next);
+    this.#options.former?.read(key, next);
     const lane = this.#boundaries.key === key ? this.#boundaries : this.#lanes.get(key);
     if (lane?.extend(next) === true) return;
     const moved = this.#moves.get(key);
@@ -204,7 +205,7 @@ export class TransactionAssembler {
     const known = { boundaries: this.#boundaries, done: this.#outcomes.done, ...this.#options };
     const turns = { lanes: this.#lanes, gatherings: this.#gatherings, ...known };
     const turn = which === 'of all' ? beyondTurn(turns) : null;
-    return aheadOfBoth(this.#order?.ahead() ?? null, turn);
+    return this.#free.withHeldBack(aheadOfBoth(this.#order?.ahead() ?? null, turn));
   }
 
   /** The changes that wait, partition by partition. */
@@ -227,7 +228,7 @@ export class TransactionAssembler {
     const id = this.#boundaries.nextId;
     const gathering = id === null ? undefined : this.#gatherings.get(id);
     if (id === null || gathering === undefined || gathering.bytes < least) return false;
-    if (this.#outcomes.open.has(id)) return false;
+    if (this.#outcomes.open.has(id) || this.#free.holdsBack(gathering.lanes)) return false;
     this.#openBefore(id, gathering);
     if (apart.has(id) || this.#outcomes.done.has(id)) this.#outcomes.open.add(id);
     else this.#streamed = id;
@@ -245,6 +246,7 @@ export class TransactionAssembler {
     const now = this.#now();
     const before = lane.peek(lane.length - 1)?.record;
     const item = lane.push(event, now);
+    this.#options.former?.came(key, event);
     const mark = this.#transactionOf(event);
     this.#order?.came(key, item, mark === null);
     this.#pairs?.came(lane, item);
@@ -287,6 +289,7 @@ export class TransactionAssembler {
 
   /** Must it wait for a truncate outside of it that may be before it? */
   #waitsForOrder(gathering: Gathering): boolean {
+    if (this.#free.holdsBack(gathering.lanes)) return true;
     if (this.#order?.transactionsToo !== true) return false;
     for (const lane of gathering.lanes) {
       const head = lane.peek();
@@ -319,12 +322,13 @@ export class TransactionAssembler {
       }
       // Where its events go as they come, its counts end no wait.
       if (run.end === null || this.#outcomes.goesAsItComes(run.id)) {
+        if (run.end !== null) this.#unread.turnOf(run.id);
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
         continue;
       }
       const gathering = this.#gatherings.get(run.id);
-      const judgement = this.#judge(run.end, run.endSinceMs, run.restarted, gathering);
+      const judgement = judge(run.end, run, gathering, this.#judging);
       if (judgement === 'wait') return undefined;
       if (judgement === 'incomplete') {
         this.#giveUp(run);
@@ -337,6 +341,12 @@ export class TransactionAssembler {
       }
       // What stands before it was committed earlier, and its END has been passed already.
       if (this.#openBefore(run.id, gathering)) continue;
+      if (this.#free.holdsBack(gathering.lanes) && this.#patience.isOver(gathering.lastMs)) {
+        this.#free.giveUpHeldBack(gathering.lanes);
+        this.#giveUp(run);
+        if (run.id === this.#streamed) return this.#endParts(run.id, false);
+        continue;
+      }
       if (this.#waitsForOrder(gathering)) return undefined;
       this.#passBoundaries(run.length);
       this.#patience.restart();
@@ -347,29 +357,9 @@ export class TransactionAssembler {
   }
 
   /** Its END does not come or does not help: lets its events go as they come. */
-  #giveUp(run: BoundaryRun): void {
-    this.#passBoundaries(run.length);
-    this.#outcomes.open.add(run.id);
-  }
-
-  #judge(
-    end: TransactionBoundary,
-    endSinceMs: number,
-    restarted: boolean,
-    gathering: Gathering | undefined,
-  ): Judgement {
-    const present = gathering ?? new Gathering(end.id, endSinceMs);
-    const lacking = present.lacking(end.counts, this.#options.isSubscribed);
-    const sinceMs = Math.max(endSinceMs, present.lastMs);
-    const reached = lacking.size === 0;
-    const unread = reached
-      ? this.#unread.splits(end.id, present.lanes)
-      : this.#unread.makeUpFor(lacking);
-    if (unread) return 'incomplete';
-    const { isSubscribed } = this.#options;
-    if (reached && !restarted && !present.isTorn(end.counts, isSubscribed)) return 'complete';
-    if (reached && restarted && this.#now() - sinceMs >= this.#settleMs) return 'complete';
-    return this.#patience.isOver(sinceMs) ? 'incomplete' : 'wait';
+  #giveUp({ id, end, length }: BoundaryRun): void {
+    this.#passBoundaries(length);
+    this.#notes.push(...this.#outcomes.giveUp(id, end !== null));
   }
 
   /** Gives up transactions at the heads whose END does not come. True if any was. */
@@ -424,8 +414,7 @@ export class TransactionAssembler {
     this.#events -= count;
     const { fresh, notes } = this.#outcomes.part(id, events);
     return {
-      ...this.#release(this.#inOrder(fresh, false), id, false, bytes, offsets),
-      notes,
+      ...this.#release(this.#inOrder(fresh, false), id, false, bytes, offsets, notes),
       part: 'more',
     };
   }
@@ -447,7 +436,7 @@ export class TransactionAssembler {
     if (left !== undefined && left.size > 0) this.#gatherings.set(id, left);
     const notes = this.#outcomes.endOfParts(id, complete);
     if (complete) this.#unread.passed(gathering?.ends() ?? new Map());
-    return { ...this.#release([], id, complete, 0, new Map()), notes, part: 'last' };
+    return { ...this.#release([], id, complete, 0, new Map(), notes), part: 'last' };
   }
 
   #inOrder(events: readonly ChangeEvent[], restarted: boolean): readonly ChangeEvent[] {
@@ -463,13 +452,14 @@ export class TransactionAssembler {
     const { fresh, notes } = unsure
       ? this.#outcomes.unsure(id, events, restarted)
       : this.#outcomes.whole(id, events);
-    if (!unsure) this.#unread.passed(offsets);
+    if (unsure) this.#unread.wentOpen(id, offsets);
+    else this.#unread.passed(offsets);
     this.#gatherings.delete(id);
     const left = count < gathering.size ? gathering.left() : null;
     if (left !== null && left.size > 0) this.#gatherings.set(id, left);
     this.#events -= count;
     const ordered = this.#inOrder(fresh, unsure);
-    return { ...this.#release(ordered, id, repeated || !unsure, bytes, offsets), notes };
+    return this.#release(ordered, id, repeated || !unsure, bytes, offsets, notes);
   }
 
   #passBoundaries(count: number): void {
@@ -484,10 +474,13 @@ export class TransactionAssembler {
     complete: boolean,
     bytes: number,
     popped: OffsetMap,
+    told: readonly string[] = [],
   ): Release {
     const offsets = new Map([...this.#moves, ...popped]);
+    const notes = [...this.#notes, ...told];
     this.#moves = new Map();
+    this.#notes = [];
     this.#bytes -= bytes;
-    return { changes, offsets, transactionId, complete, bytes };
+    return { changes, offsets, transactionId, complete, bytes, notes };
   }
 }

@@ -60,9 +60,6 @@ export class BatchBuilder {
   add(release: Release): void {
     for (const [partition, next] of release.offsets) this.#offsets.set(partition, next);
     if (release.transactionId !== null && release.changes.length > 0) this.#transactions += 1;
-    if (release.transactionId !== null && release.complete) {
-      this.#delivered.add(release.transactionId);
-    }
     for (const note of release.notes ?? []) this.#delivered.add(note);
     this.#bytes += release.bytes;
     for (const change of release.changes) {

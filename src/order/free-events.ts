@@ -9,6 +9,7 @@
  */
 import type { LogOffset, OffsetMap } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
+import type { FormerTopics } from './former-topics.ts';
 import { isHalf, type Half, type KeyChanges } from './key-changes.ts';
 import type { Lane, Waiting } from './lane.ts';
 import type { Patience } from './patience.ts';
@@ -33,6 +34,8 @@ export interface FreeEventsParts {
   /** Null: halves of key changes go as they come. */
   readonly pairs: KeyChanges | null;
   readonly patience: Patience;
+  /** Undefined: no table had another name. */
+  readonly former?: FormerTopics | undefined;
   /** All partitions are read here. */
   readonly isAlone: boolean;
   readonly stallLimitMs: number;
@@ -117,12 +120,45 @@ export class FreeEvents {
     return false;
   }
 
+  /** Does one of these begin with what waits for another topic? */
+  holdsBack(lanes: Iterable<Lane<ChangeEvent>>): boolean {
+    return this.#heldBack(lanes).size > 0;
+  }
+
+  /** They have waited for too long. */
+  giveUpHeldBack(lanes: Iterable<Lane<ChangeEvent>>): void {
+    const heads = [...lanes].flatMap((lane) => lane.peek()?.record ?? []);
+    this.#parts.former?.giveUp(heads);
+  }
+
+  /** These partitions, and those of which more would only wait for another topic. */
+  withHeldBack(keys: ReadonlySet<string>): ReadonlySet<string> {
+    return new Set([...keys, ...this.#heldBack(this.#parts.lanes.values())]);
+  }
+
+  #heldBack(lanes: Iterable<Lane<ChangeEvent>>): ReadonlySet<string> {
+    const { former } = this.#parts;
+    const held = new Set<string>();
+    if (former === undefined) return held;
+    for (const lane of lanes) {
+      const head = lane.peek()?.record;
+      if (head !== undefined && former.holdsBack(head, this.#parts.lanes, true)) held.add(lane.key);
+    }
+    return held;
+  }
+
   /** What goes next from a lane, with what goes with it; null if it must wait. */
   #going(lane: Lane<ChangeEvent>): Going | null {
-    const { pairs, isFree, isAlone } = this.#parts;
+    const { pairs, isFree, isAlone, former, lanes, patience } = this.#parts;
     const item = lane.peek();
     if (item === undefined || !isFree(item.record)) return null;
     const { record } = item;
+    if (former?.holdsBack(record, lanes, false) === true) {
+      if (!this.#hasWaited(item) && !patience.isEnded) return null;
+      patience.used();
+      former.giveUp([record]);
+      return { halves: [{ lane, item }], complete: false };
+    }
     if (!isAlone && record.op === 'truncate') return this.#stop(record, 'truncate');
     // It has no other half, and its old row may be of somebody else's.
     if (!isAlone && record.op === 'update' && record.oldKey !== null) {
@@ -130,14 +166,14 @@ export class FreeEvents {
     }
     if (pairs === null || !isHalf(record)) return this.#passing([{ lane, item }]);
     const partner = pairs.partnerOf(record);
-    if (partner === undefined) return this.#lone(lane, item);
+    if (partner === undefined) return this.#lone(lane, item, this.#lacksNothing(record));
     const own = { lane, item };
     if (partner.lane === lane) {
       // Both keys are in this partition: one comes right after the other.
       return this.#passing(lane.peek(1) === partner.item ? [own, partner] : [own]);
     }
     if (partner.lane.peek() !== partner.item) {
-      return this.#hasWaited(item) ? this.#lone(lane, item) : null;
+      return this.#hasWaited(item) ? this.#lone(lane, item, false) : null;
     }
     return this.#passing(record.op === 'delete' ? [own, partner] : [partner, own]);
   }
@@ -154,19 +190,31 @@ export class FreeEvents {
     return { halves, complete };
   }
 
-  /** Its other half may have been deleted from the log, or be in somebody else's partition. */
-  #lone(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>): Going | null {
+  /**
+   * Is it known that the other half of one whose turn it is will not come? The log lost it, and with it
+   * a later change of its row may have all there is. A delete was sent before its create, and what was
+   * sent before has come (source-order.ts); a create when its partition has come to what is later.
+   */
+  #lacksNothing(half: ChangeEvent): boolean {
+    const { order } = this.#parts;
+    return order !== null && (half.op === 'create' || order.isBehindAll(half));
+  }
+
+  /**
+   * Its other half may have been deleted from the log, or be in somebody else's partition, or late:
+   * unless it is known to be gone (`isGone`), what goes is not called complete.
+   */
+  #lone(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>, isGone: boolean): Going | null {
     const { isAlone, now, patience } = this.#parts;
     const waited = now() - item.sinceMs;
     if (!isAlone) {
       return waited < FOREIGN_HALF_MS ? null : this.#stop(item.record, 'key-change');
     }
-    if (waited >= HALF_MS) return this.#passing([{ lane, item }]);
-    if (!patience.isEnded) return null;
+    if (waited < HALF_MS && !patience.isEnded) return null;
     const going = this.#passing([{ lane, item }]);
     if (going === null) return null;
-    patience.used();
-    return { ...going, complete: false };
+    if (waited < HALF_MS) patience.used();
+    return { ...going, complete: going.complete && isGone };
   }
 
   #hasWaited({ sinceMs }: Waiting<ChangeEvent>): boolean {

@@ -227,11 +227,12 @@ function exceeds(
 }
 
 /** Debezium's spelling in data_collections: nothing is quoted. */
-export function collectionOf({ table }: ChangeEvent): string {
-  let name = collections.get(table);
+export function collectionOf({ table, formerly }: ChangeEvent): string {
+  const sent = formerly ?? table;
+  let name = collections.get(sent);
   if (name === undefined) {
-    name = `${table.schema}.${table.name}`;
-    collections.set(table, name);
+    name = `${sent.schema}.${sent.name}`;
+    collections.set(sent, name);
   }
   return name;
 }

@@ -33,6 +33,7 @@ import type { ChangeEvent, TransactionMark } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import { imageText } from './key-text.ts';
 import { REMEMBERED_IDS } from './recent-ids.ts';
+import type { Times } from './reused-ids.ts';
 
 /** How far a transaction went from a partition. */
 interface Reach {
@@ -66,6 +67,8 @@ interface Note {
   readonly reaches: readonly (readonly [partition: string, StoredReach | null])[];
   readonly loose: readonly (readonly [event: string, order: string])[];
   readonly renumbered: boolean;
+  /** Absent where its records tell no time, and in notes of before times were stored. */
+  readonly times?: Times;
 }
 
 interface StoredReach {
@@ -79,14 +82,22 @@ export function isNote(text: string): boolean {
   return text.startsWith('{');
 }
 
+/** Of a note: which transaction it tells of, and when that was. */
+export function parseNote(text: string): Pick<Note, 'id' | 'times'> {
+  return JSON.parse(text) as Note;
+}
+
 export class GivenUp {
   readonly #torn = new Map<string, Torn>();
   /** By partition: whose events came last for the first time, if it may lack more of them. */
   readonly #last = new Map<string, string>();
   #clock = 0;
 
+  readonly #timesOf: (id: string) => Times | null;
+
   /** `told`: what was stored of released transactions, the oldest first. */
-  constructor(told: Iterable<string> = []) {
+  constructor(told: Iterable<string>, timesOf: (id: string) => Times | null) {
+    this.#timesOf = timesOf;
     for (const text of told) {
       this.released();
       if (isNote(text)) this.#learn(JSON.parse(text) as Note);
@@ -135,7 +146,12 @@ export class GivenUp {
       ),
       renumbered: torn.renumbered,
     };
-    return JSON.stringify(note);
+    return this.#text(note);
+  }
+
+  #text(note: Note): string {
+    const times = this.#timesOf(note.id);
+    return JSON.stringify(times === null ? note : { ...note, times });
   }
 
   /**
@@ -185,7 +201,7 @@ export class GivenUp {
     }
     if (fresh.length > 0 && !how.quietly) {
       const note: Note = { id, reaches, loose, renumbered: torn.renumbered };
-      notes.push(JSON.stringify(note));
+      notes.push(this.#text(note));
     }
     return { fresh, notes };
   }

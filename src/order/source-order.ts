@@ -269,6 +269,15 @@ export class SourceOrder {
     return last !== null && bound !== null && this.#options.isBefore(bound, last);
   }
 
+  /** Has each partition of its topic come to a change that production did after this one? */
+  isBehindAll({ at, source }: ChangeEvent): boolean {
+    const { topic } = this.#place(partitionKey(at.topic, at.partition));
+    if (!topic.isKnown) return false;
+    return [...topic.places.values()].every(
+      ({ last }) => last !== null && this.#options.isBefore(source, last),
+    );
+  }
+
   /** What becomes of an event whose turn it is. Notes what goes. */
   verdict(event: ChangeEvent): Verdict {
     if (event.op === 'unread') return 'goes';

@@ -13,6 +13,8 @@ const MOST = 1_000;
  * has several partitions that may be wrong: then the right one waits for the stall limit.
  */
 export class UnreadPlaces {
+  /** By transaction that goes as it comes: where its partitions stand behind what went of it. */
+  readonly #behind = new Map<string, Map<string, bigint>>();
   #places: { readonly lane: string; readonly offset: bigint; readonly collection: string }[] = [];
 
   add(event: UnreadChange, lane: string): void {
@@ -46,6 +48,24 @@ export class UnreadPlaces {
       }
     }
     return false;
+  }
+
+  /** Events of a transaction went as they came: its turn may still come. */
+  wentOpen(id: string, offsets: ReadonlyMap<string, bigint>): void {
+    const behind = this.#behind.get(id) ?? new Map<string, bigint>();
+    for (const [lane, offset] of offsets) behind.set(lane, offset);
+    this.#behind.set(id, behind);
+    if (this.#behind.size <= MOST) return;
+    for (const oldest of this.#behind.keys()) {
+      this.#behind.delete(oldest);
+      return;
+    }
+  }
+
+  /** The turn of such a one: what was before it had its own, so that what is unread before it is not missed. */
+  turnOf(id: string): void {
+    this.passed(this.#behind.get(id) ?? new Map());
+    this.#behind.delete(id);
   }
 
   /** A transaction went whole: no later one misses what its partitions hold before it. */

@@ -140,9 +140,9 @@ const acceptArgs = z.strictObject({ table: z.string() });
 async function acceptSchema(stage: Stage, args: unknown): Promise<unknown> {
   const { table } = parseArgs(acceptArgs, args);
   await stage.stopFollowing();
-  const changes = await acceptChanges(stage, table);
+  const { changes, table: now } = await acceptChanges(stage, table);
   const letters = await stage.database.deadLetters.list();
-  const ids = letters.filter((letter) => tableName(letter.table) === table).map(({ id }) => id);
+  const ids = letters.filter((letter) => tableName(letter.table) === now).map(({ id }) => id);
   const { replayed, left } =
     ids.length === 0 ? { replayed: [], left: [] } : await replayLetters(stage, ids);
   await stage.close();

@@ -25,6 +25,10 @@ export function policyOf(change: SchemaChange, { evolution }: Config): Policy {
     case 'key':
     case 'droppedTable':
       return evolution[change.kind];
+    case 'renameTable':
+      return change.why === null || evolution.renameTable === 'fail'
+        ? evolution.renameTable
+        : 'hold';
     default:
       return unreachable(change);
   }
@@ -54,6 +58,7 @@ export function leadsTo(change: SchemaChange, error: UnderstudyError): boolean {
     case 'enumValue':
       return isUnderstudyError(error, 'TYPE_UNKNOWN', 'SCHEMA_CHANGED') && concerns(change.to.name);
     case 'newTable':
+    case 'renameTable':
       return error.code === 'TABLE_UNKNOWN';
     case 'drop':
       return error.code === 'SCHEMA_CHANGED' && column === change.column.name;
@@ -85,6 +90,7 @@ export function isUnclear(change: SchemaChange): boolean {
     case 'enumValue':
     case 'key':
     case 'droppedTable':
+    case 'renameTable':
       return false;
     default:
       return unreachable(change);

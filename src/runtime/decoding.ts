@@ -44,6 +44,9 @@ export function openDecoding(parts: {
   readonly held?: ((error: UnderstudyError) => DeadCause | null) | undefined;
   /** Whether a record is of a table that was dropped, and is passed over. Default: none is. */
   readonly isGone?: SchemaWatch['isGone'] | undefined;
+  /** The table here, by its label, that records of one wait with which is not here. Default: none. */
+  readonly heldUnder?: SchemaWatch['heldUnder'] | undefined;
+  readonly isOld?: SchemaWatch['isOld'] | undefined;
   /** Told of every record that was read; rejects as decoding does. Default: nobody is. */
   readonly watch?: RecordWatch | undefined;
 }): Decoding {
@@ -58,6 +61,7 @@ export function openDecoding(parts: {
     form: config.source.form,
     catalogue: () => catalogue,
     include: parts.includes,
+    isOld: parts.isOld,
     registry: wire,
   });
   const max = config.apply.maxRecordBytes;
@@ -78,7 +82,8 @@ export function openDecoding(parts: {
           }
         }
         if (!setsAside) throw error;
-        const table = isOfSchema(error) ? catalogue.get(error.context.table ?? '') : undefined;
+        const label = isOfSchema(error) ? (error.context.table ?? '') : '';
+        const table = catalogue.get(label) ?? catalogue.get(parts.heldUnder?.(label) ?? '');
         const waits = isOfSchema(error) && table !== undefined ? (held?.(error) ?? null) : null;
         if (table !== undefined && waits !== null) return decoder.held(record, table.id, waits);
         if (!isDamage(error)) throw error;
@@ -118,7 +123,8 @@ function isDamage(error: unknown): error is UnderstudyError {
 function isOfSchema(error: unknown): error is UnderstudyError {
   return isUnderstudyError(
     error,
-    ...(['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'SCHEMA_CHANGED', 'KEY_MISSING'] as const),
+    ...(['COLUMN_UNKNOWN', 'TYPE_UNKNOWN', 'TABLE_UNKNOWN'] as const),
+    ...(['SCHEMA_CHANGED', 'KEY_MISSING'] as const),
   );
 }
 

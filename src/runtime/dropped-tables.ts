@@ -32,6 +32,8 @@ export interface DroppedParts {
     ends: Ends,
     error: UnderstudyError,
   ) => Promise<void>;
+  /** Whether production has it under another name, and a person must decide. */
+  readonly isRenamed: (label: string) => boolean;
   /** From now on all records of the table are set aside, for this reason. False if none may be. */
   readonly wait: (table: string, why: string) => boolean;
 }
@@ -45,6 +47,9 @@ export class DroppedTables {
   readonly #dropped = new Set<string>();
   /** Tables that were dropped here too: how far the log may have rows of them. */
   readonly #gone = new Map<string, OffsetMap>();
+
+  /** Of these, names that other tables have by now. */
+  readonly #again = new Set<string>();
 
   /** Tables that are kept: how far the log may have rows of before they were dropped. */
   readonly #rest = new Map<string, OffsetMap>();
@@ -62,6 +67,11 @@ export class DroppedTables {
   isGone(table: string, at?: LogOffset): boolean {
     const ends = this.#gone.get(table);
     return at === undefined ? ends !== undefined : isBefore(at, ends);
+  }
+
+  /** Whether a record here that tells no place is of before its table was given up. */
+  isOld(table: string, at: LogOffset): boolean {
+    return this.isGone(table, at) && !this.#again.has(table);
   }
 
   /** Whether a record here is none of a table that was made again. */
@@ -82,11 +92,7 @@ export class DroppedTables {
    * engines. SCHEMA_CHANGED where such a table is to stop who follows.
    */
   async begin(): Promise<void> {
-    const noted = (await schemaTargetOf(this.#stage.database)?.noted()) ?? [];
-    for (const { table, state } of noted) {
-      if (state !== 'mixed') this.#dropped.add(tableName(table));
-      if (state !== 'kept') this.#wait(table, WAITS_FOR[state]);
-    }
+    const noted = await this.readNoted();
     const { context, database } = this.#stage;
     if (database.marker.kind !== 'trunk' || context.config.production === undefined) return;
     const seen = await this.#lookAtProduction();
@@ -95,6 +101,15 @@ export class DroppedTables {
       if (state === 'kept' && seen.tables.has(tableName(table))) await this.#madeAgain(table);
     }
     await this.#lookForDropped(seen);
+  }
+
+  async readNoted(): Promise<readonly NotedTable[]> {
+    const noted = (await schemaTargetOf(this.#stage.database)?.noted()) ?? [];
+    for (const { table, state } of noted) {
+      if (state !== 'mixed') this.#dropped.add(tableName(table));
+      if (state !== 'kept') this.#wait(table, WAITS_FOR[state]);
+    }
+    return noted;
   }
 
   /** A person has decided: what comes of the table is written. */
@@ -113,8 +128,7 @@ export class DroppedTables {
       return true;
     }
     const change: SchemaChange = { kind: 'droppedTable', table };
-    const policy = policyOf(change, context.config);
-    if (policy === 'fail') throw refused(error, change, null);
+    if (policyOf(change, context.config) === 'fail') throw refused(error, change, null);
     const offsets = await this.#logEnds();
     const theirs = await persistently(this.#stage, () => ends.production.catalogue());
     // Rows of both are in the log, and a person must say when those of before are done.
@@ -123,10 +137,26 @@ export class DroppedTables {
     } else if (this.#dropped.has(label)) {
       // The ends came first: what production has not by now, they have of before only.
       this.#rest.set(label, offsets);
-    } else if (policy === 'apply') await this.#parts.carry([change], ends, error);
-    else await this.#keep(table);
+    } else await this.ended(table, error, ends);
     this.#dropped.add(label);
     return true;
+  }
+
+  /** Production has it no more among the tables that are followed. SCHEMA_CHANGED where that is to stop. */
+  async ended(table: TableId, error: UnderstudyError, ends: Ends): Promise<void> {
+    const change: SchemaChange = { kind: 'droppedTable', table };
+    const policy = policyOf(change, this.#stage.context.config);
+    if (policy === 'fail') throw refused(error, change, null);
+    if (policy === 'apply') await this.#parts.carry([change], ends, error);
+    else await this.#keep(table);
+    this.#dropped.add(tableName(table));
+  }
+
+  /** Production has another table of this name: from now on its records wait. SCHEMA_CHANGED if none may. */
+  async isAnother(table: TableId): Promise<void> {
+    if (this.#waiting.has(tableName(table))) return;
+    if (await this.#madeAgain(table)) return;
+    throw new UnderstudyError('SCHEMA_CHANGED', WAITS_FOR.waits, { table: tableName(table) });
   }
 
   /**
@@ -135,28 +165,44 @@ export class DroppedTables {
    */
   async mendReplaced(error: ColumnsReplaced): Promise<boolean> {
     const { table: label = '' } = error.context;
-    const { context, database } = this.#stage;
-    const table = (await database.catalogue()).get(label);
+    const table = (await this.#stage.database.catalogue()).get(label);
     const history = await readSchemaHistory(this.#stage);
     const until = history.filter(({ at }) => at.offset <= error.at.offset);
     const columns = table === undefined ? [] : replacedColumns(table, until);
-    const [column] = columns.filter((name) => !this.#added.has(`${label} ${name}`));
-    if (table !== undefined && column !== undefined && !this.#waiting.has(label)) {
-      const { drop, rename } = context.config.evolution;
-      const detail = `in production: ${WAITS_FOR.mixed}: ${columns.join(', ')}`;
-      const failed = new UnderstudyError('SCHEMA_CHANGED', 'production replaced columns', {
-        ...{ ...error.context, column, detail },
-      });
-      if (drop === 'fail' || rename === 'fail') throw failed;
-      await this.#note(table.id, 'mixed');
-      context.logger.error('production replaced columns by others, and the table waits', {
-        ...{ database: database.name, table: label, columns: columns.join(', ') },
-      });
-      if (!this.#wait(table.id, WAITS_FOR.mixed)) throw failed;
+    const isSeen = columns.some((name) => !this.#added.has(`${label} ${name}`));
+    if (table !== undefined && isSeen) {
+      await this.replaced(table.id, columns, error.context);
     }
     this.#told.add(placeOf(label, error.at));
     if (table !== undefined) this.#passHarmless(table, history);
     return true;
+  }
+
+  /** Production replaced columns by others: the table waits. SCHEMA_CHANGED where it is to stop who follows. */
+  async replaced(
+    table: TableId,
+    columns: readonly string[],
+    where: Partial<LogOffset> = {},
+  ): Promise<void> {
+    const { context, database } = this.#stage;
+    const label = tableName(table);
+    if (this.#waiting.has(label)) return;
+    const { drop, rename } = context.config.evolution;
+    const detail = `in production: ${WAITS_FOR.mixed}: ${columns.join(', ')}`;
+    const failed = new UnderstudyError('SCHEMA_CHANGED', 'production replaced columns', {
+      ...{
+        ...where,
+        table: label,
+        detail,
+        ...(columns[0] !== undefined && { column: columns[0] }),
+      },
+    });
+    if (drop === 'fail' || rename === 'fail') throw failed;
+    await this.#note(table, 'mixed');
+    context.logger.error('production replaced columns by others, and the table waits', {
+      ...{ database: database.name, table: label, columns: columns.join(', ') },
+    });
+    if (!this.#wait(table, WAITS_FOR.mixed)) throw failed;
   }
 
   /** So that not each statement of a long history is looked into by itself. */
@@ -186,8 +232,12 @@ export class DroppedTables {
     if (!isFormer && !ends.source.isTold) return false;
     if (!isFormer && !wasDropped(await readSchemaHistory(this.#stage), label)) return false;
     const offsets = await this.#logEnds();
+    // Only what is of before is unknown then.
+    const isAgain = (await this.#stage.database.catalogue()).has(label);
     // After the ends: what production has not by now, they have of before only.
-    if ((await ends.production.catalogue()).has(label)) return false;
+    if (!isAgain && (await ends.production.catalogue()).has(label)) return false;
+    if (isAgain && this.#gone.has(label)) return false;
+    if (isAgain) this.#again.add(label);
     this.#gone.set(label, offsets);
     return true;
   }
@@ -211,6 +261,7 @@ export class DroppedTables {
       const label = tableName(table);
       if (change.kind !== 'droppedTable' || !context.includes(table)) continue;
       if (ours.get(label)?.partitionOf !== undefined || this.#waiting.has(label)) continue;
+      if (this.#parts.isRenamed(label)) continue;
       // A table that no record ever was of is not production's.
       if (!topics.has(`${context.config.source.topicPrefix}.${label}`)) continue;
       // Some catalogues show what the account may see; where the connector tells, its word counts.
@@ -220,10 +271,8 @@ export class DroppedTables {
       }
       const what = 'production dropped a table';
       const error = new UnderstudyError('SCHEMA_CHANGED', what, { table: label });
-      const policy = policyOf(change, context.config);
-      if (policy === 'fail') throw refused(error, change, null);
-      if (policy === 'apply' && !isUnsure) await this.#parts.carry([change], ends, error);
-      else await this.#keep(table);
+      if (isUnsure && policyOf(change, context.config) === 'apply') await this.#keep(table);
+      else await this.ended(table, error, ends);
       this.#dropped.add(label);
     }
   }
@@ -256,7 +305,7 @@ export class DroppedTables {
   async #madeAgain(table: TableId): Promise<boolean> {
     const { context, database } = this.#stage;
     await this.#note(table, 'waits');
-    context.logger.error('production dropped a table and made it again, and the table waits', {
+    context.logger.error('production has another table of this name now, and the table waits', {
       ...{ database: database.name, table: tableName(table) },
     });
     return this.#wait(table, WAITS_FOR.waits);
@@ -278,7 +327,7 @@ export class DroppedTables {
 
 /** Why a table waits. */
 export const WAITS_FOR = {
-  waits: 'table dropped, and made again',
+  waits: 'table dropped or renamed, and made again',
   mixed: 'columns replaced by others of their names, to be repaired once that is accepted',
 } as const;
 

@@ -20,9 +20,17 @@ import { unreachable } from '../util/assert.ts';
 import { sleep } from '../util/wait.ts';
 import { DroppedTables } from './dropped-tables.ts';
 import { heldFor } from './held-tables.ts';
+import { RenamedTables } from './renamed-tables.ts';
+import { ReplacedColumns } from './replaced-columns.ts';
 import { openEnds, persistently, type Ends } from './schema-ends.ts';
-import { readSchemaHistory } from './schema-history.ts';
-import { ColumnsReplaced, KeyDiffers, TableDropped, type SchemaWatch } from './schema-watch.ts';
+import { LOOK_FOR_TOLD_MS, readSchemaHistory, TOLD_WITHIN_MS } from './schema-history.ts';
+import {
+  ColumnsReplaced,
+  KeyDiffers,
+  TableDropped,
+  TableRenamedTold,
+  type SchemaWatch,
+} from './schema-watch.ts';
 import {
   inTurn,
   isRefusal,
@@ -37,32 +45,39 @@ import type { Stage } from './stage.ts';
 /** How old the knowledge of production's tables may be that explains a refusal. */
 const LOOK_AGAIN_MS = 10_000;
 
-/** How long a change may be unclear that the connector did not tell of yet, and how often it is asked. */
-const TOLD_WITHIN_MS = 5_000;
-const LOOK_FOR_TOLD_MS = 200;
-
 /** Runs `follow`, and again after each change of the schema that it stopped for. */
 export async function followEvolving<T>(stage: Stage, follow: () => Promise<T>): Promise<T> {
   const evolution = new Evolution(stage);
   stage.watchSchema(evolution);
   await evolution.begin();
-  for (;;) {
-    try {
-      return await follow();
-    } catch (error) {
-      if (!isUnderstudyError(error, ...TROUBLES) || !(await evolution.mend(error))) throw error;
-      await stage.stopFollowing();
+  const ended = new AbortController();
+  const watching = evolution.watch(ended.signal);
+  try {
+    for (;;) {
+      try {
+        return await follow();
+      } catch (error) {
+        if (!isUnderstudyError(error, ...TROUBLES) || !(await evolution.mend(error))) throw error;
+        await stage.stopFollowing();
+      }
     }
+  } finally {
+    ended.abort();
+    await watching;
   }
 }
 
 /**
  * Carries out all that production changed of one table, whatever the configuration says of it, as
- * far as it is certain what it was. Returns the changes in a few words each. Errors: SCHEMA_CHANGED
+ * far as it is certain what it was. Returns the changes in a few words each, and the name that it has
+ * then. Errors: SCHEMA_CHANGED
  * for one that cannot be carried out, UNSUPPORTED where none is, those of SchemaSource and
  * SchemaTarget. Nobody must follow meanwhile.
  */
-export function acceptChanges(stage: Stage, table: string): Promise<readonly string[]> {
+export function acceptChanges(
+  stage: Stage,
+  table: string,
+): Promise<{ readonly changes: readonly string[]; readonly table: string }> {
   return new Evolution(stage).accept(table);
 }
 
@@ -80,6 +95,12 @@ class Evolution implements SchemaWatch {
   /** Tables with message keys of other columns than production's own key. */
   readonly #keyed = new Set<string>();
   readonly #droppedTables: DroppedTables;
+  readonly #renamedTables: RenamedTables;
+  readonly #replacedColumns: ReplacedColumns;
+  /** What is to stop who follows, and was seen beside the records. */
+  #seen: { readonly error: unknown } | null = null;
+  /** Tables that are not here yet, by the ones that their records wait with. */
+  readonly #under = new Map<string, string>();
   /** `table column`, of columns that production has no more: how far the log may have them. */
   readonly #former = new Map<string, OffsetMap>();
 
@@ -88,12 +109,47 @@ class Evolution implements SchemaWatch {
     this.#droppedTables = new DroppedTables(stage, {
       carry: (changes, ends, error) => this.#carry(changes, ends, error),
       wait: (table, why) => this.#wait(table, why),
+      isRenamed: (label) => [...this.#under.values()].includes(label),
+    });
+    this.#renamedTables = new RenamedTables(stage, {
+      carry: (changes, ends, error) => this.#carry(changes, ends, error),
+      hold: (error, change) => this.#hold(error, change),
+      dropped: (table, error, ends) => this.#droppedTables.ended(table, error, ends),
+      wait: (table) => this.#droppedTables.isAnother(table),
+      waits: (label) => this.#droppedTables.waits(label),
+      isKept: (label) => this.#droppedTables.knows(label),
+    });
+    this.#replacedColumns = new ReplacedColumns(stage, {
+      mixed: (table, columns) => this.#droppedTables.replaced(table, columns),
     });
   }
 
+  /** Looks beside the records, until `signal`, for what no record tells. Never rejects. */
+  async watch(signal: AbortSignal): Promise<void> {
+    if (!this.#watches) return;
+    const { holder } = this.#stage;
+    await this.#replacedColumns
+      .watch(AbortSignal.any([signal, holder.lost]), (error) => {
+        this.#seen = { error };
+      })
+      .catch(() => undefined);
+  }
+
   /** Must be done before anything is followed. Errors: SCHEMA_CHANGED, those of carrying. */
-  begin(): Promise<void> {
-    return this.#droppedTables.begin();
+  async begin(): Promise<void> {
+    await this.#droppedTables.readNoted();
+    try {
+      const ends = this.#watches ? await openEnds(this.#stage) : null;
+      if (ends !== null) {
+        await this.#renamedTables.begin(ends);
+        await this.#replacedColumns.look(ends);
+      }
+    } catch (error) {
+      if (!isUnderstudyError(error, 'PRODUCTION_UNREACHABLE')) throw error;
+      const what = 'cannot look for tables that production renamed';
+      this.#stage.context.logger.warn(what, { error });
+    }
+    await this.#droppedTables.begin();
   }
 
   /**
@@ -123,6 +179,7 @@ class Evolution implements SchemaWatch {
   readonly held: SchemaWatch['held'] = (error) => {
     // What is told of a table is no change of a row, which could be set aside.
     if (error instanceof TableDropped || error instanceof ColumnsReplaced) return null;
+    if (error instanceof TableRenamedTold) return null;
     return this.#held.get(error.context.table ?? '') ?? null;
   };
 
@@ -134,11 +191,19 @@ class Evolution implements SchemaWatch {
     this.#held.has(table) ? false : !this.#watches || this.#keyed.has(table);
 
   readonly isGone: SchemaWatch['isGone'] = (table, at) => this.#droppedTables.isGone(table, at);
+  readonly isOld: SchemaWatch['isOld'] = (table, at) => this.#droppedTables.isOld(table, at);
   readonly isOfBefore: SchemaWatch['isOfBefore'] = (table, at) =>
     !this.#watches || this.#droppedTables.isOfBefore(table, at);
-  readonly waits: SchemaWatch['waits'] = (table) => this.#droppedTables.waits(table);
+  readonly waits: SchemaWatch['waits'] = (table) =>
+    this.#seen !== null || this.#droppedTables.waits(table);
   readonly knowsStatement: SchemaWatch['knowsStatement'] = (table, at) =>
     !this.#watches || this.#droppedTables.knowsStatement(table, at);
+  readonly knowsRenames: SchemaWatch['knowsRenames'] = (at) =>
+    !this.#watches || this.#renamedTables.knowsStatement(at);
+  readonly heldUnder: SchemaWatch['heldUnder'] = (table) => this.#under.get(table) ?? table;
+  readonly saw: SchemaWatch['saw'] = (row) => {
+    this.#renamedTables.saw(row);
+  };
   readonly knowsDropped: SchemaWatch['knowsDropped'] = (table) =>
     !this.#watches || this.#droppedTables.knows(table);
   readonly isKept: SchemaWatch['isKept'] = (table) =>
@@ -163,16 +228,19 @@ class Evolution implements SchemaWatch {
    */
   async mend(error: UnderstudyError): Promise<boolean> {
     const { context } = this.#stage;
+    if (this.#seen !== null) throw this.#seen.error;
     const ends = await persistently(this.#stage, () => openEnds(this.#stage));
     if (ends === null) return false;
     if (error instanceof ColumnsReplaced) return this.#droppedTables.mendReplaced(error);
     if (error instanceof TableDropped) return this.#droppedTables.mend(error, ends);
+    if (error instanceof TableRenamedTold) return this.#renamedTables.mend(error, ends);
     const changes = await persistently(this.#stage, () => this.#changes(error, ends));
     if (changes.length === 0) {
       return (
         this.#isKeyed(error) ||
         this.#isSent(error) ||
         (await this.#isFormer(error, ends)) ||
+        (await this.#renamedTables.remembers(error, ends)) ||
         (await this.#droppedTables.isOfGone(error, ends)) ||
         this.#isStale(error)
       );
@@ -180,13 +248,16 @@ class Evolution implements SchemaWatch {
     for (const change of changes) {
       const policy = policyOf(change, context.config);
       if (policy === 'fail') throw refused(error, change, null);
-      if (policy === 'hold') return this.#hold(error, change);
+      if (policy === 'hold') {
+        this.#hold(error, change);
+        return true;
+      }
     }
     await this.#carry(changes, ends, error);
     return true;
   }
 
-  async accept(table: string): Promise<readonly string[]> {
+  async accept(label: string): ReturnType<typeof acceptChanges> {
     const { database } = this.#stage;
     const ends = await openEnds(this.#stage);
     if (ends === null) {
@@ -194,20 +265,41 @@ class Evolution implements SchemaWatch {
       const detail = 'production must be configured, and of an engine whose schema is followed';
       throw new UnderstudyError('UNSUPPORTED', what, { database: database.name, detail });
     }
-    const changes = await this.#changesOf(table, ends);
-    if (changes.length === 0 && !(await database.catalogue()).has(table)) {
-      throw new UnderstudyError('TABLE_NOT_FOLLOWED', 'there is no such table', { table });
+    const accepted: SchemaChange[] = [];
+    let table = label;
+    for (;;) {
+      const changes = await this.#changesOf(table, ends);
+      if (accepted.length === 0 && changes.length === 0) {
+        const isHere = (await database.catalogue()).has(table);
+        if (!isHere) {
+          throw new UnderstudyError('TABLE_NOT_FOLLOWED', 'there is no such table', { table });
+        }
+      }
+      await this.#acceptAll(changes, ends, table);
+      accepted.push(...changes);
+      const renamed = changes.findLast(({ kind }) => kind === 'renameTable');
+      if (renamed === undefined) break;
+      // What else was changed of it is told by its new name.
+      table = tableName(renamed.table);
     }
+    await this.#droppedTables.accept(label, ends);
+    if (table !== label) await this.#droppedTables.accept(table, ends);
+    return { changes: accepted.map(describeChange), table };
+  }
+
+  async #acceptAll(changes: readonly SchemaChange[], ends: Ends, table: string): Promise<void> {
+    const { database } = this.#stage;
     const what = 'a change of production’s schema cannot be carried out';
     const error = new UnderstudyError('SCHEMA_CHANGED', what, { table });
     for (const change of changes) {
-      if (change.kind !== 'rename' || change.certain) continue;
+      const isUnsure =
+        (change.kind === 'rename' && !change.certain) ||
+        (change.kind === 'renameTable' && change.until === null);
+      if (!isUnsure) continue;
       const why = `say which of both it was: ALTER TABLE in ${database.name}, then replay`;
       throw refused(error, change, why);
     }
     await this.#carry(changes, ends, error);
-    await this.#droppedTables.accept(table, ends);
-    return changes.map(describeChange);
   }
 
   async #carry(
@@ -238,19 +330,25 @@ class Evolution implements SchemaWatch {
       if (change.kind !== 'add') continue;
       this.#droppedTables.carriedAdd(tableName(change.table), change.column.name);
     }
+    const made = changes.filter(({ kind }) => kind === 'newTable').map(({ table }) => table);
+    if (made.length > 0) await this.#renamedTables.carriedNew(made, ends);
+    await this.#replacedColumns.carried(changes, ends);
     await this.#tell(changes, skipped);
   }
 
   /** Lets the table of `error` wait from the record on that it is of. */
-  #hold(error: UnderstudyError, change: SchemaChange): boolean {
+  #hold(error: UnderstudyError, change: SchemaChange): void {
     const { context, database } = this.#stage;
-    const { table = '' } = error.context;
+    let { table = '' } = error.context;
+    if (change.kind === 'renameTable') {
+      table = tableName(change.table);
+      this.#under.set(table, tableName(change.from));
+    }
     const what = describeChange(change);
     if (this.#held.has(table) || !this.#wait(table, what)) throw refused(error, change, null);
     context.logger.error('production’s schema was changed, and the table waits', {
       ...{ database: database.name, table, change: what },
     });
-    return true;
   }
 
   /** From now on all records of the table are set aside. False if none may be. */
@@ -308,7 +406,8 @@ class Evolution implements SchemaWatch {
     const { table: label } = error.context;
     if (ends === null || label === undefined) return [];
     const { config } = this.#stage.context;
-    const changes = await this.#changesOf(label, ends);
+    const isUnknown = error.code === 'TABLE_UNKNOWN';
+    const changes = await this.#changesOf(label, ends, isUnknown);
     return changes.filter(
       (change) =>
         leadsTo(change, error) && (!isRefusal(error) || policyOf(change, config) === 'apply'),
@@ -316,7 +415,7 @@ class Evolution implements SchemaWatch {
   }
 
   /** All changes of one table, by its name in an event. */
-  async #changesOf(label: string, ends: Ends): Promise<readonly SchemaChange[]> {
+  async #changesOf(label: string, ends: Ends, isUnknown = false): Promise<readonly SchemaChange[]> {
     const { context, database } = this.#stage;
     const ours = await database.catalogue();
     const theirs = await ends.production.catalogue();
@@ -326,10 +425,23 @@ class Evolution implements SchemaWatch {
     // A partition's columns are those of its root.
     const root = named?.partitionOf === undefined ? label : tableName(named.partitionOf);
     const { appends, isTold } = ends.source;
-    const changes = changesBetween(ours, new Map(followed), appends).filter(
-      // A table of a rollout that production has not may be the candidate's.
-      (change) => tableName(change.table) === root && (isTrunk || change.kind !== 'droppedTable'),
-    );
+    const found = changesBetween(ours, new Map(followed), appends);
+    const of = (...labels: readonly string[]): readonly SchemaChange[] =>
+      found.filter((change) => labels.includes(tableName(change.table)));
+    const all = of(root);
+    // A record of before may be of a table that was made since and has another name by now.
+    const others =
+      isTold && isUnknown ? await this.#renamedTables.namesNow(root, { ours, theirs }) : [];
+    if (others.length > 0) {
+      const made = of(root, ...others).filter(({ kind }) => kind === 'newTable');
+      return this.#clarified(made);
+    }
+    if (all.some(({ kind }) => kind === 'newTable' || kind === 'droppedTable')) {
+      const renames = await this.#renamedTables.of(root, { ends, ours, theirs });
+      if (renames.length > 0) return renames;
+    }
+    // A table of a rollout that production has not may be the candidate's.
+    const changes = all.filter(({ kind }) => isTrunk || kind !== 'droppedTable');
     if (!isTold) return changes;
     const clear = await this.#clarified(changes);
     const [before, now] = [ours.get(root), theirs.get(root)];

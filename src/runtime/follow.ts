@@ -10,14 +10,17 @@ import type { ChangeEvent, DecodedRecord, LogRecord } from '../change/record.ts'
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
+import { topicName } from '../decode/forms/topic-tables.ts';
+import { isBefore } from '../decode/table-names.ts';
 import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { barriersOf } from '../order/barriers.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
+import { FormerTopics, type FormerPartition } from '../order/former-topics.ts';
 import type { Stuck } from '../order/free-events.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
-import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { FormerName, SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { ChangeSource, PartitionFilter } from '../source/change-source.ts';
 import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
@@ -98,7 +101,8 @@ export async function createFollower(parts: {
   const { watch } = parts;
   const decoding = openDecoding({
     ...{ ...parts, catalogue, setsAside: maxDead > 0 },
-    ...{ held: watch?.held, isGone: watch?.isGone },
+    ...{ held: watch?.held, heldUnder: watch?.heldUnder, isGone: watch?.isGone },
+    isOld: watch?.isOld,
     watch: watch === null ? undefined : shapeWatch(catalogue, watch, config.source.modes.names),
   });
   const { prepare, mask } = decoding;
@@ -111,17 +115,21 @@ export async function createFollower(parts: {
     }
     return decoded;
   };
+  const former = part === null ? await formerTopics(catalogue, offsets, parts) : undefined;
   const order = sourceOrder(config, parts.source, resume.position);
   const isBarrier = byKey && exact !== null ? barriersOf(catalogue, exact) : undefined;
   const group = `understudy.${holder.database.name}`;
+  const named = new Set([...catalogue.values()].flatMap(namesOf));
   const assembler = new TransactionAssembler({
     mode: config.consistency,
     isSubscribed: (collection) =>
-      isSubscribed(collection, parts.includes) && watch?.isGone(collection) !== true,
+      isSubscribed(collection, parts.includes) &&
+      (watch?.isGone(collection) !== true || named.has(collection)),
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
     sourceOrder: order && { ...order, ...(isBarrier !== undefined && { isBarrier }) },
+    former,
     delivered: resume.delivered,
     ...{ pairs: true, isShared: part !== null },
   });
@@ -185,6 +193,33 @@ export async function createFollower(parts: {
   };
 }
 
+/** Names that records of the table may have beside its own. */
+function namesOf({ names = [] }: TableSchema): readonly string[] {
+  return names.map(({ table }) => tableName(table));
+}
+
+/** Undefined where no table had another name. */
+async function formerTopics(
+  catalogue: SchemaCatalogue,
+  offsets: OffsetMap,
+  { config, source }: { readonly config: Config; readonly source: ChangeSource },
+): Promise<FormerTopics | undefined> {
+  const tables = [...catalogue].filter(([, table]) => table.names !== undefined);
+  if (tables.length === 0) return undefined;
+  const ends = [...(await source.ends())].filter(([key, end]) => end > (offsets.get(key) ?? 0n));
+  const { connector, topicPrefix } = config.source;
+  const partitionsOf = ({ table, until }: FormerName): readonly FormerPartition[] => {
+    const topic = topicName(`${topicPrefix}.${tableName(table)}`);
+    const own = ends.filter(([key]) => parsePartitionKey(key).topic === topic);
+    return own.map(([key, end]) => ({ key, until, end }));
+  };
+  const former = tables.map(
+    ([label, { names = [] }]) => [label, names.flatMap(partitionsOf)] as const,
+  );
+  const named = connectorNamed(connector);
+  return new FormerTopics(new Map(former), (place, until) => isBefore(named, place, until));
+}
+
 function owned(offsets: OffsetMap, owns: PartitionFilter): OffsetMap {
   const mine = [...offsets].filter(([key]) => {
     const { topic, partition } = parsePartitionKey(key);
@@ -198,8 +233,10 @@ function owned(offsets: OffsetMap, owns: PartitionFilter): OffsetMap {
  * is a row whose key can be spelled in several ways, which are in several partitions: only of `exact`
  * tables (by `tableName()`) is that not so.
  */
-export function isShareable({ id, partitionOf }: TableSchema, exact: ReadonlySet<string>): boolean {
-  return partitionOf === undefined && exact.has(tableName(id));
+export function isShareable(table: TableSchema, exact: ReadonlySet<string>): boolean {
+  // What has come under several names is in several topics, too.
+  const { id, names, partitionOf } = table;
+  return partitionOf === undefined && names === undefined && exact.has(tableName(id));
 }
 
 function assertShareable(

@@ -6,6 +6,10 @@ import { openDecoding } from './decoding.ts';
 import { inspectSource } from './inspected-source.ts';
 import type { Stage } from './stage.ts';
 
+/** How long a change may be unclear that the connector did not tell of yet, and how often it is asked. */
+export const TOLD_WITHIN_MS = 5_000;
+export const LOOK_FOR_TOLD_MS = 200;
+
 /**
  * What the connector told of production's statements that changed tables, in production's order; empty
  * where it tells of none. It tells of them before the rows that follow, on a topic of its own.

@@ -9,6 +9,7 @@ import { columnNames, type NameMode } from '../decode/names.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { columnNow } from '../schema/former-columns.ts';
 import { mayReplace } from '../schema/replaced-columns.ts';
+import { toldRenames } from '../schema/told-renames.ts';
 import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 
 export interface SchemaWatch {
@@ -24,6 +25,8 @@ export interface SchemaWatch {
   readonly mayDiffer: (table: string) => boolean;
   /** Whether a table that the shadow lacks was dropped; a record of it, if any, was written before. */
   readonly isGone: (table: string, at?: LogOffset) => boolean;
+  /** Whether a record here that tells no place is of before its table got another name. */
+  readonly isOld: (table: string, at: LogOffset) => boolean;
   /** Whether all records of the table wait: it, or columns of it, were dropped and made again. */
   readonly waits: (table: string) => boolean;
   /** Whether it is known that the connector told of this table as dropped. */
@@ -32,6 +35,12 @@ export interface SchemaWatch {
   readonly isKept: (table: string) => boolean;
   /** Whether it is known that the statement told here replaced no column of the table, or that this waits. */
   readonly knowsStatement: (table: string, at: LogOffset) => boolean;
+  /** Whether it is known what became of the tables that the statement told here renamed. */
+  readonly knowsRenames: (at: LogOffset) => boolean;
+  /** The table here that records of one wait with which is not here yet; itself for all others. */
+  readonly heldUnder: (table: string) => string;
+  /** Told of each row that was read. */
+  readonly saw: (row: ChangeEvent) => void;
   /** Whether a record here, of a table that is kept, is of before it was dropped; true of all others. */
   readonly isOfBefore: (table: string, at: LogOffset) => boolean;
 }
@@ -52,6 +61,16 @@ export class ColumnsReplaced extends UnderstudyError {
 
   constructor(table: string, at: LogOffset) {
     super('SCHEMA_CHANGED', 'a statement may have replaced columns', { ...at, table });
+    this.at = at;
+  }
+}
+
+/** The connector tells of a statement that gave tables other names. */
+export class TableRenamedTold extends UnderstudyError {
+  readonly at: LogOffset;
+
+  constructor(table: string, at: LogOffset) {
+    super('SCHEMA_CHANGED', 'production renamed a table', { ...at, table });
     this.at = at;
   }
 }
@@ -83,11 +102,12 @@ export type RecordWatch = (
  */
 export function shapeWatch(
   catalogue: SchemaCatalogue,
-  watch: Omit<SchemaWatch, 'explain' | 'held'>,
+  watch: Omit<SchemaWatch, 'explain' | 'held' | 'heldUnder' | 'isOld'>,
   names: NameMode = 'none',
 ): RecordWatch {
   const { mayLack, mayHave, mayDiffer, knowsDropped, knowsStatement, isKept, isOfBefore, waits } =
     watch;
+  const { knowsRenames, saw } = watch;
   const seen = new WeakSet<RowShape>();
   /** Lists of names are the same for the same names. */
   const seenKeys = new Map<TableSchema, Set<readonly string[]>>();
@@ -105,6 +125,8 @@ export function shapeWatch(
   };
   return (decoded, keyFields) => {
     if (decoded.kind === 'schema-change' && !decoded.snapshot) {
+      const [renamed] = knowsRenames(decoded.at) ? [] : toldRenames(decoded);
+      if (renamed !== undefined) throw new TableRenamedTold(tableName(renamed.from), decoded.at);
       for (const { kind, table } of decoded.tables) {
         const label = tableName(table);
         const here = catalogue.get(label);
@@ -119,6 +141,7 @@ export function shapeWatch(
       }
     }
     if (decoded.kind !== 'change' || decoded.op === 'unread') return;
+    saw(decoded);
     if (waits(tableName(decoded.table))) {
       const what = 'production has another table of this name, or other columns of these names';
       throw new UnderstudyError('SCHEMA_CHANGED', what, {

@@ -31,10 +31,14 @@ export class UnsentColumns implements SchemaWatch {
     this.#context.config.production === undefined || this.#keyed.has(table);
 
   readonly isGone: SchemaWatch['isGone'] = () => false;
+  readonly isOld: SchemaWatch['isOld'] = () => false;
   readonly waits: SchemaWatch['waits'] = () => false;
   /** The holder follows what the connector tells. */
   readonly knowsDropped: SchemaWatch['knowsDropped'] = () => true;
   readonly knowsStatement: SchemaWatch['knowsStatement'] = () => true;
+  readonly knowsRenames: SchemaWatch['knowsRenames'] = () => true;
+  readonly heldUnder: SchemaWatch['heldUnder'] = (table) => table;
+  readonly saw: SchemaWatch['saw'] = () => undefined;
   readonly isKept: SchemaWatch['isKept'] = () => false;
   /** While one is kept, the holder follows alone. */
   readonly isOfBefore: SchemaWatch['isOfBefore'] = () => true;

@@ -4,6 +4,7 @@
  */
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { SchemaChange } from './schema-change.ts';
+import type { TableRename } from './table-renames.ts';
 import type { SchemaCatalogue, TableSchema } from './table-schema.ts';
 
 export interface FormerColumn {
@@ -65,6 +66,7 @@ export function formerBy(change: SchemaChange): FormerColumn | null {
     case 'enumValue':
     case 'key':
     case 'newTable':
+    case 'renameTable':
       return null;
   }
 }
@@ -76,7 +78,11 @@ export function broughtBy(change: SchemaChange): string | null {
   return change.kind === 'rename' ? change.to.name : null;
 }
 
-/** Tables, by `tableName()`, that a carried change dropped. */
-export function formerTables(former: readonly FormerColumn[]): ReadonlySet<string> {
-  return new Set(former.filter(({ name }) => name === '').map(({ table }) => tableName(table)));
+/** Names, by `tableName()`, of tables that a carried change dropped or gave another name. */
+export function formerTables(
+  former: readonly FormerColumn[],
+  renames: readonly TableRename[],
+): ReadonlySet<string> {
+  const dropped = former.filter(({ name }) => name === '').map(({ table }) => table);
+  return new Set([...dropped, ...renames.map(({ from }) => from)].map(tableName));
 }

@@ -2,6 +2,7 @@
  * What of a table was changed in production, as two catalogues tell it: the shadow's and
  * production's. A closed union, so that every kind has its policy and its way of being carried out.
  */
+import type { SourcePosition } from '../change/position.ts';
 import type { ToldAddition } from '../change/table-change.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import { unreachable } from '../util/assert.ts';
@@ -54,7 +55,24 @@ export type SchemaChange =
     }
   /** Without `certain` it may be a table of before under another name, with rows. */
   | { readonly kind: 'newTable'; readonly table: TableId; readonly certain: boolean }
-  | { readonly kind: 'droppedTable'; readonly table: TableId };
+  | { readonly kind: 'droppedTable'; readonly table: TableId }
+  /** A table has another name: `table`. */
+  | {
+      readonly kind: 'renameTable';
+      readonly table: TableId;
+      readonly from: TableId;
+      /**
+       * Where that stands in production's log, changes of before having the old name. Null where it is not
+       * certain: it looks like this one, and nothing tells that it is.
+       */
+      readonly until: SourcePosition | null;
+      /** See TableRename. */
+      readonly turn: bigint;
+      /** Why a person must decide; null: nobody need. */
+      readonly why: string | null;
+    };
+
+export type TableRenamed = Extract<SchemaChange, { kind: 'renameTable' }>;
 
 interface AddedLabel {
   readonly label: string;
@@ -223,7 +241,8 @@ function labelsOf({ type }: ColumnSchema): readonly string[] | undefined {
   return type.labels ?? type.element?.labels;
 }
 
-function sameColumns(a: TableSchema, b: TableSchema): boolean {
+/** Do they have the same columns, in the same order? */
+export function sameColumns(a: TableSchema, b: TableSchema): boolean {
   return (
     a.columns.length === b.columns.length &&
     a.columns.every(({ name, type }, i) => {
@@ -261,6 +280,13 @@ export function describeChange(change: SchemaChange): string {
       return change.certain ? 'table is new' : 'table is new, or has another name';
     case 'droppedTable':
       return 'table dropped';
+    case 'renameTable':
+      return [
+        change.until === null
+          ? `table ${tableName(change.from)} gone, and new is ${tableName(change.table)}`
+          : `table ${tableName(change.from)} renamed to ${tableName(change.table)}`,
+        ...(change.why === null ? [] : [change.why]),
+      ].join('; ');
     default:
       return unreachable(change);
   }

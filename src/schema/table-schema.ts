@@ -1,3 +1,4 @@
+import type { SourcePosition } from '../change/position.ts';
 import type { TableId } from '../change/table-id.ts';
 
 /**
@@ -108,6 +109,18 @@ export interface TableSchema {
   readonly partitionOf?: TableId;
   /** Columns of before with their names since, or null: see former-columns.ts. Default: none is known. */
   readonly former?: ReadonlyMap<string, string | null>;
+  /** Names that it had before: see table-renames.ts. Default: none is known. */
+  readonly names?: readonly FormerName[];
+  /** Changes of before, under its name, are of another table. Default: there was none. */
+  readonly since?: SourcePosition;
+}
+
+/** Changes under this name are of the table, between these places in production's log. */
+export interface FormerName {
+  readonly table: TableId;
+  /** Null: from the beginning. */
+  readonly after: SourcePosition | null;
+  readonly until: SourcePosition;
 }
 
 /** Columns that a change may write: all but generated ones. */

@@ -3,6 +3,8 @@ import type { SchemaChangeRecord, ToldAddition, ToldTable } from '../change/tabl
 import { tableName, type TableId } from '../change/table-id.ts';
 import { changesOfColumn, type SchemaChange } from './schema-change.ts';
 import { escapePattern } from '../util/pattern.ts';
+import { plainStatement } from './plain-statement.ts';
+import { toldRenames } from './told-renames.ts';
 import type { ColumnSchema } from './table-schema.ts';
 
 /** A statement that changed a table, with the table before it. */
@@ -156,7 +158,7 @@ export function adds(ddl: string, name: string): boolean {
 
 /** Names of columns that the statement gave this one. */
 export function renamesInto(ddl: string, to: string): readonly string[] {
-  const found = plain(ddl).matchAll(
+  const found = plainStatement(ddl).matchAll(
     new RegExp(
       `\\b(?:rename${GAP}column${GAP}|change${GAP}(?:column${GAP})?)(?:if${GAP}exists${GAP})?` +
         `(\`(?:[^\`]|\`\`)+\`|"(?:[^"]|"")+"|[\\w$]+)${GAP}(?:to${GAP})?${spelled(to)}(?![\\w$])`,
@@ -179,36 +181,52 @@ function spelled(name: string): string {
 }
 
 function says(ddl: string, pattern: string): boolean {
-  return new RegExp(`\\b${pattern}(?![\\w$])`, 'i').test(plain(ddl));
-}
-
-/** Without comments and texts, which may hold anything. */
-function plain(ddl: string): string {
-  return ddl
-    .replaceAll(/'(?:[^'\\]|\\[^]|'')*'/g, "''")
-    .replaceAll(/\/\*[^]*?\*\//g, ' ')
-    .replaceAll(/(?:--\s|#)[^\n]*/g, ' ');
+  return new RegExp(`\\b${pattern}(?![\\w$])`, 'i').test(plainStatement(ddl));
 }
 
 function wasCreated(history: readonly SchemaChangeRecord[], table: TableId): boolean {
-  const told = history.flatMap(({ tables }) => tables).filter((one) => isOf(one, table));
-  return told.findLast(({ kind }) => kind !== 'altered')?.kind === 'created';
+  const last = toldOf(history, table).findLast(({ after }) => after.kind !== 'altered');
+  if (last?.after.kind !== 'created') return false;
+  // Of one that had another name, all rows are told only if it was made since.
+  return !last.snapshot || isOf(last.after, table);
 }
 
-/** Statements that changed a table that was there, as far as it was told of before. */
+/**
+ * Statements that changed a table that was there, as far as it was told of before: also under the names
+ * that it had.
+ */
 export function turnsOf(history: readonly SchemaChangeRecord[], table: TableId): readonly Turn[] {
   const turns: Turn[] = [];
   let before: ToldTable | null = null;
-  for (const { tables, ddl } of history) {
-    for (const after of tables) {
-      if (!isOf(after, table)) continue;
-      if (before?.kind !== 'dropped' && before !== null && after.kind === 'altered') {
-        turns.push({ before, after, ddl });
-      }
-      before = after;
+  for (const { after, ddl } of toldOf(history, table)) {
+    if (before?.kind !== 'dropped' && before !== null && after.kind === 'altered') {
+      turns.push({ before, after, ddl });
     }
+    before = after;
   }
   return turns;
+}
+
+interface Told extends Pick<Turn, 'after' | 'ddl'> {
+  readonly snapshot: boolean;
+}
+
+/** What was told of the table that has this name in the end, in turn. */
+function toldOf(history: readonly SchemaChangeRecord[], table: TableId): readonly Told[] {
+  let name = table;
+  const told: Told[] = [];
+  for (const record of history.toReversed()) {
+    const { tables, ddl, snapshot } = record;
+    told.push(
+      ...tables
+        .filter((one) => isOf(one, name))
+        .toReversed()
+        .map((after) => ({ after, ddl, snapshot })),
+    );
+    const into = toldRenames(record).findLast(({ to }) => tableName(to) === tableName(name));
+    if (into !== undefined) name = into.from;
+  }
+  return told.reverse();
 }
 
 function has({ columns }: ToldTable, name: string): boolean {

@@ -31,7 +31,11 @@ async function query(url: string, sql: string): Promise<readonly unknown[]> {
   }
 }
 
-async function configure(trunk: string, add: 'apply' | 'fail'): Promise<void> {
+async function configure(
+  trunk: string,
+  add: 'apply' | 'fail',
+  more: Readonly<Record<string, string>> = {},
+): Promise<void> {
   await workplace.configure({
     source: {
       connector: 'postgresql',
@@ -42,7 +46,7 @@ async function configure(trunk: string, add: 'apply' | 'fail'): Promise<void> {
     production: { url: production.url },
     shadow: { url: shadow.url },
     trunk: { name: trunk },
-    evolution: { add },
+    evolution: { add, ...more },
   });
 }
 
@@ -210,4 +214,162 @@ it('stops before the record where columns are not to be added', async () => {
   });
   const rows = await milk(databaseUrl(shadow.url, 'fails'));
   expect(rows).toEqual([1, 2, 3, 4].map((id) => ({ id, note: 'n' })));
+});
+
+it('gives a table the name that production gave it, in a rollout too, where the candidate wrote to it', async () => {
+  await configure('evolves', 'apply');
+  // In which the table waits whose key was changed.
+  await workplace.json(['rollout', 'delete', 'next']);
+  await query(
+    production.url,
+    `CREATE TABLE jar (id integer PRIMARY KEY, v text);
+     CREATE TABLE lid (id integer PRIMARY KEY, jar integer REFERENCES jar ON DELETE CASCADE);
+     ALTER PUBLICATION ${PREFIX} ADD TABLE jar, lid`,
+  );
+  await query(production.url, `INSERT INTO jar VALUES (1, 'a'), (2, 'b'), (3, 'c')`);
+  await query(production.url, `INSERT INTO lid VALUES (1, 1), (2, 2)`);
+  await captured('lid', 2);
+  // One where a person is to decide.
+  await configure('decides', 'apply', { renameTable: 'hold' });
+  await workplace.json(MATERIALIZE);
+  await configure('evolves', 'apply');
+  await workplace.json(MATERIALIZE);
+  const old = await workplace.json<Rollout>(['rollout', 'create', 'named']);
+  await query(
+    old.url,
+    `UPDATE jar SET v = 'mine' WHERE id = 1; DELETE FROM jar WHERE id = 3;
+     INSERT INTO jar VALUES (50, 'own')`,
+  );
+  await query(production.url, `UPDATE jar SET v = 'late' WHERE id = 1`);
+  await query(production.url, 'CREATE SCHEMA store');
+  await query(production.url, 'ALTER TABLE jar RENAME TO pot');
+  await query(production.url, `INSERT INTO pot VALUES (4, 'd')`);
+  await query(production.url, `UPDATE pot SET v = 'new' WHERE id = 2`);
+  await query(production.url, `DELETE FROM pot WHERE id = 3`);
+  await captured('pot', 3);
+  const rows = (url: string, table: string): Promise<readonly unknown[]> =>
+    query(url, `SELECT t::text FROM ${table} t ORDER BY 1`);
+  const inside = databaseUrl(shadow.url, 'evolves');
+  await workplace.json(MATERIALIZE);
+  expect(await rows(inside, 'pot')).toEqual(await rows(production.url, 'pot'));
+  expect(await query(inside, `SELECT to_regclass('jar') AS jar`)).toEqual([{ jar: null }]);
+  const at = databaseUrl(shadow.url, old.database);
+  const base = async (): Promise<void> => {
+    expect(await rows(at, 'public__production.pot')).toEqual(await rows(production.url, 'pot'));
+  };
+  await base();
+  expect(await rows(old.url, 'pot')).toEqual([
+    ...[{ t: '(1,mine)' }, { t: '(2,new)' }, { t: '(4,d)' }, { t: '(50,own)' }],
+  ]);
+  await query(
+    old.url,
+    `UPDATE pot SET v = 'again' WHERE id IN (1, 2); DELETE FROM pot WHERE id = 4`,
+  );
+  await base();
+  const kinds = `SELECT id || ' ' || understudy_kind AS kind FROM public__difference.pot ORDER BY id`;
+  expect(await query(at, kinds)).toEqual([
+    ...[{ kind: '1 update' }, { kind: '2 update' }, { kind: '4 delete' }, { kind: '50 insert' }],
+  ]);
+  // Of `lid` it may not be able to tell: of rows that a cascade deletes nothing is told.
+  const checked = JSON.parse((await workplace.run(['drift', 'check', '--json'])).stdout) as {
+    readonly tables: readonly { readonly table: string; readonly state: string }[];
+  };
+  expect(checked.tables.find(({ table }) => table === 'public.pot')?.state).toBe('equal');
+  await configure('decides', 'apply', { renameTable: 'hold' });
+  expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.jar'] });
+  const decided = databaseUrl(shadow.url, 'decides');
+  expect(await rows(decided, 'jar')).toEqual([{ t: '(1,late)' }, { t: '(2,b)' }, { t: '(3,c)' }]);
+  expect(await workplace.json(['schema', 'accept', 'public.pot'])).toMatchObject({
+    ...{ changes: ['table public.jar renamed to public.pot'], left: [] },
+  });
+  expect(await rows(decided, 'pot')).toEqual(await rows(production.url, 'pot'));
+  await configure('evolves', 'apply');
+  // Another table may have the name since, and the old one go on.
+  await query(
+    production.url,
+    `CREATE TABLE jar (id integer PRIMARY KEY, lids integer);
+     ALTER PUBLICATION ${PREFIX} ADD TABLE jar`,
+  );
+  await query(production.url, `INSERT INTO jar VALUES (1, 100)`);
+  await query(production.url, `DELETE FROM pot WHERE id = 2`);
+  await query(production.url, `INSERT INTO lid VALUES (3, 1)`);
+  await captured('pot', 4);
+  await captured('lid', 3);
+  await workplace.json(MATERIALIZE);
+  for (const table of ['pot', 'jar', 'lid']) {
+    expect(await rows(inside, table)).toEqual(await rows(production.url, table));
+    expect(await rows(at, `public__production.${table}`)).toEqual(
+      await rows(production.url, table),
+    );
+  }
+  await workplace.json(['rollout', 'delete', 'named']);
+});
+
+it('lets a table wait of which columns were replaced by others of their names and types', async () => {
+  await configure('evolves', 'apply');
+  await query(
+    production.url,
+    `CREATE TABLE rind (id integer PRIMARY KEY, thick text, hue text);
+     ALTER PUBLICATION ${PREFIX} ADD TABLE rind`,
+  );
+  await query(production.url, `INSERT INTO rind VALUES (1, 'x', 'y')`);
+  await captured('rind', 1);
+  await workplace.json(MATERIALIZE);
+  // No record tells of it: of the row that is there nothing comes.
+  await query(production.url, 'ALTER TABLE rind DROP COLUMN thick');
+  await query(production.url, 'ALTER TABLE rind ADD COLUMN thick text');
+  await query(production.url, `INSERT INTO rind (id, thick, hue) VALUES (2, 'n', 'm')`);
+  await captured('rind', 2);
+  const inside = databaseUrl(shadow.url, 'evolves');
+  const rows = (url: string): Promise<readonly unknown[]> =>
+    query(url, 'SELECT id, thick, hue FROM rind ORDER BY id');
+  const mend = async (): Promise<void> => {
+    await workplace.json(['schema', 'accept', 'public.rind']);
+    await workplace.json(['repair', 'public.rind']);
+    await workplace.json(MATERIALIZE);
+    expect(await rows(inside)).toEqual(await rows(production.url));
+  };
+  expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.rind'] });
+  expect(await rows(inside)).toEqual([{ id: 1, thick: 'x', hue: 'y' }]);
+  await mend();
+  // What is carried here is no such change.
+  await configure('evolves', 'apply', { drop: 'apply' });
+  await query(production.url, 'ALTER TABLE rind DROP COLUMN hue');
+  await query(production.url, `INSERT INTO rind (id, thick) VALUES (3, 'o')`);
+  await captured('rind', 3);
+  await workplace.json(MATERIALIZE);
+  await query(production.url, 'ALTER TABLE rind ADD COLUMN hue text');
+  await query(production.url, `INSERT INTO rind (id, thick, hue) VALUES (4, 'p', 'q')`);
+  await captured('rind', 4);
+  await workplace.json(MATERIALIZE);
+  expect(await rows(inside)).toEqual(await rows(production.url));
+  // Nor does anything tell while it is followed.
+  const run = workplace.start(['run']);
+  for (
+    const end = Date.now() + 60_000;
+    !/"msg":"following"/.test(run.stderr) && Date.now() < end;
+  ) {
+    await sleep(100);
+  }
+  await query(
+    production.url,
+    `ALTER TABLE rind RENAME COLUMN hue TO hew; ALTER TABLE rind RENAME COLUMN thick TO hue;
+     ALTER TABLE rind RENAME COLUMN hew TO thick`,
+  );
+  const held = async (): Promise<string> => {
+    interface Status {
+      readonly databases: readonly { readonly held: readonly { readonly table: string }[] }[];
+    }
+    const { databases } = await workplace.json<Status>(['status']);
+    return databases.flatMap((database) => database.held.map(({ table }) => table)).join(' ');
+  };
+  for (const end = Date.now() + 60_000; (await held()) === '' && Date.now() < end;)
+    await sleep(500);
+  expect(await held()).toBe('public.rind');
+  await query(production.url, `UPDATE rind SET hue = 'z' WHERE id = 1`);
+  run.kill('SIGTERM');
+  expect((await run.ended).status).toBe(0);
+  await captured('rind', 5);
+  await workplace.json(MATERIALIZE, 2);
+  await mend();
 });

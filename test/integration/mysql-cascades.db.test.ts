@@ -80,7 +80,10 @@ function candidateStatement(random: Random): string {
   const id = String(random.integer(1, 6));
   const value = (one: string | null): string => (one === null ? 'NULL' : `'${one}'`);
   const row = someRow(random, table);
-  const set = Object.entries(row).filter(([name]) => name !== 'id');
+  // Codes of folders are unique: it takes none of production's.
+  const set = Object.entries(table === 'folder' ? { code: `x${id}` } : row).filter(
+    ([name]) => name !== 'id',
+  );
   return random.pick([
     `DELETE FROM ${table} WHERE id = ${id}`,
     `UPDATE ${table} SET ${set.map(([name, one]) => `${name} = ${value(one)}`).join(', ')} WHERE id = ${id}`,

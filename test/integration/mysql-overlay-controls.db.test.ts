@@ -8,10 +8,10 @@ import { startMySQL } from '../support/mysql.ts';
 import {
   CHECK_WHILE_WRITING,
   naiveApplier,
-  OverlayGround,
   READ_THEN_WRITE,
   type Naive,
-} from '../support/overlay-binlog.ts';
+} from '../support/naive-binlog.ts';
+import { OverlayGround } from '../support/overlay-binlog.ts';
 import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
 
 const SEEDS = 40;

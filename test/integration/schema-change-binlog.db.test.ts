@@ -1,9 +1,12 @@
 /** What a production of MySQL and MariaDB was changed to, carried into a trunk of before. */
 import { describe, expect, test } from 'vitest';
+import type { SourcePosition } from '../../src/change/position.ts';
 import type { ToldAddition } from '../../src/change/table-change.ts';
+import type { TableId } from '../../src/change/table-id.ts';
 import { schemaSourceOf, schemaTargetOf, type CarriedChange } from '../../src/dialect/evolving.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { changesBetween, type SchemaChange } from '../../src/schema/schema-change.ts';
+import { placeText } from '../../src/schema/table-renames.ts';
 import {
   batchOf,
   ENGINES,
@@ -143,6 +146,53 @@ describe.each(ENGINES)('on %s', (engine) => {
         ['b', null],
       ]),
     );
+  });
+
+  test('a table gets its new name with what is noted of it, wherever a crash came between', async () => {
+    const child = `CREATE TABLE child (id INT PRIMARY KEY, t INT, CONSTRAINT of_t FOREIGN KEY (t)
+      REFERENCES t (id) ON DELETE CASCADE)`;
+    for (const cut of ['nowhere', 'before the table', 'behind the table'] as const) {
+      const stage = await stageOf(engine, TABLE, child);
+      await stage.client.query('INSERT INTO t (a, c) VALUES (NULL, 1)');
+      const target = schemaTargetOf(stage.database);
+      const [from, to] = ['t', 'u'].map((name) => ({ schema: stage.source, name })) as [
+        TableId,
+        TableId,
+      ];
+      await target?.remember(stage.fence, { table: from, name: 'old', now: 'a' });
+      await target?.note(stage.fence, from, 'mixed');
+      const until: SourcePosition = {
+        ...{ connector: engine, file: 'binlog.000007', pos: 5n, row: 0, gtid: null },
+      };
+      const change: SchemaChange = {
+        ...{ kind: 'renameTable', table: to, from, until, turn: 3n, why: null },
+      };
+      const carried = await found(stage, [change]);
+      if (cut !== 'nowhere') {
+        await stage.client.query(
+          `INSERT INTO ${stage.trunk}__understudy.renamed_table (from_schema, from_name, to_schema,
+            to_name, until_place, turn, done) VALUES (?, 't', ?, 'u', ?, 3, 0)`,
+          [stage.source, stage.source, placeText(until)],
+        );
+      }
+      if (cut === 'behind the table') await stage.client.query('RENAME TABLE t TO u');
+      // Whoever follows then begins with it.
+      await target?.finishRenames(stage.fence);
+      const isDone = (await target?.renames())?.length === 1;
+      expect(isDone).toBe(cut === 'behind the table');
+      if (!isDone) await carry(stage, carried);
+      const catalogue = await stage.database.catalogue();
+      expect([...catalogue.keys()]).toEqual([`${stage.source}.child`, `${stage.source}.u`]);
+      expect(catalogue.get(`${stage.source}.u`)).toMatchObject({
+        ...{ former: new Map([['old', 'a']]), names: [{ table: from, after: null, until }] },
+      });
+      expect(catalogue.get(`${stage.source}.child`)?.foreignKeys).toMatchObject([
+        { name: 'of_t', references: to },
+      ]);
+      expect(await target?.renames()).toEqual([{ from, to, until, turn: 3n }]);
+      expect(await target?.noted()).toMatchObject([{ table: to, state: 'mixed' }]);
+      expect(await stage.rows('SELECT id FROM u')).toEqual([{ id: 1 }]);
+    }
   });
 
   test('nothing is changed by who lost the fence', async () => {

@@ -78,10 +78,11 @@ async function changes(shadowed = here): Promise<readonly SchemaChange[]> {
   );
 }
 
-/** Carries out all that was changed, and returns what could not be made. */
-async function carry(shadowed = here): Promise<readonly string[]> {
+/** Carries out all that was changed, or of one table `only`, and returns what could not be made. */
+async function carry(shadowed = here, only?: string): Promise<readonly string[]> {
   const carried = [];
   for (const change of await changes(shadowed)) {
+    if (only !== undefined && change.table.name !== only) continue;
     const found = await schemaSourceOf(source)?.finding(change, () => true);
     if (found?.kind !== 'carried') throw new Error(`${change.kind}: ${found?.kind}`);
     carried.push(found.carried);
@@ -147,6 +148,34 @@ describe('a new table', () => {
     expect(ours.get('public.fresh')).toEqual(theirs.get('public.fresh'));
     await here.query('INSERT INTO fresh (of) VALUES (1)');
     expect(await textOf(here, 'seen')).toHaveLength(1);
+  });
+
+  test('is made with its own key, though another new table is referred to, or refers to it', async () => {
+    await there.query(`CREATE TABLE head (id int PRIMARY KEY, twin int UNIQUE);
+      CREATE TABLE tail (id int PRIMARY KEY, head int REFERENCES head)`);
+    const made = await changes();
+    expect(made).toMatchObject([{ kind: 'newTable' }, { kind: 'newTable' }]);
+    // As records come: of one of them first, and nothing of the other for long.
+    for (const only of ['head', 'tail']) {
+      const skipped = await carry(here, only);
+      expect(skipped).toHaveLength(only === 'head' ? 1 : 0);
+      const [theirs, ours] = [await readCatalogue(there), await readCatalogue(here)];
+      expect(ours.get(`public.${only}`)).toEqual(theirs.get(`public.${only}`));
+      expect(ours.has('public.tail')).toBe(only === 'tail');
+    }
+    expect(await changes()).toEqual([]);
+  });
+
+  test('has its key where another table here has an index of its name', async () => {
+    await here.query(`CREATE TABLE other (id int CONSTRAINT named_pkey PRIMARY KEY,
+      n int CONSTRAINT named_n_key UNIQUE)`);
+    await there.query(`CREATE TABLE named (id int PRIMARY KEY, n int UNIQUE)`);
+    expect(await carry(here, 'named')).toEqual([]);
+    const named = (await readCatalogue(here)).get('public.named');
+    expect(named).toMatchObject({
+      ...{ key: ['id'], uniques: [{ columns: ['id'], primary: true }, { columns: ['n'] }] },
+    });
+    await here.query('DROP TABLE other');
   });
 
   test('is made without a key to it from rows that are not here', async () => {

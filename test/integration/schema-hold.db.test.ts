@@ -209,7 +209,9 @@ test('a table that production made again while it was kept waits, whoever follow
   expect(await workplace.json(MATERIALIZE, 2)).toMatchObject({ held: ['public.search_cache'] });
   const waiting = { table: 'public.search_cache', queued: 0 };
   expect(await held()).toMatchObject([waiting]);
-  expect((await held())[0]?.why).toMatch(/table dropped, and made again: see `schema accept`/);
+  expect((await held())[0]?.why).toMatch(
+    /table dropped or renamed, and made again: see `schema accept`/,
+  );
   expect((await workplace.run(['status'])).stdout).toMatch(/public\.search_cache waits for /);
   expect(await findings()).toMatchObject([{ id: 'shadow.table-waits' }]);
   await workplace.json(MATERIALIZE, 2);

@@ -226,7 +226,7 @@ async function play(
       for (const change of release.changes) apply(rows, change);
       const [late] = release.isLate === true ? release.changes : [];
       if (late !== undefined) for (const change of rowsAfter(late)) apply(rows, change);
-      if (release.transactionId !== null && release.complete) delivered.push(release.transactionId);
+      delivered.push(...(release.notes ?? []));
       for (const [partition, offset] of release.offsets) offsets.set(partition, offset);
     }
     await Promise.resolve();

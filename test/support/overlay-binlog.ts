@@ -30,6 +30,7 @@ import {
   type HotRow,
   type LastWrite,
 } from './overlay-fire.ts';
+import { FAMILY_DDL, playFamily } from './overlay-family.ts';
 import type { Random } from './random.ts';
 import type { TortureStage, TortureSuite } from './seeds.ts';
 
@@ -43,28 +44,31 @@ const COLUMNS = `(id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20), c VARCHAR(2
 const TABLES = [
   `CREATE TABLE plain ${COLUMNS}`,
   `CREATE TABLE parted ${COLUMNS} PARTITION BY HASH (id) PARTITIONS 2`,
+  ...FAMILY_DDL,
 ];
 
 /** What concurrent sessions may do to each other; anything else fails the seed. */
 const COLLISIONS = new Set([1205, 1213, 1062, 1020]);
+/** And what foreign keys forbid; MySQL also what leads from a table to itself and on. */
+const FORBIDDEN = new Set([...COLLISIONS, 1451, 1452, 6575]);
 
-function isCollision(error: unknown): boolean {
-  return error instanceof Error && 'errno' in error && COLLISIONS.has(Number(error.errno));
+export function isCollision(error: unknown, which = COLLISIONS): boolean {
+  return error instanceof Error && 'errno' in error && which.has(Number(error.errno));
 }
 
 /** Where a seed plays. */
-interface Place {
+export interface Place {
   readonly url: string;
   readonly database: string;
   readonly table: string;
 }
 
-const journalOf = ({ database, table }: Place): string =>
+export const journalOf = ({ database, table }: Place): string =>
   `\`${database}__understudy\`.\`${table}#journal\``;
 const logOf = ({ database }: Place): string => `${database}_log.written`;
 
 /** The part under test: what writes to a rollout beside the candidate. False: it gave way. */
-interface BinlogApplier {
+export interface BinlogApplier {
   apply(changes: readonly HotChange[]): Promise<boolean>;
   reset(key: number | 'all'): Promise<boolean>;
   close(): Promise<void>;
@@ -84,16 +88,12 @@ function netChange({ id, row, partial, from }: HotChange): NetChange {
   return { kind: 'upsert', key, from: [String(from)], complete: !partial, image };
 }
 
-/** The product's own. */
-export async function openProductApplier(place: Place): Promise<BinlogApplier> {
-  const { url, database, table } = place;
+async function openProduct({ url, database }: Pick<Place, 'url' | 'database'>) {
   const client = await Client.connect(new ServerAddress(url, 'shadow.url'), database);
   await prepareActs(client, await readFlavour(client));
   const tables = await readTables(client, database, SOURCE);
   const session = await openApplySession(client, database, tables);
-  const id = { schema: SOURCE, name: table };
-  const stage = session.captured.get(`${SOURCE}.${table}`)?.stage ?? '';
-  const act = async (work: () => Promise<void>): Promise<boolean> => {
+  const act = async (work: () => Promise<unknown>): Promise<boolean> => {
     try {
       await transaction(client, work);
       return true;
@@ -102,6 +102,15 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
       throw error;
     }
   };
+  return { client, session, act };
+}
+
+/** The product's own. */
+export async function openProductApplier(place: Place): Promise<BinlogApplier> {
+  const { table } = place;
+  const { client, session, act } = await openProduct(place);
+  const id = { schema: SOURCE, name: table };
+  const stage = session.captured.get(`${SOURCE}.${table}`)?.stage ?? '';
   const released = async (which: string): Promise<void> => {
     await client.run(
       `INSERT INTO ${logOf(place)} (id, kind) SELECT s.c1, 'released' FROM ${stage} s WHERE ${which}
@@ -124,79 +133,23 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
   };
 }
 
-/** Statements of a naive applier with the batch as `s`; `owned`: what it read before. */
-export type Naive = (place: Place, owned: string) => readonly string[];
-
-const write = ({ database, table }: Place, free: string): readonly string[] => [
-  `DELETE t FROM ${database}.${table} t JOIN {s} ON t.id = s.id WHERE s.gone = 1 AND ${free}`,
-  `INSERT INTO ${database}.${table} (id, a, b, c) SELECT s.id, s.a, s.b, s.c FROM {s}
-    WHERE s.gone = 0 AND ${free}
-    ON DUPLICATE KEY UPDATE a = VALUES(a), b = VALUES(b), c = VALUES(c)`,
-];
-const moveImages = (place: Place): string =>
-  `UPDATE ${journalOf(place)} j JOIN {s} ON j.id = s.id
-    SET j.understudy_present = 1 - s.gone, j.a = s.a, j.b = s.b, j.c = s.c`;
-
-/** Asks who owns a row in the statement that writes it; its look at the entries is as old as itself. */
-export const CHECK_WHILE_WRITING: Naive = (place) => [
-  ...write(place, `NOT EXISTS (SELECT 1 FROM ${journalOf(place)} own WHERE own.id = s.id)`),
-  moveImages(place),
-];
-
-/** Reads who owns rows first; by the time it writes there may be more. */
-export const READ_THEN_WRITE: Naive = (place, owned) => [
-  ...write(place, `s.id NOT IN (${owned})`),
-  moveImages(place),
-];
-
-/** An applier with another sequence of statements. It is given whole rows, never partial ones. */
-export function naiveApplier(naive: Naive): OpenApplier {
-  return async (place) => {
-    const product = await openProductApplier(place);
-    const client = await connectTo(`${place.url}${place.database}`);
-    await client.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
-    const batch = `JSON_TABLE(?, '$[*]' COLUMNS (id INT PATH '$.id', gone INT PATH '$.gone',
-      a INT PATH '$.a', b VARCHAR(20) PATH '$.b', c VARCHAR(20) PATH '$.c')) s`;
-    return {
-      ...product,
-      async apply(changes) {
-        const rows = changes.map(({ id, row }) => ({ id, gone: row === null ? 1 : 0, ...row }));
-        try {
-          await client.query('START TRANSACTION');
-          const entries = await rowsOf<{ id: number }>(
-            client,
-            `SELECT id FROM ${journalOf(place)}`,
-          );
-          const owned = ['0', ...entries.map(({ id }) => String(id))].join(', ');
-          for (const sql of naive(place, owned)) {
-            await client.query(sql.replace('{s}', batch), [JSON.stringify(rows)]);
-          }
-          await client.query('COMMIT');
-          return true;
-        } catch (error) {
-          await client.query('ROLLBACK');
-          if (isCollision(error)) return false;
-          throw error;
-        }
-      },
-      async close() {
-        await client.end();
-        await product.close();
-      },
-    };
-  };
-}
-
-async function connectTo(url: string): Promise<Connection> {
+export async function connectTo(url: string): Promise<Connection> {
   const client = await mysql.createConnection(url);
   // A session ended by force tells so here first; the statement in flight rejects as well.
   client.on('error', () => undefined);
   return client;
 }
 
-async function rowsOf<Row>(client: Connection, sql: string): Promise<readonly Row[]> {
+export async function rowsOf<Row>(client: Connection, sql: string): Promise<readonly Row[]> {
   const [rows] = await client.query<RowDataPacket[]>(sql);
   return rows as unknown as readonly Row[];
+}
+
+function candidateUrl(place: Pick<Place, 'url' | 'database'>): string {
+  const url = new URL(place.url);
+  [url.username, url.password] = [CANDIDATE, 'x'];
+  url.pathname = place.database;
+  return url.href;
 }
 
 class Scenario {
@@ -209,10 +162,7 @@ class Scenario {
     this.#place = place;
     this.#observer = observer;
     this.#fire = new Fire(options);
-    const url = new URL(place.url);
-    [url.username, url.password] = [CANDIDATE, 'x'];
-    url.pathname = place.database;
-    this.#candidateUrl = url.href;
+    this.#candidateUrl = candidateUrl(place);
   }
 
   async play(open: OpenApplier): Promise<number> {
@@ -411,20 +361,79 @@ export class OverlayGround {
     const table = random.pick(['plain', 'parted']);
     const place = { url: this.#url, database, table };
     note(table);
+    await this.#onRollout(place, async (client) => {
+      const scenario = new Scenario({ ...options, serverUrl: this.#url }, place, client);
+      note(`checks ${String(await scenario.play(open))}`);
+    });
+  }
+
+  /** The same of tables that foreign keys lead between. */
+  async playFamily(options: Omit<FireOptions, 'serverUrl'>): Promise<void> {
+    const { database, note } = options;
+    const place = { url: this.#url, database };
+    note('family');
+    await this.#onRollout(place, async (client) => {
+      const product = await openProduct(place);
+      const { session, act } = product;
+      try {
+        const checks = await playFamily(
+          { ...options, serverUrl: this.#url },
+          {
+            source: SOURCE,
+            apply: (steps) => act(() => applyBatch(session, batchOf(...steps))),
+            reset: (table) =>
+              act(() =>
+                resetOverlay(
+                  session,
+                  table === null ? {} : { table: { schema: SOURCE, name: table } },
+                ),
+              ),
+            image: (table) =>
+              rowsOf(
+                client,
+                `SELECT t.id, t.up, t.v FROM ${database}.${table} t WHERE NOT EXISTS
+                (SELECT 1 FROM ${journalOf({ ...place, table })} j WHERE j.id = t.id)
+              UNION ALL SELECT t.id, t.up, t.v FROM ${journalOf({ ...place, table })} t
+                WHERE t.understudy_present = 1 ORDER BY id`,
+              ),
+            begin: async () => {
+              await client.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
+            },
+            end: async () => {
+              await client.query('COMMIT');
+            },
+            async connect() {
+              const candidate = await connectTo(candidateUrl(place));
+              await candidate.query('SET SESSION innodb_lock_wait_timeout = 2');
+              return candidate;
+            },
+            isCollision: (error) => isCollision(error, FORBIDDEN),
+          },
+        );
+        note(`checks ${String(checks)}`);
+      } finally {
+        await product.client.end();
+      }
+    });
+  }
+
+  async #onRollout(
+    { database }: Pick<Place, 'database'>,
+    play: (observer: Connection) => Promise<void>,
+  ): Promise<void> {
     const client = await connectTo(this.#url);
     try {
       await this.#server.clone({ from: TRUNK, to: database, rolloutName: 'next' });
       await this.#install(database);
       await client.query(`CREATE DATABASE ${database}_log`);
-      await client.query(`CREATE TABLE ${logOf(place)} (seq BIGINT AUTO_INCREMENT PRIMARY KEY,
+      await client.query(`CREATE TABLE ${database}_log.written (seq BIGINT AUTO_INCREMENT PRIMARY KEY,
         id INT NOT NULL, kind VARCHAR(9) NOT NULL, a VARCHAR(20), b VARCHAR(20), c VARCHAR(20))`);
       for (const one of [database, `${database}_log`]) {
         await client.query(
           `GRANT SELECT, INSERT, UPDATE, DELETE ON ${one}.* TO '${CANDIDATE}'@'%'`,
         );
       }
-      const scenario = new Scenario({ ...options, serverUrl: this.#url }, place, client);
-      note(`checks ${String(await scenario.play(open))}`);
+      await play(client);
     } finally {
       await client.query('ROLLBACK').catch(() => undefined);
       await this.#server.drop({ database, role: null });
@@ -449,7 +458,10 @@ export class OverlayGround {
   }
 }
 
-/** Ten writers of a candidate and the applier on fifty rows, plain or partitioned, with resets in between. */
+/**
+ * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, or on tables that foreign
+ * keys lead between, with resets in between.
+ */
 export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServer>): TortureSuite {
   return {
     name,
@@ -460,11 +472,14 @@ export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServe
       const server = await start();
       const ground = await OverlayGround.make(server.url);
       return {
-        run: (seed, { random, signal, note }) =>
-          ground.play(
-            { database: `torture_${String(seed)}`, random, signal, note, durationMs: 1_500 },
-            openProductApplier,
-          ),
+        run: (seed, { random, signal, note }) => {
+          const options = {
+            ...{ database: `torture_${String(seed)}`, random, signal, note, durationMs: 1_500 },
+          };
+          return random.chance(0.4)
+            ? ground.playFamily(options)
+            : ground.play(options, openProductApplier);
+        },
         async [Symbol.asyncDispose](): Promise<void> {
           await ground[Symbol.asyncDispose]();
           await server.stop();

@@ -12,21 +12,27 @@ export class TopicTables {
   readonly #byTopic = new Map<string, TableId[]>();
   readonly #byName = new Map<string, TableId[]>();
   readonly #columns = new Map<TableId, ReadonlySet<string>>();
-  readonly #named: SchemaCatalogue;
+  readonly #byLabel = new Map<string, ReadonlySet<string>>();
 
   constructor(catalogue: SchemaCatalogue, topicPrefix: string) {
-    this.#named = catalogue;
-    for (const { id, columns } of catalogue.values()) {
-      this.#columns.set(id, new Set(columns.map((column) => column.name)));
-      add(this.#byTopic, topicName(`${topicPrefix}.${id.schema}.${id.name}`), id);
-      add(this.#byName, id.name, id);
+    for (const { id, columns, names = [] } of catalogue.values()) {
+      // Under a name that another table has by now, records are that one's, as far as the topic tells.
+      const former = names
+        .map(({ table }) => table)
+        .filter((one) => !catalogue.has(tableName(one)));
+      const known = new Set(columns.map((column) => column.name));
+      for (const table of [id, ...new Map(former.map((one) => [tableName(one), one])).values()]) {
+        this.#columns.set(table, known);
+        add(this.#byTopic, topicName(`${topicPrefix}.${table.schema}.${table.name}`), table);
+        add(this.#byName, table.name, table);
+        this.#byLabel.set(tableName(table), known);
+      }
     }
   }
 
   /** The names of the table's columns. Empty for a table that the catalogue lacks. */
   columnsOf(table: TableId): ReadonlySet<string> {
-    const id = this.#named.get(tableName(table))?.id;
-    return (id === undefined ? undefined : this.#columns.get(id)) ?? NONE;
+    return this.#byLabel.get(tableName(table)) ?? NONE;
   }
 
   /** Is it a column of a table that this topic may be of? */

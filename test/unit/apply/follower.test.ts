@@ -319,9 +319,9 @@ describe('a barrier', () => {
           { ...at, first: 0n, next: 2n },
           { ...at, first: 3n, next: 4n },
         ],
-        delivered: ['a', 'b', 'c'],
+        delivered: ['a 1000', 'b 1000', 'c 1000'],
       },
-      { ahead: undefined, delivered: ['a', 'b', 'X', 'c'] },
+      { ahead: undefined, delivered: ['a 1000', 'b 1000', 'X 1000', 'c 1000'] },
     ]);
   });
 

@@ -5,9 +5,9 @@
 import { expect, test } from 'vitest';
 import type { ChangeEvent, LogRecord } from '../../../src/change/record.ts';
 import type { RowImage } from '../../../src/change/value.ts';
-import type { Decoder } from '../../../src/decode/decoder.ts';
+import { createDecoder, type Decoder } from '../../../src/decode/decoder.ts';
 import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
-import { textTable } from '../../support/change-events.ts';
+import { image, textTable } from '../../support/change-events.ts';
 import {
   captureDecoder,
   capturedCatalogue,
@@ -141,4 +141,24 @@ test('nothing is told of a topic on which rows of another table were seen', () =
   expect(tables).toMatchObject([{ table: { name: 't' } }, { table: { name: 'u' } }, {}]);
   expect(decoder.unread(record('p.public.t', '{"id":"1"}'), CAUSE)).toBeNull();
   expect(decoder.unread(record('p.public.u', '{"id":"1"}'), CAUSE)).not.toBeNull();
+});
+
+test('in a topic of before it is of the table that had the name, and said to be sent under it', () => {
+  const until = { connector: 'postgresql', lsn: 50n, lastCommitLsn: null, txId: null } as const;
+  const name = { table: { schema: 'public', name: 'was' }, after: null, until };
+  const table = { ...textTable('t', ['id', 'v']), names: [name] };
+  const make = (isOld: boolean): Decoder =>
+    createDecoder({
+      ...{ connector: 'postgresql', topicPrefix: 'p', modes: DEFAULT_MODES, form: 'debezium' },
+      ...{ catalogue: () => new Map([['public.t', table]]), isOld: () => isOld },
+    });
+  const key = image({ id: '1' });
+  const damaged = record('p.public.was', '{"id":"1"}');
+  const was = make(true).unread(damaged, CAUSE);
+  expect(was).toMatchObject({ table: { name: 't' }, formerly: name.table, key });
+  // It may be another table's, which is not here.
+  expect(() => make(false).unread(damaged, CAUSE)).toThrow('a table that the shadow lacks');
+  const now = make(true).unread(record('p.public.t', '{"id":"1"}'), CAUSE);
+  expect(now).toMatchObject({ table: { name: 't' }, key });
+  expect(now).not.toHaveProperty('formerly');
 });

@@ -295,6 +295,33 @@ describe('a compressed transaction of the binlog, whose events share a place', (
   });
 });
 
+test('a transaction that was given up before any event of it came is known to a new process', () => {
+  assembler.push(boundary('begin', '1', 0));
+  assembler.push(boundary('end', '1', 1, { 'public.t': 2 }));
+  const notes = wait(61_000).flatMap((release) => release.notes ?? []);
+  assembler = make('transaction', notes);
+  // The connector comes back inside of it: its numbers, and the counts of its END, begin anew.
+  const numbered = (order: number, partition: number, offset: number, place: number) => {
+    const key = image({ id: String(place) });
+    return { ...event('1', order, partition, offset, BigInt(place)), key, after: key };
+  };
+  assembler.push(boundary('begin', '1', 2));
+  assembler.push(boundary('end', '1', 3, { 'public.t': 1 }));
+  assembler.push(numbered(1, 0, 0, 10));
+  const first = drain();
+  assembler.push(numbered(2, 1, 0, 20));
+  assembler.push(numbered(1, 1, 1, 20));
+  const all = [...first, ...drain()];
+  expect(
+    all.flatMap(({ changes, complete }) =>
+      changes.map(({ key }) => [Number(key?.values[0]), complete]),
+    ),
+  ).toEqual([
+    [10, false],
+    [20, false],
+  ]);
+});
+
 test('a second delivery of which a part was passed before is not waited for', () => {
   assembler = make('transaction', ['1']);
   // Its other event is before the position, where following begins.
@@ -380,6 +407,21 @@ describe('a change that could not be read', () => {
     expect(wait(59_000)).toEqual([]);
     assembler.push(event('2', 2, 1, 0));
     expect(told(drain())).toEqual([[[2, 0], '2', true]]);
+  });
+
+  test('of one that was given up and comes again is missed by no later one', () => {
+    for (const offset of [0, 3]) {
+      assembler.push(event('1', 1, 0, offset));
+      assembler.push(damaged(offset + 1));
+      assembler.push(event('1', 3, 0, offset + 2));
+      assembler.push(boundary('end', '1', offset, { 'public.t': 3 }));
+      drain();
+    }
+    assembler.push(event('2', 1, 0, 6));
+    assembler.push(boundary('end', '2', 4, { 'public.t': 2 }));
+    expect(wait(10_000)).toEqual([]);
+    assembler.push(event('2', 2, 1, 0));
+    expect(told(drain())).toEqual([[[6, 0], '2', true]]);
   });
 
   test('makes up for no more events than it is', () => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { partitionKey } from '../../../src/change/position.ts';
 import type { ChangeEvent } from '../../../src/change/record.ts';
+import { isHalf } from '../../../src/order/key-changes.ts';
 import { TransactionAssembler, type AssemblerOptions } from '../../../src/order/assembler.ts';
 import { changeEvent, image } from '../../support/change-events.ts';
 
@@ -67,15 +68,48 @@ test('halves in one partition wait for nothing', () => {
   expect(taken(order)).toEqual(['delete a', 'create b']);
 });
 
-test('a half whose other does not come goes by itself after a while, and keeps its offset till then', () => {
+test('a half whose other does not come goes by itself after a while, not as complete, and keeps its offset till then', () => {
   const order = assembler();
   order.push(gone(at(0, 0, 5), 'a', 'b'));
   const ends = new Map([[partitionKey(TOPIC, 0), 1n]]);
   expect(taken(order)).toEqual([]);
   expect(order.waitsBefore(ends)).toBe(true);
   now = 5_000;
-  expect(taken(order)).toEqual(['delete a']);
+  expect(order.take()).toMatchObject({ complete: false, changes: [{ op: 'delete' }] });
   expect(order.waitsBefore(ends)).toBe(false);
+});
+
+test('a half whose other is known to be gone from the log is complete, after a while', async () => {
+  /** What goes of these after the wait, and whether it is complete. */
+  const waited = async (...events: readonly ChangeEvent[]): Promise<readonly unknown[]> => {
+    const ends = new Map([0, 1].map((partition) => [partitionKey(TOPIC, partition), 0n]));
+    for (const { at: place } of events) {
+      ends.set(partitionKey(TOPIC, place.partition), place.offset + 1n);
+    }
+    const isBefore = (a: ChangeEvent['source'], b: ChangeEvent['source']): boolean =>
+      'lsn' in a && 'lsn' in b && (a.lsn ?? 0n) < (b.lsn ?? 0n);
+    const options = { isBefore, ends: () => Promise.resolve(ends), from: new Map() };
+    const order = assembler({ sourceOrder: { ...options, transactionsToo: false } });
+    for (const event of events) order.push(event);
+    const went: unknown[] = [];
+    for (let n = 0; n < 20; n += 1) {
+      now = n * 500;
+      const release = order.take();
+      for (const change of release?.changes ?? []) {
+        if (isHalf(change)) went.push([change.op, release?.complete, now >= 5_000]);
+      }
+      await Promise.resolve();
+      await Promise.resolve();
+    }
+    return went;
+  };
+  const half = gone(at(0, 0, 5), 'a', 'b');
+  const later = [other(at(0, 1, 8), 'x'), other(at(1, 0, 9), 'y')];
+  expect(await waited(half, ...later)).toEqual([['delete', true, true]]);
+  // The other partition may still bring its create, which was sent after it.
+  expect(await waited(half, other(at(0, 1, 8), 'x'))).toEqual([['delete', false, true]]);
+  // What was sent before a create has come.
+  expect(await waited(come(at(1, 0, 5), 'b', 'a'))).toEqual([['create', true, true]]);
 });
 
 test('halves of which nobody knows the place go as they come', () => {

@@ -32,7 +32,11 @@ const NEVER = {
   isKept: () => false,
   isOfBefore: () => true,
   knowsStatement: () => true,
+  knowsRenames: () => false,
+  saw: () => undefined,
 };
+
+const SOURCE = { connector: 'mysql', file: null, pos: null, row: 0, gtid: null } as const;
 
 function row(shape: RowShape): ChangeEvent {
   return {
@@ -46,7 +50,7 @@ function row(shape: RowShape): ChangeEvent {
       transaction: null,
       bytes: 0,
     },
-    source: { connector: 'mysql', file: null, pos: null, row: 0, gtid: null },
+    source: SOURCE,
   };
 }
 
@@ -99,6 +103,7 @@ describe('a record', () => {
 test('a table that the connector tells of as dropped is told once, and none that a snapshot makes', () => {
   const dropped = (snapshot: boolean): DecodedRecord => ({
     ...{ kind: 'schema-change', at: AT, eventTimeMs: null, ddl: 'DROP TABLE t', snapshot },
+    ...{ source: SOURCE, database: 's' },
     tables: [{ table: T, kind: 'dropped', columns: [], key: [] }],
   });
   expect(see(dropped(false), null)).toThrow(TableDropped);
@@ -115,6 +120,7 @@ test('a table that is made again while the dropped one is kept is told, until it
       ddl: 'CREATE TABLE t …',
       snapshot: false,
     },
+    ...{ source: SOURCE, database: 's' },
     tables: [{ table: T, kind: 'created', columns: [], key: [] }],
   };
   const kept = { knowsDropped: () => true, isKept: () => true };

@@ -20,6 +20,8 @@ function told(
   const names = columns.split(' ').map((name) => ({ name, nullable: true, default: null }));
   return {
     ...{ kind: 'schema-change', at: { topic: 'p', partition: 0, offset: 0n }, eventTimeMs: null },
+    source: { connector: 'mysql', file: null, pos: null, row: 0, gtid: null },
+    database: 'shop',
     ...{ ddl, snapshot: false, tables: [{ table, kind, columns: names, key: ['id'] }] },
   };
 }

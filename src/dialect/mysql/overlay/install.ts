@@ -12,6 +12,7 @@ import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client, SQL_MODE } from '../session/client.ts';
+import { isConnectionLoss } from '../session/errors.ts';
 import { assertNoAnonymous, triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { readFormerColumns } from '../shadow/former-columns.ts';
@@ -98,14 +99,22 @@ export async function withoutCapture<T>(
   const { database } = place;
   if ((await readCapturedNames(client, database)).size === 0) return change();
   const unless = await unlessApplier(client);
-  try {
-    await closeTables(client, database, unless);
-    return await change();
-  } finally {
+  const captureAgain = async (): Promise<void> => {
     await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
     await captureTables(client, place);
     await openTables(client, database);
+  };
+  let result: T;
+  try {
+    await closeTables(client, database, unless);
+    result = await change();
+  } catch (error) {
+    // Of a session that is lost nothing can be asked any more: who comes next does it.
+    if (!isConnectionLoss(error)) await captureAgain();
+    throw error;
   }
+  await captureAgain();
+  return result;
 }
 
 /**

@@ -75,6 +75,8 @@ export async function findChange(
     }
     case 'droppedTable':
       return carried(change, [`DROP TABLE ${quote(table.name)}`]);
+    case 'renameTable':
+      return carried(change, [`RENAME TABLE ${quote(change.from.name)} TO ${quote(table.name)}`]);
     default:
       return unreachable(change);
   }

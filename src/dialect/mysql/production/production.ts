@@ -52,6 +52,7 @@ class MySqlProduction implements CopyingProduction, EvolvingProduction {
         sessions.use('look at a change of the schema', (client) =>
           findChange(client, change, takesPart),
         ),
+      identities: null,
     };
   }
 

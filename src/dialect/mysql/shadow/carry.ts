@@ -30,6 +30,7 @@ import { quote } from '../session/names.ts';
 import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
 import { noteTable } from './noted-tables.ts';
+import { announceRename, moveNotes } from './renamed-tables.ts';
 
 /**
  * As definitions are written by the servers, with backslashes that escape; what does not fit is refused.
@@ -58,6 +59,7 @@ export async function carryChanges(
   try {
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
+    await assertNoneIsCaptured(client, database, changes);
     return await withoutCapture(client, { database, source }, async () => {
       const skipped: string[] = [];
       for (const carried of changes) {
@@ -65,6 +67,10 @@ export async function carryChanges(
         const { catalogue } = tables;
         await alongWithJournal(client, database, tables, carried);
         await rememberColumns(client, database, carried.change);
+        if (carried.change.kind === 'renameTable') {
+          await renameTable(client, database, carried, catalogue);
+          continue;
+        }
         for (const statement of dueStatements(carried, catalogue)) {
           const why = await runStatement(client, statement);
           if (why !== null) skipped.push(`${statement.what}: ${why}`);
@@ -108,6 +114,40 @@ async function alongWithJournal(
     `cannot change table ${label} as production did: the rollout has what was written into it`,
     { table: label, detail: 'reset the table in the rollout, or delete the rollout' },
   );
+}
+
+/** What the candidate wrote is kept by the names that tables had when the rollout was made. */
+async function assertNoneIsCaptured(
+  client: Client,
+  database: string,
+  changes: readonly CarriedChange[],
+): Promise<void> {
+  const captured = await readCapturedNames(client, database);
+  for (const { change } of changes) {
+    if (change.kind !== 'renameTable' || !captured.has(change.from.name)) continue;
+    const table = tableName(change.from);
+    throw new UnderstudyError(
+      'SCHEMA_FAILED',
+      `cannot rename table ${table} as production did: the rollout has what was written into it`,
+      { table, detail: 'delete the rollout, and create it anew once the trunk has the new name' },
+    );
+  }
+}
+
+/** Its name and what is noted of it are not changed together: which was done, a note tells. */
+async function renameTable(
+  client: Client,
+  database: string,
+  { change, statements }: CarriedChange,
+  catalogue: SchemaCatalogue,
+): Promise<void> {
+  if (change.kind !== 'renameTable') return;
+  await announceRename(client, database, change);
+  // What a crash cut off is ended before (finishRenames).
+  if (isDue(change, catalogue)) {
+    for (const statement of statements) await runStatement(client, statement);
+  }
+  await moveNotes(client, database, change);
 }
 
 /** What is optional, or comes after what does it, may be run again: of an added column it has to be. */
@@ -160,6 +200,8 @@ function isDue(change: SchemaChange, catalogue: SchemaCatalogue): boolean {
       return table === undefined;
     case 'droppedTable':
       return table !== undefined;
+    case 'renameTable':
+      return catalogue.has(tableName(change.from));
     default:
       return unreachable(change);
   }

@@ -9,6 +9,7 @@
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
+import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   ApplyOutcome,
@@ -52,6 +53,7 @@ import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
 import { carryChanges } from './carry.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
+import { finishRenames, readRenames, saveRename } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
@@ -129,9 +131,24 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
         this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
           saveFormerColumn(client, database, former),
         ),
+      renames: () =>
+        this.#read('read what tables were called', (client) => readRenames(client, database)),
+      finishRenames: (fence) =>
+        this.#act(fence, 'end a rename', 'SCHEMA_FAILED', async (client) => {
+          const { catalogue } = await readTables(client, database, source);
+          await finishRenames(client, database, catalogue);
+        }),
+      rememberRename: (fence, rename) =>
+        this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) =>
+          saveRename(client, database, rename),
+        ),
+      identities: null,
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
-          formerTables(await readFormerColumns(client, database)),
+          formerTables(
+            await readFormerColumns(client, database),
+            await readRenames(client, database),
+          ),
         ),
       noted: () =>
         this.#read('read what tables are kept', (client) => readNotedTables(client, database)),
@@ -168,9 +185,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   catalogue(): Promise<SchemaCatalogue> {
     const what = { doing: 'read the catalogue', otherwise: 'READ_FAILED' } as const;
     return this.#reads.use(what, async (client) =>
-      withFormerColumns(
-        (await readTables(client, this.name, this.#source)).catalogue,
-        await readFormerColumns(client, this.name),
+      withFormerNames(
+        withFormerColumns(
+          (await readTables(client, this.name, this.#source)).catalogue,
+          await readFormerColumns(client, this.name),
+        ),
+        await readRenames(client, this.name),
       ),
     );
   }

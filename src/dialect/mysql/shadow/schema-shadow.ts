@@ -27,6 +27,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `account`: accounts of the server that are ours and go with the rollout, see accounts.ts.
  * - `captured_table`: tables of which the candidate's writes are captured, see overlay/install.ts.
+ * - `renamed_table`: names that tables had, see TableRename. Until it is `done`, the table may have either.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
@@ -283,6 +284,22 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
       `CREATE TABLE IF NOT EXISTS {db}.captured_table (
         name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 13,
+    what: 'tables that got other names',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.renamed_table (
+        seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        from_schema VARCHAR(64) NOT NULL,
+        from_name VARCHAR(64) NOT NULL,
+        to_schema VARCHAR(64) NOT NULL,
+        to_name VARCHAR(64) NOT NULL,
+        until_place TEXT NOT NULL,
+        turn BIGINT NOT NULL,
+        done TINYINT NOT NULL
       ) ${TABLE}`,
     ],
   },

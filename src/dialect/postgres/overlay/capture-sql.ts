@@ -31,6 +31,9 @@ const TRIGGERS = {
   truncate: '!understudy_truncate',
 } as const;
 
+/** Of the functions that a captured table may have, see functionId. */
+export const CAPTURE_PURPOSES = ['row', 'key', 'insert', 'truncate'] as const;
+
 /**
  * `understudy.mine(xid)`: did this transaction, or a part of it, write that row version? Asked
  * only of versions not older than the transaction itself, which are few. `age` counts modulo 2^32:

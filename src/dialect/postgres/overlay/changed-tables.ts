@@ -15,12 +15,13 @@ import { captureTables } from './capture.ts';
 import { captureFunctions, dropKeyTrigger, keyTrigger, partitionCapture } from './capture-sql.ts';
 import { readCaptured, type CapturedTables } from './journal.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
-import { viewStatements } from './views.ts';
+import { renameOverlay } from './renamed-overlay.ts';
+import { viewSchemaStatements, viewStatements } from './views.ts';
 
 /** A rollout's overlay while its tables are changed, in the caller's transaction. */
 export class ChangedOverlay {
   readonly #client: ClientBase;
-  readonly #captured: CapturedTables;
+  #captured: CapturedTables;
   readonly #changes: readonly CarriedChange[];
 
   private constructor(
@@ -42,7 +43,7 @@ export class ChangedOverlay {
     if (captured === null) return null;
     assertKept(captured, changes);
     const overlay = new ChangedOverlay(client, captured, changes);
-    for (const id of overlay.#altered()) {
+    for (const id of overlay.#altered('before')) {
       await client.query(dropKeyTrigger(id));
       for (const view of ['production', 'difference'] as const) {
         await client.query(`DROP VIEW IF EXISTS ${relation(viewId(id, view))}`);
@@ -53,6 +54,9 @@ export class ChangedOverlay {
 
   /** After the tables were changed: all that is beside them is as on a fresh clone of them. */
   async close(spared: SparedAccount): Promise<void> {
+    const renames = this.#changes.map(({ change }) => change);
+    await renameOverlay(this.#client, renames, this.#captured);
+    this.#captured = (await readCaptured(this.#client)) ?? this.#captured;
     for (const { change, beside } of this.#changes) {
       const journal = this.#captured.get(tableName(change.table));
       if (journal === undefined) continue;
@@ -61,7 +65,7 @@ export class ChangedOverlay {
     await this.#captureNew(spared);
     const catalogue = await readCatalogue(this.#client);
     const comparisons = await readComparisons(this.#client);
-    for (const id of this.#altered()) {
+    for (const id of this.#altered('now')) {
       const label = tableName(id);
       const [schema, journal] = [catalogue.get(label), this.#captured.get(label)];
       if (schema === undefined || journal === undefined) continue;
@@ -70,9 +74,19 @@ export class ChangedOverlay {
       const statements = [
         ...captureFunctions(table, partitions),
         keyTrigger(table, spared),
+        ...viewSchemaStatements(id.schema),
         ...viewStatements(table),
       ];
       await this.#client.query(statements.join(';\n'));
+    }
+    for (const { change } of this.#changes) {
+      const root = catalogue.get(tableName(change.table))?.partitionOf;
+      const label = root === undefined ? '' : tableName(root);
+      const [schema, journal] = [catalogue.get(label), this.#captured.get(label)];
+      if (change.kind !== 'renameTable' || schema === undefined || journal === undefined) continue;
+      const table = describeTable(schema, comparisons, journal);
+      const partitions = partitionsOf(catalogue.values(), label);
+      await this.#client.query(captureFunctions(table, partitions).join(';\n'));
     }
     await moveSequencesAbove(this.#client);
   }
@@ -97,11 +111,14 @@ export class ChangedOverlay {
     }
   }
 
-  /** Captured tables whose columns are changed. */
-  #altered(): readonly TableId[] {
+  /** Captured tables whose columns or names are changed, by the names they have. */
+  #altered(when: 'before' | 'now'): readonly TableId[] {
     const altered = this.#changes
-      .filter(({ change }) => altersColumns(change))
-      .map(({ change }) => change.table)
+      .map(({ change }) => change)
+      .filter(altersColumns)
+      .map((change) =>
+        change.kind === 'renameTable' && when === 'before' ? change.from : change.table,
+      )
       .filter((id) => this.#captured.has(tableName(id)));
     return [...new Map(altered.map((id) => [tableName(id), id])).values()];
   }
@@ -134,6 +151,7 @@ function altersColumns(change: SchemaChange): boolean {
     case 'widen':
     case 'retype':
     case 'key':
+    case 'renameTable':
       return true;
     case 'enumValue':
     case 'newTable':

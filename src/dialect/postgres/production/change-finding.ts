@@ -50,6 +50,25 @@ export async function findChange(
         statements(change.table, [`DROP TABLE ${relation(change.table)}`]),
         () => [],
       );
+    case 'renameTable': {
+      const { from, table } = change;
+      const moved = { schema: table.schema, name: from.name };
+      const alter = (what: string, on: TableId): string => `ALTER TABLE ${relation(on)} ${what}`;
+      const moves = [
+        `CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(table.schema)}`,
+        alter(`SET SCHEMA ${escapeIdentifier(table.schema)}`, from),
+      ];
+      return carried(
+        change,
+        statements(from, [
+          ...(from.schema === table.schema ? [] : moves),
+          ...(from.name === table.name
+            ? []
+            : [alter(`RENAME TO ${escapeIdentifier(table.name)}`, moved)]),
+        ]),
+        () => [],
+      );
+    }
     default:
       return unreachable(change);
   }
@@ -140,29 +159,38 @@ function renamedOrGone(change: Of<'drop' | 'rename'>, what: string): ChangeFindi
 }
 
 /**
- * Of the plan of all tables, what makes one of them: with all that it needs, and all that needs it.
+ * Of the plan of all tables, what makes one of them: with all that it needs, and all that needs it. Of
+ * another table it needs at most all: half of one (a table that a foreign key comes from, without its own
+ * key) would pass for made. What ties it to one that is not here yet is made with that one.
  */
 function statementsOf(plan: ShadowPlan, table: TableId): readonly PlanStatement[] {
   const what = `table ${tableName(table)}`;
   const needs = Map.groupBy(plan.statements, (statement) => statement.what);
-  const wanted = new Set<string>();
-  const want = (name: string): void => {
-    if (wanted.has(name)) return;
-    wanted.add(name);
-    for (const statement of needs.get(name) ?? []) statement.needs?.forEach(want);
-  };
   if (!needs.has(what)) return [];
-  want(what);
-  const about = new Set([what]);
+  const wanted = new Set<string>();
+  const whole = new Set<string>();
+  const want = (name: string, mayBeTable: boolean): void => {
+    const isTable = name.startsWith(TABLE);
+    if (wanted.has(name) || (isTable && !mayBeTable)) return;
+    wanted.add(name);
+    if (isTable) whole.add(name);
+    for (const one of needs.get(name) ?? []) {
+      for (const need of one.needs ?? []) want(need, mayBeTable);
+    }
+  };
+  want(what, true);
   for (const statement of plan.statements) {
-    if (statement.needs?.some((name) => about.has(name)) !== true) continue;
-    about.add(statement.what);
-    want(statement.what);
+    if (statement.needs?.some((name) => whole.has(name)) !== true) continue;
+    // Partitions come with their table.
+    want(statement.what, statement.what.startsWith(TABLE));
+    whole.add(statement.what);
   }
   return plan.statements.filter(
     (statement) => statement.what === 'settings' || wanted.has(statement.what),
   );
 }
+
+const TABLE = 'table ';
 
 function statements(table: TableId, sql: readonly string[]): readonly PlanStatement[] {
   return sql.map((one) => ({ sql: one, what: `table ${tableName(table)}`, optional: false }));

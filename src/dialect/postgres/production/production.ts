@@ -17,6 +17,7 @@ import type {
   StreamFacts,
 } from '../../dialect.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
+import { readIdentities } from './identities.ts';
 import { findChange } from './change-finding.ts';
 import { PgCopySource } from './copy-source.ts';
 import { currentView, pinSnapshot } from './pin.ts';
@@ -42,6 +43,7 @@ class PostgresProduction implements CopyingProduction, EvolvingProduction {
       ...{ appends: true, isTold: false },
       finding: (change, includes) =>
         this.#sessions.use('read a change', (client) => findChange(client, change, includes)),
+      identities: () => this.#sessions.use('read which tables these are', readIdentities),
     };
   }
 

@@ -13,6 +13,7 @@ import { dependentViews } from './dependent-views.ts';
 import { rememberColumns } from './former-columns.ts';
 import { spareApplier } from './fallback-schema.ts';
 import { forgetNoted } from './noted-tables.ts';
+import { moveNotes } from './renamed-tables.ts';
 
 /** The server says that it is there already: table, object, schema, function, primary key. */
 const THERE = ['42P07', '42710', '42P06', '42723', '42P16'] as const;
@@ -40,15 +41,19 @@ export async function carryChanges(
 ): Promise<readonly string[]> {
   await client.query(`SET LOCAL search_path = ''`);
   const overlay = await ChangedOverlay.open(client, changes);
-  const skipped: string[] = [];
+  const without = new Map<string, string>();
   for (const { change, statements } of changes) {
     for (const statement of statements) {
       const why = await runStatement(client, statement, change);
-      if (why !== null) skipped.push(`${statement.what}: ${why}`);
+      // What ties two new tables together is made with the second.
+      if (why === null) without.delete(statement.what);
+      else without.set(statement.what, why);
     }
   }
+  const skipped = [...without].map(([what, why]) => `${what}: ${why}`);
   await carryToImages(client, changes);
   for (const { change } of changes) {
+    if (change.kind === 'renameTable') await moveNotes(client, change);
     await rememberColumns(client, change);
     await forgetNoted(client, change);
   }
@@ -75,6 +80,28 @@ async function carryToImages(
   }
 }
 
+/** A key that is a constraint, by its table and name. */
+const KEY = /^ALTER TABLE (.+) ADD CONSTRAINT "((?:[^"]|"")+)" ((?:PRIMARY KEY|UNIQUE)[^]*)$/;
+
+/**
+ * A key has an index of its name, which another table's may have here: of one that was renamed, say. Then
+ * the server is to name it. Null if it is there under its name. Ends what failed.
+ */
+async function namedAnew(
+  client: pg.ClientBase,
+  statement: PlanStatement,
+): Promise<PlanStatement | null> {
+  const [, table, name, key] = KEY.exec(statement.sql) ?? [];
+  if (table === undefined || name === undefined || key === undefined) return null;
+  await client.query('ROLLBACK TO SAVEPOINT carried');
+  const { rows } = await client.query<{ is: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint
+      WHERE conrelid = pg_catalog.to_regclass($1) AND (contype = 'p' AND $3 OR conname = $2)) AS is`,
+    [table, name.replaceAll('""', '"'), key.startsWith('PRIMARY')],
+  );
+  return rows[0]?.is === true ? null : { ...statement, sql: `ALTER TABLE ${table} ADD ${key}` };
+}
+
 /** Null if what it makes is there now, else why it is not. */
 async function runStatement(
   client: pg.ClientBase,
@@ -89,7 +116,10 @@ async function runStatement(
     // Somebody reads the table: the whole act is tried again.
     const { lockNotAvailable, deadlockDetected, serializationFailure } = SQLSTATE;
     if (hasSqlState(error, lockNotAvailable, deadlockDetected, serializationFailure)) throw error;
-    const isThere = hasSqlState(error, ...THERE);
+    // Another table of that name is not what it makes.
+    const isThere = change.kind !== 'renameTable' && hasSqlState(error, ...THERE);
+    const unnamed = isThere ? await namedAnew(client, statement) : null;
+    if (unnamed !== null) return runStatement(client, unnamed, change);
     if (!isThere && !statement.optional) {
       await client.query('ROLLBACK TO SAVEPOINT carried');
       const views = hasSqlState(error, ...IN_USE) ? await dependentViews(client, change) : [];

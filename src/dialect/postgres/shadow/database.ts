@@ -11,6 +11,7 @@ import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
+import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
@@ -46,6 +47,7 @@ import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { carryChanges, turnsOf } from './carry.ts';
 import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
 import { PgCopyTarget } from './copy-target.ts';
+import { identityLedger, readRenames, saveRename } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
@@ -130,9 +132,18 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
           saveFormerColumn(client, former),
         ),
+      renames: () => this.#read('read what tables were called', readRenames),
+      // They are whole, or not there.
+      finishRenames: () => Promise.resolve(),
+      rememberRename: (fence, rename) =>
+        this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) => saveRename(client, rename)),
+      identities: identityLedger({
+        read: (doing, fn) => this.#read(doing, fn),
+        act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
+      }),
       formerTables: () =>
         this.#read('read what tables there were', async (client) =>
-          formerTables(await readFormerColumns(client)),
+          formerTables(await readFormerColumns(client), await readRenames(client)),
         ),
       noted: () => this.#read('read what tables are kept', readNotedTables),
       note: (fence, table, state) =>
@@ -162,7 +173,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
 
   catalogue(): Promise<SchemaCatalogue> {
     return this.#read('read the catalogue', async (client) =>
-      withFormerColumns(await readCatalogue(client), await readFormerColumns(client)),
+      withFormerNames(
+        withFormerColumns(await readCatalogue(client), await readFormerColumns(client)),
+        await readRenames(client),
+      ),
     );
   }
 

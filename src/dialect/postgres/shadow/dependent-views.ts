@@ -37,6 +37,7 @@ function columnOf(change: SchemaChange): string | null {
     case 'key':
     case 'newTable':
     case 'droppedTable':
+    case 'renameTable':
       return null;
   }
 }

@@ -26,6 +26,7 @@ import type { Migration } from '../session/migration.ts';
  *   and `unplaced` rows that is not known.
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`); `noted_table`:
  *   tables that production dropped and that are here still, see NotedTable.
+ * - `renamed_table`: names that tables had, see TableRename; `table_identity`: see IdentityLedger.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
  */
@@ -307,6 +308,27 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         table_name text NOT NULL,
         state text NOT NULL CHECK (state IN ('kept', 'waits', 'mixed')),
         at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        PRIMARY KEY (table_schema, table_name)
+      );`,
+  },
+  {
+    version: 15,
+    what: 'tables that got other names, and what production’s tables keep through that',
+    sql: `
+      CREATE TABLE understudy.renamed_table (
+        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        from_schema text NOT NULL,
+        from_name text NOT NULL,
+        to_schema text NOT NULL,
+        to_name text NOT NULL,
+        until text NOT NULL,
+        turn bigint NOT NULL
+      );
+      CREATE TABLE understudy.table_identity (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        id text NOT NULL,
+        columns jsonb NOT NULL,
         PRIMARY KEY (table_schema, table_name)
       );`,
   },

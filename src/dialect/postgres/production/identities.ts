@@ -1,0 +1,42 @@
+import type { ClientBase } from 'pg';
+import type { TableId } from '../../../change/table-id.ts';
+import type { TableIdentities } from '../../evolving.ts';
+
+/**
+ * Which tables these are: by what the server calls them for itself, which a rename does not change, and by
+ * the server and the database, for another one's tables have such numbers too.
+ */
+export async function readIdentities(client: ClientBase): Promise<TableIdentities> {
+  // Before the tables: what they show had been done by then, or comes later in the log.
+  const { rows } = await client.query<{ readonly lsn: string }>(
+    `SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+        ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0')::text AS lsn`,
+  );
+  const { rows: tables } = await client.query<
+    TableId & { readonly id: string; readonly columns: string }
+  >(
+    `SELECT n.nspname AS schema, c.relname AS name, pg_catalog.concat_ws('/',
+        (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s),
+        (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()),
+        c.oid) AS id,
+      coalesce((SELECT pg_catalog.jsonb_object_agg(a.attname, a.attnum) FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '{}')::text AS columns
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+        AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`,
+  );
+  return {
+    tables: tables.map(({ schema, name, id, columns }) => ({
+      ...{ table: { schema, name }, id, columns: columnsFrom(columns) },
+    })),
+    at: {
+      ...{ connector: 'postgresql', lsn: BigInt(rows[0]?.lsn ?? 0) },
+      ...{ lastCommitLsn: null, txId: null },
+    },
+  };
+}
+
+/** From the text of a JSON object, by name: sessions read JSON in different ways. */
+export function columnsFrom(text: string): ReadonlyMap<string, number> {
+  return new Map(Object.entries(JSON.parse(text) as Readonly<Record<string, number>>));
+}
