@@ -4,7 +4,6 @@
  */
 import type { Connection } from 'mysql2/promise';
 import { describe, expect, it } from 'vitest';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import type { NetChange } from '../../src/order/change-batch.ts';
 import { Random } from '../support/random.ts';
 import { baseSeed } from '../support/seeds.ts';
@@ -12,15 +11,13 @@ import {
   batchOf,
   ENGINES,
   gone,
-  openTrunk,
+  overlaidRollout,
   put,
-  rolloutOf,
   rowsOf,
   rowsStep,
-  sessionOn,
   stageOf,
-  stranger,
   type Engine,
+  type Overlaid,
   type Stage,
 } from './mysql.fixture.ts';
 
@@ -38,24 +35,13 @@ interface SeatRow {
   readonly n: number | null;
 }
 
-interface Scene {
+interface Scene extends Overlaid {
   readonly stage: Stage;
-  readonly name: string;
-  readonly database: ShadowDatabase;
-  readonly fence: Fence;
-  readonly admin: Connection;
-  readonly candidate: Connection;
 }
 
 async function scene(engine: Engine): Promise<Scene> {
   const stage = await stageOf(engine, TABLE);
-  const name = await rolloutOf(stage);
-  const database = await openTrunk(stage.server, name);
-  const fence = await database.takeFence('test');
-  if (fence === null) throw new Error('it is held');
-  await database.installOverlay(fence);
-  const candidate = await stranger(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
-  return { stage, name, database, fence, candidate, admin: await sessionOn(stage.url, name) };
+  return { ...(await overlaidRollout(stage)), stage };
 }
 
 type Rows = Map<string, SeatRow>;

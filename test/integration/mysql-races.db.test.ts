@@ -64,24 +64,27 @@ async function waiting({ admin, name }: Overlaid, sessions: number): Promise<voi
   await expect.poll(count, { timeout: 5_000, interval: 150 }).toBe(sessions);
 }
 
+/** An apply whose update waits for a value that is not committed: between its locks and its insert. */
+async function heldUp(at: Scene) {
+  await at.holder.query('INSERT INTO seat VALUES (99, 5, 0)');
+  const changes = [
+    put(['id'], { id: '1', n: '1', v: '1' }),
+    put(['id'], { id: '2', n: '5', v: '1' }),
+  ];
+  const applied = at.apply(rowsStep(at.stage, 'seat', ...changes));
+  await waiting(at, 1);
+  // Within an object: a promise that is returned is waited for.
+  return { applied };
+}
+
 describe.each(ENGINES)('in the midst of an apply on %s', (engine) => {
   it('a row that a candidate made and removed again is not production’s alone', async () => {
     const at = await scene(engine);
-    // An update is held up by a value that is not committed, between the locks and the insert.
-    await at.holder.query('INSERT INTO seat VALUES (99, 5, 0)');
-    const applied = at.apply(
-      rowsStep(
-        at.stage,
-        'seat',
-        put(['id'], { id: '1', n: '1', v: '1' }),
-        put(['id'], { id: '2', n: '5', v: '1' }),
-      ),
-    );
-    await waiting(at, 1);
+    const held = await heldUp(at);
     await at.candidate.query('INSERT INTO seat VALUES (1, 7, 7)');
     await at.candidate.query('DELETE FROM seat WHERE id = 1');
     await at.holder.query('ROLLBACK');
-    expect(await applied).toMatchObject({ rows: 1, owned: 1 });
+    expect(await held.applied).toMatchObject({ rows: 1, owned: 1 });
     expect(await rowsOf(at.admin, 'SELECT id, n, v FROM seat')).toEqual([{ id: 2, n: 5, v: 1 }]);
     expect(await imageOf(at, 'seat', 'id, n, v')).toEqual([
       { id: 1, n: 1, v: 1 },
@@ -91,19 +94,10 @@ describe.each(ENGINES)('in the midst of an apply on %s', (engine) => {
 
   it('a row that a candidate made stays its own', async () => {
     const at = await scene(engine);
-    await at.holder.query('INSERT INTO seat VALUES (99, 5, 0)');
-    const applied = at.apply(
-      rowsStep(
-        at.stage,
-        'seat',
-        put(['id'], { id: '1', n: '1', v: '1' }),
-        put(['id'], { id: '2', n: '5', v: '1' }),
-      ),
-    );
-    await waiting(at, 1);
+    const held = await heldUp(at);
     await at.candidate.query('INSERT INTO seat VALUES (1, 7, 7)');
     await at.holder.query('ROLLBACK');
-    expect(await applied).toMatchObject({ rows: 1, owned: 1 });
+    expect(await held.applied).toMatchObject({ rows: 1, owned: 1 });
     expect(await rowsOf(at.admin, 'SELECT v FROM seat WHERE id = 1')).toEqual([{ v: 7 }]);
     expect(await imageOf(at, 'seat', 'id, v')).toEqual([
       { id: 1, v: 1 },

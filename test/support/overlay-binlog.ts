@@ -7,7 +7,6 @@
  * its own while it holds the row's lock, and every release does so too. For one key the order of the
  * numbers is the order of the writes; a rollback takes its numbers with it.
  */
-import { setTimeout as pause } from 'node:timers/promises';
 import mysql, { type Connection, type ResultSetHeader, type RowDataPacket } from 'mysql2/promise';
 import { RowShape } from '../../src/change/value.ts';
 import type { ShadowServer } from '../../src/dialect/dialect.ts';
@@ -35,7 +34,6 @@ import type { Random } from './random.ts';
 import type { TortureStage, TortureSuite } from './seeds.ts';
 
 const WRITERS = 10;
-const ROLLBACK = 0.25;
 const SOURCE = 'prod';
 const TRUNK = 'trunk';
 const CANDIDATE = 'candidate';
@@ -190,21 +188,18 @@ class Scenario {
     const client = await connectTo(this.#candidateUrl);
     try {
       await client.query('SET SESSION innodb_lock_wait_timeout = 2');
-      while (!this.#fire.stopped) {
-        await pause(random.integer(0, 12));
-        try {
-          await this.#transaction(client, random);
-        } catch (error) {
-          if (!isCollision(error)) throw error;
-          await client.query('ROLLBACK');
-        }
-      }
+      await this.#fire.write(random, {
+        begin: () => this.#begin(client, random),
+        run: (sql) => client.query(sql),
+        statement: () => this.#statement(client, random),
+        isCollision: (error) => isCollision(error),
+      });
     } finally {
       await client.end();
     }
   }
 
-  async #transaction(client: Connection, random: Random): Promise<void> {
+  async #begin(client: Connection, random: Random): Promise<void> {
     const level = random.pick([
       ...['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'REPEATABLE READ', 'SERIALIZABLE'],
     ]);
@@ -212,14 +207,6 @@ class Scenario {
     await client.query('START TRANSACTION');
     // A snapshot that may be older than the entries.
     if (random.chance(0.3)) await client.query(`SELECT COUNT(*) FROM ${this.#place.table}`);
-    for (let i = random.integer(1, 3); i > 0; i -= 1) {
-      const undo = random.chance(0.2);
-      if (undo || random.chance(0.2)) await client.query('SAVEPOINT part');
-      await this.#statement(client, random);
-      if (undo) await client.query('ROLLBACK TO SAVEPOINT part');
-      if (random.chance(0.3)) await pause(random.integer(0, 4));
-    }
-    await client.query(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
   }
 
   async #statement(client: Connection, random: Random): Promise<void> {

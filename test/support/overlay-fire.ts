@@ -50,6 +50,18 @@ export interface FireParts {
   check(): Promise<void>;
 }
 
+/** A session of the candidate. */
+export interface Writer {
+  readonly begin: () => Promise<unknown>;
+  readonly run: (sql: string) => Promise<unknown>;
+  /** Writes something, and logs it. */
+  readonly statement: () => Promise<void>;
+  /** What concurrent sessions may do to each other; anything else fails the seed. */
+  readonly isCollision: (error: unknown) => boolean;
+}
+
+const ROLLBACK = 0.3;
+
 /** What a candidate did last to a row, as its log has it. */
 export interface LastWrite extends HotRow {
   readonly id: number;
@@ -99,6 +111,27 @@ export class Fire {
       clearTimeout(timer);
     }
     await parts.check();
+  }
+
+  /** Transactions one after another, with savepoints and rollbacks, until it is over. */
+  async write(random: Random, writer: Writer): Promise<void> {
+    while (!this.stopped) {
+      await pause(random.integer(0, 12));
+      try {
+        await writer.begin();
+        for (let i = random.integer(1, 3); i > 0; i -= 1) {
+          const undo = random.chance(0.2);
+          if (undo || random.chance(0.2)) await writer.run('SAVEPOINT part');
+          await writer.statement();
+          if (undo) await writer.run('ROLLBACK TO SAVEPOINT part');
+          if (random.chance(0.3)) await pause(random.integer(0, 4));
+        }
+        await writer.run(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
+      } catch (error) {
+        if (!writer.isCollision(error)) throw error;
+        await writer.run('ROLLBACK');
+      }
+    }
   }
 
   async #stream(parts: FireParts, random: Random): Promise<void> {

@@ -7,7 +7,6 @@
  * of its own while it holds the row's lock, and every reset or release does so too. For one key
  * the order of the numbers is the order of the writes; a rollback takes its numbers with it.
  */
-import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import {
@@ -49,7 +48,6 @@ export interface ScenarioOptions extends FireOptions {
 
 const KEYS = HOT_KEYS;
 const WRITERS = 12;
-const ROLLBACK = 0.3;
 
 const PLAIN = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)`;
 const PARTITIONED = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)
@@ -147,34 +145,21 @@ class Scenario {
   async #write(random: Random): Promise<void> {
     await withClient(this.#url, async (client) => {
       await client.query(`SET lock_timeout = '2s'`);
-      while (!this.#fire.stopped) {
-        await pause(random.integer(0, 12));
-        try {
-          await this.#transaction(client, random);
-        } catch (error) {
-          if (!isCollision(error)) throw error;
-          await client.query('ROLLBACK');
-        }
-      }
+      await this.#fire.write(random, {
+        begin: () => {
+          const level = random.pick([
+            'READ COMMITTED',
+            'READ COMMITTED',
+            'REPEATABLE READ',
+            'SERIALIZABLE',
+          ]);
+          return client.query(`BEGIN ISOLATION LEVEL ${level}`);
+        },
+        run: (sql) => client.query(sql),
+        statement: () => this.#statement(client, random),
+        isCollision,
+      });
     });
-  }
-
-  async #transaction(client: pg.Client, random: Random): Promise<void> {
-    const level = random.pick([
-      'READ COMMITTED',
-      'READ COMMITTED',
-      'REPEATABLE READ',
-      'SERIALIZABLE',
-    ]);
-    await client.query(`BEGIN ISOLATION LEVEL ${level}`);
-    for (let i = random.integer(1, 3); i > 0; i -= 1) {
-      const undo = random.chance(0.2);
-      if (undo || random.chance(0.2)) await client.query('SAVEPOINT part');
-      await this.#statement(client, random);
-      if (undo) await client.query('ROLLBACK TO SAVEPOINT part');
-      if (random.chance(0.3)) await pause(random.integer(0, 4));
-    }
-    await client.query(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
   }
 
   async #statement(client: pg.Client, random: Random): Promise<void> {
