@@ -301,6 +301,25 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await at.database.overlayRows(9)).toHaveLength(4);
   });
 
+  test('a new table is captured, and numbers what the candidate inserts far above', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const at = await overlaidRollout(stage);
+    const fresh = 'CREATE TABLE fresh (id INT PRIMARY KEY AUTO_INCREMENT, v INT)';
+    // Also one that there was before.
+    for (const ddl of [fresh, 'DROP TABLE fresh', fresh]) {
+      const changes = await found(stage, await changed(stage, ddl));
+      await carry(stage, changes);
+      await carry({ ...stage, ...at }, changes, at.fence);
+    }
+    await at.candidate.query('INSERT INTO fresh (v) VALUES (1)');
+    await at.apply(rowsStep(stage, 'fresh', put(['id'], { id: '1', v: '2' })));
+    expect(await rowsOf(at.admin, 'SELECT id, v FROM fresh ORDER BY id')).toEqual([
+      { id: 1, v: 2 },
+      { id: 1_610_612_736, v: 1 },
+    ]);
+    expect(await imageOf(at, 'fresh', 'id, v')).toEqual([{ id: 1, v: 2 }]);
+  });
+
   test('what a crash within a change leaves is closed to the candidate, and captured again', async () => {
     const stage = await stageOf(engine, TABLE, 'CREATE TABLE u (id INT PRIMARY KEY)');
     await stage.client.query(`INSERT INTO t (id, a, b, c) VALUES (1, 'x', 1, 1)`);

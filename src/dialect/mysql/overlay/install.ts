@@ -99,14 +99,18 @@ export async function withoutCapture<T>(
   const { database } = place;
   if ((await readCapturedNames(client, database)).size === 0) return change();
   const unless = await unlessApplier(client);
+  let closed: ReadonlySet<string> | null = null;
   const captureAgain = async (): Promise<void> => {
     await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
-    await captureTables(client, place);
+    const all = await captureTables(client, place);
+    const isNew = ({ key, schema }: CapturedTable): boolean =>
+      key.length > 0 && closed?.has(schema.id.name) === false;
+    await moveNumbersAbove(client, all.filter(isNew));
     await openTables(client, database);
   };
   let result: T;
   try {
-    await closeTables(client, database, unless);
+    closed = await closeTables(client, database, unless);
     result = await change();
   } catch (error) {
     // Of a session that is lost nothing can be asked any more: who comes next does it.

@@ -88,8 +88,8 @@ function closingTriggers(table: string, unless: string): readonly Trigger[] {
   }));
 }
 
-/** Closes all tables that are captured, then lets go of what captures. */
-export async function closeTables(client: Client, database: string, unless: string): Promise<void> {
+/** Closes all tables that are captured, then lets go of what captures. Returns those that are closed. */
+export async function closeTables(client: Client, database: string, unless: string): Promise<ReadonlySet<string>> {
   const triggers = await namesOf(client, database, CAPTURING);
   for (const table of new Set(triggers.map((one) => one.table))) {
     for (const trigger of closingTriggers(table, unless)) {
@@ -97,6 +97,7 @@ export async function closeTables(client: Client, database: string, unless: stri
     }
   }
   for (const { name } of triggers) await client.run(`DROP TRIGGER ${quote(database, name)}`);
+  return new Set((await namesOf(client, database, CLOSING)).map(({ table }) => table));
 }
 
 /** When all that captures is there. */
