@@ -89,7 +89,11 @@ function closingTriggers(table: string, unless: string): readonly Trigger[] {
 }
 
 /** Closes all tables that are captured, then lets go of what captures. Returns those that are closed. */
-export async function closeTables(client: Client, database: string, unless: string): Promise<ReadonlySet<string>> {
+export async function closeTables(
+  client: Client,
+  database: string,
+  unless: string,
+): Promise<ReadonlySet<string>> {
   const triggers = await namesOf(client, database, CAPTURING);
   for (const table of new Set(triggers.map((one) => one.table))) {
     for (const trigger of closingTriggers(table, unless)) {
