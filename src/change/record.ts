@@ -96,6 +96,16 @@ export interface OtherRecord {
   readonly kind: 'tombstone' | 'heartbeat' | 'message' | 'ignored' | 'gap';
   readonly at: LogOffset;
   readonly eventTimeMs: number | null;
+  /** Of `ignored`: its transaction's END counts it all the same, with changes of a table that is followed. */
+  readonly passedOver?: PassedOver;
+}
+
+/** A change that was passed over, of a table of before whose name another one has. */
+export interface PassedOver {
+  /** The transaction's id. */
+  readonly transaction: string;
+  /** As Debezium counts it: `schema.table`. */
+  readonly collection: string;
 }
 
 /**

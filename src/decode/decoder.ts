@@ -28,6 +28,7 @@ import { RecordOpener, type DecoderRegistry } from './envelope/opener.ts';
 import type { SchemaRef } from './envelope/schema-store.ts';
 import {
   headerNamed,
+  passedOver,
   placeOf,
   type FormReader,
   type RecordForm,
@@ -58,6 +59,8 @@ export interface DecoderOptions {
   readonly include?: (table: TableId) => boolean;
   /** Is a record here of before a table's name (`tableName()`) was given up, though it tells no place? */
   readonly isOld?: ((table: string, at: LogOffset) => boolean) | undefined;
+  /** Is a record here of a table of before, that is no more, though another one has its name? */
+  readonly isGone?: ((table: string, at: LogOffset) => boolean) | undefined;
   /** Where the schemas of Avro records are. Default: nowhere, all records are JSON. */
   readonly registry?: DecoderRegistry | null;
 }
@@ -299,14 +302,9 @@ class RecordDecoder implements Decoder {
     this.#table = named;
     const table = this.#tableNow(named, sent.position, record);
     if (table === null) {
-      return { kind: 'ignored', at: placeOf(record), eventTimeMs: sent.eventTimeMs };
+      return passedOver(record, sent, this.#options.include?.(named) !== false);
     }
-    return this.#change({
-      record,
-      sent,
-      reader: this.#readerOf(table, record.topic),
-      exactness,
-    });
+    return this.#change({ record, sent, reader: this.#readerOf(table, record.topic), exactness });
   }
 
   /** One object for neighbours of one table: what is known by it is found at once. */
@@ -317,11 +315,12 @@ class RecordDecoder implements Decoder {
 
   /** The table that this name means here; null if it is none that is followed. */
   #tableNow(named: TableId, place: SourcePosition, record: LogRecord): TableId | null {
-    const { include, isOld } = this.#options;
+    const { include, isOld, isGone } = this.#options;
     const catalogue = this.#refresh();
     const names = (this.#names ??= new TableNames(catalogue, this.#connector));
     const now = names.of(named, place, (label) => isOld?.(label, placeOf(record)) === true);
     if (now === null && include?.(named) !== false) {
+      if (isGone?.(tableName(named), placeOf(record)) === true) return null;
       throw new Problem('TABLE_UNKNOWN', 'the record is of a table of before, which is not here');
     }
     if (now === null || include?.(now) !== false) return now;

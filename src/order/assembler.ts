@@ -38,6 +38,7 @@ import { judge, type JudgeParts } from './judging.ts';
 import { KeyChanges } from './key-changes.ts';
 import { Lane, type Waiting } from './lane.ts';
 import { Outcomes } from './outcomes.ts';
+import { PassedOverRecords } from './passed-over.ts';
 import { Patience } from './patience.ts';
 import { oldestOf, type Held, type Release } from './release.ts';
 import { UnreadPlaces } from './unread-places.ts';
@@ -80,6 +81,7 @@ export class TransactionAssembler {
   readonly #free: FreeEvents;
   readonly #outcomes: Outcomes;
   readonly #unread = new UnreadPlaces();
+  readonly #passedOver = new PassedOverRecords();
   /** Positions that moved where nothing waits. */
   #moves = new Map<string, bigint>();
   /** What is to be stored with them. */
@@ -98,8 +100,11 @@ export class TransactionAssembler {
     this.#patience = new Patience(stallLimitMs, this.#now);
     this.#judging = {
       ...{ unread: this.#unread, patience: this.#patience, stallLimitMs },
-      ...{ isSubscribed: options.isSubscribed, now: this.#now },
+      ...{ isSubscribed: (one, id) => this.#isMissed(one, id), now: this.#now },
     };
+    options.former?.onNews(() => {
+      this.#onNews();
+    });
     this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
     this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
     this.#free = new FreeEvents({
@@ -162,6 +167,7 @@ export class TransactionAssembler {
       case 'schema-change':
       case 'ignored':
       case 'gap':
+        if ('passedOver' in record) this.#passedOver.add(record.passedOver);
         this.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
         return;
       default:
@@ -311,7 +317,7 @@ export class TransactionAssembler {
       const run = this.#boundaries.next({
         ...{ done: this.#outcomes.done, open: this.#outcomes.open },
         isTorn: ({ id, counts }) =>
-          this.#gatherings.get(id)?.isTorn(counts, this.#options.isSubscribed) === true,
+          this.#gatherings.get(id)?.isTorn(counts, (one) => this.#isMissed(one, id)) === true,
       });
       if (run === null) {
         const given = this.#endStalledParts();
@@ -341,8 +347,7 @@ export class TransactionAssembler {
       }
       // What stands before it was committed earlier, and its END has been passed already.
       if (this.#openBefore(run.id, gathering)) continue;
-      if (this.#free.holdsBack(gathering.lanes) && this.#patience.isOver(gathering.lastMs)) {
-        this.#free.giveUpHeldBack(gathering.lanes);
+      if (this.#free.givesUpHeldBack(gathering)) {
         this.#giveUp(run);
         if (run.id === this.#streamed) return this.#endParts(run.id, false);
         continue;
@@ -354,6 +359,11 @@ export class TransactionAssembler {
       if (run.id === this.#streamed) return this.#endParts(run.id, !run.restarted);
       return this.#popAll(run.id, gathering, run.restarted, run.restarted);
     }
+  }
+
+  /** Is an event of this collection, in this transaction, one that comes? */
+  #isMissed(collection: string, id: string): boolean {
+    return this.#options.isSubscribed(collection) && !this.#passedOver.has(id, collection);
   }
 
   /** Its END does not come or does not help: lets its events go as they come. */

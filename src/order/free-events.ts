@@ -10,6 +10,7 @@
 import type { LogOffset, OffsetMap } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import type { FormerTopics } from './former-topics.ts';
+import type { Gathering } from './gathering.ts';
 import { isHalf, type Half, type KeyChanges } from './key-changes.ts';
 import type { Lane, Waiting } from './lane.ts';
 import type { Patience } from './patience.ts';
@@ -110,7 +111,8 @@ export class FreeEvents {
 
   /** Does half of a key change before these ends wait for the other? It goes before long, by itself. */
   waitsBefore(ends: OffsetMap): boolean {
-    const { lanes, pairs, isFree } = this.#parts;
+    const { lanes, pairs, isFree, former } = this.#parts;
+    if (former?.isAsking === true) return true;
     if (pairs === null) return false;
     for (const lane of lanes.values()) {
       const head = lane.peek()?.record;
@@ -125,10 +127,13 @@ export class FreeEvents {
     return this.#heldBack(lanes).size > 0;
   }
 
-  /** They have waited for too long. */
-  giveUpHeldBack(lanes: Iterable<Lane<ChangeEvent>>): void {
-    const heads = [...lanes].flatMap((lane) => lane.peek()?.record ?? []);
-    this.#parts.former?.giveUp(heads);
+  /** Has nothing come for too long of a topic of before that these wait for? Then it is waited for no more. */
+  givesUpHeldBack({ lanes, lastMs }: Pick<Gathering, 'lanes' | 'lastMs'>): boolean {
+    const { former, patience } = this.#parts;
+    if (former === undefined || !this.holdsBack(lanes)) return false;
+    if (!patience.isOver(Math.max(lastMs, former.movedMs))) return false;
+    former.giveUp([...lanes].flatMap((lane) => lane.peek()?.record ?? []));
+    return true;
   }
 
   /** These partitions, and those of which more would only wait for another topic. */
@@ -149,12 +154,13 @@ export class FreeEvents {
 
   /** What goes next from a lane, with what goes with it; null if it must wait. */
   #going(lane: Lane<ChangeEvent>): Going | null {
-    const { pairs, isFree, isAlone, former, lanes, patience } = this.#parts;
+    const { pairs, isFree, isAlone, former, lanes, patience, now, stallLimitMs } = this.#parts;
     const item = lane.peek();
     if (item === undefined || !isFree(item.record)) return null;
     const { record } = item;
     if (former?.holdsBack(record, lanes, false) === true) {
-      if (!this.#hasWaited(item) && !patience.isEnded) return null;
+      const since = Math.max(item.sinceMs, former.movedMs);
+      if (now() - since < stallLimitMs && !patience.isEnded) return null;
       patience.used();
       former.giveUp([record]);
       return { halves: [{ lane, item }], complete: false };

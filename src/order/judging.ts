@@ -10,7 +10,8 @@ export type Judgement = 'wait' | 'complete' | 'incomplete';
 export interface JudgeParts {
   readonly unread: UnreadPlaces;
   readonly patience: Patience;
-  readonly isSubscribed: (collection: string) => boolean;
+  /** Of an event of this transaction. */
+  readonly isSubscribed: (collection: string, id: string) => boolean;
   readonly now: () => number;
   readonly stallLimitMs: number;
 }
@@ -25,7 +26,8 @@ export function judge(
   gathering: Gathering | undefined,
   parts: JudgeParts,
 ): Judgement {
-  const { unread, patience, isSubscribed, now, stallLimitMs } = parts;
+  const { unread, patience, now, stallLimitMs } = parts;
+  const isSubscribed = (collection: string): boolean => parts.isSubscribed(collection, end.id);
   const present = gathering ?? new Gathering(end.id, endSinceMs);
   const lacking = present.lacking(end.counts, isSubscribed);
   const sinceMs = Math.max(endSinceMs, present.lastMs);

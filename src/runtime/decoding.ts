@@ -61,7 +61,7 @@ export function openDecoding(parts: {
     form: config.source.form,
     catalogue: () => catalogue,
     include: parts.includes,
-    isOld: parts.isOld,
+    ...{ isOld: parts.isOld, isGone: parts.isGone },
     registry: wire,
   });
   const max = config.apply.maxRecordBytes;

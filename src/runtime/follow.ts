@@ -17,10 +17,10 @@ import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { barriersOf } from '../order/barriers.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
-import { FormerTopics, type FormerPartition } from '../order/former-topics.ts';
+import { FormerTopics } from '../order/former-topics.ts';
 import type { Stuck } from '../order/free-events.ts';
 import type { SourceOrderOptions } from '../order/source-order.ts';
-import type { FormerName, SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
+import type { SchemaCatalogue, TableSchema } from '../schema/table-schema.ts';
 import type { ChangeSource, PartitionFilter } from '../source/change-source.ts';
 import { steadyNow } from '../util/clock.ts';
 import { readHandOver } from './bootstrap-state.ts';
@@ -115,7 +115,7 @@ export async function createFollower(parts: {
     }
     return decoded;
   };
-  const former = part === null ? await formerTopics(catalogue, offsets, parts) : undefined;
+  const former = formerTopics(catalogue, offsets, parts);
   const order = sourceOrder(config, parts.source, resume.position);
   const isBarrier = byKey && exact !== null ? barriersOf(catalogue, exact) : undefined;
   const group = `understudy.${holder.database.name}`;
@@ -124,7 +124,7 @@ export async function createFollower(parts: {
     mode: config.consistency,
     isSubscribed: (collection) =>
       isSubscribed(collection, parts.includes) &&
-      (watch?.isGone(collection) !== true || named.has(collection)),
+      (watch?.isGone(collection) !== true || named.has(collection) || catalogue.has(collection)),
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
@@ -199,25 +199,34 @@ function namesOf({ names = [] }: TableSchema): readonly string[] {
 }
 
 /** Undefined where no table had another name. */
-async function formerTopics(
+function formerTopics(
   catalogue: SchemaCatalogue,
-  offsets: OffsetMap,
+  from: OffsetMap,
   { config, source }: { readonly config: Config; readonly source: ChangeSource },
-): Promise<FormerTopics | undefined> {
+): FormerTopics | undefined {
   const tables = [...catalogue].filter(([, table]) => table.names !== undefined);
   if (tables.length === 0) return undefined;
-  const ends = [...(await source.ends())].filter(([key, end]) => end > (offsets.get(key) ?? 0n));
   const { connector, topicPrefix } = config.source;
-  const partitionsOf = ({ table, until }: FormerName): readonly FormerPartition[] => {
-    const topic = topicName(`${topicPrefix}.${tableName(table)}`);
-    const own = ends.filter(([key]) => parsePartitionKey(key).topic === topic);
-    return own.map(([key, end]) => ({ key, until, end }));
-  };
-  const former = tables.map(
-    ([label, { names = [] }]) => [label, names.flatMap(partitionsOf)] as const,
+  const topics = tables.map(
+    ([label, { names = [] }]) =>
+      [
+        label,
+        names.map(({ table, until }) => ({
+          ...{ topic: topicName(`${topicPrefix}.${tableName(table)}`), until },
+        })),
+      ] as const,
   );
   const named = connectorNamed(connector);
-  return new FormerTopics(new Map(former), (place, until) => isBefore(named, place, until));
+  return new FormerTopics({
+    ...{ topics: new Map(topics), from, now: steadyNow },
+    isBefore: (place, until) => isBefore(named, place, until),
+    ends: async (topic) => {
+      const [ends, starts] = await Promise.all([source.ends(), source.starts()]);
+      const isLeft = ([key, end]: readonly [string, bigint]): boolean =>
+        parsePartitionKey(key).topic === topic && end > (starts.get(key) ?? 0n);
+      return new Map([...ends].filter(isLeft));
+    },
+  });
 }
 
 function owned(offsets: OffsetMap, owns: PartitionFilter): OffsetMap {

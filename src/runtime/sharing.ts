@@ -19,7 +19,9 @@
 import type { Follower } from '../apply/follower.ts';
 import { isPast } from '../apply/positions.ts';
 import { parsePartitionKey, partitionKey, type OffsetMap } from '../change/position.ts';
+import { tableName } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
+import { topicName } from '../decode/forms/topic-tables.ts';
 import type { DatabaseKind, ShadowDatabase } from '../dialect/dialect.ts';
 import { schemaTargetOf } from '../dialect/evolving.ts';
 import { sharingOf, type HandOver, type Member, type Sharing } from '../dialect/sharing.ts';
@@ -308,7 +310,9 @@ export class SharedWork {
     const whole = new Set(
       [...this.#catalogue.values()]
         .filter((table) => !isShareable(table, exact))
-        .map(({ id }) => `${topicPrefix}.${id.schema}.${id.name}`),
+        // What it got under other names has to go before.
+        .flatMap(({ id, names = [] }) => [id, ...names.map(({ table }) => table)])
+        .map((id) => topicName(`${topicPrefix}.${tableName(id)}`)),
     );
     return [...(await source.ends(LISTED_MS)).keys()]
       .filter((key) => {

@@ -90,10 +90,35 @@ describe.each([
       { name: 'three' },
       { name: 'two' },
     ]);
-    await expect(candidate.query(`UPDATE item SET name = 'x'`)).rejects.toMatchObject({
-      errno: 1142,
-    });
     expect(await workplace.json(['rollout', 'diff', 'blue'])).toMatchObject({ rows: [] });
+    await candidate.query(`UPDATE item SET name = 'mine' WHERE id = 2`);
+    await candidate.query('DELETE FROM item WHERE id = 3');
+    await candidate.query(`INSERT INTO item (name) VALUES ('new')`);
+    await expect(candidate.query('TRUNCATE item')).rejects.toMatchObject({ errno: 1142 });
+    // Production goes on, also below what the candidate owns, and by what no log tells of.
+    await source.query(`UPDATE item SET name = CONCAT(name, '!')`);
+    await source.query('INSERT INTO part VALUES (3, 3)');
+    await source.query(`INSERT INTO item VALUES (4, 'four')`);
+    await source.query('DELETE FROM item WHERE id = 2');
+    const four = { id: 4, name: 'four' };
+    await expect
+      .poll(() => rowsOf(inside, `${read} LIMIT 2`), { timeout: WITHIN_MS })
+      .toEqual([{ id: 2, name: 'mine' }, four]);
+    const own = 'SELECT COUNT(*) AS n FROM shop_blue.item WHERE id > 1000000';
+    expect(await rowsOf(inside, own)).toEqual([{ n: 1 }]);
+    const gone = `SELECT understudy_present AS there FROM shop_blue__understudy.\`item#journal\` WHERE id = 2`;
+    await expect.poll(() => rowsOf(inside, gone), { timeout: WITHIN_MS }).toEqual([{ there: 0 }]);
+    expect(await workplace.json(['rollout', 'diff', 'blue'])).toMatchObject({
+      tables: [{ table: 'shop.item', inserted: 2, updated: 0, deleted: 1 }],
+    });
+    const beside = await workplace.json<{ readonly verdict: string }>(['drift', 'check', 'blue']);
+    expect(beside.verdict).toBe('equal');
+    const one = ['rollout', 'reset', 'blue', '--table', 'shop.item', '--key', '2'];
+    expect(await workplace.json(one)).toEqual({ rows: 1 });
+    expect(await workplace.json(['rollout', 'reset', 'blue'])).toEqual({ rows: 2 });
+    expect(await rowsOf(inside, read)).toEqual([{ id: 3, name: 'three!' }, four]);
+    expect(await rowsOf(inside, 'SELECT id FROM shop_blue.part')).toEqual([{ id: 3 }]);
+    await candidate.query(`UPDATE item SET name = 'again' WHERE id = 4`);
     const again = await workplace.run(['rollout', 'create', 'blue']);
     expect(again.stderr).toContain('ROLLOUT_EXISTS');
     await workplace.json(['rollout', 'delete', 'blue']);

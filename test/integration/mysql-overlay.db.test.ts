@@ -286,6 +286,13 @@ describe.each(ENGINES)('capture on %s', (engine) => {
   it('lets pass what is applied, numbers new rows far above, and fails closed', async () => {
     const at = await scene(engine);
     const { candidate, database, admin, name, stage } = at;
+    const made = () =>
+      rowsOf(
+        admin,
+        `SELECT TRIGGER_NAME AS name, CREATED AS created FROM information_schema.TRIGGERS
+          WHERE TRIGGER_SCHEMA = '${name}' ORDER BY 1`,
+      );
+    const before = await made();
     const fence = await (async () => {
       const other = await openTrunk(stage.server, name);
       await database[Symbol.asyncDispose]();
@@ -297,6 +304,8 @@ describe.each(ENGINES)('capture on %s', (engine) => {
       return taken;
     })();
     expect(fence.generation).toBeGreaterThan(2n);
+    // Who takes it over leaves what captures as it is.
+    expect(await made()).toEqual(before);
     expect(await rowsOf(admin, 'SELECT v FROM q WHERE id = 1')).toEqual([{ v: 100 }]);
     expect(await entries(at)).toBe(0);
     await candidate.query(`INSERT INTO p (code) VALUES ('far')`);

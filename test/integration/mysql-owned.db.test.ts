@@ -4,7 +4,6 @@
  */
 import type { Connection } from 'mysql2/promise';
 import { describe, expect, it } from 'vitest';
-import type { Fence, ShadowDatabase } from '../../src/dialect/dialect.ts';
 import type { NetChange } from '../../src/order/change-batch.ts';
 import { Random } from '../support/random.ts';
 import { baseSeed } from '../support/seeds.ts';
@@ -12,15 +11,13 @@ import {
   batchOf,
   ENGINES,
   gone,
-  openTrunk,
+  overlaidRollout,
   put,
-  rolloutOf,
   rowsOf,
   rowsStep,
-  sessionOn,
   stageOf,
-  stranger,
   type Engine,
+  type Overlaid,
   type Stage,
 } from './mysql.fixture.ts';
 
@@ -38,24 +35,13 @@ interface SeatRow {
   readonly n: number | null;
 }
 
-interface Scene {
+interface Scene extends Overlaid {
   readonly stage: Stage;
-  readonly name: string;
-  readonly database: ShadowDatabase;
-  readonly fence: Fence;
-  readonly admin: Connection;
-  readonly candidate: Connection;
 }
 
 async function scene(engine: Engine): Promise<Scene> {
   const stage = await stageOf(engine, TABLE);
-  const name = await rolloutOf(stage);
-  const database = await openTrunk(stage.server, name);
-  const fence = await database.takeFence('test');
-  if (fence === null) throw new Error('it is held');
-  await database.installOverlay(fence);
-  const candidate = await stranger(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
-  return { stage, name, database, fence, candidate, admin: await sessionOn(stage.url, name) };
+  return { ...(await overlaidRollout(stage)), stage };
 }
 
 type Rows = Map<string, SeatRow>;
@@ -197,5 +183,21 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
       { id: 2, n: 1, v: null },
       { id: 3, n: 3, v: 'mine' },
     ]);
+  });
+
+  it('a unique value that the candidate holds blocks until it is given back', async () => {
+    const at = await scene(engine);
+    const apply = (row: SeatRow) =>
+      at.database.apply(at.fence, batchOf([rowsStep(at.stage, 'seat', changeOf(row))]));
+    await at.candidate.query(`INSERT INTO seat VALUES (7, 'mine', NULL, 5)`);
+    const row: SeatRow = { id: 1, k: 'a', v: null, n: 5 };
+    await expect(apply(row)).rejects.toMatchObject({
+      code: 'APPLY_BLOCKED',
+      context: { key: 'id=7, k=mine' },
+    });
+    await at.candidate.query('UPDATE seat SET n = 6 WHERE id = 7');
+    expect(await apply(row)).toMatchObject({ rows: 1, owned: 0 });
+    // A production that contradicts itself is another matter.
+    await expect(apply({ ...row, id: 2 })).rejects.toMatchObject({ code: 'APPLY_FAILED' });
   });
 });

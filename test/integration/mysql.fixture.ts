@@ -170,3 +170,36 @@ export async function stranger(
   url.password = 'x';
   return sessionOn(url.href, database);
 }
+
+/** A rollout with its overlay, and who writes to it. */
+export interface Overlaid {
+  readonly name: string;
+  readonly database: ShadowDatabase;
+  readonly fence: Fence;
+  readonly candidate: Connection;
+  /** Sees everything; its default database is the rollout. */
+  readonly admin: Connection;
+  apply(...steps: readonly BatchStep[]): ReturnType<ShadowDatabase['apply']>;
+}
+
+export async function overlaidRollout(stage: Stage): Promise<Overlaid> {
+  const name = await rolloutOf(stage);
+  const database = await openTrunk(stage.server, name);
+  const fence = await database.takeFence('test');
+  if (fence === null) throw new Error('the fence of a new rollout is taken');
+  await database.installOverlay(fence);
+  const candidate = await stranger(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
+  const admin = await sessionOn(stage.url, name);
+  const apply = (...steps: readonly BatchStep[]) => database.apply(fence, batchOf(steps));
+  return { name, database, fence, candidate, admin, apply };
+}
+
+/** Production's image of a table with the key `id`, by the rows and the journal. */
+export function imageOf({ admin, name }: Overlaid, table: string, columns: string) {
+  const journal = `\`${name}__understudy\`.\`${table}#journal\``;
+  return rowsOf(
+    admin,
+    `SELECT ${columns} FROM ${table} t WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE j.id = t.id)
+      UNION ALL SELECT ${columns} FROM ${journal} WHERE understudy_present = 1 ORDER BY id`,
+  );
+}

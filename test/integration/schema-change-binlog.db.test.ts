@@ -10,7 +10,9 @@ import { placeText } from '../../src/schema/table-renames.ts';
 import {
   batchOf,
   ENGINES,
+  imageOf,
   openTrunk,
+  overlaidRollout,
   put,
   rolloutOf,
   rowsOf,
@@ -256,5 +258,103 @@ describe.each(ENGINES)('on %s', (engine) => {
       [1, 0],
       [0, 1],
     ]);
+  });
+
+  test('production’s image of what a candidate owns goes along', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const rows = `INSERT INTO t (id, a, b, c) VALUES (1, 'x', 1, 1), (2, 'y', 2, 2), (3, 'z', 3, 3)`;
+    await stage.client.query(rows);
+    const at = await overlaidRollout(stage);
+    await at.candidate.query(`UPDATE t SET a = 'X' WHERE id = 1`);
+    await at.candidate.query('DELETE FROM t WHERE id = 2');
+    await at.candidate.query(`INSERT INTO t (id, a, b, c) VALUES (4, 'new', 4, 4)`);
+    const ddl = `ALTER TABLE t ADD x VARCHAR(5) NOT NULL DEFAULT 'was', DROP b,
+      RENAME COLUMN a TO aa, MODIFY c BIGINT`;
+    const changes = await found(
+      stage,
+      (await changed(stage, ddl)).map((change) => {
+        if (change.kind === 'add') return { ...change, told: told('x', false, 'was', ddl) };
+        return change.kind === 'rename' ? { ...change, certain: true } : change;
+      }),
+    );
+    await carry(stage, changes);
+    // A crash between any two: some of them are carried, and captured anew.
+    for (let done = 1; done <= changes.length; done += 1) {
+      await carry({ ...stage, ...at }, changes.slice(0, done), at.fence);
+    }
+    expect(await imageOf(at, 't', 'id, aa, c, x')).toEqual(
+      await stage.rows('SELECT id, aa, c, x FROM t ORDER BY id'),
+    );
+    expect(await rowsOf(at.admin, 'SELECT id, aa FROM t ORDER BY id')).toEqual([
+      { id: 1, aa: 'X' },
+      { id: 3, aa: 'z' },
+      { id: 4, aa: 'new' },
+    ]);
+    const key = await found(
+      stage,
+      await changed(stage, 'ALTER TABLE t DROP PRIMARY KEY, ADD KEY (id), ADD PRIMARY KEY (c, id)'),
+    );
+    await expect(carry({ ...stage, ...at }, key, at.fence)).rejects.toMatchObject({
+      code: 'SCHEMA_FAILED',
+    });
+    await at.candidate.query(`UPDATE t SET aa = 'Z' WHERE id = 3`);
+    expect(await at.database.overlayRows(9)).toHaveLength(4);
+  });
+
+  test('a new table is captured, and numbers what the candidate inserts far above', async () => {
+    const stage = await stageOf(engine, TABLE);
+    const at = await overlaidRollout(stage);
+    const fresh = 'CREATE TABLE fresh (id INT PRIMARY KEY AUTO_INCREMENT, v INT)';
+    // Also one that there was before.
+    for (const ddl of [fresh, 'DROP TABLE fresh', fresh]) {
+      const changes = await found(stage, await changed(stage, ddl));
+      await carry(stage, changes);
+      await carry({ ...stage, ...at }, changes, at.fence);
+    }
+    await at.candidate.query('INSERT INTO fresh (v) VALUES (1)');
+    await at.apply(rowsStep(stage, 'fresh', put(['id'], { id: '1', v: '2' })));
+    expect(await rowsOf(at.admin, 'SELECT id, v FROM fresh ORDER BY id')).toEqual([
+      { id: 1, v: 2 },
+      { id: 1_610_612_736, v: 1 },
+    ]);
+    expect(await imageOf(at, 'fresh', 'id, v')).toEqual([{ id: 1, v: 2 }]);
+  });
+
+  test('what a crash within a change leaves is closed to the candidate, and captured again', async () => {
+    const stage = await stageOf(engine, TABLE, 'CREATE TABLE u (id INT PRIMARY KEY)');
+    await stage.client.query(`INSERT INTO t (id, a, b, c) VALUES (1, 'x', 1, 1)`);
+    const at = await overlaidRollout(stage);
+    const [change] = await found(stage, await changed(stage, 'ALTER TABLE t DROP b'));
+    if (change === undefined) throw new Error('nothing was changed');
+    // The process ends between the triggers' end and their making: here its session does.
+    const sleeps = { sql: 'DO SLEEP(20)', what: 'a pause', optional: false };
+    const carried = carry({ ...stage, ...at }, [{ ...change, statements: [sleeps] }], at.fence);
+    const failed = carried.then(() => null).catch((error: unknown) => error);
+    const asleep = () =>
+      rowsOf(
+        at.admin,
+        `SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '${at.name}' AND INFO = 'DO SLEEP(20)'`,
+      );
+    await expect.poll(asleep, { timeout: 20_000 }).toHaveLength(1);
+    const writes = [
+      `UPDATE t SET a = 'X'`,
+      'DELETE IGNORE FROM t',
+      'INSERT IGNORE INTO u VALUES (1)',
+    ];
+    const refused = async () => {
+      for (const sql of writes) {
+        await expect(at.candidate.query(sql), sql).rejects.toMatchObject({ errno: 1205 });
+      }
+    };
+    await refused();
+    await at.admin.query(`KILL CONNECTION ${String((await asleep())[0]?.['ID'])}`);
+    expect(await failed).toMatchObject({ code: 'SHADOW_UNREACHABLE' });
+    await refused();
+    const other = await openTrunk(stage.server, at.name);
+    await at.database.releaseFence(at.fence);
+    expect(await other.takeFence('after the crash')).not.toBeNull();
+    expect(await rowsOf(at.admin, 'SELECT a FROM t')).toEqual([{ a: 'x' }]);
+    for (const sql of writes) await at.candidate.query(sql);
+    expect(await other.overlayRows(9)).toMatchObject([{ kind: 'delete' }, { kind: 'insert' }]);
   });
 });

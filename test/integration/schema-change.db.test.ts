@@ -152,17 +152,27 @@ describe('a new table', () => {
   });
 
   test('is made with its own key, though another new table is referred to, or refers to it', async () => {
-    await there.query(`CREATE TABLE head (id int PRIMARY KEY, twin int UNIQUE);
-      CREATE TABLE tail (id int PRIMARY KEY, head int REFERENCES head)`);
-    const made = await changes();
-    expect(made).toMatchObject([{ kind: 'newTable' }, { kind: 'newTable' }]);
-    // As records come: of one of them first, and nothing of the other for long.
-    for (const only of ['head', 'tail']) {
-      const skipped = await carry(here, only);
-      expect(skipped).toHaveLength(only === 'head' ? 1 : 0);
+    for (const [first, second] of [
+      ['head', 'tail'],
+      ['trunk', 'leaf'],
+    ] as const) {
+      await there.query(`CREATE TABLE ${first} (id int PRIMARY KEY, twin int UNIQUE);
+        CREATE TABLE ${second} (id int PRIMARY KEY, of int REFERENCES ${first})`);
+      // As records come: of one of them first, and nothing of the other for long.
+      const order: readonly string[] = first === 'head' ? [first, second] : [second, first];
+      for (const only of order) {
+        expect(await carry(here, only)).toHaveLength(only === order[0] ? 1 : 0);
+        const [theirs, ours] = [await readCatalogue(there), await readCatalogue(here)];
+        const key = { key: ['id'], uniques: theirs.get(`public.${only}`)?.uniques };
+        expect(ours.get(`public.${only}`)).toMatchObject(key);
+        expect(order.filter((name) => ours.has(`public.${name}`))).toEqual(
+          order.slice(0, order.indexOf(only) + 1),
+        );
+      }
       const [theirs, ours] = [await readCatalogue(there), await readCatalogue(here)];
-      expect(ours.get(`public.${only}`)).toEqual(theirs.get(`public.${only}`));
-      expect(ours.has('public.tail')).toBe(only === 'tail');
+      for (const name of order) {
+        expect(ours.get(`public.${name}`)).toEqual(theirs.get(`public.${name}`));
+      }
     }
     expect(await changes()).toEqual([]);
   });

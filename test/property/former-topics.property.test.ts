@@ -1,13 +1,13 @@
 /** Tables whose names change hands while they are written to: each row's changes go in production's order. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { partitionKey } from '../../src/change/position.ts';
+import { parsePartitionKey, partitionKey } from '../../src/change/position.ts';
 import type { ChangeEvent, DecodedRecord } from '../../src/change/record.ts';
 import { tableName, type TableId } from '../../src/change/table-id.ts';
 import { connectorNamed } from '../../src/decode/connectors/connectors.ts';
 import { isBefore, TableNames } from '../../src/decode/table-names.ts';
 import { TransactionAssembler } from '../../src/order/assembler.ts';
-import { FormerTopics } from '../../src/order/former-topics.ts';
+import { FormerTopics, type FormerTopic } from '../../src/order/former-topics.ts';
 import { withFormerNames, type TableRename } from '../../src/schema/table-renames.ts';
 import { boundary, changeEvent, image, textTable } from '../support/change-events.ts';
 
@@ -60,8 +60,10 @@ const plans = fc.array(
 const id = (name: string): TableId => ({ schema: 'public', name });
 
 interface Log {
-  readonly partitions: ReadonlyMap<string, readonly DecodedRecord[]>;
-  readonly former: FormerTopics;
+  /** In the order in which the connector sends them. */
+  readonly records: readonly (readonly [partition: string, DecodedRecord])[];
+  /** By table. */
+  readonly topics: ReadonlyMap<string, readonly FormerTopic[]>;
   /** By table now and key, the places of its changes. */
   readonly rows: ReadonlyMap<string, readonly bigint[]>;
 }
@@ -73,10 +75,10 @@ function logOf(plan: readonly (Rows | Renamed)[]): Log {
   let lsn = 0n;
   const renames: TableRename[] = [];
   const sent: ChangeEvent[] = [];
-  const partitions = new Map<string, DecodedRecord[]>();
-  const lengthOf = (key: string): number => partitions.get(key)?.length ?? 0;
+  const records: (readonly [string, DecodedRecord])[] = [];
+  const lengthOf = (key: string): number => records.filter(([at]) => at === key).length;
   const append = (key: string, record: DecodedRecord): void => {
-    partitions.set(key, [...(partitions.get(key) ?? []), record]);
+    records.push([key, record]);
   };
   const owners: number[] = [];
   plan.forEach((step, n) => {
@@ -129,22 +131,13 @@ function logOf(plan: readonly (Rows | Renamed)[]): Log {
     const of = `${now.name} ${String(change.key?.values[0])}`;
     rows.set(of, [...(rows.get(of) ?? []), placeOf(change)]);
   }
-  const former = new Map(
-    [...catalogue].map(([label, { names: own = [] }]) => [
-      label,
-      own.flatMap(({ table, until }) =>
-        Array.from({ length: PARTITIONS }, (_, partition) => {
-          const key = partitionKey(`p.${tableName(table)}`, partition);
-          return { key, until, end: BigInt(lengthOf(key)) };
-        }).filter(({ end }) => end > 0n),
-      ),
-    ]),
+  const topics = [...catalogue].map(
+    ([label, { names: own = [] }]) =>
+      [label, own.map(({ table, until }) => ({ topic: `p.${tableName(table)}`, until }))] as const,
   );
   return {
-    partitions: new Map(
-      [...partitions].map(([key, all]) => [key, all.map((one) => read.get(one) ?? one)]),
-    ),
-    former: new FormerTopics(former, (place, until) => isBefore(connector, place, until)),
+    records: records.map(([key, one]) => [key, read.get(one) ?? one]),
+    topics: new Map(topics),
     rows,
   };
 }
@@ -153,73 +146,120 @@ function placeOf({ source }: ChangeEvent): bigint {
   return 'lsn' in source ? (source.lsn ?? 0n) : 0n;
 }
 
-/** Reads it in an order of its own, what is ahead never: so little memory has it. */
-function applied(log: Log, turns: () => number): ReadonlyMap<string, readonly bigint[]> {
-  const assembler = new TransactionAssembler({
-    ...{ mode: 'transaction', isSubscribed: () => true, now: () => 0, former: log.former },
+/**
+ * Reads it in an order of its own, while the connector sends it, which is ahead of that or behind; and of
+ * what is ahead of others never more: so little memory has it.
+ */
+async function applied(
+  log: Log,
+  turns: () => number,
+): Promise<ReadonlyMap<string, readonly bigint[]>> {
+  const partitions = new Map<string, DecodedRecord[]>();
+  const lengths = new Map<string, bigint>();
+  let now = 0;
+  const former = new FormerTopics({
+    ...{ topics: log.topics, from: new Map(), now: () => now },
+    isBefore: (place, until) => isBefore(connector, place, until),
+    ends: (topic) =>
+      Promise.resolve(
+        new Map([...lengths].filter(([key]) => parsePartitionKey(key).topic === topic)),
+      ),
   });
-  const left = new Map([...log.partitions].map(([key, all]) => [key, [...all]]));
+  const assembler = new TransactionAssembler({
+    ...{ mode: 'transaction', isSubscribed: () => true, now: () => now, former },
+  });
   const rows = new Map<string, bigint[]>();
-  const drain = (): void => {
-    for (let next = assembler.take(); next !== undefined; next = assembler.take()) {
-      expect(next.complete).toBe(true);
-      for (const change of next.changes) {
-        const of = `${change.table.name} ${String(change.key?.values[0])}`;
-        rows.set(of, [...(rows.get(of) ?? []), placeOf(change)]);
+  const drain = async (): Promise<void> => {
+    do {
+      await Promise.resolve();
+      for (let next = assembler.take(); next !== undefined; next = assembler.take()) {
+        expect(next.complete).toBe(true);
+        for (const change of next.changes) {
+          const of = `${change.table.name} ${String(change.key?.values[0])}`;
+          rows.set(of, [...(rows.get(of) ?? []), placeOf(change)]);
+        }
       }
-    }
+    } while (former.isAsking);
   };
+  const left = [...log.records];
   for (;;) {
+    now += 100;
     const paused = assembler.ahead('of all');
-    const open = [...left].filter(([key, all]) => all.length > 0 && !paused.has(key));
+    const open = [...partitions].filter(([key, all]) => all.length > 0 && !paused.has(key));
+    if (left.length > 0 && (open.length === 0 || turns() % 2 === 0)) {
+      const [key = '', record] = left.shift() ?? [];
+      if (record === undefined) break;
+      partitions.set(key, [...(partitions.get(key) ?? []), record]);
+      lengths.set(key, (lengths.get(key) ?? 0n) + 1n);
+      continue;
+    }
+    if (open.length === 0 && former.isAsking) {
+      await drain();
+      continue;
+    }
     if (open.length === 0) break;
     const record = open[turns() % open.length]?.[1].shift();
     if (record === undefined) break;
     assembler.push(record);
     assembler.advance(record.at.topic, record.at.partition, record.at.offset + 1n);
-    drain();
+    await drain();
   }
   // What is paused waits for something that is not.
-  expect([...left].filter(([, all]) => all.length > 0)).toEqual([]);
+  expect([...partitions].filter(([, all]) => all.length > 0)).toEqual([]);
   expect(assembler.held().events).toBe(0);
   return rows;
 }
 
-test('whatever order it is read in, nothing waits for ever, and each row’s changes stay in order', () => {
-  fc.assert(
-    fc.property(plans, fc.infiniteStream(fc.nat(9)), (plan, turns) => {
+test('whatever order it is read in, nothing waits for ever, and each row’s changes stay in order', async () => {
+  await fc.assert(
+    fc.asyncProperty(plans, fc.infiniteStream(fc.nat(9)), async (plan, turns) => {
       const log = logOf(plan);
       const next = turns[Symbol.iterator]();
-      const taken = applied(log, () => Number(next.next().value ?? 0));
+      const taken = await applied(log, () => Number(next.next().value ?? 0));
       expect(taken).toEqual(log.rows);
     }),
     { numRuns: Number(process.env.RUNS ?? 2_000) },
   );
 });
 
-test('what waits for a topic of before goes when it has waited for too long, and is not called whole', () => {
-  const [from, to] = [id('a'), id('b')];
-  const until = { ...connector.position({}), lsn: 5n };
-  const renames = [{ from, to, until, turn: 5n }];
-  const catalogue = withFormerNames(new Map([['public.b', textTable('b', ['id'])]]), renames);
-  expect(catalogue.get('public.b')?.names).toHaveLength(1);
-  for (const tx of [null, { id: '7', totalOrder: 1 }]) {
+const until = { ...connector.position({}), lsn: 500n };
+
+function formerTopics(now: () => number, end: bigint): FormerTopics {
+  return new FormerTopics({
+    ...{ topics: new Map([['public.b', [{ topic: 'p.public.a', until }]]]), from: new Map(), now },
+    isBefore: (place, end) => isBefore(connector, place, end),
+    ends: () => Promise.resolve(new Map([['p.public.a/0', end]])),
+  });
+}
+
+test.each([null, { id: '7', totalOrder: 1 }])(
+  'what waits for a topic of before goes when nothing comes for too long, and is not called whole: %o',
+  async (tx) => {
     let now = 0;
-    const former = new FormerTopics(
-      new Map([['public.b', [{ key: 'p.public.a/0', until, end: 1n }]]]),
-      (place, end) => isBefore(connector, place, end),
-    );
     const assembler = new TransactionAssembler({
-      ...{ mode: 'transaction', isSubscribed: () => true, now: () => now, former },
-      stallLimitMs: 4_000,
+      ...{ mode: 'transaction', isSubscribed: () => true, now: () => now },
+      ...{ stallLimitMs: 4_000, former: formerTopics(() => now, 1_000n) },
     });
     if (tx !== null) assembler.push(boundary('begin', '7', 0));
-    assembler.push(changeEvent({ table: 'b', op: 'delete', key: image({ id: '1' }), lsn: 9n, tx }));
+    assembler.push(
+      changeEvent({ table: 'b', op: 'delete', key: image({ id: '1' }), lsn: 900n, tx }),
+    );
     if (tx !== null) assembler.push(boundary('end', '7', 1, { 'public.b': 1 }));
-    for (; now < 4_000; now += 500) {
-      const changes: readonly ChangeEvent[] = assembler.take()?.changes ?? [];
-      expect(changes).toEqual([]);
+    const taken = async (): Promise<readonly ChangeEvent[]> => {
+      await Promise.resolve();
+      return assembler.take()?.changes ?? [];
+    };
+    const name = { schema: 'public', name: 'a' };
+    // As long as it is read, for however long.
+    for (let offset = 0; offset < 60; offset += 1, now += 500) {
+      const old = changeEvent({ ...{ op: 'read', topic: 'p.public.a', table: 'b', offset } });
+      assembler.push({ ...old, formerly: name, key: image({ id: '1' }) });
+      assembler.advance('p.public.a', 0, BigInt(offset) + 1n);
+      expect((await taken()).map(({ op }) => op)).toEqual(['read']);
     }
+    for (const end = now + 3_500; now < end; now += 500) expect(await taken()).toEqual([]);
+    now += 500;
+    await Promise.resolve();
     expect(assembler.take()).toMatchObject({ complete: false, changes: [{ op: 'delete' }] });
-  }
-});
+  },
+);

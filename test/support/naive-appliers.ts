@@ -5,7 +5,8 @@
 import pg from 'pg';
 import { applierSessionSql } from '../../src/dialect/postgres/apply/apply.ts';
 import { openRealApplier } from './overlay-applier.ts';
-import { isCollision, type Applier, type HotChange } from './overlay-scenario.ts';
+import type { HotChange } from './overlay-fire.ts';
+import { isCollision, type Applier } from './overlay-scenario.ts';
 
 const JOURNAL = 'understudy."public.hot#journal"';
 const DATA = `pg_catalog.jsonb_to_recordset($1::jsonb) AS s(id int, gone boolean, a int, b text, c text)`;

@@ -11,7 +11,8 @@ import {
 } from '../../src/dialect/postgres/apply/apply.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
-import type { Applier, HotChange } from './overlay-scenario.ts';
+import type { HotChange } from './overlay-fire.ts';
+import type { Applier } from './overlay-scenario.ts';
 
 const TABLE = { schema: 'public', name: 'hot' };
 const FULL = new RowShape(['id', 'a', 'b', 'c']);

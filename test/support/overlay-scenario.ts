@@ -7,28 +7,18 @@
  * of its own while it holds the row's lock, and every reset or release does so too. For one key
  * the order of the numbers is the order of the writes; a rollback takes its numbers with it.
  */
-import { deepStrictEqual } from 'node:assert/strict';
-import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
+import {
+  Fire,
+  HOT_KEYS,
+  type FireOptions,
+  type HotChange,
+  type HotRow,
+  type LastWrite,
+} from './overlay-fire.ts';
 import { createDatabase, dropDatabase } from './postgres.ts';
 import type { Random } from './random.ts';
-
-/** The columns of `public.hot` beside its key. */
-export interface HotRow {
-  readonly a: string;
-  readonly b: string;
-  readonly c: string | null;
-}
-
-/** One net change of production: the row it has afterwards, or none. */
-export interface HotChange {
-  readonly id: number;
-  readonly row: HotRow | null;
-  /** Only `b` is sent; the rest is kept from the row `from`. */
-  readonly partial: boolean;
-  readonly from: number;
-}
 
 /** The part under test: what writes to a rollout beside the candidate. */
 export interface Applier {
@@ -52,20 +42,12 @@ export interface Applier {
   close(): Promise<void>;
 }
 
-export interface ScenarioOptions {
-  readonly serverUrl: string;
-  readonly database: string;
-  readonly random: Random;
-  readonly signal: AbortSignal;
-  readonly note: (line: string) => void;
+export interface ScenarioOptions extends FireOptions {
   readonly openApplier: (url: string) => Promise<Applier>;
-  /** Milliseconds of fire. */
-  readonly durationMs: number;
 }
 
-const KEYS = 50;
+const KEYS = HOT_KEYS;
 const WRITERS = 12;
-const ROLLBACK = 0.3;
 
 const PLAIN = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)`;
 const PARTITIONED = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)
@@ -119,116 +101,32 @@ class Scenario {
   readonly #options: ScenarioOptions;
   readonly #url: string;
   readonly #observer: pg.Client;
-  readonly #production = new Map<number, HotRow>();
-  #over = false;
-  #serial = 0;
-  #checks = 0;
+  readonly #fire: Fire;
 
   constructor(options: ScenarioOptions, url: string, observer: pg.Client) {
     this.#options = options;
     this.#url = url;
     this.#observer = observer;
+    this.#fire = new Fire(options);
   }
 
   async play(): Promise<void> {
-    const { random, durationMs, openApplier, note } = this.#options;
+    const { openApplier, note } = this.#options;
     const applier = await openApplier(this.#url);
     try {
-      const sources = Array.from({ length: WRITERS }, () => random.fork());
-      const stream = random.fork();
-      const timer = setTimeout(() => (this.#over = true), durationMs);
-      try {
-        await Promise.all([
-          this.#stream(applier, stream),
-          ...sources.map((source) => this.#write(source)),
-        ]);
-      } finally {
-        this.#over = true;
-        clearTimeout(timer);
-      }
-      await this.#check();
-      note(`repairs ${applier.repairs()}, checks ${this.#checks}`);
+      const parts = {
+        apply: (changes: readonly HotChange[]) => applier.apply(changes),
+        release: (random: Random) => this.#release(applier, random),
+        write: (random: Random) => this.#write(random),
+        check: () => this.#check(),
+      };
+      await this.#fire.play(parts, WRITERS);
+      note(`repairs ${applier.repairs()}, checks ${this.#fire.checks}`);
     } finally {
       await applier.close();
     }
   }
 
-  get #stopped(): boolean {
-    return this.#over || this.#options.signal.aborted;
-  }
-
-  // ---- production ---------------------------------------------------------------------------
-
-  async #stream(applier: Applier, random: Random): Promise<void> {
-    try {
-      while (!this.#stopped) {
-        const { changes, next } = this.#nextBatch(random);
-        if (!(await this.#untilDone(() => applier.apply(changes)))) return;
-        this.#production.clear();
-        for (const [id, row] of next) this.#production.set(id, row);
-        // Before each release, which would heal what is wrong.
-        await this.#check();
-        for (let i = random.integer(0, 3); i > 0; i -= 1) await this.#release(applier, random);
-        await pause(random.integer(0, 3));
-      }
-    } finally {
-      this.#over = true;
-    }
-  }
-
-  /** Repeats an act while it gives way. False if the time was over first: then it did nothing. */
-  async #untilDone(act: () => Promise<boolean>): Promise<boolean> {
-    while (!(await act())) {
-      if (this.#stopped) return false;
-      await pause(1);
-    }
-    return true;
-  }
-
-  #nextBatch(random: Random): {
-    readonly changes: readonly HotChange[];
-    readonly next: ReadonlyMap<number, HotRow>;
-  } {
-    const next = new Map(this.#production);
-    const used = new Set<number>();
-    const changes: HotChange[] = [];
-    for (let i = random.integer(1, 25); i > 0; i -= 1) {
-      const id = random.integer(1, KEYS);
-      if (used.has(id)) continue;
-      used.add(id);
-      const before = next.get(id);
-      const choice = random.next();
-      if (before !== undefined && choice < 0.25) {
-        next.delete(id);
-        changes.push({ id, row: null, partial: false, from: id });
-      } else if (before !== undefined && choice < 0.5) {
-        const row = { ...before, b: this.#value('p') };
-        next.set(id, row);
-        changes.push({ id, row, partial: true, from: id });
-      } else if (before !== undefined && choice < 0.6) {
-        const to = random.integer(1, KEYS);
-        if (used.has(to) || next.has(to)) continue;
-        used.add(to);
-        const row = { ...before, b: this.#value('p') };
-        next.delete(id);
-        next.set(to, row);
-        changes.push({ id, row: null, partial: false, from: id });
-        changes.push({ id: to, row, partial: true, from: id });
-      } else {
-        const row = { a: `${random.integer(0, 9)}`, b: this.#value('p'), c: this.#value('c') };
-        next.set(id, row);
-        changes.push({ id, row, partial: false, from: id });
-      }
-    }
-    return { changes, next };
-  }
-
-  #value(prefix: string): string {
-    this.#serial += 1;
-    return `${prefix}${this.#serial}`;
-  }
-
-  /** Owned rows cannot be fought for: only giving most of them up again keeps the race alive. */
   async #release(applier: Applier, random: Random): Promise<void> {
     const key = random.chance(0.7) ? 'all' : random.integer(1, KEYS);
     const how = random.chance(0.5) ? 'reset' : 'converged';
@@ -245,45 +143,28 @@ class Scenario {
   // ---- the candidate ------------------------------------------------------------------------
 
   async #write(random: Random): Promise<void> {
-    try {
-      await withClient(this.#url, async (client) => {
-        await client.query(`SET lock_timeout = '2s'`);
-        while (!this.#stopped) {
-          await pause(random.integer(0, 12));
-          try {
-            await this.#transaction(client, random);
-          } catch (error) {
-            if (!isCollision(error)) throw error;
-            await client.query('ROLLBACK');
-          }
-        }
+    await withClient(this.#url, async (client) => {
+      await client.query(`SET lock_timeout = '2s'`);
+      await this.#fire.write(random, {
+        begin: () => {
+          const level = random.pick([
+            'READ COMMITTED',
+            'READ COMMITTED',
+            'REPEATABLE READ',
+            'SERIALIZABLE',
+          ]);
+          return client.query(`BEGIN ISOLATION LEVEL ${level}`);
+        },
+        run: (sql) => client.query(sql),
+        statement: () => this.#statement(client, random),
+        isCollision,
       });
-    } finally {
-      this.#over = true;
-    }
-  }
-
-  async #transaction(client: pg.Client, random: Random): Promise<void> {
-    const level = random.pick([
-      'READ COMMITTED',
-      'READ COMMITTED',
-      'REPEATABLE READ',
-      'SERIALIZABLE',
-    ]);
-    await client.query(`BEGIN ISOLATION LEVEL ${level}`);
-    for (let i = random.integer(1, 3); i > 0; i -= 1) {
-      const undo = random.chance(0.2);
-      if (undo || random.chance(0.2)) await client.query('SAVEPOINT part');
-      await this.#statement(client, random);
-      if (undo) await client.query('ROLLBACK TO SAVEPOINT part');
-      if (random.chance(0.3)) await pause(random.integer(0, 4));
-    }
-    await client.query(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
+    });
   }
 
   async #statement(client: pg.Client, random: Random): Promise<void> {
     const id = random.integer(1, KEYS);
-    const value = this.#value('w');
+    const value = this.#fire.value('w');
     const returning = 'RETURNING id, a::text, b, c';
     switch (random.integer(0, 8)) {
       case 0:
@@ -362,38 +243,16 @@ class Scenario {
   /** In one snapshot, so that it may be taken while the candidate writes. */
   async #check(): Promise<void> {
     await this.#observer.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    deepStrictEqual(
-      await this.#read('public__production.hot'),
-      sorted(this.#production),
-      'the base view is production’s image',
-    );
-    const owned = new Map<number, HotRow | null>();
-    const log = await this.#observer.query<HotRow & { id: number; kind: string }>(
+    const image = await this.#read('public__production.hot');
+    const log = await this.#observer.query<LastWrite>(
       'SELECT DISTINCT ON (id) id, kind, a, b, c FROM public.written ORDER BY id, seq DESC',
     );
-    for (const { id, kind, a, b, c } of log.rows) {
-      if (kind !== 'released') owned.set(id, kind === 'delete' ? null : { a, b, c });
-    }
-    const visible = new Map(this.#production);
-    for (const [id, row] of owned) {
-      if (row === null) visible.delete(id);
-      else visible.set(id, row);
-    }
-    deepStrictEqual(
-      await this.#read('public.hot'),
-      sorted(visible),
-      'the candidate sees what it wrote, and production’s rows beside it',
-    );
+    const visible = await this.#read('public.hot');
     const entries = await this.#observer.query<{ id: number }>(
       'SELECT id FROM understudy."public.hot#journal" ORDER BY id',
     );
-    deepStrictEqual(
-      entries.rows.map((row) => row.id),
-      [...owned.keys()].sort((x, y) => x - y),
-      'an entry exists exactly for owned rows',
-    );
+    this.#fire.judge({ image, visible, log: log.rows, entries: entries.rows.map(({ id }) => id) });
     await this.#observer.query('COMMIT');
-    this.#checks += 1;
   }
 
   async #read(relation: string): Promise<readonly (readonly [number, HotRow])[]> {
@@ -402,8 +261,4 @@ class Scenario {
     );
     return result.rows.map(({ id, a, b, c }) => [id, { a, b, c }]);
   }
-}
-
-function sorted(rows: ReadonlyMap<number, HotRow>): readonly (readonly [number, HotRow])[] {
-  return [...rows].sort(([x], [y]) => x - y).map(([id, { a, b, c }]) => [id, { a, b, c }] as const);
 }

@@ -13,7 +13,7 @@ import type {
   TransactionMark,
 } from '../../change/record.ts';
 import type { SchemaChangeRecord } from '../../change/table-change.ts';
-import type { TableId } from '../../change/table-id.ts';
+import { tableName, type TableId } from '../../change/table-id.ts';
 import type { Connector } from '../connectors/connector.ts';
 import type { ConnectSchema } from '../envelope/connect-schema.ts';
 import type { Exactness } from '../envelope/exact-number.ts';
@@ -94,4 +94,15 @@ export function headerNamed(headers: LogRecord['headers'], name: string): Buffer
     if (header !== undefined && header[0] === name) return header[1];
   }
   return null;
+}
+
+/** A change of a table that is not here. `isCounted`: tables of its name are followed. */
+export function passedOver(
+  record: LogRecord,
+  { eventTimeMs, table, transaction }: SentChange,
+  isCounted: boolean,
+): OtherRecord {
+  const other = { kind: 'ignored', at: placeOf(record), eventTimeMs } as const;
+  if (!isCounted || transaction === null) return other;
+  return { ...other, passedOver: { transaction: transaction.id, collection: tableName(table) } };
 }

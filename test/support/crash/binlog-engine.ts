@@ -177,7 +177,7 @@ class BinlogServer implements CrashServer {
       },
       rows: async (client, batch) => {
         const tables = await readTables(client, name, SOURCE);
-        return applyBatch(await openApplySession(client, name, tables, []), batch);
+        return applyBatch(await openApplySession(client, name, tables), batch);
       },
       saveProgress: (client, batch) => saveProgress(client, name, batch),
       close: () => connection[Symbol.asyncDispose](),

@@ -162,3 +162,27 @@ test('in a topic of before it is of the table that had the name, and said to be 
   expect(now).toMatchObject({ table: { name: 't' }, key });
   expect(now).not.toHaveProperty('formerly');
 });
+
+test('of a table that is no more it is passed over with its transaction, though another has its name', () => {
+  const since = { connector: 'postgresql', lsn: 50n, lastCommitLsn: null, txId: null } as const;
+  const make = (isGone: boolean): Decoder =>
+    createDecoder({
+      ...{ connector: 'postgresql', topicPrefix: 'p', modes: DEFAULT_MODES, form: 'debezium' },
+      catalogue: () => new Map([['public.t', { ...textTable('t', ['id', 'v']), since }]]),
+      isGone: () => isGone,
+    });
+  const of = (lsn: number): LogRecord => {
+    const source = { connector: 'postgresql', name: 'p', schema: 'public', table: 't', lsn };
+    const transaction = { id: '7:1', total_order: 1, data_collection_order: 1 };
+    const after = { id: '1', v: 'x' };
+    const value = Buffer.from(
+      JSON.stringify({ op: 'c', source, before: null, after, transaction }),
+    );
+    return { ...record('p.public.t', '{"id":"1"}'), value };
+  };
+  expect(make(true).decode(of(60))).toMatchObject({ kind: 'change', table: { name: 't' } });
+  expect(make(true).decode(of(40))).toMatchObject({
+    ...{ kind: 'ignored', passedOver: { transaction: '7', collection: 'public.t' } },
+  });
+  expect(() => make(false).decode(of(40))).toThrow('a table of before');
+});

@@ -97,6 +97,25 @@ describe('a transaction', () => {
     ]);
   });
 
+  test('does not wait for what was passed over of a table of before, whose name another one has', () => {
+    assembler.push(boundary('begin', '1', 0));
+    const at = { topic: 'p.public.t', partition: 1, offset: 0n };
+    const passedOver = { transaction: '1', collection: 'public.t' };
+    assembler.push(boundary('end', '1', 1, { 'public.t': 1 }));
+    assembler.push(boundary('begin', '2', 2));
+    assembler.push(event('2', 1, 0, 0));
+    assembler.push(boundary('end', '2', 3, { 'public.t': 1 }));
+    expect(drain()).toEqual([]);
+    assembler.push({ kind: 'ignored', at, eventTimeMs: null, passedOver });
+    expect(drain()).toMatchObject([{ transactionId: '2', complete: true }]);
+    // Of another one its records are waited for.
+    assembler.push(boundary('end', '3', 4, { 'public.t': 1 }));
+    assembler.push(boundary('end', '4', 5, {}));
+    expect(drain()).toEqual([]);
+    assembler.push(event('3', 1, 0, 1));
+    expect(drain()).toMatchObject([{ transactionId: '3', complete: true }, {}]);
+  });
+
   test('that is late does not go with its END when a frozen applier comes back', () => {
     assembler.push(boundary('end', '1', 0, { 'public.t': 1 }));
     expect(drain()).toEqual([]);

@@ -12,16 +12,24 @@
  * that is not there has no lock. It is inserted by a statement that settles no conflict, and the journal
  * is asked once more: an entry by then is of a candidate that wrote the row, or wrote and removed it, in
  * between. Then all of it is undone and done again.
+ *
+ * A row that refers to another, which a candidate may delete or give another key: what that does to the
+ * rows that refer is found by its trigger before the server does it (closure.ts). So that no row comes in
+ * between, the row that it refers to is locked before it is written: by a lock that what the trigger
+ * takes of a row on the way keeps off, or a lesser one where there is nothing on the way.
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
+import { heldByCandidate } from '../../sql/overlay-rows.ts';
+import { exactText } from '../compare/exact-text.ts';
+import { acts, rowItself, type Edge } from '../overlay/edges.ts';
 import { sameImage } from '../overlay/images.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
-import { JOURNAL } from '../session/names.ts';
+import { JOURNAL, quote } from '../session/names.ts';
 import { applyFailure, duplicatedKey } from './apply-error.ts';
 import type { ApplyColumn } from './apply-table.ts';
-import { assertComplete } from './apply-rows.ts';
+import { assertComplete, lackingMasks } from './apply-rows.ts';
 import { stageChanges, type Masks, type Staged } from './stage.ts';
 
 const SAVEPOINT = 'understudy_captured';
@@ -29,6 +37,30 @@ const SAVEPOINT = 'understudy_captured';
 const ATTEMPTS = 20;
 /** Numbers in one statement. */
 const MARKED_AT_ONCE = 5_000;
+
+/** A captured table, and what its rows refer to. */
+export interface OverlaidTable extends CapturedTable {
+  readonly parents: readonly ParentLock[];
+}
+
+interface ParentLock {
+  readonly edge: Edge;
+  readonly lock: 'FOR UPDATE' | 'LOCK IN SHARE MODE';
+}
+
+export function overlaid(table: CapturedTable, edges: readonly Edge[]): OverlaidTable {
+  const acting = edges.filter(acts);
+  const parents = acting
+    .filter(({ child }) => child.label === table.label)
+    .map((edge): ParentLock => {
+      const isOnTheWay = acting.some(({ child }) => child.label === edge.parent.label);
+      return {
+        edge,
+        lock: isOnTheWay || edge.parent.key.length === 0 ? 'FOR UPDATE' : 'LOCK IN SHARE MODE',
+      };
+    });
+  return { ...table, parents };
+}
 
 export interface CapturedOutcome {
   readonly rows: number;
@@ -41,7 +73,7 @@ export interface CapturedOutcome {
  */
 export async function applyCaptured(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   changes: readonly NetChange[],
   packetBytes: number,
 ): Promise<CapturedOutcome> {
@@ -53,7 +85,7 @@ export async function applyCaptured(
 /** Removes all rows that production had: of what the candidate owns, the images. */
 export async function truncateCaptured(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
 ): Promise<CapturedOutcome> {
   const keys = table.key.map(({ staged }) => staged).join(', ');
   const names = table.key.map(({ name }) => name).join(', ');
@@ -73,9 +105,10 @@ export async function truncateCaptured(
   }
 }
 
-async function writeStaged(
+/** Of the staging table, whatever filled it; `changes` are what its numbers stand for, for errors. */
+export async function writeStaged(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   staged: Staged,
   changes: readonly NetChange[],
 ): Promise<CapturedOutcome> {
@@ -96,13 +129,31 @@ async function writeStaged(
   throw new UnderstudyError('APPLY_BLOCKED', what, { table: table.label });
 }
 
+/** What staged rows that are not owned refer to, by values that were sent, or are known by now. */
+export async function lockParents(client: Client, table: OverlaidTable): Promise<void> {
+  const { parents, stage, columns } = table;
+  for (const { edge, lock } of parents) {
+    const on = edge.reference.columns.map((name, i) => {
+      const column = columns.find(({ schema }) => schema.name === name);
+      const to = quote(edge.reference.referencedColumns[i] ?? '');
+      return `p.${to} = s.${column?.staged ?? ''}`;
+    });
+    await client.rows(
+      `SELECT COUNT(*) AS locked FROM ${stage} s
+        STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentAccess.hint} ON ${on.join(' AND ')}
+        ${rowItself(edge.parent, 'p', edge.parentAccess)}
+        WHERE s.op <> 'd' AND s.own = 0 ${lock}`,
+    );
+  }
+}
+
 class Attempt {
   readonly #client: Client;
-  readonly #table: CapturedTable;
+  readonly #table: OverlaidTable;
   readonly #masks: Masks;
   readonly #counts: Staged['counts'];
 
-  constructor(client: Client, table: CapturedTable, { masks, counts }: Staged) {
+  constructor(client: Client, table: OverlaidTable, { masks, counts }: Staged) {
     this.#client = client;
     this.#table = table;
     this.#masks = masks;
@@ -111,6 +162,7 @@ class Attempt {
 
   async run(changes: readonly NetChange[]): Promise<CapturedOutcome | 'raced'> {
     const client = this.#client;
+    await lockParents(client, this.#table);
     const have = await this.#lock('t');
     const own = await this.#lock('j');
     await this.#mark('have', have);
@@ -118,6 +170,7 @@ class Attempt {
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);
+      await lockParents(client, this.#table);
     }
     if (own.length > 0) await this.#moveImages();
     if (!(await this.#writeRows())) return 'raced';
@@ -223,8 +276,30 @@ class Attempt {
       return true;
     } catch (error) {
       if (this.#isOfKey(error)) return false;
-      throw error;
+      throw (await this.#heldByCandidate(duplicatedKey(error) ?? '')) ?? error;
     }
+  }
+
+  /** Null if it is no row of the candidate that is in the way of one by this unique key. */
+  async #heldByCandidate(name: string): Promise<UnderstudyError | null> {
+    const { columns, key, schema, stage, relation, journal } = this.#table;
+    const unique = schema.uniques.find((one) => one.name === name);
+    const parts = columns.filter((column) => unique?.columns.includes(column.schema.name));
+    // By what is computed no row is found; but all of the step's are gone, and others are the candidate's.
+    if (unique?.plain !== true || parts.length < unique.columns.length) {
+      return heldByCandidate(this.#table, name);
+    }
+    const texts = key.map((one, i) => `${exactText(`t.${one.name}`, one.schema)} AS k${String(i)}`);
+    const [found] = await this.#client.rows<Record<string, string | number>>(
+      `SELECT ${texts.join(', ')} FROM ${stage} s
+        STRAIGHT_JOIN ${relation} t FORCE INDEX FOR JOIN (${quote(name)})
+          ON ${parts.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ')}
+        JOIN ${journal} j ON ${key.map((one) => `j.${one.name} = t.${one.name}`).join(' AND ')}
+        WHERE s.own = 0 AND s.op <> 'd' LIMIT 1`,
+    );
+    if (found === undefined) return null;
+    const text = key.map((one, i) => `${one.schema.name}=${String(found[`k${String(i)}`])}`);
+    return heldByCandidate(this.#table, name, text.join(', '));
   }
 
   /** Was it that a row has the key already? Throws what is no such failure of any unique key. */
@@ -245,7 +320,7 @@ class Attempt {
     };
     await insert(columns, `s.op = 'f'`);
     // Columns that production's connector leaves out get their defaults.
-    for (const [number, mask] of this.#masks) {
+    for (const [number, mask] of await lackingMasks(this.#client, this.#table, this.#masks)) {
       const known = columns.filter((_, i) => mask[i] === true);
       await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);
     }

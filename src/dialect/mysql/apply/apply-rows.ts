@@ -107,10 +107,27 @@ async function write(client: Client, table: ApplyTable, { masks, counts }: Stage
 async function insert(client: Client, table: ApplyTable, masks: Masks): Promise<void> {
   await client.run(insertStaged(table, table.columns, `s.op = 'f'`));
   // Columns that production's connector leaves out get their defaults.
-  for (const [number, mask] of masks) {
+  for (const [number, mask] of await lackingMasks(client, table, masks)) {
     const known = table.columns.filter((_, i) => mask[i] === true);
     await client.run(insertStaged(table, known, `s.op = 'q' AND s.mask = ${String(number)}`));
   }
+}
+
+/**
+ * The masks of images that lack columns still. Without such an image no statement leaves a column out:
+ * MariaDB refuses one without default, even if the statement inserts nothing.
+ */
+export async function lackingMasks(
+  client: Client,
+  table: ApplyTable,
+  masks: Masks,
+): Promise<Masks> {
+  if (masks.size === 0) return masks;
+  const left = await client.rows<{ mask: number }>(
+    `SELECT DISTINCT mask FROM ${table.stage} WHERE op = 'q'`,
+  );
+  const numbers = new Set(left.map(({ mask }) => mask));
+  return new Map([...masks].filter(([number]) => numbers.has(number)));
 }
 
 function insertStaged(table: ApplyTable, columns: readonly ApplyColumn[], which: string): string {

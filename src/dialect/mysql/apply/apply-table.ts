@@ -34,6 +34,11 @@ export interface ApplyTable {
   readonly relation: string;
   /** Quoted and qualified by the companion: a temporary table of the session. */
   readonly stage: string;
+  /**
+   * Temporary tables of rows that a foreign key reaches: before (`b1`, …) and after (`a1`, …). Two, for
+   * a statement that fills one may read the other only.
+   */
+  readonly reach: readonly [string, string];
   /** All columns that may be written. */
   readonly columns: readonly ApplyColumn[];
   /** Empty for a table whose rows are a multiset. */
@@ -78,6 +83,10 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     label,
     relation: quote(database, schema.id.name),
     stage: quote(companionName(database), `stage_${hash}`),
+    reach: [
+      quote(companionName(database), `reach_${hash}_0`),
+      quote(companionName(database), `reach_${hash}_1`),
+    ],
     columns,
     key,
     keyIndex: index ?? null,
@@ -85,7 +94,8 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
   };
 }
 
-function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string {
+/** As other tables have such a column. */
+export function stagedType({ type }: ColumnSchema, form: TextForm | undefined): string {
   // The catalogue writes labels with backslashes, which our sessions do not read.
   const labels = type.labels?.map(literal).join(', ');
   const bare = labels === undefined ? type.sql : `${type.kind}(${labels})`;
@@ -112,5 +122,16 @@ export function createStage(table: ApplyTable): string {
     have TINYINT NOT NULL DEFAULT 0,
     own TINYINT NOT NULL DEFAULT 0,
     PRIMARY KEY (${primary.join(', ')})
+  ) ENGINE=InnoDB`;
+}
+
+/** One of the tables of reached rows; `hop` tells how they were reached. */
+export function createReach(table: ApplyTable, which: 0 | 1): string {
+  const columns = (['b', 'a'] as const).flatMap((side) =>
+    table.columns.map(({ stagedType: type }, i) => `${side}${String(i + 1)} ${type} NULL`),
+  );
+  return `CREATE TEMPORARY TABLE IF NOT EXISTS ${table.reach[which]} (
+    hop INT NOT NULL,
+    ${columns.join(',\n    ')}
   ) ENGINE=InnoDB`;
 }

@@ -16,15 +16,23 @@ import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
 import type { DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
-import type { Flavour } from '../session/flavour.ts';
+import { readFlavour, type Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
-import type { CapturedTable } from '../overlay/journal.ts';
+import { readEdges, type Edge } from '../overlay/edges.ts';
+import { describeCaptured, readCapturedNames } from '../overlay/journal.ts';
 import { applyBag } from './apply-bag.ts';
-import { applyCaptured, truncateCaptured, type CapturedOutcome } from './apply-captured.ts';
+import {
+  applyCaptured,
+  overlaid,
+  truncateCaptured,
+  type CapturedOutcome,
+  type OverlaidTable,
+} from './apply-captured.ts';
 import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
 import { carryOut } from './cascades.ts';
-import { createStage, describeTable, type ApplyTable } from './apply-table.ts';
+import { carryOutCaptured } from './captured-cascades.ts';
+import { createReach, createStage, describeTable, type ApplyTable } from './apply-table.ts';
 import { readParkedTables, releaseParked } from './parked.ts';
 
 /** Longer waits are the caller's, who tries again. Whole seconds; the servers' least. */
@@ -50,10 +58,13 @@ export interface ApplySession {
   /** The longest statement the server takes. */
   readonly packetBytes: number;
   readonly described: Map<string, ApplyTable>;
-  /** Staging tables that the connection has. */
+  /** Temporary tables that the connection has. */
   readonly stages: Set<string>;
   /** Tables, by `tableName()`, that a candidate writes to as well. */
-  readonly captured: ReadonlyMap<string, CapturedTable>;
+  readonly captured: ReadonlyMap<string, OverlaidTable>;
+  /** The foreign keys of all tables, if any is captured. */
+  readonly edges: readonly Edge[];
+  readonly engine: Flavour['engine'];
   /** Tables (by `tableName()`) that may have parked keys; only ever too many. */
   readonly parked: Set<string>;
 }
@@ -62,15 +73,32 @@ export async function openApplySession(
   client: Client,
   database: string,
   tables: DatabaseTables,
-  captured: readonly CapturedTable[],
 ): Promise<ApplySession> {
   const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
   return {
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
-    captured: new Map(captured.map((table) => [table.label, table])),
+    ...(await readOverlaid(client, database, tables)),
+    engine: (await readFlavour(client)).engine,
     parked: await readParkedTables(client, database),
   };
+}
+
+async function readOverlaid(
+  client: Client,
+  database: string,
+  tables: DatabaseTables,
+): Promise<Pick<ApplySession, 'captured' | 'edges'>> {
+  const names = await readCapturedNames(client, database);
+  if (names.size === 0) return { captured: new Map(), edges: [] };
+  const all = [...tables.catalogue.values()].map(({ id }) =>
+    describeCaptured(tables, database, id),
+  );
+  const edges = await readEdges(client, database, all);
+  const captured = all
+    .filter(({ schema }) => names.has(schema.id.name))
+    .map((table) => [table.label, overlaid(table, edges)] as const);
+  return { captured: new Map(captured), edges };
 }
 
 /**
@@ -100,7 +128,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         add(await truncate(session, group.table));
         break;
       case 'cascade':
-        uncarried += await carryOut(session.client, group.table, group.changes);
+        uncarried += await carry(session, group.table, group.changes);
         break;
       default:
         unreachable(group);
@@ -117,6 +145,22 @@ async function writeRows(
   const own = captured.get(table.label);
   if (own !== undefined) return applyCaptured(client, own, changes, packetBytes);
   return { rows: await applyRows(client, table, changes, packetBytes), owned: 0 };
+}
+
+function carry(
+  session: ApplySession,
+  table: ApplyTable,
+  changes: readonly ParentChange[],
+): Promise<number> {
+  const { client, captured, edges, engine } = session;
+  const own = captured.get(table.label);
+  if (own === undefined) return carryOut(client, table, changes);
+  const ensure = async (one: ApplyTable): Promise<void> => {
+    await ensureStage(session, one);
+    await ensureTemporary(session, one, one.reach[0], createReach(one, 0));
+    await ensureTemporary(session, one, one.reach[1], createReach(one, 1));
+  };
+  return carryOutCaptured({ client, engine, edges, captured, ensure }, own, changes);
 }
 
 type StepGroup =
@@ -197,15 +241,24 @@ function tableOf(session: ApplySession, id: TableId): ApplyTable {
   return table;
 }
 
+export function ensureStage(session: ApplySession, table: ApplyTable): Promise<void> {
+  return ensureTemporary(session, table, table.stage, createStage(table));
+}
+
 /** A temporary table is not part of a transaction: it stays when that is rolled back. */
-async function ensureStage({ client, stages }: ApplySession, table: ApplyTable): Promise<void> {
-  if (stages.has(table.stage)) return;
+async function ensureTemporary(
+  { client, stages }: ApplySession,
+  { label }: ApplyTable,
+  name: string,
+  statement: string,
+): Promise<void> {
+  if (stages.has(name)) return;
   try {
-    await client.run(createStage(table));
+    await client.run(statement);
   } catch (error) {
-    throw tableFailure(error, table.label);
+    throw tableFailure(error, label);
   }
-  stages.add(table.stage);
+  stages.add(name);
 }
 
 /** Null: all keys of the table. */

@@ -14,8 +14,8 @@ const KEYS = 500;
 /**
  * Lets the server do what foreign keys do to other rows when these go or get other values: by the same
  * change, in a session that checks, so that depth, self-reference and the rules are the server's own.
- * The caller's transaction holds all of before these changes, and nothing of after. Errors: as
- * `applyRows`.
+ * The caller's transaction holds all of before these changes, and nothing of after. Nobody else writes
+ * to the tables. Errors: as `applyRows`.
  *
  * A change that the server refuses for a foreign key's sake was possible in production only for a
  * session that did not check, where nothing cascades: so nothing does here, and it is counted. (A session
@@ -30,11 +30,7 @@ export async function carryOut(
   let refused = 0;
   try {
     await client.run('SET SESSION foreign_key_checks = 1');
-    for (const { all, each } of statementsOf(table, changes)) {
-      if (await isDone(client, all)) continue;
-      if (each.length === 0) refused += 1;
-      for (const sql of each) if (!(await isDone(client, sql))) refused += 1;
-    }
+    refused = await carryAll(changes, (some) => isDone(client, statementOf(table, some)));
   } catch (error) {
     // If not even this can be said, the session is gone, and the first error tells why.
     await client.run(UNCHECKED).catch(() => undefined);
@@ -57,47 +53,64 @@ async function isDone(client: Client, sql: string): Promise<boolean> {
   }
 }
 
-interface Statement {
-  readonly all: string;
-  /** The same, one by one. */
-  readonly each: readonly string[];
+/**
+ * Carries out changes in order, deletes that follow each other together. `carry` is false if they are
+ * refused, and then changed nothing; of several it is asked again for each. Returns how many are refused.
+ */
+export async function carryAll(
+  changes: readonly ParentChange[],
+  carry: (some: readonly ParentChange[]) => Promise<boolean>,
+): Promise<number> {
+  let refused = 0;
+  for (const some of together(changes)) {
+    if (await carry(some)) continue;
+    if (some.length === 1) refused += 1;
+    else for (const one of some) if (!(await carry([one]))) refused += 1;
+  }
+  return refused;
 }
 
-/** In order; deletes that follow each other together. */
-function* statementsOf(table: ApplyTable, changes: readonly ParentChange[]): Iterable<Statement> {
-  let keys: string[] = [];
-  const remove = (of: readonly string[]): string =>
-    `DELETE FROM ${table.relation} WHERE ${of.join(' OR ')}`;
-  const deletes = (): Statement => {
-    const each = keys.length === 1 ? [] : keys.map((key) => remove([key]));
-    const statement = { all: remove(keys), each };
-    keys = [];
-    return statement;
-  };
+function* together(changes: readonly ParentChange[]): Iterable<readonly ParentChange[]> {
+  let deletes: ParentChange[] = [];
   for (const change of changes) {
-    if (change.kind === 'delete') {
-      keys.push(isKey(table, change.key));
-      if (keys.length === KEYS) yield deletes();
+    if (change.kind === 'delete' && deletes.length < KEYS) {
+      deletes.push(change);
       continue;
     }
-    if (keys.length > 0) yield deletes();
-    const set = change.columns.map(
-      ([name, value]) => `${quote(name)} = ${literalOf(table, name, value)}`,
-    );
-    const where = isKey(table, change.key);
-    yield { all: `UPDATE ${table.relation} SET ${set.join(', ')} WHERE ${where}`, each: [] };
+    if (deletes.length > 0) yield deletes;
+    deletes = change.kind === 'delete' ? [change] : [];
+    if (change.kind === 'update') yield [change];
   }
-  if (keys.length > 0) yield deletes();
+  if (deletes.length > 0) yield deletes;
 }
 
-function isKey(table: ApplyTable, key: readonly KnownValue[]): string {
-  const parts = table.key.map(
-    (column, i) => `${column.name} = ${literalOf(table, column.schema.name, key[i] ?? null)}`,
-  );
-  return `(${parts.join(' AND ')})`;
+/** Of one update, or of deletes. */
+function statementOf(table: ApplyTable, changes: readonly ParentChange[]): string {
+  const where = areKeys(table, changes);
+  const set = changes.flatMap((change) => (change.kind === 'update' ? change.columns : []));
+  if (set.length === 0) return `DELETE FROM ${table.relation} WHERE ${where}`;
+  const values = set.map(([name, value]) => `${quote(name)} = ${literalOf(table, name, value)}`);
+  return `UPDATE ${table.relation} SET ${values.join(', ')} WHERE ${where}`;
 }
 
-function literalOf(table: ApplyTable, name: string, value: KnownValue): string {
+/** That a row, which `alias` stands for, is one of those that are changed. */
+export function areKeys(
+  table: ApplyTable,
+  changes: readonly ParentChange[],
+  alias?: string,
+): string {
+  const column = (name: string): string => (alias === undefined ? name : `${alias}.${name}`);
+  const keys = changes.map(({ key }) => {
+    const parts = table.key.map(
+      ({ name, schema }, i) => `${column(name)} = ${literalOf(table, schema.name, key[i] ?? null)}`,
+    );
+    return `(${parts.join(' AND ')})`;
+  });
+  return `(${keys.join(' OR ')})`;
+}
+
+/** A value of a column that is referred to. */
+export function literalOf(table: ApplyTable, name: string, value: KnownValue): string {
   const column = table.schema.columns.find((one) => one.name === name);
   if (column === undefined) {
     const what = 'a foreign key refers to a column the table lacks';

@@ -25,6 +25,8 @@ interface ColumnRow {
   /** MariaDB writes the word where a column's default is NULL. */
   readonly default: string | null;
   readonly extra: string;
+  /** Empty, or null, where it is not generated. */
+  readonly expression: string | null;
   readonly length: string | number | null;
   readonly precision: string | number | null;
   readonly scale: string | number | null;
@@ -65,6 +67,8 @@ export interface DatabaseTables {
   readonly textForms: ReadonlyMap<string, ReadonlyMap<string, TextForm>>;
   /** Name of the index over the key, by tableName(). */
   readonly keyIndexes: ReadonlyMap<string, string>;
+  /** What generated columns are computed by, where the server tells it plainly. */
+  readonly expressions: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
 
 /**
@@ -90,6 +94,7 @@ export async function readTables(
   const catalogue = new Map<string, TableSchema>();
   const textForms = new Map<string, ReadonlyMap<string, TextForm>>();
   const keyIndexes = new Map<string, string>();
+  const expressions = new Map<string, ReadonlyMap<string, string>>();
   for (const { name, options } of tables) {
     const id: TableId = { schema: source, name };
     const label = tableName(id);
@@ -106,16 +111,25 @@ export async function readTables(
       partitioned: (options ?? '').includes('partitioned'),
     });
     textForms.set(label, toTextForms(rows));
+    expressions.set(
+      label,
+      new Map(
+        rows.flatMap((row) => {
+          const plain = plainExpression(row.expression ?? '');
+          return plain === null ? [] : [[row.name, plain] as const];
+        }),
+      ),
+    );
     if (key !== null) keyIndexes.set(label, key.name);
   }
-  return { catalogue, textForms, keyIndexes };
+  return { catalogue, textForms, keyIndexes, expressions };
 }
 
 function readColumns(client: Client, database: string): Promise<readonly ColumnRow[]> {
   return client.rows<ColumnRow>(
     `SELECT TABLE_NAME AS tableName, COLUMN_NAME AS name, COLUMN_TYPE AS columnType,
         DATA_TYPE AS dataType, IS_NULLABLE AS nullable, EXTRA AS extra,
-        COLUMN_DEFAULT AS \`default\`,
+        COLUMN_DEFAULT AS \`default\`, GENERATION_EXPRESSION AS expression,
         CHARACTER_MAXIMUM_LENGTH AS length, NUMERIC_PRECISION AS \`precision\`,
         NUMERIC_SCALE AS scale, DATETIME_PRECISION AS fraction,
         CHARACTER_SET_NAME AS charset, COLLATION_NAME AS collation
@@ -123,6 +137,16 @@ function readColumns(client: Client, database: string): Promise<readonly ColumnR
       ORDER BY TABLE_NAME, ORDINAL_POSITION`,
     [database],
   );
+}
+
+/**
+ * MySQL escapes the quotes of texts once more, and spells what is not ASCII wrongly. Null for that, and for
+ * all that has a backslash of its own, which sessions read in two ways.
+ */
+function plainExpression(told: string): string | null {
+  const isEscaped = /_[a-z0-9]+\\'/.test(told);
+  const plain = isEscaped ? told.replaceAll(/\\(.)/gs, '$1') : told;
+  return plain !== '' && /^[\n\x20-\x7e]*$/.test(plain) && !plain.includes('\\') ? plain : null;
 }
 
 function readUniqueIndexes(client: Client, database: string): Promise<readonly IndexRow[]> {
@@ -177,6 +201,31 @@ export async function readReferences(
       referencedColumns: parts.map(({ referencedColumn }) => referencedColumn),
     })),
   );
+}
+
+/** Every index of a database's tables that holds whole columns by their order; by the tables' names. */
+export async function readIndexes(
+  client: Client,
+  database: string,
+): Promise<
+  ReadonlyMap<string, readonly { readonly name: string; readonly columns: readonly string[] }[]>
+> {
+  const parts = await client.rows<Pick<IndexRow, 'tableName' | 'name' | 'column' | 'prefix'>>(
+    `SELECT TABLE_NAME AS tableName, INDEX_NAME AS name, COLUMN_NAME AS \`column\`, SUB_PART AS prefix
+      FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND INDEX_TYPE = 'BTREE'
+      ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`,
+    [database],
+  );
+  const indexes = [...grouped(parts)].map(([table, rows]) => {
+    const byName = Map.groupBy(rows, (row) => row.name);
+    const whole = [...byName].map(([name, of]) => {
+      const end = of.findIndex(({ column, prefix }) => column === null || prefix !== null);
+      const columns = of.slice(0, end < 0 ? of.length : end).flatMap((one) => one.column ?? []);
+      return { name, columns };
+    });
+    return [table, whole] as const;
+  });
+  return new Map(indexes);
 }
 
 /** Rules that do something to the rows that refer. */

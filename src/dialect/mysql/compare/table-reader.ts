@@ -16,7 +16,7 @@ import { Misfit, NO_LABEL, renderLiteral } from '../apply/literal.ts';
 import type { DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, tellable } from '../session/errors.ts';
-import { literal, quote } from '../session/names.ts';
+import { JOURNAL, literal, quote } from '../session/names.ts';
 import { exactText, hashedText, isLost } from './exact-text.ts';
 import { spell } from './spelling.ts';
 
@@ -26,6 +26,11 @@ export interface TableReaderParts {
   /** Name of the database that is read. */
   readonly database: string;
   readonly tables: DatabaseTables;
+  /**
+   * By `tableName()`: the journals (quoted) of tables of which a candidate owns rows. Read is production's
+   * image then.
+   */
+  readonly journals?: ReadonlyMap<string, string>;
   /** READ_FAILED for a table that the snapshot does not show. */
   readonly assertShown?: (table: TableId) => void;
   /** Of a shadow; production has none. */
@@ -40,6 +45,8 @@ const SAVEPOINT = 'understudy_reader';
 /** A compared table with what its statements need. */
 interface Prepared {
   readonly relation: string;
+  /** That a row is production's, and what has others of production's, if a candidate owns some. */
+  readonly images: { readonly journal: string; readonly notOwned: string } | null;
   readonly keys: readonly ColumnSchema[];
   readonly columns: readonly ColumnSchema[];
   /** Decimal text of the row's checksum. */
@@ -129,6 +136,7 @@ export class MySqlTableReader implements BaseReader {
     leafRows: number,
   ): Promise<readonly (readonly string[])[]> {
     const starts: (readonly string[])[] = [];
+    // By the rows that are seen: what the leaves hold is of no matter for where they begin.
     const order = prepared.keys.map(({ name }) => quote(name)).join(', ');
     for (let at = from; starts.length < LEAVES_PER_PAGE;) {
       const [row] = await this.#query(
@@ -153,9 +161,10 @@ export class MySqlTableReader implements BaseReader {
       const some = ranges.slice(start, start + LEAVES_PER_PAGE);
       const hashes: LeafHash[] = [];
       for (const range of some) {
+        const sums = `COUNT(*) AS n, COALESCE(SUM(${prepared.hash}), 0) AS h`;
         const [row] = await this.#query(
-          `SELECT COUNT(*), CAST(COALESCE(SUM(${prepared.hash}), 0) AS CHAR)
-            FROM ${prepared.relation} t WHERE ${rangeSql(prepared, range)}`,
+          `SELECT CAST(SUM(n) AS CHAR), CAST(SUM(h) AS CHAR)
+            FROM (${selectSql(prepared, sums, rangeSql(prepared, range))}) sums`,
           table.table,
         );
         hashes.push({ rows: Number(row?.[0] ?? 0), hash: String(row?.[1] ?? '0') });
@@ -170,8 +179,7 @@ export class MySqlTableReader implements BaseReader {
     const found: RowHash[] = [];
     for (const range of ranges) {
       const rows = await this.#query(
-        `SELECT ${list}CAST(${prepared.hash} AS CHAR)
-          FROM ${prepared.relation} t WHERE ${rangeSql(prepared, range)}`,
+        selectSql(prepared, `${list}CAST(${prepared.hash} AS CHAR)`, rangeSql(prepared, range)),
         table.table,
       );
       for (const row of rows) {
@@ -200,9 +208,9 @@ export class MySqlTableReader implements BaseReader {
     const lost = prepared.columns.flatMap(
       (column) => isLost(`t.${quote(column.name)}`, column) ?? [],
     );
+    const list = `${texts([...prepared.keys, ...prepared.columns])}, ${['FALSE', ...lost].join(' OR ')}`;
     const rows = await this.#query(
-      `SELECT ${texts([...prepared.keys, ...prepared.columns])}, ${['FALSE', ...lost].join(' OR ')}
-        FROM ${prepared.relation} t WHERE ${tuples.join(' OR ')}`,
+      selectSql(prepared, list, `(${tuples.join(' OR ')})`),
       table.table,
     );
     if (rows.some((row) => Number(row.at(-1)) !== 0)) {
@@ -259,7 +267,11 @@ export class MySqlTableReader implements BaseReader {
     const keys = table.key.map(columnOf);
     const columns = table.columns.map(columnOf);
     const parts = columns.map((column) => hashedText(`t.${quote(column.name)}`, column));
+    const journal = this.#parts.journals?.get(label);
+    const sameKey = schema?.key.map((name) => `own.${quote(name)} = t.${quote(name)}`) ?? [];
+    const notOwned = `NOT EXISTS (SELECT 1 FROM ${journal ?? ''} own WHERE ${sameKey.join(' AND ')})`;
     const prepared: Prepared = {
+      images: journal === undefined ? null : { journal, notOwned },
       relation: quote(this.#parts.database, table.table.name),
       ...{ keys, columns, hash: sum64(`CONCAT_WS('|', ${['0', ...parts].join(', ')})`) },
       isCut:
@@ -295,6 +307,14 @@ export class MySqlTableReader implements BaseReader {
       throw new UnderstudyError('READ_FAILED', 'a table could not be read for comparison', where);
     }
   }
+}
+
+/** Of each row, as `t`, that `where` holds for. */
+function selectSql({ relation, images }: Prepared, list: string, where: string): string {
+  const select = `SELECT ${list} FROM ${relation} t WHERE ${where}`;
+  if (images === null) return select;
+  return `${select} AND ${images.notOwned} UNION ALL
+    SELECT ${list} FROM ${images.journal} t WHERE ${where} AND t.${JOURNAL.present} = 1`;
 }
 
 function texts(columns: readonly ColumnSchema[]): string {

@@ -2,24 +2,19 @@
  * What foreign keys do to other tables when a row is deleted or its key changes: no trigger fires there.
  * So before such a write the rows it will reach are journaled, those that are reached through others
  * too. More may be journaled than are reached, never fewer.
+ *
+ * The rows are read with locks: in READ COMMITTED a read without them may be older than the write, and who
+ * applies could write a row below one that is about to go. Shared ones, for a trigger may take no other
+ * on tables of its statement; who applies takes one that they keep off (apply-captured.ts). A row is
+ * locked before those below it are looked for.
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import { ACTS, type KeyReference } from '../catalogue/catalogue.ts';
+import type { KeyReference } from '../catalogue/catalogue.ts';
 import { quote } from '../session/names.ts';
+import { isSelf, rowItself, type Edge } from './edges.ts';
+import { carried, type Happening } from './happening.ts';
 import { sameImage } from './images.ts';
 import { absentColumns, imageColumns, KEEPING, type CapturedTable } from './journal.ts';
-
-/** A foreign key that leads from `child` to `parent`. */
-export interface Edge {
-  readonly child: CapturedTable;
-  readonly parent: CapturedTable;
-  readonly reference: KeyReference;
-}
-
-/** What happens to the rows of a table: deleted, or these columns get other values (SQL). */
-type Happening =
-  | { readonly kind: 'deleted' }
-  | { readonly kind: 'updated'; readonly values: ReadonlyMap<string, string> };
 
 /** Rows of a table that are reached, as the part of a WITH that selects them. */
 interface Reached {
@@ -77,7 +72,7 @@ class Walk {
   ): readonly string[] {
     return this.#edges.flatMap((edge) => {
       if (edge.parent.label !== table.label) return [];
-      const next = carried(edge, happening);
+      const next = carried(edge.reference, happening);
       if (next === null) return [];
       const state = stateOf(edge.child, next);
       // Rows of a table that are deleted with others of it are reached with these.
@@ -86,9 +81,8 @@ class Walk {
         throw circle(edge.child);
       }
       const reached = this.#reach(edge, next, rows);
-      const beyond = this.from(edge.child, next, [...states, state], reached);
-      // The deepest first: what is read is as it was before.
-      return [...beyond, ...entries(reached)];
+      // Those on the way first: nothing comes below them when they are locked.
+      return [...entries(reached), ...this.from(edge.child, next, [...states, state], reached)];
     });
   }
 
@@ -98,22 +92,23 @@ class Walk {
     const list = this.#needed(child)
       .map((column) => `x.${quote(column)}`)
       .join(', ');
-    const on = (alias: string): string => matches(reference, alias);
+    const beside = (name: string, { reference: by, childAccess: access }: Edge): string =>
+      `SELECT ${list} FROM ${name} y STRAIGHT_JOIN ${child.relation} x ${access.hint}
+        ON ${matches(by, 'y')} ${rowItself(child, 'x', access)} ${LOCKED}`;
+    const { childAccess } = edge;
     const first =
       rows === null
-        ? `SELECT ${list} FROM ${child.relation} x WHERE ${on('OLD')}`
-        : `SELECT ${list} FROM ${child.relation} x JOIN ${rows.name} y ON ${on('y')}`;
+        ? `SELECT ${list} FROM ${child.relation} x ${childAccess.hint}
+            ${rowItself(child, 'x', childAccess)} WHERE ${matches(reference, 'OLD')} ${LOCKED}`
+        : beside(rows.name, edge);
     const again =
       happening.kind === 'updated'
         ? []
         : this.#edges
             .filter((one) => isSelf(one) && one.child.label === child.label)
             .filter((one) => one.reference.onDelete === 'CASCADE')
-            .map(
-              (one) =>
-                `SELECT ${list} FROM ${child.relation} x JOIN ${name} y ON ${matches(one.reference, 'y')}`,
-            );
-    const part = `${name} AS (${[first, ...again].join(' UNION ')})`;
+            .map((one) => beside(name, one));
+    const part = `${name} AS (${[first, ...again].map((one) => `(${one})`).join(' UNION ')})`;
     return { table: child, happening, name, with: [...(rows?.with ?? []), part] };
   }
 
@@ -126,30 +121,12 @@ class Walk {
   }
 }
 
-const isSelf = ({ child, parent }: Edge): boolean => child.label === parent.label;
+const LOCKED = 'LOCK IN SHARE MODE';
 
 function matches({ columns, referencedColumns }: KeyReference, alias: string): string {
   return columns
     .map((column, i) => `x.${quote(column)} = ${alias}.${quote(referencedColumns[i] ?? '')}`)
     .join(' AND ');
-}
-
-/** What it does to the rows that refer; null for nothing. */
-function carried({ reference }: Edge, happening: Happening): Happening | null {
-  const { columns, referencedColumns, onDelete, onUpdate } = reference;
-  const rule = happening.kind === 'deleted' ? onDelete : onUpdate;
-  if (!ACTS.has(rule)) return null;
-  if (happening.kind === 'deleted') {
-    if (rule === 'CASCADE') return happening;
-    return { kind: 'updated', values: new Map(columns.map((column) => [column, 'NULL'])) };
-  }
-  if (!referencedColumns.some((column) => happening.values.has(column))) return null;
-  const values = columns.flatMap((column, i): readonly (readonly [string, string])[] => {
-    if (rule !== 'CASCADE') return [[column, 'NULL']];
-    const value = happening.values.get(referencedColumns[i] ?? '');
-    return value === undefined ? [] : [[column, value]];
-  });
-  return { kind: 'updated', values: new Map(values) };
 }
 
 function stateOf({ label }: CapturedTable, happening: Happening): string {
@@ -163,8 +140,8 @@ function entries({ table, happening, name, with: parts }: Reached): readonly str
   const statement = (columns: string, values: readonly string[]): string =>
     `INSERT INTO ${table.journal} (${columns})
       WITH RECURSIVE ${parts.join(', ')}
-      SELECT ${values.join(', ')} FROM ${table.relation} t
-        JOIN ${name} ON ${table.key.map((key) => `${name}.${key.name} = t.${key.name}`).join(' AND ')}
+      SELECT ${values.join(', ')} FROM ${name} STRAIGHT_JOIN ${table.relation} t ${table.keyHint}
+        ON ${table.key.map((key) => `t.${key.name} = ${name}.${key.name}`).join(' AND ')} ${LOCKED}
       ${KEEPING}`;
   const images = statement(imageColumns(table), [
     ...table.columns.map((column) => `t.${column.name}`),

@@ -23,7 +23,7 @@ export function sameValue(
 }
 
 /** Equal only where the values are, also for a collation, and in every time zone. */
-function exactValue(name: string, column: ColumnSchema): string {
+export function exactValue(name: string, column: ColumnSchema): string {
   switch (column.type.kind) {
     case 'text':
     case 'char':

@@ -7,22 +7,31 @@
  * which the candidate's account has no right to; tables without a key.
  */
 import type { InstalledOverlay, Fence } from '../../dialect.ts';
-import { readReferences, readTables } from '../catalogue/catalogue.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { withFormerColumns } from '../../../schema/former-columns.ts';
+import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client, SQL_MODE } from '../session/client.ts';
-import { OUR_TRIGGERS, quote, triggerName } from '../session/names.ts';
+import { isConnectionLoss } from '../session/errors.ts';
 import { assertNoAnonymous, triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
-import { captureBody } from './capture-sql.ts';
-import { beforeDelete, beforeUpdate, type Edge } from './closure.ts';
+import { readFormerColumns } from '../shadow/former-columns.ts';
+import { acts, isComputed, readEdges, type Edge } from './edges.ts';
 import {
   describeCaptured,
   ensureJournal,
   noteCaptured,
-  readCaptured,
+  readCapturedNames,
   type CapturedTable,
 } from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
+import {
+  capturingTriggers,
+  closeTables,
+  ensureTrigger,
+  isToBeCaptured,
+  openTables,
+} from './triggers.ts';
 
 interface Place {
   readonly address: ServerAddress;
@@ -52,12 +61,15 @@ async function captureTables(
   { database, source }: Pick<Place, 'database' | 'source'>,
 ): Promise<readonly CapturedTable[]> {
   await assertNoAnonymous(client);
-  const tables = await readTables(client, database, source);
+  const found = await readTables(client, database, source);
+  const former = await readFormerColumns(client, database);
+  const tables = { ...found, catalogue: withFormerColumns(found.catalogue, former) };
   const all = [...tables.catalogue.values()].map(({ id }) =>
     describeCaptured(tables, database, id),
   );
   const captured = all.filter(({ key }) => key.length > 0);
   const edges = await readEdges(client, database, all);
+  assertFollowed(edges);
   const unless = await unlessApplier(client);
   for (const table of captured) {
     await ensureJournal(client, database, table);
@@ -65,19 +77,19 @@ async function captureTables(
       `GRANT SELECT, INSERT, UPDATE ON ${table.journal} TO ${triggerDefiner(database)}`,
     );
   }
-  for (const table of captured) {
-    for (const trigger of triggersOf(table, edges, unless)) {
+  for (const table of all) {
+    for (const trigger of capturingTriggers(table, edges, unless)) {
       await ensureTrigger(client, database, trigger);
     }
-    await noteCaptured(client, database, table);
   }
+  for (const table of captured) await noteCaptured(client, database, table);
   return all;
 }
 
 /**
  * Runs `change`, in which tables get other shapes, which our triggers would not survive; then captures as
- * the tables are, also after a failure. What a candidate wrote meanwhile would not be captured: its
- * account may not write (accounts.ts). After a crash in between nothing is captured before the next call.
+ * the tables are, also after a failure. Meanwhile the tables are closed to the candidate, whose statements
+ * fail as by a lock that others hold. After a crash in between they stay so until `recapture`.
  */
 export async function withoutCapture<T>(
   client: Client,
@@ -85,85 +97,63 @@ export async function withoutCapture<T>(
   change: () => Promise<T>,
 ): Promise<T> {
   const { database } = place;
-  if ((await readCaptured(client, database, place.source)).length === 0) return change();
-  const triggers = await client.rows<{ name: string }>(
-    `SELECT TRIGGER_NAME AS name FROM information_schema.TRIGGERS
-      WHERE TRIGGER_SCHEMA = ? AND TRIGGER_NAME REGEXP '${OUR_TRIGGERS}'`,
-    [database],
-  );
-  for (const { name } of triggers) await client.run(`DROP TRIGGER ${quote(database, name)}`);
-  try {
-    return await change();
-  } finally {
+  if ((await readCapturedNames(client, database)).size === 0) return change();
+  const unless = await unlessApplier(client);
+  let closed: ReadonlySet<string> | null = null;
+  const captureAgain = async (): Promise<void> => {
     await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
-    await captureTables(client, place);
+    const all = await captureTables(client, place);
+    const isNew = ({ key, schema }: CapturedTable): boolean =>
+      key.length > 0 && closed?.has(schema.id.name) === false;
+    await moveNumbersAbove(client, all.filter(isNew));
+    await openTables(client, database);
+  };
+  let result: T;
+  try {
+    closed = await closeTables(client, database, unless);
+    result = await change();
+  } catch (error) {
+    // Of a session that is lost nothing can be asked any more: who comes next does it.
+    if (!isConnectionLoss(error)) await captureAgain();
+    throw error;
+  }
+  await captureAgain();
+  return result;
+}
+
+/**
+ * Captures again what a crash left closed, and what was captured while another account applied. While the
+ * caller holds the fence. Errors: as `installOverlay`, and SCHEMA_FAILED.
+ */
+export async function recapture(place: Place, fence: Fence): Promise<void> {
+  const { address, database } = place;
+  const client = await Client.connect(address, database);
+  try {
+    if (!(await isToBeCaptured(client, database, await unlessApplier(client)))) return;
+    await claimPresence(client, database, fence, 'copy0');
+    await withoutCapture(client, place, () => Promise.resolve());
+  } finally {
+    await client.end();
   }
 }
 
-async function readEdges(
-  client: Client,
-  database: string,
-  tables: readonly CapturedTable[],
-): Promise<readonly Edge[]> {
-  const byName = new Map(tables.map((table) => [table.schema.id.name, table]));
-  return (await readReferences(client, database)).flatMap((reference) => {
-    const [child, parent] = [byName.get(reference.table), byName.get(reference.references)];
-    if (child === undefined || parent === undefined || reference.schema !== database) return [];
-    return [{ child, parent, reference }];
-  });
+/** SCHEMA_FAILED if there is a foreign key whose actions cannot be followed. */
+function assertFollowed(edges: readonly Edge[]): void {
+  for (const edge of edges.filter(acts)) {
+    const { child, parent } = edge;
+    if (isComputed(edge)) {
+      const what = 'a foreign key with an action has a computed column, of which no image is kept';
+      throw notFollowed(what, child.label);
+    }
+    const uniques = parent.schema.uniques.filter(({ plain }) => plain);
+    if (parent.keyIndex === null || uniques.some(({ primary }) => primary)) continue;
+    if (uniques.length === 1) continue;
+    const what = 'a foreign key with an action leads to a table without a primary key';
+    throw notFollowed(what, parent.label);
+  }
 }
 
-interface Trigger {
-  readonly name: string;
-  readonly table: CapturedTable;
-  readonly timing: 'BEFORE' | 'AFTER';
-  readonly event: 'INSERT' | 'UPDATE' | 'DELETE';
-  readonly body: string;
-}
-
-function triggersOf(
-  table: CapturedTable,
-  edges: readonly Edge[],
-  unless: string,
-): readonly Trigger[] {
-  const made = (
-    timing: Trigger['timing'],
-    event: Trigger['event'],
-    body: string | null,
-  ): readonly Trigger[] => {
-    const purpose = `${timing.charAt(0)}${event.charAt(0)}`.toLowerCase();
-    const name = triggerName(table.schema.id.name, purpose);
-    return body === null ? [] : [{ name, table, timing, event, body }];
-  };
-  return [
-    ...made('BEFORE', 'DELETE', beforeDelete(table, edges, unless)),
-    ...made('BEFORE', 'UPDATE', beforeUpdate(table, edges, unless)),
-    ...(['INSERT', 'UPDATE', 'DELETE'] as const).flatMap((event) =>
-      made('AFTER', event, captureBody(table, event, unless)),
-    ),
-  ];
-}
-
-/** Under our sessions' mode, in which all that a table holds goes into its journal as it is. */
-async function ensureTrigger(client: Client, database: string, trigger: Trigger): Promise<void> {
-  const { name, table, timing, event, body } = trigger;
-  const there = await client.rows<{ name: string; body: string }>(
-    `SELECT TRIGGER_NAME AS name, ACTION_STATEMENT AS body FROM information_schema.TRIGGERS
-      WHERE TRIGGER_SCHEMA = ? AND EVENT_OBJECT_TABLE = ? AND ACTION_TIMING = ?
-        AND EVENT_MANIPULATION = ? ORDER BY ACTION_ORDER`,
-    [database, table.schema.id.name, timing, event],
-  );
-  const same = there.find((one) => one.name === name);
-  if (same?.body === body) return;
-  if (same !== undefined) await client.run(`DROP TRIGGER ${quote(database, name)}`);
-  const others = there.filter((one) => one.name !== name);
-  // After: before what else is written is captured. Before: when the row is as it will be.
-  const beside = timing === 'AFTER' ? others.at(0) : others.at(-1);
-  const order = timing === 'AFTER' ? 'PRECEDES' : 'FOLLOWS';
-  await client.run(
-    `CREATE DEFINER = ${triggerDefiner(database)} TRIGGER ${quote(database, name)}
-      ${timing} ${event} ON ${table.relation} FOR EACH ROW
-      ${beside === undefined ? '' : `${order} ${quote(beside.name)}`}
-      ${body}`,
-  );
+function notFollowed(what: string, table: string): UnderstudyError {
+  const detail = 'let it be without ON DELETE and ON UPDATE in the trunk';
+  return new UnderstudyError('SCHEMA_FAILED', what, { table, detail });
 }

@@ -5,15 +5,18 @@
  */
 import { createHash } from 'node:crypto';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
+import { columnNow } from '../../../schema/former-columns.ts';
+import { describeTable, stagedType, type ApplyTable } from '../apply/apply-table.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
-import { companionName, JOURNAL, journalName, quote } from '../session/names.ts';
+import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../session/names.ts';
 
 /** A table with its journal. */
 export interface CapturedTable extends ApplyTable {
   /** Quoted and qualified. */
   readonly journal: string;
+  /** Definitions of columns that are computed in the journal as in the table. */
+  readonly computed: readonly string[];
 }
 
 export function describeCaptured(
@@ -21,20 +24,31 @@ export function describeCaptured(
   database: string,
   id: ApplyTable['schema']['id'],
 ): CapturedTable {
+  const table = describeTable(tables, database, id);
+  const { label, schema } = table;
+  const expressions = tables.expressions.get(label);
+  const forms = tables.textForms.get(label);
+  const computed = schema.columns.flatMap((column) => {
+    const expression = expressions?.get(column.name);
+    if (column.generated === 'no' || expression === undefined) return [];
+    const type = stagedType(column, forms?.get(column.name));
+    return [`${quote(column.name)} ${type} AS (${expression}) VIRTUAL`];
+  });
   return {
-    ...describeTable(tables, database, id),
+    ...table,
+    computed,
     journal: quote(companionName(database), journalName(id.name)),
   };
 }
 
 /** Every key here is one there, and no other: columns of the same types and collations. */
-function createJournal(table: CapturedTable): string {
-  const keys = new Set(table.key.map(({ name }) => name));
+function createJournal(table: CapturedTable, name: string): string {
+  const keys = new Set(table.key.map((column) => column.name));
   const columns = table.columns.map(
-    ({ name, stagedType }) => `${name} ${stagedType} ${keys.has(name) ? 'NOT NULL' : 'NULL'}`,
+    (one) => `${one.name} ${one.stagedType} ${keys.has(one.name) ? 'NOT NULL' : 'NULL'}`,
   );
-  return `CREATE TABLE ${table.journal} (
-    ${columns.join(',\n    ')},
+  return `CREATE TABLE ${name} (
+    ${[...columns, ...table.computed].join(',\n    ')},
     ${JOURNAL.present} TINYINT NOT NULL,
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     PRIMARY KEY (${[...keys].join(', ')})
@@ -42,8 +56,9 @@ function createJournal(table: CapturedTable): string {
 }
 
 /**
- * Makes the journal where there is none, and anew where its table has another shape now. SCHEMA_FAILED if
- * there are entries of the former shape.
+ * Makes the journal where there is none, and brings one into its table's shape, with its entries, by the
+ * names that columns had before. Nobody writes into it meanwhile. SCHEMA_FAILED if there are entries that
+ * lack a column, or have another key.
  */
 export async function ensureJournal(
   client: Client,
@@ -56,17 +71,87 @@ export async function ensureJournal(
       WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
     [companionName(database), name],
   );
-  const statement = createJournal(table);
+  const statement = createJournal(table, table.journal);
   const wanted = createHash('sha256').update(statement).digest('hex');
+  const create = (where: string): Promise<unknown> =>
+    client.run(`${createJournal(table, where)} COMMENT '${wanted}'`);
   if (shape[0]?.comment === wanted) return;
-  if (shape.length > 0) {
-    if ((await client.rows(`SELECT 1 AS entry FROM ${table.journal} LIMIT 1`)).length > 0) {
-      const what = 'a table changed its shape of which the candidate owns rows';
-      throw new UnderstudyError('SCHEMA_FAILED', what, { database, table: table.label });
-    }
-    await client.run(`DROP TABLE ${table.journal}`);
+  if (shape.length === 0) {
+    await create(table.journal);
+    return;
   }
-  await client.run(`${statement} COMMENT '${wanted}'`);
+  const next = quote(companionName(database), nextJournalName(table.schema.id.name, 'next'));
+  await client.run(`DROP TABLE IF EXISTS ${next}`);
+  await create(next);
+  if (await hasEntries(client, table)) {
+    const from = await sourcesOf(client, database, table);
+    const kept = [JOURNAL.present, JOURNAL.at];
+    await client.run(
+      `INSERT INTO ${next} (${[...table.columns.map((one) => one.name), ...kept].join(', ')})
+        SELECT ${[...from, ...kept].join(', ')} FROM ${table.journal}`,
+    );
+  }
+  // In one step: there are entries under the name at any time.
+  const last = quote(companionName(database), nextJournalName(table.schema.id.name, 'last'));
+  await client.run(`DROP TABLE IF EXISTS ${last}`);
+  await client.run(`RENAME TABLE ${table.journal} TO ${last}, ${next} TO ${table.journal}`);
+  await client.run(`DROP TABLE ${last}`);
+}
+
+export async function hasEntries(client: Client, { journal }: CapturedTable): Promise<boolean> {
+  return (await client.rows(`SELECT 1 AS entry FROM ${journal} LIMIT 1`)).length > 0;
+}
+
+/** The journal's columns for the table's, quoted. */
+async function sourcesOf(
+  client: Client,
+  database: string,
+  table: CapturedTable,
+): Promise<readonly string[]> {
+  const found = await readJournalColumns(client, database, table);
+  const names = new Map(found.map(({ name }) => [columnNow(table.schema, name) ?? name, name]));
+  for (const { name } of found) names.set(name, name);
+  const sources = table.schema.key.map((name) => names.get(name));
+  const key = found.filter(({ isKey }) => isKey).map(({ name }) => name);
+  const columns = table.columns.map(({ schema }) => names.get(schema.name));
+  if (columns.includes(undefined) || sources.join('\0') !== key.join('\0')) {
+    const what = 'a table changed its shape of which the candidate owns rows';
+    throw new UnderstudyError('SCHEMA_FAILED', what, { database, table: table.label });
+  }
+  return columns.map((name) => quote(name ?? ''));
+}
+
+/** Columns of the journal that are the table's, those of its key in their order. */
+function readJournalColumns(
+  client: Client,
+  database: string,
+  { schema }: CapturedTable,
+): Promise<readonly { readonly name: string; readonly isKey: boolean }[]> {
+  const own = `'${JOURNAL.present}', '${JOURNAL.at}'`;
+  return client.rows(
+    `SELECT c.COLUMN_NAME AS name, s.SEQ_IN_INDEX IS NOT NULL AS isKey
+      FROM information_schema.COLUMNS c
+      LEFT JOIN information_schema.STATISTICS s ON s.TABLE_SCHEMA = c.TABLE_SCHEMA
+        AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME
+      WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND c.COLUMN_NAME NOT IN (${own})
+      ORDER BY s.SEQ_IN_INDEX, c.ORDINAL_POSITION`,
+    [companionName(database), journalName(schema.id.name)],
+  );
+}
+
+/**
+ * Adds a column to the journal of a table that is about to get it: production's rows have in it what the
+ * statement gives them. Nothing where it is there.
+ */
+export async function addToJournal(
+  client: Client,
+  database: string,
+  table: CapturedTable,
+  { column, statements }: { readonly column: string; readonly statements: readonly string[] },
+): Promise<void> {
+  const found = await readJournalColumns(client, database, table);
+  if (found.length === 0 || found.some(({ name }) => name === column)) return;
+  for (const statement of statements) await client.run(statement);
 }
 
 /** An entry that is there stays; its row is locked, which who applies relies on. */
@@ -83,18 +168,26 @@ export function absentColumns(table: CapturedTable): string {
 
 const captured = (database: string): string => quote(companionName(database), 'captured_table');
 
-/** All tables whose writes are captured; none without an overlay. In the caller's transaction. */
+/** Names of the tables whose writes are captured; none without an overlay. */
+export async function readCapturedNames(
+  client: Client,
+  database: string,
+): Promise<ReadonlySet<string>> {
+  const rows = await client.rows<{ name: string }>(
+    `SELECT name FROM ${captured(database)} ORDER BY name`,
+  );
+  return new Set(rows.map(({ name }) => name));
+}
+
+/** All tables whose writes are captured. In the caller's transaction. */
 export async function readCaptured(
   client: Client,
   database: string,
   source: string,
 ): Promise<readonly CapturedTable[]> {
-  const rows = await client.rows<{ name: string }>(
-    `SELECT name FROM ${captured(database)} ORDER BY name`,
-  );
-  if (rows.length === 0) return [];
+  const names = await readCapturedNames(client, database);
+  if (names.size === 0) return [];
   const tables = await readTables(client, database, source);
-  const names = new Set(rows.map(({ name }) => name));
   return [...tables.catalogue.values()]
     .filter(({ id }) => names.has(id.name))
     .map(({ id }) => describeCaptured(tables, database, id));

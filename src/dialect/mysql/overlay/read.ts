@@ -109,8 +109,8 @@ function toDifference(
   };
 }
 
-/** Null if no row can have the key. USAGE. */
-function selectionCondition(table: CapturedTable, { key }: RowSelection): string | null {
+/** Which entries, as `j`, a selection means; null if no row can have the key. USAGE. */
+export function selectionCondition(table: CapturedTable, { key }: RowSelection): string | null {
   if (key === undefined) return 'TRUE';
   if (key.length !== table.key.length) {
     const names = table.key.map((column) => column.schema.name).join(', ');

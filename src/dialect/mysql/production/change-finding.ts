@@ -9,7 +9,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
 import { unreachable } from '../../../util/assert.ts';
-import type { ChangeFinding } from '../../evolving.ts';
+import type { CarriedChange, ChangeFinding } from '../../evolving.ts';
 import { planFromProduction } from '../schema/plan-from-production.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
@@ -103,13 +103,17 @@ async function findAdded(
     return untold('rows that were there have a computed value each');
   }
   const made = asItWasAdded(told, now, found.definition);
+  const first = made?.[0]?.definition ?? '';
+  const beside = (relation: string): readonly string[] => [
+    `ALTER TABLE ${relation} ADD COLUMN ${name} ${first}`,
+  ];
   if (made === null) return untold('rows that were there have a default that is spelled unclearly');
   return carried(
     change,
     made.map((one) =>
       one.kind === 'add' ? add(one.definition) : alter(`MODIFY COLUMN ${name} ${one.definition}`),
     ),
-    around,
+    { ...around, beside },
   );
 }
 
@@ -216,15 +220,19 @@ function statement(table: TableId, sql: string, optional: boolean): PlanStatemen
 function carried(
   change: SchemaChange,
   made: readonly string[],
-  around: { readonly after?: readonly string[]; readonly prepares?: readonly string[] } = {},
+  around: {
+    readonly after?: readonly string[];
+    readonly prepares?: readonly string[];
+    readonly beside?: CarriedChange['beside'];
+  } = {},
 ): ChangeFinding {
-  const { after, prepares = [] } = around;
+  const { after, prepares = [], beside = () => [] } = around;
   const statements = [
     ...prepares.map((sql) => statement(change.table, sql, true)),
     ...made.map((sql) => statement(change.table, sql, false)),
   ];
   const placed = after === undefined ? {} : { after };
-  return { kind: 'carried', carried: { change, statements, beside: () => [], ...placed } };
+  return { kind: 'carried', carried: { change, statements, beside, ...placed } };
 }
 
 function untold(why: string): ChangeFinding {

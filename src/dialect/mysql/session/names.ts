@@ -26,13 +26,19 @@ export function journalName(table: string): string {
   return shortenedTo(NAME_CHARACTERS, table, '#journal');
 }
 
+/** The same while it is made anew: the one to come, and the one to go. */
+export function nextJournalName(table: string, which: 'next' | 'last'): string {
+  return shortenedTo(NAME_CHARACTERS, table, `#journal_${which}`);
+}
+
 /** A trigger of ours on a table; `purpose` tells them apart. */
 export function triggerName(table: string, purpose: string): string {
   return shortenedTo(NAME_CHARACTERS, table, `#understudy_${purpose}`);
 }
 
-/** What names of our triggers match, as the servers' REGEXP has it. */
-export const OUR_TRIGGERS = '#understudy_[ab][iud]$';
+/** What names of our triggers match, as the servers' REGEXP has it: those that capture, and that close. */
+export const CAPTURING = '#understudy_[ab][iud]$';
+export const CLOSING = '#understudy_c[iud]$';
 
 /** Columns of a journal beside those of its table. */
 export const JOURNAL = {

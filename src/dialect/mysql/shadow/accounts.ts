@@ -26,15 +26,16 @@ const CANDIDATE_HOST = '%';
 const DEFINER_HOST = 'localhost';
 
 /**
- * It writes nothing, as long as the applier does not go by the journal: what it wrote would be overwritten
- * without a word. A routine might write.
+ * It writes rows, which is captured, and nothing that would not be: no TRUNCATE, which these servers give
+ * with DROP, and no other change of a table. No LOCK TABLES, with which it could keep the applier out.
  */
-const CANDIDATE_RIGHTS = 'SELECT, SHOW VIEW, CREATE TEMPORARY TABLES, LOCK TABLES';
+const CANDIDATE_RIGHTS =
+  'SELECT, INSERT, UPDATE, DELETE, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES';
 /**
- * What views, routines and events may do: no more, since a view that the candidate reads may call what
- * writes. No TRIGGER: a routine may run what text it is given, and drop the triggers that capture.
+ * What views, routines and events may do: what the candidate may, for whom they run. No TRIGGER: a routine
+ * may run what text it is given, and drop the triggers that capture.
  */
-const PROGRAM_RIGHTS = 'SELECT, EXECUTE, SHOW VIEW, CREATE TEMPORARY TABLES, EVENT';
+const PROGRAM_RIGHTS = `${CANDIDATE_RIGHTS}, EVENT`;
 /** What triggers may do, in which no text can be run. */
 const TRIGGER_RIGHTS = 'SELECT, INSERT, UPDATE, DELETE, EXECUTE, TRIGGER';
 
@@ -53,7 +54,7 @@ export async function assertNoAnonymous(client: Client): Promise<void> {
 }
 
 /**
- * The candidate's account: it may log in from anywhere, and reads its own database. Made again with a
+ * The candidate's account: it may log in from anywhere, and read and write rows of its own database. Made again with a
  * new password if it exists. TARGET_NOT_OURS if somebody else's account has the name.
  */
 export async function createCandidateRole(

@@ -1,13 +1,14 @@
 import type { BaseReader } from '../../dialect.ts';
 import { MySqlTableReader } from '../compare/table-reader.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { hasEntries, readCaptured } from '../overlay/journal.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client } from '../session/client.ts';
 import { toUnderstudyError } from '../session/errors.ts';
 import { readGaps } from './gaps.ts';
 
 /**
- * A reader over a new snapshot of a shadow database: it is taken before the promise resolves, so what
+ * A reader over a new snapshot of production's image in a shadow database: it is taken before the promise resolves, so what
  * commits later is not in it. `source` names production's database. Errors: READ_FAILED,
  * SHADOW_UNREACHABLE.
  */
@@ -22,9 +23,20 @@ export async function openBaseReader(
     await session.run('SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ');
     await session.run('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
     const tables = await readTables(session, database, source);
+    const journals = new Map<string, string>();
+    for (const table of await readCaptured(session, database, source)) {
+      if (await hasEntries(session, table)) journals.set(table.label, table.journal);
+    }
     const gaps = await readGaps(session, database, Number.MAX_SAFE_INTEGER);
     return new MySqlTableReader({
-      ...{ client: session, database, tables, gaps: () => gaps, close: () => session.end() },
+      ...{
+        client: session,
+        database,
+        tables,
+        journals,
+        gaps: () => gaps,
+        close: () => session.end(),
+      },
     });
   } catch (error) {
     client?.destroy();

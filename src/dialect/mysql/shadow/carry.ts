@@ -15,10 +15,15 @@ import { sameType } from '../../../schema/type-width.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
-import { readTables } from '../catalogue/catalogue.ts';
+import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { withoutCapture } from '../overlay/install.ts';
-import { readCaptured } from '../overlay/journal.ts';
+import {
+  addToJournal,
+  describeCaptured,
+  hasEntries,
+  readCapturedNames,
+} from '../overlay/journal.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
@@ -54,11 +59,13 @@ export async function carryChanges(
   try {
     await client.run(SETTINGS);
     await claimPresence(client, database, fence, 'copy0');
-    await assertNoneIsCaptured(client, { database, source }, changes);
+    await assertNoneIsCaptured(client, database, changes);
     return await withoutCapture(client, { database, source }, async () => {
       const skipped: string[] = [];
       for (const carried of changes) {
-        const { catalogue } = await readTables(client, database, source);
+        const tables = await readTables(client, database, source);
+        const { catalogue } = tables;
+        await alongWithJournal(client, database, tables, carried);
         await rememberColumns(client, database, carried.change);
         if (carried.change.kind === 'renameTable') {
           await renameTable(client, database, carried, catalogue);
@@ -80,26 +87,51 @@ export async function carryChanges(
   }
 }
 
+/**
+ * What the candidate wrote is kept by the key that rows had, and of tables that are there: SCHEMA_FAILED. A
+ * new column comes to the images first; all else is brought along when writes are captured again.
+ */
+async function alongWithJournal(
+  client: Client,
+  database: string,
+  tables: DatabaseTables,
+  { change, beside }: CarriedChange,
+): Promise<void> {
+  const label = tableName(change.table);
+  const captured = await readCapturedNames(client, database);
+  if (!captured.has(change.table.name) || !tables.catalogue.has(label)) return;
+  const table = describeCaptured(tables, database, change.table);
+  if (change.kind === 'add') {
+    await addToJournal(client, database, table, {
+      column: change.column.name,
+      statements: beside(table.journal),
+    });
+  }
+  if (change.kind !== 'key' && change.kind !== 'droppedTable') return;
+  if (!(await hasEntries(client, table))) return;
+  throw new UnderstudyError(
+    'SCHEMA_FAILED',
+    `cannot change table ${label} as production did: the rollout has what was written into it`,
+    { table: label, detail: 'reset the table in the rollout, or delete the rollout' },
+  );
+}
+
 /** What the candidate wrote is kept by the names that tables had when the rollout was made. */
 async function assertNoneIsCaptured(
   client: Client,
-  { database, source }: Pick<CarryPlace, 'database' | 'source'>,
+  database: string,
   changes: readonly CarriedChange[],
 ): Promise<void> {
-  const renamed = changes.flatMap(({ change }) =>
-    change.kind === 'renameTable' ? [tableName(change.from)] : [],
-  );
-  if (renamed.length === 0) return;
-  const captured = await readCaptured(client, database, source);
-  const table = renamed.find((label) =>
-    captured.some(({ schema }) => tableName(schema.id) === label),
-  );
-  if (table === undefined) return;
-  throw new UnderstudyError(
-    'SCHEMA_FAILED',
-    `cannot rename table ${table} as production did: the rollout has what was written into it`,
-    { table, detail: 'delete the rollout, and create it anew once the trunk has the new name' },
-  );
+  const captured = await readCapturedNames(client, database);
+  for (const { change } of changes) {
+    if (change.kind !== 'renameTable' || !captured.has(change.from.name)) continue;
+    const table = tableName(change.from);
+    throw new UnderstudyError(
+      'SCHEMA_FAILED',
+      `cannot rename table ${table} as production did: the rollout has what was written into it`,
+      { table, detail: 'delete the rollout, and create it anew once the trunk has the new name' },
+    );
+  }
 }
 
 /** Its name and what is noted of it are not changed together: which was done, a note tells. */

@@ -39,8 +39,9 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
-import { installOverlay } from '../overlay/install.ts';
+import { installOverlay, recapture } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
+import { resetOverlay } from '../overlay/reset.ts';
 import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -210,11 +211,29 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   async takeFence(holder: string): Promise<Fence | null> {
     const { name: database } = this;
     const what = { doing: 'take the fence', otherwise: 'INTERNAL' } as const;
-    return this.#signs.use(what, async (client) => {
-      const fence = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
-      if (fence !== null) this.#present.set(client, fence.generation);
-      return fence;
+    const fence = await this.#signs.use(what, async (client) => {
+      const taken = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
+      if (taken !== null) this.#present.set(client, taken.generation);
+      return taken;
     });
+    if (fence !== null && this.marker.kind === 'rollout') await this.#recapture(fence);
+    return fence;
+  }
+
+  /** What a crash left of a schema change. The fence is given back where that cannot be. */
+  async #recapture(fence: Fence): Promise<void> {
+    try {
+      await this.#act(fence, 'capture what the candidate writes', 'SCHEMA_FAILED', () =>
+        recapture(this.#place, fence),
+      );
+    } catch (error) {
+      await this.releaseFence(fence);
+      throw error;
+    }
+  }
+
+  get #place(): { address: ServerAddress; database: string; source: string } {
+    return { address: this.#address, database: this.name, source: this.#source };
   }
 
   async renewFence(fence: Fence, note: HolderNote): Promise<void> {
@@ -283,8 +302,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
       this.#session.forget();
-      const place = { address: this.#address, database: this.name, source: this.#source };
-      return installOverlay(place, fence);
+      return installOverlay(this.#place, fence);
     });
   }
 
@@ -300,9 +318,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     );
   }
 
-  /** The candidate's account may not write yet (accounts.ts), so that no row is owned. */
-  resetOverlay(): Promise<number> {
-    return Promise.resolve(0);
+  resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
+    return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
+      resetOverlay(await this.#applySession(client, fence), only),
+    );
   }
 
   /** On a session of its own, for it is read while all else goes on. */
@@ -362,12 +381,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** What the connection knows of the tables; read again under each new fence. */
   #applySession(client: Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () =>
-      openApplySession(
-        client,
-        this.name,
-        await readTables(client, this.name, this.#source),
-        await readCaptured(client, this.name, this.#source),
-      ),
+      openApplySession(client, this.name, await readTables(client, this.name, this.#source)),
     );
   }
 

@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import { tableName } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { heldByCandidate } from '../../sql/overlay-rows.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { assert } from '../../../util/assert.ts';
@@ -284,9 +285,9 @@ class RowsStep {
       await this.#client.query(sql.markOwned(table));
       const unique = this.#uniqueOf(violation);
       const key = unique === null ? null : await this.#findKey(sql.findOwnedBlocker(table, unique));
-      if (key !== null) throw this.#clash(violation.constraint, key);
+      if (key !== null) throw heldByCandidate(this.#table, violation.constraint, key);
       // An index on expressions cannot be looked up, but after the two-phase form no other is left.
-      if (twoPhase && unique === null) throw this.#clash(violation.constraint);
+      if (twoPhase && unique === null) throw heldByCandidate(this.#table, violation.constraint);
     }
     if (!twoPhase) return;
     throw new RowRefused('a row that is not of the batch holds the same value', {
@@ -323,19 +324,7 @@ class RowsStep {
       const columns = unique.plain ? this.#columnsOf(this.#table.label, unique.columns) : null;
       assert(columns !== null, 'a deferrable constraint is on plain columns');
       const key = await this.#findKey(sql.findDuplicate(this.#table, columns));
-      if (key !== null) throw this.#clash(unique.name, key);
+      if (key !== null) throw heldByCandidate(this.#table, unique.name, key);
     }
-  }
-
-  #clash(constraint: string, key?: string): UnderstudyError {
-    return new UnderstudyError(
-      'APPLY_BLOCKED',
-      'a row of the candidate holds a unique value that production gave to another row',
-      {
-        table: this.#table.label,
-        ...(key !== undefined && { key }),
-        detail: `constraint ${constraint}`,
-      },
-    );
   }
 }

@@ -167,23 +167,26 @@ function statementsOf(plan: ShadowPlan, table: TableId): readonly PlanStatement[
   const what = `table ${tableName(table)}`;
   const needs = Map.groupBy(plan.statements, (statement) => statement.what);
   if (!needs.has(what)) return [];
+  const needsOf = (name: string): readonly string[] =>
+    (needs.get(name) ?? []).flatMap((one) => one.needs ?? []);
   const wanted = new Set<string>();
   const whole = new Set<string>();
-  const want = (name: string, mayBeTable: boolean): void => {
-    const isTable = name.startsWith(TABLE);
-    if (wanted.has(name) || (isTable && !mayBeTable)) return;
+  const want = (name: string): void => {
+    if (wanted.has(name)) return;
     wanted.add(name);
-    if (isTable) whole.add(name);
-    for (const one of needs.get(name) ?? []) {
-      for (const need of one.needs ?? []) want(need, mayBeTable);
-    }
+    if (name.startsWith(TABLE)) whole.add(name);
+    for (const need of needsOf(name)) want(need);
   };
-  want(what, true);
-  for (const statement of plan.statements) {
-    if (statement.needs?.some((name) => whole.has(name)) !== true) continue;
+  const isOfOther = (name: string): boolean =>
+    !wanted.has(name) && (name.startsWith(TABLE) || needsOf(name).some(isOfOther));
+  want(what);
+  for (const { what: one, needs: its } of plan.statements) {
+    if (its?.some((name) => whole.has(name)) !== true) continue;
     // Partitions come with their table.
-    want(statement.what, statement.what.startsWith(TABLE));
-    whole.add(statement.what);
+    if (one.startsWith(TABLE)) want(one);
+    wanted.add(one);
+    whole.add(one);
+    for (const need of its) if (!isOfOther(need)) want(need);
   }
   return plan.statements.filter(
     (statement) => statement.what === 'settings' || wanted.has(statement.what),

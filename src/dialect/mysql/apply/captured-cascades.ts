@@ -1,0 +1,393 @@
+/**
+ * What foreign keys do to production's rows where a candidate writes too, and the log does not hold it.
+ * The server cannot do it there: what it sees is the candidate's. So it is done step by step on
+ * production's image of the rows, which is the row where nobody owns it, and the entry's where the
+ * candidate does; and each step is written as if it had been in the log (apply-captured.ts).
+ */
+import type { ParentChange } from '../../../order/change-batch.ts';
+import type { Client } from '../session/client.ts';
+import type { Flavour } from '../session/flavour.ts';
+import { JOURNAL, quote } from '../session/names.ts';
+import { isComputed, type Edge } from '../overlay/edges.ts';
+import { carried, type Happening } from '../overlay/happening.ts';
+import { exactValue } from '../overlay/images.ts';
+import type { CapturedTable } from '../overlay/journal.ts';
+import { writeStaged, type OverlaidTable } from './apply-captured.ts';
+import { applyFailure } from './apply-error.ts';
+import type { ApplyTable } from './apply-table.ts';
+import { areKeys, carryAll, literalOf } from './cascades.ts';
+
+const SAVEPOINT = 'understudy_carried';
+/** Tables that one change leads through, at most: as the servers have it. */
+const MOST_HOPS = 15;
+
+/** What the session has for it. */
+export interface CarryTools {
+  readonly client: Client;
+  readonly engine: Flavour['engine'];
+  /** All foreign keys of the database. */
+  readonly edges: readonly Edge[];
+  /** By `tableName()`. */
+  readonly captured: ReadonlyMap<string, OverlaidTable>;
+  /** Makes the temporary tables that are not there. */
+  readonly ensure: (table: ApplyTable) => Promise<void>;
+}
+
+/**
+ * As `carryOut`, with rows of a captured table. Refused is what the servers refuse: a row that is gone
+ * and which another refers to in the end; a reference that leads nowhere then; an update that comes back
+ * to a table; and too many steps. Locks the rows it reaches. Errors: as `applyCaptured`.
+ */
+export function carryOutCaptured(
+  tools: CarryTools,
+  table: CapturedTable,
+  changes: readonly ParentChange[],
+): Promise<number> {
+  return carryAll(changes, async (some) => {
+    try {
+      return await new Carrying(tools).carry(table, some);
+    } catch (error) {
+      throw applyFailure(error, table.label);
+    }
+  });
+}
+
+/** Rows of a table that are reached by one way, and what happens to them. */
+interface Reached {
+  readonly table: CapturedTable;
+  readonly happening: Happening;
+  readonly which: 0 | 1;
+  readonly hop: number;
+  /** The foreign key that leads to them, and what leads to its parent; null for where it begins. */
+  readonly by: { readonly edge: Edge; readonly from: Reached } | null;
+}
+
+class Carrying {
+  readonly #tools: CarryTools;
+  readonly #client: Client;
+  readonly #all: Reached[] = [];
+
+  constructor(tools: CarryTools) {
+    this.#tools = tools;
+    this.#client = tools.client;
+  }
+
+  /** False if it is refused: then nothing is changed. */
+  async carry(table: CapturedTable, changes: readonly ParentChange[]): Promise<boolean> {
+    await this.#begin(table);
+    await this.#client.run(`SAVEPOINT ${SAVEPOINT}`);
+    const done = (await this.#carry(table, changes)) && (await this.#holds());
+    await this.#client.run(
+      done ? `RELEASE SAVEPOINT ${SAVEPOINT}` : `ROLLBACK TO SAVEPOINT ${SAVEPOINT}`,
+    );
+    return done;
+  }
+
+  /** Empties what may be left of another, of all tables it may lead to. */
+  async #begin(table: CapturedTable): Promise<void> {
+    const tables = new Map([[table.label, table]]);
+    for (const [label] of tables) {
+      for (const { parent, child } of this.#tools.edges) {
+        if (parent.label === label) tables.set(child.label, child);
+      }
+    }
+    for (const one of tables.values()) {
+      await this.#tools.ensure(one);
+      for (const reach of one.reach) await this.#client.run(`DELETE FROM ${reach}`);
+    }
+  }
+
+  async #carry(table: CapturedTable, changes: readonly ParentChange[]): Promise<boolean> {
+    const columns = changes.flatMap((change) => (change.kind === 'update' ? change.columns : []));
+    const happening: Happening =
+      columns.length === 0
+        ? { kind: 'deleted' }
+        : {
+            kind: 'updated',
+            values: new Map(columns.map(([name, value]) => [name, literalOf(table, name, value)])),
+          };
+    const origin: Reached = { table, happening, which: 0, hop: 0, by: null };
+    const rows = await this.#collect(origin, {
+      from: '',
+      visible: {
+        relation: `${table.relation} x ${table.keyHint}`,
+        on: areKeys(table, changes, 'x'),
+      },
+      images: areKeys(table, changes, 'j'),
+    });
+    return rows === 0 || this.#goOn(origin);
+  }
+
+  /** Writes what was reached, and follows what leads on from it. */
+  async #goOn(reached: Reached): Promise<boolean> {
+    await this.#write(reached);
+    this.#all.push(reached);
+    for (const edge of this.#tools.edges) {
+      if (edge.parent.label !== reached.table.label) continue;
+      const happening = carried(edge.reference, seen(reached));
+      if (happening === null) continue;
+      const next: Reached = {
+        ...{ table: edge.child, happening, by: { edge, from: reached } },
+        ...{ which: reached.which === 0 ? 1 : 0, hop: this.#all.length },
+      };
+      const rows = await this.#reach(next, edge, reached);
+      if (rows === 0) continue;
+      if (comesBack(next) || hopsOf(next) > MOST_HOPS || (await this.#lacksValue(next)))
+        return false;
+      if (!(await this.#goOn(next))) return false;
+    }
+    return true;
+  }
+
+  async #reach(next: Reached, edge: Edge, reached: Reached): Promise<number> {
+    const { child, childAccess } = edge;
+    const changed = whatChanged(edge, reached);
+    return this.#collect(next, {
+      from: `${rowsOf(reached)} STRAIGHT_JOIN`,
+      visible: {
+        relation: `${child.relation} x ${childAccess.hint}`,
+        on: `${refers(edge, 'x', reached)} AND ${changed}`,
+      },
+      images: `${refers(edge, 'j', reached)} AND ${changed}`,
+    });
+  }
+
+  /** Rows in production's image, which are locked where nobody owns them. */
+  async #collect(
+    into: Reached,
+    what: {
+      readonly from: string;
+      readonly visible: { readonly relation: string; readonly on: string };
+      readonly images: string;
+    },
+  ): Promise<number> {
+    const { from, visible, images } = what;
+    const { table, happening, which, hop } = into;
+    const insert = (alias: string): string => {
+      const before = table.columns.map(({ name }) => `${alias}.${name}`);
+      const after = table.columns.map(({ schema, name }) =>
+        happening.kind === 'deleted'
+          ? 'NULL'
+          : (happening.values.get(schema.name) ?? `${alias}.${name}`),
+      );
+      const targets = [...numbered(table, 'b'), ...numbered(table, 'a')];
+      return `INSERT INTO ${table.reach[which]} (hop, ${targets.join(', ')})
+        SELECT ${[String(hop), ...before, ...after].join(', ')}`;
+    };
+    // Locked first: what the journal says of them by then holds.
+    await this.#client.rows(
+      `SELECT COUNT(*) AS locked FROM ${from} ${visible.relation} WHERE ${visible.on} FOR UPDATE`,
+    );
+    const { journal } = this.#owned(table) ?? {};
+    const notOwned =
+      journal === undefined
+        ? 'TRUE'
+        : `NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(table, 'x')})`;
+    const { rows } = await this.#client.run(
+      `${insert('x')} FROM ${from} ${visible.relation} WHERE ${visible.on} AND ${notOwned}`,
+    );
+    if (journal === undefined) return rows;
+    const { rows: owned } = await this.#client.run(
+      `${insert('j')} FROM ${from} ${journal} j WHERE ${images} AND j.${JOURNAL.present} = 1`,
+    );
+    return rows + owned;
+  }
+
+  #owned({ label }: CapturedTable): OverlaidTable | undefined {
+    return this.#tools.captured.get(label);
+  }
+
+  async #write(reached: Reached): Promise<void> {
+    const { table, happening, by } = reached;
+    const owned = this.#owned(table);
+    if (owned !== undefined) return this.#writeCaptured(reached, owned);
+    if (by === null) return;
+    const rows = `${rowsOf(by.from)} STRAIGHT_JOIN ${table.relation} x ${by.edge.childAccess.hint}`;
+    const which = `${refers(by.edge, 'x', by.from)} AND ${whatChanged(by.edge, by.from)}`;
+    if (happening.kind === 'deleted') {
+      await this.#client.run(`DELETE x FROM ${rows} WHERE ${which}`);
+      return;
+    }
+    const set = [...happening.values].map(([name, value]) => `x.${quote(name)} = ${value}`);
+    await this.#client.run(`UPDATE ${rows} SET ${set.join(', ')} WHERE ${which}`);
+  }
+
+  async #writeCaptured(
+    { table, happening, which, hop }: Reached,
+    owned: OverlaidTable,
+  ): Promise<void> {
+    const { stage, columns, key, reach } = table;
+    const rows = `FROM ${reach[which]} WHERE hop = ${String(hop)}`;
+    const keys = key.map(({ schema }) => numberOf(table, schema.name));
+    await this.#client.run(`DELETE FROM ${stage}`);
+    const counts = { f: 0, p: 0, q: 0, d: 0 };
+    const moves =
+      happening.kind === 'updated' && table.schema.key.some((name) => happening.values.has(name));
+    if (happening.kind === 'deleted' || moves) {
+      const { rows: gone } = await this.#client.run(
+        `INSERT IGNORE INTO ${stage} (${key.map(({ staged }) => staged).join(', ')}, seq, op, mask)
+          SELECT ${keys.map((n) => `b${n}`).join(', ')}, ROW_NUMBER() OVER (), 'd', 0 ${rows}`,
+      );
+      counts.d = gone;
+    }
+    if (happening.kind === 'updated') {
+      const { rows: put } = await this.#client.run(
+        `REPLACE INTO ${stage} (${columns.map(({ staged }) => staged).join(', ')}, seq, op, mask)
+          SELECT ${numbered(table, 'a').join(', ')},
+            ${String(counts.d)} + ROW_NUMBER() OVER (), 'f', 0 ${rows}`,
+      );
+      counts.f = put;
+    }
+    await writeStaged(this.#client, owned, { masks: new Map(), counts }, []);
+  }
+
+  /** Would a column be NULL that may not be? */
+  async #lacksValue({ table, happening, which, hop }: Reached): Promise<boolean> {
+    if (happening.kind === 'deleted') return false;
+    const needed = table.columns.flatMap(({ schema }) =>
+      !schema.nullable && happening.values.has(schema.name)
+        ? [`a${numberOf(table, schema.name)} IS NULL`]
+        : [],
+    );
+    if (needed.length === 0) return false;
+    return this.#any(
+      `${table.reach[which]} WHERE hop = ${String(hop)} AND (${needed.join(' OR ')})`,
+    );
+  }
+
+  /** Does no foreign key forbid what there is now? */
+  async #holds(): Promise<boolean> {
+    for (const reached of this.#all) {
+      for (const edge of this.#tools.edges) {
+        // Of computed values no image is kept; what acts by them is refused where writes are captured.
+        if (isComputed(edge)) continue;
+        if (edge.parent.label === reached.table.label && (await this.#isMissed(edge, reached))) {
+          return false;
+        }
+        if (edge.child.label === reached.table.label && (await this.#misses(edge, reached))) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  /** Does a row refer to what is no more, where nothing is done to such rows? */
+  async #isMissed(edge: Edge, reached: Reached): Promise<boolean> {
+    const { child, childAccess, reference } = edge;
+    const { happening } = reached;
+    if (carried(reference, seen(reached)) !== null) return false;
+    if (happening.kind === 'updated') {
+      if (!reference.referencedColumns.some((name) => happening.values.has(name))) return false;
+    }
+    const where = (alias: string): string =>
+      `${refers(edge, alias, reached)} AND ${whatChanged(edge, reached)}`;
+    const rows = `${rowsOf(reached)} STRAIGHT_JOIN`;
+    return this.#anyInImage(child, {
+      visible: `${rows} ${child.relation} x ${childAccess.hint} WHERE ${where('x')}`,
+      images: (journal) => `${rows} ${journal} j WHERE ${where('j')}`,
+    });
+  }
+
+  /** Does one of these rows refer to what is not there? */
+  async #misses(edge: Edge, reached: Reached): Promise<boolean> {
+    const { table, happening, by } = reached;
+    const { parent, reference, parentAccess } = edge;
+    if (happening.kind === 'deleted' || by?.edge === edge) return false;
+    const { values: set } = happening;
+    const isAsked =
+      reference.columns.some((name) => set.has(name)) ||
+      // MariaDB writes such a row anew, and then looks where it leads to by all of its foreign keys.
+      (this.#tools.engine === 'mariadb' && table.schema.key.some((name) => set.has(name)));
+    if (!isAsked) return false;
+    const values = reference.columns.map((name) => `y.a${numberOf(table, name)}`);
+    const is = (alias: string): string =>
+      reference.referencedColumns
+        .map((name, i) => `${alias}.${quote(name)} = ${values[i] ?? ''}`)
+        .join(' AND ');
+    const { journal } = this.#owned(parent) ?? {};
+    const nowhere =
+      journal === undefined
+        ? `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentAccess.hint} WHERE ${is('x')})`
+        : `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentAccess.hint} WHERE ${is('x')}
+            AND NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(parent, 'x')}))
+          AND NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${is('j')} AND j.${JOURNAL.present} = 1)`;
+    const all = values.map((value) => `${value} IS NOT NULL`).join(' AND ');
+    return this.#any(`${rowsOf(reached)} WHERE ${ofHop(reached)} AND ${all} AND ${nowhere}`);
+  }
+
+  async #anyInImage(
+    table: CapturedTable,
+    of: { readonly visible: string; readonly images: (journal: string) => string },
+  ): Promise<boolean> {
+    const { journal } = this.#owned(table) ?? {};
+    if (journal === undefined) return this.#any(of.visible);
+    const notOwned = `NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(table, 'x')})`;
+    if (await this.#any(`${of.visible} AND ${notOwned}`)) return true;
+    return this.#any(`${of.images(journal)} AND j.${JOURNAL.present} = 1`);
+  }
+
+  async #any(from: string): Promise<boolean> {
+    return (await this.#client.rows(`SELECT 1 AS \`any\` FROM ${from} LIMIT 1`)).length > 0;
+  }
+}
+
+/** What happens to the rows, as those that refer to them see it. */
+function seen({ table, happening }: Reached): Happening {
+  if (happening.kind === 'deleted') return happening;
+  const values = [...happening.values.keys()].map((name): readonly [string, string] => [
+    name,
+    `y.a${numberOf(table, name)}`,
+  ]);
+  return { kind: 'updated', values: new Map(values) };
+}
+
+/** An update of a table that one on the way to it updated already. */
+function comesBack({ table, happening, by }: Reached): boolean {
+  if (happening.kind === 'deleted') return false;
+  for (let on = by?.from; on !== undefined; on = on.by?.from) {
+    if (on.table.label === table.label && on.happening.kind === 'updated') return true;
+  }
+  return false;
+}
+
+function hopsOf({ by }: Reached): number {
+  return by === null ? 0 : 1 + hopsOf(by.from);
+}
+
+const rowsOf = ({ table, which }: Reached): string => `${table.reach[which]} y`;
+const ofHop = ({ hop }: Reached): string => `y.hop = ${String(hop)}`;
+
+/** The number of a column among those of the table that are written. */
+function numberOf(table: CapturedTable, name: string): string {
+  return String(table.columns.findIndex(({ schema }) => schema.name === name) + 1);
+}
+
+function numbered(table: CapturedTable, side: 'b' | 'a'): readonly string[] {
+  return table.columns.map((_, i) => `${side}${String(i + 1)}`);
+}
+
+/** That a row referred to one that was reached. */
+function refers({ reference }: Edge, alias: string, reached: Reached): string {
+  const parts = reference.columns.map((name, i) => {
+    const number = numberOf(reached.table, reference.referencedColumns[i] ?? '');
+    return `${alias}.${quote(name)} = y.b${number}`;
+  });
+  return [ofHop(reached), ...parts].join(' AND ');
+}
+
+/** That what is referred to is another than before, if only in its spelling. */
+function whatChanged({ reference }: Edge, { table, happening }: Reached): string {
+  if (happening.kind === 'deleted') return 'TRUE';
+  const same = table.columns.flatMap(({ schema }, i) => {
+    if (!reference.referencedColumns.includes(schema.name)) return [];
+    const n = String(i + 1);
+    return [`${exactValue(`y.b${n}`, schema)} <=> ${exactValue(`y.a${n}`, schema)}`];
+  });
+  return `NOT (${same.join(' AND ')})`;
+}
+
+/** That an entry is of the row. */
+function sameKey(table: CapturedTable, alias: string): string {
+  return table.key.map(({ name }) => `j.${name} = ${alias}.${name}`).join(' AND ');
+}

@@ -1,0 +1,139 @@
+/**
+ * The triggers of a rollout: those that capture what a candidate writes, and while they are made anew, those
+ * that close its tables to it. These servers change triggers one by one, and commit at each; so that
+ * nothing is written in between that is not captured, the ones come before the others go, and stay for as
+ * long as not all is there.
+ */
+import type { Client } from '../session/client.ts';
+import { CAPTURING, CLOSING, literal, quote, triggerName } from '../session/names.ts';
+import { triggerDefiner } from '../shadow/accounts.ts';
+import { captureBody } from './capture-sql.ts';
+import { beforeDelete, beforeUpdate } from './closure.ts';
+import type { Edge } from './edges.ts';
+import type { CapturedTable } from './journal.ts';
+
+const EVENTS = ['INSERT', 'UPDATE', 'DELETE'] as const;
+
+export interface Trigger {
+  readonly name: string;
+  readonly table: string;
+  readonly timing: 'BEFORE' | 'AFTER';
+  readonly event: (typeof EVENTS)[number];
+  readonly body: string;
+}
+
+/** What captures writes of a table; of one without a key, what they do to rows of others. */
+export function capturingTriggers(
+  table: CapturedTable,
+  edges: readonly Edge[],
+  unless: string,
+): readonly Trigger[] {
+  const made = (
+    timing: Trigger['timing'],
+    event: Trigger['event'],
+    body: string | null,
+  ): readonly Trigger[] => {
+    const purpose = `${timing.charAt(0)}${event.charAt(0)}`.toLowerCase();
+    const { name: of } = table.schema.id;
+    const name = triggerName(of, purpose);
+    return body === null ? [] : [{ name, table: of, timing, event, body }];
+  };
+  const isKept = table.key.length > 0;
+  return [
+    ...made('BEFORE', 'DELETE', beforeDelete(table, edges, unless)),
+    ...made('BEFORE', 'UPDATE', beforeUpdate(table, edges, unless)),
+    ...EVENTS.flatMap((event) =>
+      made('AFTER', event, isKept ? captureBody(table, event, unless) : null),
+    ),
+  ];
+}
+
+/** Under our sessions' mode, in which all that a table holds goes into its journal as it is. */
+export async function ensureTrigger(
+  client: Client,
+  database: string,
+  trigger: Trigger,
+): Promise<void> {
+  const { name, table, timing, event, body } = trigger;
+  const there = await client.rows<{ name: string; body: string }>(
+    `SELECT TRIGGER_NAME AS name, ACTION_STATEMENT AS body FROM information_schema.TRIGGERS
+      WHERE TRIGGER_SCHEMA = ? AND EVENT_OBJECT_TABLE = ? AND ACTION_TIMING = ?
+        AND EVENT_MANIPULATION = ? ORDER BY ACTION_ORDER`,
+    [database, table, timing, event],
+  );
+  const same = there.find((one) => one.name === name);
+  if (same?.body === body) return;
+  if (same !== undefined) await client.run(`DROP TRIGGER ${quote(database, name)}`);
+  const others = there.filter((one) => one.name !== name);
+  // After: before what else is written is captured. Before: when the row is as it will be.
+  const beside = timing === 'AFTER' ? others.at(0) : others.at(-1);
+  const order = timing === 'AFTER' ? 'PRECEDES' : 'FOLLOWS';
+  await client.run(
+    `CREATE DEFINER = ${triggerDefiner(database)} TRIGGER ${quote(database, name)}
+      ${timing} ${event} ON ${quote(database, table)} FOR EACH ROW
+      ${beside === undefined ? '' : `${order} ${quote(beside.name)}`}
+      ${body}`,
+  );
+}
+
+/** Lock wait timeout, which a program meets in production too, and after which it may try again. */
+const CLOSED = `SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1205,
+  MESSAGE_TEXT = 'the schema of this rollout is being changed; try again'`;
+
+/** What lets nobody write the table but who applies. */
+function closingTriggers(table: string, unless: string): readonly Trigger[] {
+  return EVENTS.map((event) => ({
+    ...{ name: triggerName(table, `c${event.charAt(0).toLowerCase()}`), table, event },
+    ...{ timing: 'BEFORE', body: `IF ${unless} THEN ${CLOSED}; END IF` },
+  }));
+}
+
+/** Closes all tables that are captured, then lets go of what captures. Returns those that are closed. */
+export async function closeTables(
+  client: Client,
+  database: string,
+  unless: string,
+): Promise<ReadonlySet<string>> {
+  const triggers = await namesOf(client, database, CAPTURING);
+  for (const table of new Set(triggers.map((one) => one.table))) {
+    for (const trigger of closingTriggers(table, unless)) {
+      await ensureTrigger(client, database, trigger);
+    }
+  }
+  for (const { name } of triggers) await client.run(`DROP TRIGGER ${quote(database, name)}`);
+  return new Set((await namesOf(client, database, CLOSING)).map(({ table }) => table));
+}
+
+/** When all that captures is there. */
+export async function openTables(client: Client, database: string): Promise<void> {
+  for (const { name } of await namesOf(client, database, CLOSING)) {
+    await client.run(`DROP TRIGGER ${quote(database, name)}`);
+  }
+}
+
+/** Is anything closed, or captured for another account that applies? */
+export async function isToBeCaptured(
+  client: Client,
+  database: string,
+  unless: string,
+): Promise<boolean> {
+  const found = await client.rows(
+    `SELECT 1 AS found FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = ?
+      AND (TRIGGER_NAME REGEXP '${CLOSING}' OR (TRIGGER_NAME REGEXP '${CAPTURING}'
+        AND LOCATE(${literal(unless)}, ACTION_STATEMENT) = 0)) LIMIT 1`,
+    [database],
+  );
+  return found.length > 0;
+}
+
+function namesOf(
+  client: Client,
+  database: string,
+  pattern: string,
+): Promise<readonly { readonly name: string; readonly table: string }[]> {
+  return client.rows(
+    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\` FROM information_schema.TRIGGERS
+      WHERE TRIGGER_SCHEMA = ? AND TRIGGER_NAME REGEXP '${pattern}' ORDER BY 2, 1`,
+    [database],
+  );
+}

@@ -1,0 +1,193 @@
+/**
+ * Foreign keys of the overlay under fire, on MySQL and MariaDB: a candidate deletes and moves parents and
+ * children, while production writes rows below them and its deletes go on to rows that no log tells of.
+ * Whatever the candidate does, production's image is the model; resets in between change nothing of it.
+ */
+import { deepStrictEqual } from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Connection } from 'mysql2/promise';
+import type { BatchStep } from '../../src/order/change-batch.ts';
+import { RowShape } from '../../src/change/value.ts';
+import type { FireOptions } from './overlay-fire.ts';
+import type { Random } from './random.ts';
+
+export const FAMILY_DDL = [
+  'CREATE TABLE p (id INT PRIMARY KEY, up INT, v VARCHAR(20))',
+  `CREATE TABLE c (id INT PRIMARY KEY, up INT, v VARCHAR(20),
+    FOREIGN KEY (up) REFERENCES p (id) ON DELETE CASCADE)`,
+  `CREATE TABLE g (id INT PRIMARY KEY, up INT, v VARCHAR(20),
+    FOREIGN KEY (up) REFERENCES c (id) ON DELETE CASCADE)`,
+  `CREATE TABLE n (id INT PRIMARY KEY, up INT, v VARCHAR(20),
+    FOREIGN KEY (up) REFERENCES c (id) ON DELETE SET NULL)`,
+  `CREATE TABLE e (id INT PRIMARY KEY, up INT, v VARCHAR(20),
+    FOREIGN KEY (up) REFERENCES e (id) ON DELETE CASCADE)`,
+];
+const TABLES = ['p', 'c', 'g', 'n', 'e'] as const;
+type Table = (typeof TABLES)[number];
+/** What rows refer to. */
+const ABOVE: Readonly<Record<Table, Table | null>> = { p: null, c: 'p', g: 'c', n: 'c', e: 'e' };
+
+const KEYS = 8;
+const WRITERS = 8;
+const SHAPE = new RowShape(['id', 'up', 'v']);
+
+interface FamilyRow {
+  readonly up: number | null;
+  readonly v: string;
+}
+
+type Rows = Map<number, FamilyRow>;
+
+/** What writes to the rollout beside the candidate; false: it gave way. */
+export interface FamilyApplier {
+  apply(steps: readonly BatchStep[]): Promise<boolean>;
+  reset(table: Table | null): Promise<boolean>;
+  /** Rows of production's image, in the observer's snapshot. */
+  image(table: Table): Promise<readonly { id: number; up: number | null; v: string }[]>;
+  begin(): Promise<void>;
+  end(): Promise<void>;
+  /** A session of the candidate. */
+  connect(): Promise<Connection>;
+  isCollision(error: unknown): boolean;
+  /** Production's name for its database. */
+  readonly source: string;
+}
+
+export async function playFamily(options: FireOptions, applier: FamilyApplier): Promise<number> {
+  const { random, durationMs, signal } = options;
+  const until = performance.now() + durationMs;
+  let [isOver, serial, checks] = [false, 0, 0];
+  const stopped = (): boolean => isOver || signal.aborted || performance.now() > until;
+  const value = (): string => `v${String((serial += 1))}`;
+  let model = new Map<Table, Rows>(TABLES.map((table) => [table, new Map()]));
+
+  const check = async (): Promise<void> => {
+    await applier.begin();
+    for (const table of TABLES) {
+      const expected = [...(model.get(table) ?? [])]
+        .toSorted(([a], [b]) => a - b)
+        .map(([id, { up, v }]) => ({ id, up, v }));
+      deepStrictEqual([...(await applier.image(table))], expected, `${table} is production’s`);
+    }
+    await applier.end();
+    checks += 1;
+  };
+  const stream = async (source: Random): Promise<void> => {
+    while (!stopped()) {
+      const next = new Map([...model].map(([table, rows]) => [table, new Map(rows)] as const));
+      const steps: BatchStep[] = [];
+      for (let i = source.integer(1, 6); i > 0; i -= 1) {
+        steps.push(...productionSteps(source, next, { value, source: applier.source }));
+      }
+      while (!(await applier.apply(steps))) {
+        if (stopped()) return;
+        await pause(1);
+      }
+      model = next;
+      await check();
+      if (source.chance(0.5)) {
+        await applier.reset(source.chance(0.6) ? null : source.pick(TABLES));
+        await check();
+      }
+      await pause(source.integer(0, 3));
+    }
+  };
+  const write = async (source: Random): Promise<void> => {
+    const client = await applier.connect();
+    try {
+      while (!stopped()) {
+        await pause(source.integer(0, 10));
+        try {
+          const level = source.pick(['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ']);
+          await client.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
+          await client.query('START TRANSACTION');
+          for (let i = source.integer(1, 3); i > 0; i -= 1) {
+            await client.query(candidateStatement(source, value()));
+          }
+          await client.query(source.chance(0.25) ? 'ROLLBACK' : 'COMMIT');
+        } catch (error) {
+          if (!applier.isCollision(error)) throw error;
+          await client.query('ROLLBACK');
+        }
+      }
+    } finally {
+      await client.end();
+    }
+  };
+  const untilEnd = async (work: Promise<void>): Promise<void> => {
+    try {
+      await work;
+    } finally {
+      isOver = true;
+    }
+  };
+  const sources = Array.from({ length: WRITERS }, () => random.fork());
+  await Promise.all([
+    untilEnd(stream(random.fork())),
+    ...sources.map((source) => untilEnd(write(source))),
+  ]);
+  await check();
+  return checks;
+}
+
+function candidateStatement(random: Random, v: string): string {
+  const table = random.pick(TABLES);
+  const [id, other, up] = [1, 2, 3].map(() => String(random.integer(1, KEYS)));
+  return random.pick([
+    `DELETE FROM p WHERE id IN (${id}, ${other})`,
+    `DELETE FROM ${table} WHERE id IN (${id}, ${other}) ORDER BY id`,
+    `DELETE FROM ${table} WHERE id = ${id}`,
+    `UPDATE ${table} SET v = '${v}' WHERE id = ${id}`,
+    `UPDATE ${table} SET up = ${table === 'p' ? '1' : up} WHERE id = ${id}`,
+    `INSERT INTO ${table} VALUES (${id}, ${table === 'p' ? 'NULL' : up}, '${v}')`,
+    `INSERT IGNORE INTO p VALUES (${id}, NULL, '${v}')`,
+  ]);
+}
+
+/** One change of production's, in the model too; a delete goes on as the servers let it. */
+function productionSteps(
+  random: Random,
+  model: ReadonlyMap<Table, Rows>,
+  { value, source }: { readonly value: () => string; readonly source: string },
+): readonly BatchStep[] {
+  const table = random.pick(TABLES);
+  const rows = model.get(table) ?? new Map<number, FamilyRow>();
+  const name = { schema: source, name: table };
+  if (rows.size > 0 && random.chance(0.3)) {
+    const id = random.pick([...rows.keys()]);
+    remove(model, table, id);
+    const key = [String(id)];
+    return [
+      { kind: 'cascade', table: name, changes: [{ kind: 'delete', key }] },
+      { kind: 'rows', table: name, changes: [{ kind: 'delete', key }] },
+    ];
+  }
+  const id = random.integer(1, KEYS);
+  const above = ABOVE[table];
+  const parents = [...((above === null ? undefined : model.get(above)) ?? new Map()).keys()];
+  // No circles: of a tree, only what has a lesser number.
+  const possible = parents.filter((one) => table !== 'e' || Number(one) < id) as number[];
+  const up = possible.length === 0 || random.chance(0.2) ? null : random.pick(possible);
+  const row = { up, v: value() };
+  rows.set(id, row);
+  const values = [String(id), up === null ? null : String(up), row.v];
+  const key = [String(id)];
+  const image = { shape: SHAPE, values };
+  return [
+    {
+      ...{ kind: 'rows', table: name },
+      changes: [{ kind: 'upsert', key, from: key, complete: true, image }],
+    },
+  ];
+}
+
+function remove(model: ReadonlyMap<Table, Rows>, table: Table, id: number): void {
+  model.get(table)?.delete(id);
+  for (const below of TABLES.filter((one) => ABOVE[one] === table)) {
+    for (const [child, row] of model.get(below) ?? []) {
+      if (row.up !== id) continue;
+      if (below === 'n') model.get(below)?.set(child, { ...row, up: null });
+      else remove(model, below, child);
+    }
+  }
+}

@@ -1,0 +1,231 @@
+/**
+ * The engine-free part of the overlay's torture: production's changes, how long it goes on, and what must
+ * be there then. See overlay-scenario.ts (PostgreSQL) and overlay-binlog.ts (MySQL, MariaDB).
+ */
+import { deepStrictEqual } from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Random } from './random.ts';
+
+/** Keys that all fight for. */
+export const HOT_KEYS = 50;
+
+/** The columns of the table `hot` beside its key. */
+export interface HotRow {
+  readonly a: string;
+  readonly b: string;
+  readonly c: string | null;
+}
+
+/** One net change of production: the row it has afterwards, or none. */
+export interface HotChange {
+  readonly id: number;
+  readonly row: HotRow | null;
+  /** Only `b` is sent; the rest is kept from the row `from`. */
+  readonly partial: boolean;
+  readonly from: number;
+}
+
+export interface FireOptions {
+  readonly serverUrl: string;
+  readonly database: string;
+  readonly random: Random;
+  readonly signal: AbortSignal;
+  readonly note: (line: string) => void;
+  /** Milliseconds of fire. */
+  readonly durationMs: number;
+}
+
+/** What an engine has for it. */
+export interface FireParts {
+  /**
+   * Applies the changes as one batch and commits. False if it gave way to a candidate and wrote nothing:
+   * then it is called again with the same batch.
+   */
+  apply(changes: readonly HotChange[]): Promise<boolean>;
+  /** Gives rows of the candidate up, or gives way. */
+  release(random: Random): Promise<void>;
+  /** One writer of the candidate; ends when the fire is over. */
+  write(random: Random): Promise<void>;
+  /** Whether all is as it must be, in one snapshot, so that it may be asked while others write. */
+  check(): Promise<void>;
+}
+
+/** A session of the candidate. */
+export interface Writer {
+  readonly begin: () => Promise<unknown>;
+  readonly run: (sql: string) => Promise<unknown>;
+  /** Writes something, and logs it. */
+  readonly statement: () => Promise<void>;
+  /** What concurrent sessions may do to each other; anything else fails the seed. */
+  readonly isCollision: (error: unknown) => boolean;
+}
+
+const ROLLBACK = 0.3;
+
+/** What a candidate did last to a row, as its log has it. */
+export interface LastWrite extends HotRow {
+  readonly id: number;
+  readonly kind: string;
+}
+
+export class Fire {
+  readonly #options: FireOptions;
+  readonly #production = new Map<number, HotRow>();
+  #over = false;
+  #serial = 0;
+  checks = 0;
+
+  constructor(options: FireOptions) {
+    this.#options = options;
+  }
+
+  get stopped(): boolean {
+    return this.#over || this.#options.signal.aborted;
+  }
+
+  /** A value that was never there. */
+  value(prefix: string): string {
+    this.#serial += 1;
+    return `${prefix}${String(this.#serial)}`;
+  }
+
+  async play(parts: FireParts, writers: number): Promise<void> {
+    const { random, durationMs } = this.#options;
+    const sources = Array.from({ length: writers }, () => random.fork());
+    const stream = random.fork();
+    const timer = setTimeout(() => (this.#over = true), durationMs);
+    const untilEnd = async (work: Promise<void>): Promise<void> => {
+      try {
+        await work;
+      } finally {
+        this.#over = true;
+      }
+    };
+    try {
+      await Promise.all([
+        untilEnd(this.#stream(parts, stream)),
+        ...sources.map((source) => untilEnd(parts.write(source))),
+      ]);
+    } finally {
+      this.#over = true;
+      clearTimeout(timer);
+    }
+    await parts.check();
+  }
+
+  /** Transactions one after another, with savepoints and rollbacks, until it is over. */
+  async write(random: Random, writer: Writer): Promise<void> {
+    while (!this.stopped) {
+      await pause(random.integer(0, 12));
+      try {
+        await writer.begin();
+        for (let i = random.integer(1, 3); i > 0; i -= 1) {
+          const undo = random.chance(0.2);
+          if (undo || random.chance(0.2)) await writer.run('SAVEPOINT part');
+          await writer.statement();
+          if (undo) await writer.run('ROLLBACK TO SAVEPOINT part');
+          if (random.chance(0.3)) await pause(random.integer(0, 4));
+        }
+        await writer.run(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
+      } catch (error) {
+        if (!writer.isCollision(error)) throw error;
+        await writer.run('ROLLBACK');
+      }
+    }
+  }
+
+  async #stream(parts: FireParts, random: Random): Promise<void> {
+    while (!this.stopped) {
+      const { changes, next } = this.#nextBatch(random);
+      if (!(await this.#untilDone(() => parts.apply(changes)))) return;
+      this.#production.clear();
+      for (const [id, row] of next) this.#production.set(id, row);
+      // Before each release, which would heal what is wrong.
+      await parts.check();
+      // Owned rows cannot be fought for: only giving most of them up again keeps the race alive.
+      for (let i = random.integer(0, 3); i > 0; i -= 1) await parts.release(random);
+      await pause(random.integer(0, 3));
+    }
+  }
+
+  /** Repeats an act while it gives way. False if the time was over first: then it did nothing. */
+  async #untilDone(act: () => Promise<boolean>): Promise<boolean> {
+    while (!(await act())) {
+      if (this.stopped) return false;
+      await pause(1);
+    }
+    return true;
+  }
+
+  #nextBatch(random: Random): {
+    readonly changes: readonly HotChange[];
+    readonly next: ReadonlyMap<number, HotRow>;
+  } {
+    const next = new Map(this.#production);
+    const used = new Set<number>();
+    const changes: HotChange[] = [];
+    for (let i = random.integer(1, 25); i > 0; i -= 1) {
+      const id = random.integer(1, HOT_KEYS);
+      if (used.has(id)) continue;
+      used.add(id);
+      const before = next.get(id);
+      const choice = random.next();
+      if (before !== undefined && choice < 0.25) {
+        next.delete(id);
+        changes.push({ id, row: null, partial: false, from: id });
+      } else if (before !== undefined && choice < 0.5) {
+        const row = { ...before, b: this.value('p') };
+        next.set(id, row);
+        changes.push({ id, row, partial: true, from: id });
+      } else if (before !== undefined && choice < 0.6) {
+        const to = random.integer(1, HOT_KEYS);
+        if (used.has(to) || next.has(to)) continue;
+        used.add(to);
+        const row = { ...before, b: this.value('p') };
+        next.delete(id);
+        next.set(to, row);
+        changes.push({ id, row: null, partial: false, from: id });
+        changes.push({ id: to, row, partial: true, from: id });
+      } else {
+        const row = { a: `${random.integer(0, 9)}`, b: this.value('p'), c: this.value('c') };
+        next.set(id, row);
+        changes.push({ id, row, partial: false, from: id });
+      }
+    }
+    return { changes, next };
+  }
+
+  /** Of one snapshot: what is read as production's image, what is seen, the entries, and the log. */
+  judge(found: {
+    readonly image: readonly (readonly [number, HotRow])[];
+    readonly visible: readonly (readonly [number, HotRow])[];
+    readonly entries: readonly number[];
+    readonly log: readonly LastWrite[];
+  }): void {
+    deepStrictEqual(found.image, sorted(this.#production), 'the base view is production’s image');
+    const owned = new Map<number, HotRow | null>();
+    for (const { id, kind, a, b, c } of found.log) {
+      if (kind !== 'released') owned.set(id, kind === 'delete' ? null : { a, b, c });
+    }
+    const visible = new Map(this.#production);
+    for (const [id, row] of owned) {
+      if (row === null) visible.delete(id);
+      else visible.set(id, row);
+    }
+    deepStrictEqual(
+      found.visible,
+      sorted(visible),
+      'the candidate sees what it wrote, and production’s rows beside it',
+    );
+    deepStrictEqual(
+      found.entries,
+      [...owned.keys()].sort((x, y) => x - y),
+      'an entry exists exactly for owned rows',
+    );
+    this.checks += 1;
+  }
+}
+
+function sorted(rows: ReadonlyMap<number, HotRow>): readonly (readonly [number, HotRow])[] {
+  return [...rows].sort(([x], [y]) => x - y).map(([id, { a, b, c }]) => [id, { a, b, c }] as const);
+}
