@@ -1,7 +1,8 @@
 /**
  * The triggers that capture what a candidate writes. They fire after the row is written: what is there
- * then is final, and what a statement leaves out (INSERT IGNORE, DELETE IGNORE) fires nothing. Should
- * they fail, the candidate's statement does.
+ * then is final, and what a statement leaves out (INSERT IGNORE, DELETE IGNORE) fires nothing; but that
+ * MariaDB fires for a row whose update was refused (UPDATE IGNORE). Should they fail, the candidate's
+ * statement does.
  */
 import { sameImage, sameValue } from './images.ts';
 import { absentColumns, imageColumns, KEEPING, type CapturedTable } from './journal.ts';
@@ -18,7 +19,8 @@ export function captureBody(table: CapturedTable, event: CaptureEvent, unless: s
     case 'UPDATE':
       return `IF ${unless} AND NOT ${sameImage(table.columns, 'OLD', 'NEW')} THEN
         ${image(table)};
-        IF NOT (${table.key.map((column) => sameKey(column)).join(' AND ')}) THEN
+        IF NOT (${table.key.map((column) => sameKey(column)).join(' AND ')})
+          AND NOT EXISTS (${unmoved(table)}) THEN
           ${absent(table)};
         END IF;
       END IF`;
@@ -30,6 +32,12 @@ function sameKey(column: CapturedTable['key'][number]): string {
   return column.schema.type.kind === 'timestamptz'
     ? sameValue(column, 'OLD', 'NEW')
     : `OLD.${column.name} <=> NEW.${column.name}`;
+}
+
+/** The row where it was: it was not moved, and what has the other key is as it was, production's perhaps. */
+function unmoved({ key, keyHint, relation }: CapturedTable): string {
+  const is = key.map(({ name }) => `x.${name} = OLD.${name}`).join(' AND ');
+  return `SELECT 1 FROM ${relation} x ${keyHint} WHERE ${is} LOCK IN SHARE MODE`;
 }
 
 function absent(table: CapturedTable): string {

@@ -137,11 +137,11 @@ function stateOf({ label }: CapturedTable, happening: Happening): string {
 /** With production's image of each, and that production has none under the key they get. */
 function entries({ table, happening, name, with: parts }: Reached): readonly string[] {
   if (table.key.length === 0) return [];
-  const statement = (columns: string, values: readonly string[]): string =>
+  const statement = (columns: string, values: readonly string[], where = ''): string =>
     `INSERT INTO ${table.journal} (${columns})
       WITH RECURSIVE ${parts.join(', ')}
       SELECT ${values.join(', ')} FROM ${name} STRAIGHT_JOIN ${table.relation} t ${table.keyHint}
-        ON ${table.key.map((key) => `t.${key.name} = ${name}.${key.name}`).join(' AND ')} ${LOCKED}
+        ON ${table.key.map((key) => `t.${key.name} = ${name}.${key.name}`).join(' AND ')} ${where} ${LOCKED}
       ${KEEPING}`;
   const images = statement(imageColumns(table), [
     ...table.columns.map((column) => `t.${column.name}`),
@@ -150,7 +150,11 @@ function entries({ table, happening, name, with: parts }: Reached): readonly str
   const { values } = happening.kind === 'updated' ? happening : { values: null };
   if (values === null || !table.schema.key.some((key) => values.has(key))) return [images];
   const moved = table.key.map((key) => values.get(key.schema.name) ?? `t.${key.name}`);
-  return [images, statement(absentColumns(table), [...moved, '0'])];
+  // Where a row has that key the write is refused, or left out (IGNORE), and the row stays as it is.
+  const is = table.key.map(({ name: key }, i) => `z.${key} = ${moved[i] ?? ''}`).join(' AND ');
+  const isFree = `WHERE NOT EXISTS (SELECT 1 FROM ${table.relation} z ${table.keyHint}
+    WHERE ${is} ${LOCKED})`;
+  return [images, statement(absentColumns(table), [...moved, '0'], isFree)];
 }
 
 function circle({ label }: CapturedTable): UnderstudyError {
