@@ -1,4 +1,5 @@
 import type { PassedOver } from '../change/record.ts';
+import { deleteOldest } from './recent-ids.ts';
 
 /** So many are remembered, of which each waits for its END. */
 const MOST = 10_000;
@@ -13,11 +14,7 @@ export class PassedOverRecords {
   add({ transaction, collection }: PassedOver): void {
     const known = this.#collections.get(transaction) ?? new Set();
     this.#collections.set(transaction, known.add(collection));
-    if (this.#collections.size <= MOST) return;
-    for (const oldest of this.#collections.keys()) {
-      this.#collections.delete(oldest);
-      return;
-    }
+    if (this.#collections.size > MOST) deleteOldest(this.#collections);
   }
 
   /** Were there any of this collection in the transaction? Then no others of it were. */

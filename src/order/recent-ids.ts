@@ -21,10 +21,14 @@ export class RecentIds {
   add(id: string): void {
     this.#ids.delete(id);
     this.#ids.add(id);
-    if (this.#ids.size <= REMEMBERED_IDS) return;
-    for (const oldest of this.#ids) {
-      this.#ids.delete(oldest);
-      return;
-    }
+    if (this.#ids.size > REMEMBERED_IDS) deleteOldest(this.#ids);
+  }
+}
+
+/** Deletes what was put into a map or a set first. */
+export function deleteOldest(from: Map<string, unknown> | Set<string>): void {
+  for (const oldest of from.keys()) {
+    from.delete(oldest);
+    return;
   }
 }

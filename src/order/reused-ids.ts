@@ -15,7 +15,7 @@
  * of which records come before the END of the first does, or when the first was given up without one.
  */
 import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
-import { REMEMBERED_IDS } from './recent-ids.ts';
+import { deleteOldest, REMEMBERED_IDS } from './recent-ids.ts';
 
 /** `ended`: its END came, so that no record of it is later. `whole`: all records of it came. */
 type State = 'open' | 'ended' | 'whole';
@@ -81,7 +81,7 @@ export class ReusedIds {
     if (kind === 'begin' && !this.#exact) {
       const named = { ...record, id: use.name };
       this.#begun.set(id, [...(this.#begun.get(id) ?? []), named]);
-      if (this.#begun.size > MOST_BEGUN) deleteFirst(this.#begun);
+      if (this.#begun.size > MOST_BEGUN) deleteOldest(this.#begun);
       return named;
     }
     if (kind === 'end') {
@@ -159,15 +159,8 @@ export class ReusedIds {
     const use: Use = { name, ...times, state: 'open', before };
     this.#uses.delete(id);
     this.#uses.set(id, use);
-    if (this.#uses.size > REMEMBERED_IDS) deleteFirst(this.#uses);
+    if (this.#uses.size > REMEMBERED_IDS) deleteOldest(this.#uses);
     return use;
-  }
-}
-
-function deleteFirst(map: Map<string, unknown>): void {
-  for (const key of map.keys()) {
-    map.delete(key);
-    return;
   }
 }
 

@@ -1,6 +1,7 @@
 import type { UnreadChange, ChangeEvent } from '../change/record.ts';
 import { collectionOf } from './gathering.ts';
 import type { Lane } from './lane.ts';
+import { deleteOldest } from './recent-ids.ts';
 
 /** So many are remembered: where nothing counts events, none is ever missed. */
 const MOST = 1_000;
@@ -55,11 +56,7 @@ export class UnreadPlaces {
     const behind = this.#behind.get(id) ?? new Map<string, bigint>();
     for (const [lane, offset] of offsets) behind.set(lane, offset);
     this.#behind.set(id, behind);
-    if (this.#behind.size <= MOST) return;
-    for (const oldest of this.#behind.keys()) {
-      this.#behind.delete(oldest);
-      return;
-    }
+    if (this.#behind.size > MOST) deleteOldest(this.#behind);
   }
 
   /** The turn of such a one: what was before it had its own, so that what is unread before it is not missed. */

@@ -1,6 +1,6 @@
 /**
- * Columns that production replaced by others of their names and types, and tables by others of theirs, where neither a record nor a
- * statement tells of it: by what production's catalogue calls them for itself.
+ * Columns that production replaced by others of their names and types, and tables by others of theirs,
+ * where neither a record nor a statement tells of it: by what production's catalogue calls them for itself.
  *
  * Invariant: a number in the ledger is that of the column whose values the shadow has under the name. It
  * is replaced only once the table waits for the column's sake, or with a change of the column that was
