@@ -22,6 +22,11 @@ export interface Release {
   readonly isLate?: true;
   /** What is to be stored of transactions once all of it is applied. Default: nothing. */
   readonly notes?: readonly string[];
+  /**
+   * How far partitions came, where that tells second deliveries: for each a note, which replaces earlier
+   * ones and is stored with the position, not before it (repeated-places.ts). Default: none.
+   */
+  readonly places?: ReadonlyMap<string, string>;
 }
 
 /** What waits. */

@@ -136,6 +136,8 @@ export class SourceOrder {
     // Of whole transactions truncates are a part, and their order is known without this.
     if (!isFree && !this.transactionsToo) return;
     item.arrival = this.#arrived;
+    // It is passed over, so that nothing waits for it, and it tells nothing new.
+    if (item.isAgain === true) return;
     // Rows that a snapshot read have no place of their own in the log, and of some it is not known.
     if (event.snapshot === 'no' && event.op !== 'unread') {
       const { bound } = place;
@@ -163,7 +165,8 @@ export class SourceOrder {
   watched(partition: string, events: readonly ChangeEvent[], next: bigint): void {
     this.#place(partition).isWatched = true;
     for (const record of events) {
-      const item = { record, next: record.at.offset + 1n, sinceMs: 0, arrival: 0, bound: null };
+      const next = record.at.offset + 1n;
+      const item = { record, next, sinceMs: 0, arrival: 0, bound: null, isAgain: null };
       this.came(partition, item, true);
     }
     this.read(partition, next);
@@ -359,9 +362,9 @@ export class SourceOrder {
 
   /** Its first that waits and did not go: what is delivered a second time has gone, and may hide others. */
   #firstLeft({ lane, gone }: Place): ChangeEvent | undefined {
-    for (const record of lane?.records() ?? []) {
-      if (this.#isSecond(record)) continue;
-      if (gone === null || record.op === 'unread') return record;
+    for (const { record, isAgain } of lane?.items() ?? []) {
+      if (isAgain === true || this.#isSecond(record)) continue;
+      if (isAgain === false || gone === null || record.op === 'unread') return record;
       if (this.#options.isBefore(gone, record.source)) return record;
     }
     return undefined;
