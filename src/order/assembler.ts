@@ -41,7 +41,7 @@ import { Outcomes } from './outcomes.ts';
 import { PassedOverRecords } from './passed-over.ts';
 import { Patience } from './patience.ts';
 import { oldestOf, type Held, type Release } from './release.ts';
-import { RepeatedPlaces, type RepeatedPlacesOptions } from './repeated-places.ts';
+import { SecondDeliveries, type SecondDeliveriesOptions } from './second-deliveries.ts';
 import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
@@ -56,8 +56,8 @@ export interface AssemblerOptions {
   readonly pairs?: boolean;
   /** Somebody else follows the other partitions; what that leads to is in free-events.ts. Default: no. */
   readonly isShared?: boolean;
-  /** Of mode `key`: tells what comes a second time (repeated-places.ts). Default: nothing does. */
-  readonly repeats?: RepeatedPlacesOptions | undefined;
+  /** Of mode `key`: tells what comes a second time (second-deliveries.ts). Default: nothing does. */
+  readonly seconds?: SecondDeliveriesOptions | undefined;
   /** Where tables had other names. Default: none had. */
   readonly former?: FormerTopics | undefined;
   /** What former assemblers noted: transactions that went whole or were given up, places; the oldest first. */
@@ -109,11 +109,11 @@ export class TransactionAssembler {
     });
     this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
     const byKey = options.mode === 'key';
-    const { repeats, delivered = [] } = options;
+    const { seconds, delivered = [] } = options;
     this.#free = new FreeEvents({
       ...{ lanes: this.#lanes, order: this.#order, patience: this.#patience },
       pairs: options.pairs === true && byKey ? new KeyChanges() : null,
-      repeated: byKey && repeats ? new RepeatedPlaces(repeats, delivered) : null,
+      seconds: byKey && seconds ? new SecondDeliveries(seconds, [...delivered]) : null,
       ...{ isAlone: options.isShared !== true, now: this.#now, former: options.former },
       stallLimitMs,
       isFree: (event) => this.#transactionOf(event) === null,
@@ -280,9 +280,9 @@ export class TransactionAssembler {
   #takeFree(): Release | undefined {
     const taken = this.#free.take();
     if (taken === null) return undefined;
-    const { changes, offsets, events, bytes, complete, isLate, places } = taken;
+    const { changes, offsets, events, bytes, complete, isLate, places, notes } = taken;
     this.#events -= events;
-    const release = this.#release(changes, null, complete, bytes, offsets);
+    const release = this.#release(changes, null, complete, bytes, offsets, notes);
     return { ...release, places, ...(isLate && { isLate }) };
   }
 

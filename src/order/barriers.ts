@@ -14,8 +14,8 @@ import type { SchemaCatalogue } from '../schema/table-schema.ts';
 export interface Spread {
   /** For SourceOrderOptions. */
   readonly isBarrier: (event: ChangeEvent) => boolean;
-  /** For RepeatedPlacesOptions: may rows of its table lie in several partitions? */
-  readonly isSpread: (event: ChangeEvent) => boolean;
+  /** Which of these is the table of? Null: its rows lie in one partition each. */
+  readonly spreadOf: (event: ChangeEvent) => 'spelled' | 'keyless' | null;
 }
 
 /** `exact`: tables (by `tableName()`) of whose keys each has one spelling. */
@@ -42,6 +42,9 @@ export function barriersOf(catalogue: SchemaCatalogue, exact: ReadonlySet<string
       if (isKeyless === null) return false;
       return isKeyless || (op === 'delete' && newKey === null);
     },
-    isSpread: ({ table }) => kindOf(table) !== null,
+    spreadOf: ({ table }) => {
+      const isKeyless = kindOf(table);
+      return isKeyless === null ? null : isKeyless ? 'keyless' : 'spelled';
+    },
   };
 }

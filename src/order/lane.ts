@@ -12,7 +12,7 @@ export interface Waiting<T> {
   arrival: number;
   /** The latest place in production's log of its partition's changes up to it (source-order.ts). */
   bound: SourcePosition | null;
-  /** It comes a second time, and is passed over; null where its place does not tell (repeated-places.ts). */
+  /** It comes a second time, and is passed over; null where nothing tells (second-deliveries.ts). */
   isAgain: boolean | null;
 }
 

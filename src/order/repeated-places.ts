@@ -4,17 +4,18 @@
  * A connector that restarts goes back and sends again all that it sent since it last saved how far it had
  * come. Of a row that is in one partition that ends well by itself: its later changes come again too. Of one
  * that lies in several partitions (barriers.ts) it does not: an old delete of `A` would go behind a new `a`
- * of another partition. So of such tables second deliveries are passed over.
+ * of another partition. So of such tables second deliveries are passed over. (Rows of tables without key
+ * come again in other partitions: repeated-rows.ts.)
  *
  * What it builds on: within a partition the first deliveries stand in the order of production's log, so
  * that what is before the latest that came was sent before. Only of one log: a server that was restored,
  * or that took over, may write lower places, at later times. So what counts as a second delivery is not
  * later than the latest time either; what cannot be told is taken for new.
  *
- * Several changes may have one place: both halves of a key change, and rows that PostgreSQL writes with one
- * record, as COPY does. They are counted, so that a second run over them ends where the first did. Where it
- * begins with them, their numbers in their transaction tell; rows without are taken for new, which does a
- * table with a key no harm, and one without key has transactions.
+ * Several changes may have one place: both halves of a key change, the delete first, and rows that PostgreSQL
+ * writes with one record, as COPY does. They are counted, so that a second run over them ends where the
+ * first did. Where it begins with them, their numbers in their transaction tell; rows without are taken for
+ * new, which does no harm: nothing has changed them since.
  *
  * How far each partition came is stored with its position, as a note: who goes on from there must know it.
  */
@@ -29,9 +30,10 @@ export interface RepeatedPlacesOptions {
     a: SourcePosition,
     b: SourcePosition,
   ) => 'before' | 'equal' | 'after' | 'incomparable';
-  /** May rows of its table lie in several partitions? Only of such tables anything is passed over. */
-  readonly isSpread: (event: ChangeEvent) => boolean;
 }
+
+/** `behind`: it lies before what came before it. `again`: it lies where that lies, and is the same. */
+export type Coming = 'new' | 'behind' | 'again';
 
 /** How far a table's changes in a partition came. */
 interface Reach {
@@ -57,6 +59,7 @@ interface Note {
 }
 
 const MARK = 'place ';
+const NONE: ReadonlyMap<string, string> = new Map();
 
 /** Is it a note of this? Ids of transactions, and notes of given-up ones, look otherwise. */
 export function isPlaceNote(text: string): boolean {
@@ -83,22 +86,21 @@ export class RepeatedPlaces {
     }
   }
 
-  /** To be asked of each change once, as it comes: does it come a second time? Null: that is not told here. */
-  came(partition: string, event: ChangeEvent): boolean | null {
-    if (!this.#isTold(event)) return null;
+  /** To be asked of each change once, as it comes: does it come a second time? */
+  came(partition: string, event: ChangeEvent): Coming {
     return this.#step(this.#read, laneOf(partition, event), event);
   }
 
   /** To be told of each change as it goes, or is passed over. */
   went(partition: string, event: ChangeEvent): void {
-    if (!this.#isTold(event)) return;
     const lane = laneOf(partition, event);
     this.#step(this.#gone, lane, event);
     this.#told.add(lane);
   }
 
   /** What is to be stored of what went since this was asked last: a note for each that went on. */
-  places(): ReadonlyMap<string, string> {
+  notes(): ReadonlyMap<string, string> {
+    if (this.#told.size === 0) return NONE;
     const notes = new Map<string, string>();
     for (const lane of this.#told) {
       const reach = this.#gone.get(lane);
@@ -112,31 +114,27 @@ export class RepeatedPlaces {
     return notes;
   }
 
-  #isTold(event: ChangeEvent): boolean {
-    return event.op !== 'unread' && event.snapshot === 'no' && this.#options.isSpread(event);
-  }
-
   /** Takes it in: is it a second delivery? */
-  #step(reaches: Map<string, Reach>, lane: string, event: ChangeEvent): boolean {
+  #step(reaches: Map<string, Reach>, lane: string, event: ChangeEvent): Coming {
     const { source, eventTimeMs } = event;
-    if (eventTimeMs === null || !tellsPlace(source)) return false;
+    if (eventTimeMs === null || !tellsPlace(source)) return 'new';
     const reach = reaches.get(lane);
     if (reach === undefined) {
       const number = numberOf(event);
       reaches.set(lane, { source, timeMs: eventTimeMs, count: 1, number, again: null });
-      return false;
+      return 'new';
     }
     const isOld = eventTimeMs <= reach.timeMs;
     const at = this.#options.compareInLog(source, reach.source);
     if (at === 'before' && isOld) {
       reach.again = 0;
-      return true;
+      return 'behind';
     }
     if (at === 'equal' && isOld) {
       // Of a key change the delete comes first; nothing else has a place that others have.
       if (event.op !== 'create') {
         reach.again = 1;
-        return true;
+        return 'again';
       }
       const number = numberOf(event);
       const begins = number !== null && reach.number !== null && number <= reach.number;
@@ -144,17 +142,17 @@ export class RepeatedPlaces {
       reach.number = number;
       if (reach.again !== null) {
         reach.again += 1;
-        if (reach.again <= reach.count) return true;
+        if (reach.again <= reach.count) return 'again';
       }
       reach.count += 1;
-      return false;
+      return 'new';
     }
     reach.source = source;
     reach.timeMs = Math.max(reach.timeMs, eventTimeMs);
     reach.count = 1;
     reach.number = numberOf(event);
     reach.again = null;
-    return false;
+    return 'new';
   }
 }
 

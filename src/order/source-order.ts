@@ -136,8 +136,6 @@ export class SourceOrder {
     // Of whole transactions truncates are a part, and their order is known without this.
     if (!isFree && !this.transactionsToo) return;
     item.arrival = this.#arrived;
-    // It is passed over, so that nothing waits for it, and it tells nothing new.
-    if (item.isAgain === true) return;
     // Rows that a snapshot read have no place of their own in the log, and of some it is not known.
     if (event.snapshot === 'no' && event.op !== 'unread') {
       const { bound } = place;
@@ -145,7 +143,8 @@ export class SourceOrder {
       if (bound === null || !this.#options.isBefore(event.source, bound)) {
         place.bound = event.source;
       }
-      if (isFree && this.#isBarrier(event)) {
+      // Nothing waits for what is passed over.
+      if (isFree && item.isAgain !== true && this.#isBarrier(event)) {
         place.barriers.push(item);
         place.topic.barring.add(place);
       }
@@ -204,6 +203,15 @@ export class SourceOrder {
     if (!forced && waited < this.#stallLimitMs) return 'wait';
     this.#waiting.delete(key);
     return 'stalled';
+  }
+
+  /** Has everything come, of all partitions, that was sent before it? Or was it waited for for too long. */
+  hasAllBefore(lane: Lane<ChangeEvent>, head: Waiting<ChangeEvent>): boolean {
+    const place = this.#place(lane.key);
+    const isOver =
+      this.#isSettled(place, lane, head, null) || this.#waits(place, head) >= this.#stallLimitMs;
+    if (isOver) this.#waiting.delete(lane.key);
+    return isOver;
   }
 
   /** Does an event of before these ends wait for its place? It goes before long, by itself. */

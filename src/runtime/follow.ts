@@ -129,9 +129,9 @@ export async function createFollower(parts: {
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
     sourceOrder: order && { ...order, ...(spread && { isBarrier: spread.isBarrier }) },
-    repeats: spread && {
+    seconds: spread && {
       compareInLog: connectorNamed(config.source.connector).compareInLog,
-      isSpread: spread.isSpread,
+      spreadOf: spread.spreadOf,
     },
     former,
     delivered: resume.delivered,

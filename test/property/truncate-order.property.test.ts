@@ -81,7 +81,12 @@ function apply(rows: Rows, event: ChangeEvent): void {
 }
 
 /** One statement as its event, wherever it stands in its partition. */
-function eventOf(plan: Plan, index: number, offset: number, marked: boolean): ChangeEvent {
+function eventOf(
+  plan: Plan,
+  { index, time }: Delivery,
+  offset: number,
+  marked: boolean,
+): ChangeEvent {
   const statement = plan[index];
   if (statement === undefined) throw new Error('no such statement');
   const { kind, table } = statement;
@@ -94,7 +99,7 @@ function eventOf(plan: Plan, index: number, offset: number, marked: boolean): Ch
     op: kind === 'put' ? (isBag ? 'create' : 'update') : kind,
     table,
     topic: `p.public.${table}`,
-    partition: partitionOf(plan, index),
+    partition: partitionOf(plan, { index, time }),
     offset,
     key: kind === 'truncate' || isBag ? null : image({ id }),
     before: isBag && kind === 'delete' ? content : null,
@@ -128,20 +133,32 @@ function asSpelled(plan: Plan): Plan {
   });
 }
 
-function partitionOf(plan: Plan, index: number): number {
+function partitionOf(plan: Plan, { index, time }: Delivery): number {
   const statement = plan[index];
   if (statement === undefined) return 0;
   const { kind, table, key, isUpper, partition } = statement;
-  if (kind === 'truncate' || table === 'bag') return partition % partitions;
+  if (kind === 'truncate') return partition % partitions;
+  // Without a key a producer chooses one.
+  if (table === 'bag') return (partition + time) % partitions;
   return (key + (table === 'ci' && isUpper ? 1 : 0)) % partitions;
 }
 
+/** Which statement, and how often it was delivered before. */
+interface Delivery {
+  readonly index: number;
+  readonly time: number;
+}
+
 /** Every delivery in the order in which the connector sends it; it begins at no place in the middle. */
-function deliveries(plan: Plan): readonly number[] {
-  return plan.flatMap(({ again }, index) => {
+function deliveries(plan: Plan): readonly Delivery[] {
+  const indexes = plan.flatMap(({ again }, index) => {
     if (again === 0) return [index];
     const from = firstOf(plan, Math.max(index - again + 1, 0));
     return [index, ...Array.from({ length: index - from + 1 }, (_, i) => from + i)];
+  });
+  return indexes.map((index, nth) => {
+    const time = indexes.slice(0, nth).filter((before) => before === index).length;
+    return { index, time };
   });
 }
 
@@ -161,12 +178,12 @@ async function play(
   };
   let next = 0;
   const send = (): void => {
-    const index = sent[next];
-    if (index === undefined) return;
+    const delivery = sent[next];
+    if (delivery === undefined) return;
     next += 1;
-    const topic = `p.public.${plan[index]?.table ?? ''}`;
-    const target = lane(partitionKey(topic, partitionOf(plan, index)));
-    const event = eventOf(plan, index, target.length, marked);
+    const topic = `p.public.${plan[delivery.index]?.table ?? ''}`;
+    const target = lane(partitionKey(topic, partitionOf(plan, delivery)));
+    const event = eventOf(plan, delivery, target.length, marked);
     target.push(event);
     if (!marked || event.transaction === null) return;
     const { id } = event.transaction;
@@ -194,7 +211,14 @@ async function play(
       .filter((record) => record.kind === 'change')
       .filter((record) => compare(source, record.source) === 'before')
       .toSorted((a, b) => (compare(a.source, b.source) === 'before' ? -1 : 1));
-    return after.slice(after.findLastIndex(({ op }) => op === 'truncate') + 1);
+    const seen = new Set<string>();
+    return after
+      .slice(after.findLastIndex(({ op }) => op === 'truncate') + 1)
+      .filter(({ transaction }) => {
+        if (transaction === null) return true;
+        const place = `${transaction.id} ${String(transaction.totalOrder)}`;
+        return !seen.has(place) && seen.add(place);
+      });
   };
   let now = 0;
   let complete = true;
@@ -213,7 +237,7 @@ async function play(
         goesOn: offsets.size > 0,
         isBarrier: SPREAD.isBarrier,
       },
-      repeats: { compareInLog, isSpread: SPREAD.isSpread },
+      seconds: { compareInLog, spreadOf: SPREAD.spreadOf },
     }),
     read: new Map([...offsets].map(([key, offset]) => [key, Number(offset)])),
   });
@@ -251,7 +275,7 @@ async function play(
 function serial(plan: Plan): Rows {
   const rows: Rows = new Map();
   plan.forEach((_, index) => {
-    apply(rows, eventOf(plan, index, 0, false));
+    apply(rows, eventOf(plan, { index, time: 0 }, 0, false));
   });
   return rows;
 }

@@ -11,14 +11,11 @@ const open = (
   connector: SourcePosition['connector'],
   stored: Iterable<string> = [],
 ): RepeatedPlaces =>
-  new RepeatedPlaces(
-    { compareInLog: connectorNamed(connector).compareInLog, isSpread: () => true },
-    stored,
-  );
+  new RepeatedPlaces({ compareInLog: connectorNamed(connector).compareInLog }, stored);
 
 /** Which of them come a second time. */
 const seconds = (places: RepeatedPlaces, events: readonly ChangeEvent[]): readonly boolean[] =>
-  events.map((event) => places.came(LANE, event) === true);
+  events.map((event) => places.came(LANE, event) !== 'new');
 
 const row = (lsn: number, eventTimeMs: number | null = 1_000, commit: number | null = 1) => {
   const base = changeEvent({ op: 'update', lsn: BigInt(lsn) });
@@ -41,9 +38,9 @@ describe('what comes a second time', () => {
         [1, 2, 3, 2, 3, 4, 1].map((lsn) => row(lsn)),
       ),
     ).toEqual([...[false, false, false, true, true, false, true]]);
-    expect(places.came('p.public.t/1', row(1))).toBe(false);
+    expect(places.came('p.public.t/1', row(1))).toBe('new');
     const other = { ...row(1), table: { schema: 'public', name: 'u' } };
-    expect(places.came(LANE, other)).toBe(false);
+    expect(places.came(LANE, other)).toBe('new');
   });
 
   test('is not what a log that began anew has at lower places, later', () => {
@@ -93,9 +90,9 @@ describe('what comes a second time', () => {
     for (const lsn of [1, 2, 3]) places.came(LANE, row(lsn));
     places.went(LANE, row(1));
     places.went(LANE, row(2));
-    const stored = [...places.places().values()];
+    const stored = [...places.notes().values()];
     expect(stored.map(isPlaceNote)).toEqual([true]);
-    expect(places.places().size).toBe(0);
+    expect(places.notes().size).toBe(0);
     const next = open('postgresql', ['1234', '{"id":"5"}', ...stored]);
     expect(
       seconds(
