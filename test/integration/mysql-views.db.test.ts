@@ -20,10 +20,8 @@ const TABLE = `CREATE TABLE t (id INT, k VARCHAR(9) COLLATE utf8mb4_general_ci, 
 /** Somebody who may read the views, and nothing else. */
 async function reader(stage: Parameters<typeof stranger>[0], at: Overlaid): Promise<Connection> {
   const who = await stranger(stage, `${at.name}__production`, 'SELECT');
-  const [[me] = []] = (await who.query('SELECT CURRENT_USER() AS me')) as unknown as [
-    { me: string }[],
-  ];
-  const account = (me?.me ?? '').replace(/^(.*)@(.*)$/, `'$1'@'$2'`);
+  const [me] = await rowsOf(who, 'SELECT CURRENT_USER() AS me');
+  const account = String(me?.['me']).replace(/^(.*)@(.*)$/, `'$1'@'$2'`);
   await stage.client.query(`GRANT SELECT ON \`${at.name}__difference\`.* TO ${account}`);
   return who;
 }
