@@ -90,7 +90,7 @@ export class FreeEvents {
 
   /** Null if nothing can go. */
   take(): Taken | null {
-    const { lanes, order, pairs, seconds, isFree } = this.#parts;
+    const { lanes, order, pairs, seconds } = this.#parts;
     const changes: ChangeEvent[] = [];
     const offsets = new Map<string, bigint>();
     let bytes = 0;
@@ -103,8 +103,8 @@ export class FreeEvents {
       for (const lane of lanes.values()) {
         while (events < FREE_EVENTS && !isLate) {
           // Before it is asked whether it may go: the answer may use up a wait.
-          const head = lane.peek()?.record;
-          const late = head !== undefined && isFree(head) && order?.isLate(head) === true;
+          const head = lane.peek();
+          const late = head !== undefined && this.#isLate(head);
           if (late && events > 0) {
             return { changes, offsets, events, bytes, complete, isLate, ...this.#stored() };
           }
@@ -128,6 +128,11 @@ export class FreeEvents {
     }
     if (offsets.size === 0) return null;
     return { changes, offsets, events, bytes, complete, isLate, ...this.#stored() };
+  }
+
+  #isLate({ record, isAgain }: Waiting<ChangeEvent>): boolean {
+    const { order, isFree } = this.#parts;
+    return isAgain !== true && isFree(record) && order?.isLate(record) === true;
   }
 
   #stored(): Pick<Taken, 'places' | 'notes'> {

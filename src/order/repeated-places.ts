@@ -12,10 +12,12 @@
  * or that took over, may write lower places, at later times. So what counts as a second delivery is not
  * later than the latest time either; what cannot be told is taken for new.
  *
- * Several changes may have one place: both halves of a key change, the delete first, and rows that PostgreSQL
- * writes with one record, as COPY does. They are counted, so that a second run over them ends where the
- * first did. Where it begins with them, their numbers in their transaction tell; rows without are taken for
- * new, which does no harm: nothing has changed them since.
+ * Several changes may have one place: the rows of one statement, both halves of a key change, rows that
+ * PostgreSQL's COPY writes with one record. Of those the same change does not come twice, so that what is
+ * the same as one of them is that one again. But for transactions that a server compresses into one event:
+ * all of it has one place, and a row may be inserted, deleted and inserted again. There the rows' numbers,
+ * which count within a statement, go back for a change that did not come; from then on whatever has that
+ * place is taken for new.
  *
  * How far each partition came is stored with its position, as a note: who goes on from there must know it.
  */
@@ -23,16 +25,18 @@ import type { SourcePosition } from '../change/position.ts';
 import type { ChangeEvent } from '../change/record.ts';
 import { parseSource, sourceText } from '../change/stored-source.ts';
 import { tableName } from '../change/table-id.ts';
+import { fingerprint } from './fingerprint.ts';
+import { isHalf } from './key-changes.ts';
 
 export interface RepeatedPlacesOptions {
-  /** Where `a` stands seen from `b`, if both are certainly of one log. */
+  /** Where the statement, or record, of `a` stands seen from that of `b`, if both are of one log. */
   readonly compareInLog: (
     a: SourcePosition,
     b: SourcePosition,
   ) => 'before' | 'equal' | 'after' | 'incomparable';
 }
 
-/** `behind`: it lies before what came before it. `again`: it lies where that lies, and is the same. */
+/** `behind`: it lies before what came before it. `again`: it lies where that lies, and came already. */
 export type Coming = 'new' | 'behind' | 'again';
 
 /** How far a table's changes in a partition came. */
@@ -40,12 +44,12 @@ interface Reach {
   source: SourcePosition;
   /** The latest time that came, epoch milliseconds. */
   timeMs: number;
-  /** How many changes have that place. */
-  count: number;
-  /** The number of the one that came last in its transaction; null if it has none, or it is not known. */
-  number: bigint | null;
-  /** Of them, how many came again in the run that is going on; null before it goes back. */
-  again: number | null;
+  /** Fingerprints of what came with that place. */
+  seen: Set<string>;
+  /** The highest number of a row there. */
+  row: number;
+  /** Numbers went back: several statements have that place. */
+  packed: boolean;
 }
 
 /** A note as it is stored: behind its mark, in JSON. */
@@ -53,9 +57,9 @@ interface Note {
   readonly lane: string;
   readonly place: string;
   readonly timeMs: number;
-  readonly count: number;
-  readonly number: string | null;
-  readonly again: number | null;
+  readonly seen: readonly string[];
+  readonly row: number;
+  readonly packed: boolean;
 }
 
 const MARK = 'place ';
@@ -79,10 +83,10 @@ export class RepeatedPlaces {
     this.#options = options;
     for (const text of stored) {
       if (!isPlaceNote(text)) continue;
-      const { lane, place, number, ...rest } = JSON.parse(text.slice(MARK.length)) as Note;
-      const reach = { source: parseSource(place), number: number === null ? null : BigInt(number) };
-      this.#read.set(lane, { ...reach, ...rest });
-      this.#gone.set(lane, { ...reach, ...rest });
+      const { lane, place, seen, ...rest } = JSON.parse(text.slice(MARK.length)) as Note;
+      for (const reaches of [this.#read, this.#gone]) {
+        reaches.set(lane, { source: parseSource(place), seen: new Set(seen), ...rest });
+      }
     }
   }
 
@@ -98,16 +102,13 @@ export class RepeatedPlaces {
     this.#told.add(lane);
   }
 
-  /** What is to be stored of what went since this was asked last: a note for each that went on. */
-  notes(): ReadonlyMap<string, string> {
-    if (this.#told.size === 0) return NONE;
+  /** What is to be stored of what went since this was asked last: a note for each that went on. `all`: of all. */
+  notes(all: boolean): ReadonlyMap<string, string> {
+    if (!all && this.#told.size === 0) return NONE;
     const notes = new Map<string, string>();
-    for (const lane of this.#told) {
-      const reach = this.#gone.get(lane);
-      if (reach === undefined) continue;
-      const { source, number, ...rest } = reach;
-      const place = sourceText(source);
-      const note: Note = { lane, place, number: number === null ? null : String(number), ...rest };
+    for (const [lane, { source, seen, ...rest }] of this.#gone) {
+      if (!all && !this.#told.has(lane)) continue;
+      const note: Note = { lane, place: sourceText(source), seen: [...seen], ...rest };
       notes.set(lane, MARK + JSON.stringify(note));
     }
     this.#told.clear();
@@ -116,48 +117,44 @@ export class RepeatedPlaces {
 
   /** Takes it in: is it a second delivery? */
   #step(reaches: Map<string, Reach>, lane: string, event: ChangeEvent): Coming {
-    const { source, eventTimeMs } = event;
-    if (eventTimeMs === null || !tellsPlace(source)) return 'new';
+    const { source, eventTimeMs: timeMs } = event;
+    if (timeMs === null || !tellsPlace(source)) return 'new';
+    const row = 'row' in source ? source.row : 0;
     const reach = reaches.get(lane);
-    if (reach === undefined) {
-      const number = numberOf(event);
-      reaches.set(lane, { source, timeMs: eventTimeMs, count: 1, number, again: null });
+    const at = reach && this.#options.compareInLog(source, reach.source);
+    if (reach === undefined || at === undefined || !isOld(timeMs, source, reach)) {
+      reaches.set(lane, begin(event, source, Math.max(timeMs, reach?.timeMs ?? 0), row));
       return 'new';
     }
-    const isOld = eventTimeMs <= reach.timeMs;
-    const at = this.#options.compareInLog(source, reach.source);
-    if (at === 'before' && isOld) {
-      reach.again = 0;
-      return 'behind';
-    }
-    if (at === 'equal' && isOld) {
-      // Of a key change the delete comes first; nothing else has a place that others have.
-      if (event.op !== 'create') {
-        reach.again = 1;
-        return 'again';
+    switch (at) {
+      case 'before':
+        return 'behind';
+      case 'equal': {
+        const print = fingerprint(event);
+        if (!reach.packed && reach.seen.has(print)) return 'again';
+        // Both halves of a key change are of one row.
+        if ('row' in source && row <= reach.row && !isHalf(event)) reach.packed = true;
+        reach.row = Math.max(reach.row, row);
+        reach.seen.add(print);
+        return 'new';
       }
-      const number = numberOf(event);
-      const begins = number !== null && reach.number !== null && number <= reach.number;
-      if (begins) reach.again = 0;
-      reach.number = number;
-      if (reach.again !== null) {
-        reach.again += 1;
-        if (reach.again <= reach.count) return 'again';
-      }
-      reach.count += 1;
-      return 'new';
+      case 'after':
+      case 'incomparable':
+        reaches.set(lane, begin(event, source, Math.max(timeMs, reach.timeMs), row));
+        return 'new';
     }
-    reach.source = source;
-    reach.timeMs = Math.max(reach.timeMs, eventTimeMs);
-    reach.count = 1;
-    reach.number = numberOf(event);
-    reach.again = null;
-    return 'new';
   }
 }
 
-function numberOf({ transaction }: ChangeEvent): bigint | null {
-  return transaction?.totalOrder ?? null;
+function begin(event: ChangeEvent, source: SourcePosition, timeMs: number, row: number): Reach {
+  return { source, timeMs, seen: new Set([fingerprint(event)]), row, packed: false };
+}
+
+/** Where no server's name tells them apart, another one's log may have files of the same names. */
+function isOld(timeMs: number, source: SourcePosition, reach: Reach): boolean {
+  if (!('gtid' in source) || !('gtid' in reach.source)) return timeMs <= reach.timeMs;
+  const isTold = source.gtid !== null || source.file === reach.source.file;
+  return isTold ? timeMs <= reach.timeMs : timeMs < reach.timeMs;
 }
 
 /** Several tables may be in one topic, and have one place: one statement truncates them. */

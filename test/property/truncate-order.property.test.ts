@@ -96,7 +96,7 @@ function eventOf(
   const first = firstOf(plan, index);
   const totalOrder = index - first + 1;
   return changeEvent({
-    op: kind === 'put' ? (isBag ? 'create' : 'update') : kind,
+    op: kind === 'put' ? (isBag || isNew(plan, index) ? 'create' : 'update') : kind,
     table,
     topic: `p.public.${table}`,
     partition: partitionOf(plan, { index, time }),
@@ -108,6 +108,15 @@ function eventOf(
     lastCommitLsn: 0n,
     tx: isBag || (marked && kind !== 'truncate') ? { id: String(first + 1), totalOrder } : null,
   });
+}
+
+/** Is there no such row before this statement? */
+function isNew(plan: Plan, index: number): boolean {
+  const { table, key } = plan[index] ?? {};
+  const before = plan
+    .slice(0, index)
+    .filter((one) => one.table === table && (one.kind === 'truncate' || one.key === key));
+  return before.at(-1)?.kind !== 'put';
 }
 
 /** Of what was written by one record of production's log, the first. */
@@ -137,9 +146,8 @@ function partitionOf(plan: Plan, { index, time }: Delivery): number {
   const statement = plan[index];
   if (statement === undefined) return 0;
   const { kind, table, key, isUpper, partition } = statement;
-  if (kind === 'truncate') return partition % partitions;
-  // Without a key a producer chooses one.
-  if (table === 'bag') return (partition + time) % partitions;
+  // Without a key a producer chooses one, each time anew.
+  if (kind === 'truncate' || table === 'bag') return (partition + time) % partitions;
   return (key + (table === 'ci' && isUpper ? 1 : 0)) % partitions;
 }
 

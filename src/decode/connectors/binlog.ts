@@ -36,7 +36,9 @@ export function binlogConnector(
       return comparePlaces(a, b);
     },
     compareInLog: (a, b) => {
-      const places = comparePlaces(a, b);
+      const places = comparePlaces({ ...a, row: 0 }, { ...b, row: 0 });
+      // In a transaction that is larger than 32 bits the offset begins anew.
+      if (a.file === b.file && distance(a.pos, b.pos) > HALF_OF_32_BITS) return 'incomparable';
       if (a.gtid === null && b.gtid === null) return places;
       if (a.gtid === null || b.gtid === null) return 'incomparable';
       // Another server's binlog has the same transactions at other places.
@@ -49,6 +51,13 @@ export function binlogConnector(
     truncatesAreMarked: false,
     deletedRowIsReal: true,
   };
+}
+
+const HALF_OF_32_BITS = 2n ** 31n;
+
+function distance(a: bigint | null, b: bigint | null): bigint {
+  const difference = (a ?? 0n) - (b ?? 0n);
+  return difference < 0n ? -difference : difference;
 }
 
 function comparePlaces(a: BinlogPosition, b: BinlogPosition): PositionOrder {

@@ -17,8 +17,9 @@ export interface Connector<Position extends SourcePosition = SourcePosition> {
   /** Where `a` stands seen from `b` in production's log. */
   compare(a: Position, b: Position): PositionOrder;
   /**
-   * As `compare`, where both are certainly of one server's log, so that of two that were sent one after
-   * the other an earlier one must have been sent before. Else `incomparable`.
+   * Where the statement, or the record, of `a` stands seen from that of `b`, whose rows are `equal`, where
+   * both are of one server's log: of two that were sent one after the other an earlier one must have been
+   * sent before. Else `incomparable`.
    */
   compareInLog(a: Position, b: Position): PositionOrder;
   /** The identity of a transaction from Debezium's id, which may differ between its events. */
