@@ -7,34 +7,35 @@
  * its own while it holds the row's lock, and every release does so too. For one key the order of the
  * numbers is the order of the writes; a rollback takes its numbers with it.
  */
-import mysql, { type Connection, type ResultSetHeader, type RowDataPacket } from 'mysql2/promise';
-import { RowShape } from '../../src/change/value.ts';
+import { equal } from 'node:assert/strict';
+import type { Connection, ResultSetHeader } from 'mysql2/promise';
 import type { ShadowServer } from '../../src/dialect/dialect.ts';
-import { applyBatch, openApplySession, prepareActs } from '../../src/dialect/mysql/apply/apply.ts';
-import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
+import { applyBatch } from '../../src/dialect/mysql/apply/apply.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
-import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
-import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
-import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import type { NetChange } from '../../src/order/change-batch.ts';
 import type { MySqlServer } from './mysql-server.ts';
 import { batchOf } from './overlay-applier.ts';
 import {
-  Fire,
-  HOT_KEYS,
-  type FireOptions,
-  type HotChange,
-  type HotRow,
-  type LastWrite,
-} from './overlay-fire.ts';
+  connectTo,
+  emptyEntries,
+  FORBIDDEN,
+  isCollision,
+  journalOf,
+  logOf,
+  openProduct,
+  openProductApplier,
+  rowsOf,
+  SOURCE,
+  sweepAll,
+  type OpenApplier,
+  type Place,
+} from './overlay-binlog-applier.ts';
+import { Fire, HOT_KEYS, type FireOptions, type HotRow, type LastWrite } from './overlay-fire.ts';
 import { FAMILY_DDL, playFamily } from './overlay-family.ts';
 import type { Random } from './random.ts';
 import type { TortureStage, TortureSuite } from './seeds.ts';
 
 const WRITERS = 10;
-const SOURCE = 'prod';
 const TRUNK = 'trunk';
 const CANDIDATE = 'candidate';
 
@@ -44,104 +45,6 @@ const TABLES = [
   `CREATE TABLE parted ${COLUMNS} PARTITION BY HASH (id) PARTITIONS 2`,
   ...FAMILY_DDL,
 ];
-
-/** What concurrent sessions may do to each other; anything else fails the seed. */
-const COLLISIONS = new Set([1205, 1213, 1062, 1020]);
-/** And what foreign keys forbid; MySQL also what leads from a table to itself and on. */
-const FORBIDDEN = new Set([...COLLISIONS, 1451, 1452, 6575]);
-
-export function isCollision(error: unknown, which = COLLISIONS): boolean {
-  return error instanceof Error && 'errno' in error && which.has(Number(error.errno));
-}
-
-/** Where a seed plays. */
-export interface Place {
-  readonly url: string;
-  readonly database: string;
-  readonly table: string;
-}
-
-export const journalOf = ({ database, table }: Place): string =>
-  `\`${database}__understudy\`.\`${table}#journal\``;
-const logOf = ({ database }: Place): string => `${database}_log.written`;
-
-/** The part under test: what writes to a rollout beside the candidate. False: it gave way. */
-export interface BinlogApplier {
-  apply(changes: readonly HotChange[]): Promise<boolean>;
-  reset(key: number | 'all'): Promise<boolean>;
-  close(): Promise<void>;
-}
-
-export type OpenApplier = (place: Place) => Promise<BinlogApplier>;
-
-const FULL = new RowShape(['id', 'a', 'b', 'c']);
-const PARTIAL = new RowShape(['id', 'b']);
-
-function netChange({ id, row, partial, from }: HotChange): NetChange {
-  const key = [String(id)];
-  if (row === null) return { kind: 'delete', key };
-  const image = partial
-    ? { shape: PARTIAL, values: [String(id), row.b] }
-    : { shape: FULL, values: [String(id), row.a, row.b, row.c] };
-  return { kind: 'upsert', key, from: [String(from)], complete: !partial, image };
-}
-
-async function openProduct({ url, database }: Pick<Place, 'url' | 'database'>) {
-  const client = await Client.connect(new ServerAddress(url, 'shadow.url'), database);
-  await prepareActs(client, await readFlavour(client));
-  const tables = await readTables(client, database, SOURCE);
-  const session = await openApplySession(client, database, tables);
-  const act = async (work: () => Promise<unknown>): Promise<boolean> => {
-    try {
-      await transaction(client, work);
-      return true;
-    } catch (error) {
-      if (isUnderstudyError(error, 'APPLY_BLOCKED') || isCollision(error)) return false;
-      throw error;
-    }
-  };
-  return { client, session, act };
-}
-
-/** The product's own. */
-export async function openProductApplier(place: Place): Promise<BinlogApplier> {
-  const { table } = place;
-  const { client, session, act } = await openProduct(place);
-  const id = { schema: SOURCE, name: table };
-  const stage = session.captured.get(`${SOURCE}.${table}`)?.stage ?? '';
-  const released = async (which: string): Promise<void> => {
-    await client.run(
-      `INSERT INTO ${logOf(place)} (id, kind) SELECT s.c1, 'released' FROM ${stage} s WHERE ${which}
-        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j WHERE j.id = s.c1)`,
-    );
-  };
-  return {
-    apply: (changes) =>
-      act(async () => {
-        const step = { kind: 'rows' as const, table: id, changes: changes.map(netChange) };
-        await applyBatch(session, batchOf(step));
-        await released('s.own = 1');
-      }),
-    reset: (key) =>
-      act(async () => {
-        const only = key === 'all' ? { table: id } : { table: id, key: [String(key)] };
-        if ((await resetOverlay(session, only)) > 0) await released('TRUE');
-      }),
-    close: () => client.end(),
-  };
-}
-
-export async function connectTo(url: string): Promise<Connection> {
-  const client = await mysql.createConnection(url);
-  // A session ended by force tells so here first; the statement in flight rejects as well.
-  client.on('error', () => undefined);
-  return client;
-}
-
-export async function rowsOf<Row>(client: Connection, sql: string): Promise<readonly Row[]> {
-  const [rows] = await client.query<RowDataPacket[]>(sql);
-  return rows as unknown as readonly Row[];
-}
 
 function candidateUrl(place: Pick<Place, 'url' | 'database'>): string {
   const url = new URL(place.url);
@@ -171,8 +74,13 @@ class Scenario {
           apply: (changes) => applier.apply(changes),
           release: async (random) => {
             // One that gives way is no longer wanted; the next is as good.
-            await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
+            if (random.chance(0.3)) await applier.sweep();
+            else await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
           },
+          sweep: async () => {
+            equal(await applier.sweep(), true);
+          },
+          empty: () => this.#empty(),
           write: (random) => this.#write(random),
           check: () => this.#check(),
         },
@@ -211,7 +119,7 @@ class Scenario {
 
   async #statement(client: Connection, random: Random): Promise<void> {
     const id = random.integer(1, HOT_KEYS);
-    const value = this.#fire.value('w');
+    const value = this.#fire.meant(id);
     const { table } = this.#place;
     const put = async (sql: string, ...values: readonly unknown[]): Promise<void> => {
       const [{ affectedRows }] = await client.query<ResultSetHeader>(sql, [...values]);
@@ -284,6 +192,12 @@ class Scenario {
       `INSERT INTO ${logOf(this.#place)} (id, kind, a, b, c) VALUES (?, ?, ?, ?, ?)`,
       [...[id, kind, row?.a ?? null, row?.b ?? null, row?.c ?? null]],
     );
+  }
+
+  async #empty(): Promise<number> {
+    const sql = `SELECT COUNT(*) AS entries ${emptyEntries(this.#place)}`;
+    const [row] = await rowsOf<{ entries: number }>(this.#observer, sql);
+    return row?.entries ?? -1;
   }
 
   async #check(): Promise<void> {
@@ -394,6 +308,7 @@ export class OverlayGround {
               await candidate.query('SET SESSION innodb_lock_wait_timeout = 2');
               return candidate;
             },
+            sweep: () => sweepAll(session, act, () => Promise.resolve()),
             isCollision: (error) => isCollision(error, FORBIDDEN),
           },
         );

@@ -20,6 +20,7 @@ import { acts, isComputed, readEdges, type Edge } from './edges.ts';
 import {
   describeCaptured,
   ensureJournal,
+  isOldJournal,
   noteCaptured,
   readCapturedNames,
   type CapturedTable,
@@ -122,14 +123,18 @@ export async function withoutCapture<T>(
 }
 
 /**
- * Captures again what a crash left closed, and what was captured while another account applied. While the
+ * Captures again what a crash left closed, what was captured while another account applied, and what an
+ * older version captured. While the
  * caller holds the fence. Errors: as `installOverlay`, and SCHEMA_FAILED.
  */
 export async function recapture(place: Place, fence: Fence): Promise<void> {
   const { address, database } = place;
   const client = await Client.connect(address, database);
   try {
-    if (!(await isToBeCaptured(client, database, await unlessApplier(client)))) return;
+    const isDue =
+      (await isToBeCaptured(client, database, await unlessApplier(client))) ||
+      (await isOldJournal(client, database));
+    if (!isDue) return;
     await claimPresence(client, database, fence, 'copy0');
     await withoutCapture(client, place, () => Promise.resolve());
   } finally {

@@ -15,6 +15,8 @@ import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../
 export interface CapturedTable extends ApplyTable {
   /** Quoted and qualified. */
   readonly journal: string;
+  /** Quoted: the database that holds it. */
+  readonly companion: string;
   /** Definitions of columns that are computed in the journal as in the table. */
   readonly computed: readonly string[];
 }
@@ -38,6 +40,7 @@ export function describeCaptured(
     ...table,
     computed,
     journal: quote(companionName(database), journalName(id.name)),
+    companion: quote(companionName(database)),
   };
 }
 
@@ -51,6 +54,7 @@ function createJournal(table: CapturedTable, name: string): string {
     ${[...columns, ...table.computed].join(',\n    ')},
     ${JOURNAL.present} TINYINT NOT NULL,
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    ${JOURNAL.moved} TINYINT NOT NULL DEFAULT 0,
     PRIMARY KEY (${[...keys].join(', ')})
   ) ENGINE=InnoDB`;
 }
@@ -85,7 +89,8 @@ export async function ensureJournal(
   await create(next);
   if (await hasEntries(client, table)) {
     const from = await sourcesOf(client, database, table);
-    const kept = [JOURNAL.present, JOURNAL.at];
+    const moved = (await hasMoved(client, database, name)) ? [JOURNAL.moved] : [];
+    const kept = [JOURNAL.present, JOURNAL.at, ...moved];
     await client.run(
       `INSERT INTO ${next} (${[...table.columns.map((one) => one.name), ...kept].join(', ')})
         SELECT ${[...from, ...kept].join(', ')} FROM ${table.journal}`,
@@ -96,6 +101,29 @@ export async function ensureJournal(
   await client.run(`DROP TABLE IF EXISTS ${last}`);
   await client.run(`RENAME TABLE ${table.journal} TO ${last}, ${next} TO ${table.journal}`);
   await client.run(`DROP TABLE ${last}`);
+}
+
+/** Those of older versions do not tell. */
+async function hasMoved(client: Client, database: string, journal: string): Promise<boolean> {
+  const found = await client.rows(
+    `SELECT 1 AS found FROM information_schema.COLUMNS
+      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND COLUMN_NAME = '${JOURNAL.moved}'`,
+    [companionName(database), journal],
+  );
+  return found.length > 0;
+}
+
+/** Is a journal of an older version there? */
+export async function isOldJournal(client: Client, database: string): Promise<boolean> {
+  const found = await client.rows(
+    `SELECT 1 AS found FROM information_schema.COLUMNS c
+      WHERE c.TABLE_SCHEMA = ? AND c.COLUMN_NAME = '${JOURNAL.present}'
+        AND NOT EXISTS (SELECT 1 FROM information_schema.COLUMNS m
+          WHERE m.TABLE_SCHEMA = c.TABLE_SCHEMA AND m.TABLE_NAME = c.TABLE_NAME
+            AND m.COLUMN_NAME = '${JOURNAL.moved}') LIMIT 1`,
+    [companionName(database)],
+  );
+  return found.length > 0;
 }
 
 export async function hasEntries(client: Client, { journal }: CapturedTable): Promise<boolean> {
@@ -127,7 +155,7 @@ function readJournalColumns(
   database: string,
   { schema }: CapturedTable,
 ): Promise<readonly { readonly name: string; readonly isKey: boolean }[]> {
-  const own = `'${JOURNAL.present}', '${JOURNAL.at}'`;
+  const own = `'${JOURNAL.present}', '${JOURNAL.at}', '${JOURNAL.moved}'`;
   return client.rows(
     `SELECT c.COLUMN_NAME AS name, s.SEQ_IN_INDEX IS NOT NULL AS isKey
       FROM information_schema.COLUMNS c

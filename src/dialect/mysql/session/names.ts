@@ -46,6 +46,8 @@ export const JOURNAL = {
   present: 'understudy_present',
   /** When the candidate first wrote the row. */
   at: 'understudy_at',
+  /** 1: production changed the row since, or said again what it is. */
+  moved: 'understudy_moved',
 } as const;
 
 /** A database as GRANT names one: `_` and `%` would stand for others too. */

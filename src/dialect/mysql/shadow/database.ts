@@ -29,6 +29,7 @@ import type {
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
+import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
@@ -41,8 +42,9 @@ import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { installOverlay, recapture } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
+import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -321,6 +323,28 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
     return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
       resetOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
+    return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
+      releaseOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
+    return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
+      sweepOverlay(await this.#applySession(client, fence), place),
+    );
+  }
+
+  outcomes(): Promise<OutcomeCounts> {
+    return this.#read('count outcomes', (client) => countOutcomes(client, this.name));
+  }
+
+  forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number> {
+    return this.#act(fence, 'forget outcomes', 'APPLY_FAILED', (client) =>
+      forgetOutcomes(client, this.name, olderThanMs),
     );
   }
 

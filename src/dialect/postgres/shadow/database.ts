@@ -15,6 +15,7 @@ import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
+import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -61,7 +62,8 @@ import {
 } from './fence.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
-import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
@@ -298,6 +300,28 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
     return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
       resetOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
+    return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
+      releaseOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
+    return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
+      sweepOverlay(await this.#applySession(client, fence), place),
+    );
+  }
+
+  outcomes(): Promise<OutcomeCounts> {
+    return this.#read('count outcomes', (client) => countOutcomes(client));
+  }
+
+  forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number> {
+    return this.#act(fence, 'forget outcomes', 'APPLY_FAILED', (client) =>
+      forgetOutcomes(client, olderThanMs),
     );
   }
 
