@@ -21,9 +21,11 @@ import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
 import type {
   InstalledOverlay,
+  OutcomeCounts,
   OverlayActs,
   OverlayCount,
   OverlayRow,
+  ReleasedRows,
   RowSelection,
 } from './overlay.ts';
 import type { TopicLedger } from './topic-ledger.ts';
@@ -33,7 +35,14 @@ export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
 export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
-export type { InstalledOverlay, OverlayCount, OverlayRow, RowSelection };
+export type {
+  InstalledOverlay,
+  OutcomeCounts,
+  OverlayCount,
+  OverlayRow,
+  ReleasedRows,
+  RowSelection,
+};
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
 export interface StoredProgress {

@@ -3,6 +3,7 @@
  * written in any order and nothing cascades: what cascaded in production is in the log by itself, or is
  * a step of its own (cascades.ts). There are no triggers on a trunk (see the plan from production), so none act on its rows.
  */
+import { sourceText } from '../../../change/stored-source.ts';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type {
@@ -14,7 +15,6 @@ import type {
 } from '../../../order/change-batch.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
-import { sourceText } from '../../sql/stored-source.ts';
 import type { DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import { readFlavour, type Flavour } from '../session/flavour.ts';
