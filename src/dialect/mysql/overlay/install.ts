@@ -33,6 +33,7 @@ import {
   isToBeCaptured,
   openTables,
 } from './triggers.ts';
+import { ensureViews } from './views.ts';
 
 interface Place {
   readonly address: ServerAddress;
@@ -83,6 +84,7 @@ async function captureTables(
       await ensureTrigger(client, database, trigger);
     }
   }
+  await ensureViews(client, database, captured);
   for (const table of captured) await noteCaptured(client, database, table);
   return all;
 }
