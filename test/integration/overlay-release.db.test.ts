@@ -14,6 +14,7 @@ import {
   sweepOverlay,
 } from '../../src/dialect/postgres/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
+import { SHADOW_MIGRATIONS } from '../../src/dialect/postgres/shadow/schema-shadow.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { decide, type OwnedState, type UpstreamChange } from '../../src/overlay/decide.ts';
 import {
@@ -336,5 +337,20 @@ describe('the ledger', () => {
     ]);
     expect(await forgetOutcomes(user, 86_400_000)).toBe(1);
     expect(await lines()).toEqual([['reset', ['2']]]);
+  });
+
+  it('of a rollout that an older version made, begins with what is written from now on', async () => {
+    await tables(T, true);
+    await user.query(`UPDATE t SET n = 7 WHERE id = 1; DROP TABLE understudy.outcome;
+      ALTER TABLE understudy."shop.t#journal" DROP COLUMN understudy_moved`);
+    await user.query(SHADOW_MIGRATIONS.find(({ version }) => version === 16)?.sql ?? '');
+    expect(await entries()).toEqual([[1]]);
+    await user.query('UPDATE t SET n = 7 WHERE id = 2');
+    await apply(put(2, 'b', 7));
+    expect(await acting((session) => resetOverlay(session, {}))).toBe(1);
+    expect(await lines()).toEqual([
+      ['converged', ['2']],
+      ['reset', ['1']],
+    ]);
   });
 });
