@@ -151,6 +151,26 @@ function fill(sql: string, values: readonly (string | number | bigint | null)[])
   return filled;
 }
 
+/** Runs `fn` under settings of the session (as SET SESSION has them), and others afterwards. */
+export async function withSettings<T>(
+  client: Client,
+  settings: string,
+  afterwards: string,
+  fn: () => Promise<T>,
+): Promise<T> {
+  await client.run(`SET SESSION ${settings}`);
+  let result: T;
+  try {
+    result = await fn();
+  } catch (error) {
+    // Of a session that is lost this fails too, and says less.
+    if (!isConnectionLoss(error)) await client.run(`SET SESSION ${afterwards}`);
+    throw error;
+  }
+  await client.run(`SET SESSION ${afterwards}`);
+  return result;
+}
+
 /**
  * Runs `fn` in a READ COMMITTED transaction (or as `level` says): committed when this resolves,
  * rolled back when it rejects. If the connection is lost at the commit, or that fails, the outcome is
