@@ -13,6 +13,7 @@ import { patiently } from '../session/metadata-locks.ts';
 import { quote, UNADMITTED, unadmittedName } from '../session/names.ts';
 import { unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
+import { assertGround } from '../shadow/ground.ts';
 import { withParents } from './edges.ts';
 import { captureTables, type Place } from './install.ts';
 import { noteUncaptured, readCapturedNames, type CapturedTable } from './journal.ts';
@@ -111,12 +112,13 @@ async function tableNames(client: Client, database: string): Promise<readonly st
 
 /**
  * Captures again what a crash left closed, and what was captured while another account applied. While the
- * caller holds the fence. Errors: as `installOverlay`, and SCHEMA_FAILED.
+ * caller holds the fence. Errors: as `installOverlay`, and APPLY_BLOCKED.
  */
 export async function recapture(place: Place, fence: Fence): Promise<void> {
   const { address, database } = place;
   const client = await Client.connect(address, database);
   try {
+    await assertGround(client, database);
     const isHalfMade = (await tableNames(client, database)).some((name) =>
       name.endsWith(UNADMITTED),
     );

@@ -13,9 +13,10 @@ import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client } from '../session/client.ts';
 import { CAPTURING } from '../session/names.ts';
-import { assertNoAnonymous, triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
+import { triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { readFormerColumns } from '../shadow/former-columns.ts';
+import { assertGround } from '../shadow/ground.ts';
 import { acts, isComputed, readEdges, withParents, type Edge } from './edges.ts';
 import {
   describeCaptured,
@@ -40,12 +41,13 @@ export interface Place {
   readonly source: string;
 }
 
-/** While the caller holds the fence. Errors: TARGET_NOT_OURS for an account without a name; the driver's. */
+/** While the caller holds the fence. Errors: SHADOW_OPEN, SCHEMA_FAILED; the driver's. */
 export async function installOverlay(place: Place, fence: Fence): Promise<InstalledOverlay> {
   const { address, database } = place;
   const client = await Client.connect(address, database);
   try {
     await claimPresence(client, database, fence, 'copy0');
+    await assertGround(client, database);
     const all = await captureTables(client, place, 'nobody writes yet');
     const sequencesLeft = await moveNumbersAbove(client, all);
     const notCaptured = all.filter(({ key }) => key.length === 0).map(({ schema }) => schema.id);
@@ -65,7 +67,6 @@ export async function captureTables(
   { database, source }: Pick<Place, 'database' | 'source'>,
   who: 'nobody writes yet' | 'a candidate may write',
 ): Promise<readonly CapturedTable[]> {
-  await assertNoAnonymous(client);
   const found = await readTables(client, database, source);
   const former = await readFormerColumns(client, database);
   const tables = { ...found, catalogue: withFormerColumns(found.catalogue, former) };
