@@ -71,7 +71,11 @@ export interface Stage {
 }
 
 export async function stageOf(engine: Engine, ...ddl: readonly string[]): Promise<Stage> {
-  const { url } = await serverOf(engine);
+  return stageAt((await serverOf(engine)).url, ...ddl);
+}
+
+/** On a server of the test's own. */
+export async function stageAt(url: string, ...ddl: readonly string[]): Promise<Stage> {
   const source = freshName('prod', url);
   const setup = await sessionOn(url);
   await setup.query(`CREATE DATABASE ${source} CHARACTER SET utf8mb4`);

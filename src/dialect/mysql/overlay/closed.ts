@@ -11,7 +11,7 @@ import { Client } from '../session/client.ts';
 import { isConnectionLoss } from '../session/errors.ts';
 import { patiently } from '../session/metadata-locks.ts';
 import { quote, UNADMITTED, unadmittedName } from '../session/names.ts';
-import { unlessApplier } from '../shadow/accounts.ts';
+import { noteApplier, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { assertGround } from '../shadow/ground.ts';
 import { withParents } from './edges.ts';
@@ -119,6 +119,7 @@ export async function recapture(place: Place, fence: Fence): Promise<void> {
   const client = await Client.connect(address, database);
   try {
     await assertGround(client, database);
+    await noteApplier(client, database);
     const isHalfMade = (await tableNames(client, database)).some((name) =>
       name.endsWith(UNADMITTED),
     );

@@ -15,7 +15,8 @@ const WAIT_TIMEOUT_S = 31_536_000;
 /**
  * Of every session of ours: values come and go exactly, whatever the server's defaults. Strict, so
  * that nothing is cut without a word; dates that production took are taken; 0 is a value for an
- * AUTO_INCREMENT column; a backslash is a backslash.
+ * AUTO_INCREMENT column; a backslash is a backslash. Messages are in English, for which key refused a row is
+ * told by their text alone.
  */
 export const SQL_MODE =
   'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES';
@@ -24,7 +25,7 @@ export const LENIENT_MODE = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSL
 
 const SETTINGS = `SET SESSION sql_mode = '${SQL_MODE}', time_zone = '+00:00',
   autocommit = 1, wait_timeout = ${String(WAIT_TIMEOUT_S)}, sql_auto_is_null = 0,
-  character_set_results = utf8mb4, lock_wait_timeout = 30`;
+  character_set_results = utf8mb4, lock_wait_timeout = 30, lc_messages = 'en_US'`;
 
 /** Rows that are ahead of who reads them. */
 const STREAMED_ROWS = 64;

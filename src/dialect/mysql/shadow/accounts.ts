@@ -106,7 +106,33 @@ export async function unlessApplier(client: Client): Promise<string> {
   const { own } = await client.row<{ own: string }>(
     `SELECT HEX(SUBSTRING_INDEX(USER(), '@', 1)) AS own`,
   );
-  return `CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY) <> X'${own}'`;
+  return `${SESSION_ACCOUNT} <> X'${own}'`;
+}
+
+const applierTable = (database: string): string => quote(companionName(database), 'applier');
+
+/** In bytes, as accounts are told apart. */
+const SESSION_ACCOUNT = `CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY)`;
+
+/**
+ * A condition that holds for all but who applies, whoever that is by then: for triggers that are not made
+ * anew with the account. It asks a table, which ours are spared.
+ */
+export function unlessNotedApplier(database: string): string {
+  return `NOT EXISTS (SELECT 1 FROM ${applierTable(database)} WHERE name = ${SESSION_ACCOUNT})`;
+}
+
+/** From now on it is the account of this session that applies to a rollout. */
+export async function noteApplier(client: Client, database: string): Promise<void> {
+  const noted = await client.rows(
+    `SELECT 1 AS noted FROM ${applierTable(database)} WHERE name = ${SESSION_ACCOUNT}`,
+  );
+  if (noted.length > 0) return;
+  await client.run(
+    `INSERT INTO ${applierTable(database)} (name) VALUES (${SESSION_ACCOUNT})
+      ON DUPLICATE KEY UPDATE name = VALUES(name)`,
+  );
+  await client.run(`GRANT SELECT ON ${applierTable(database)} TO ${triggerDefiner(database)}`);
 }
 
 async function grant(

@@ -18,7 +18,7 @@ import type { Flavour } from '../session/flavour.ts';
 import { migrate } from '../session/migrations.ts';
 import { companionName, quote } from '../session/names.ts';
 import { lockWork } from '../session/server-locks.ts';
-import { createDefiners, dropAccounts } from './accounts.ts';
+import { createDefiners, dropAccounts, noteApplier } from './accounts.ts';
 import { copyCode } from './clone-code.ts';
 import { CLONE_LIMITS, copyTables, endCopiers, type ClonePlace } from './clone-tables.ts';
 import { dropDatabases, isFree } from './create-trunk.ts';
@@ -162,6 +162,7 @@ async function make(
   );
   await client.run(`CREATE DATABASE ${quote(to)} CHARACTER SET ${charset} COLLATE ${collation}`);
   const definers = await createDefiners(client, to);
+  await noteApplier(client, to);
   await client.run(`USE ${quote(to)}`);
   await copyTables(client, place);
   await copyCode(client, place, definers);
@@ -169,7 +170,7 @@ async function make(
 
 /** Of another database: who holds it, who helps, whose it is. */
 const NOT_COPIED: ReadonlySet<string> = new Set([
-  ...['migration', 'marker', 'account', 'fence', 'sign_of_life'],
+  ...['migration', 'marker', 'account', 'applier', 'fence', 'sign_of_life'],
   ...['member', 'share', 'hand_over', 'granting'],
 ]);
 
