@@ -329,7 +329,9 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** On a session of its own, for it is read while all else goes on. */
   openBaseSnapshot(): Promise<BaseReader> {
     const { name: database } = this;
-    return openBaseReader(this.#address, { database, source: this.#source });
+    return openBaseReader(this.#address, {
+      ...{ database, source: this.#source, isRollout: this.marker.kind === 'rollout' },
+    });
   }
 
   breakConnections(): void {
