@@ -82,7 +82,8 @@ export class Barrier {
       const whole = unseen.length === 0 && seen.length > 0;
       const complete = release.complete && whole;
       // What is to be stored of it tells of all of it, and is stored with the rest.
-      now.push({ ...release, changes: seen, complete, bytes, ...(!whole && { notes: [] }) });
+      const notes = whole ? (release.notes ?? []) : [];
+      now.push({ ...release, changes: seen, complete, bytes, notes, places: new Map() });
       later.push({ ...release, changes: unseen, bytes: bytesOf(unseen) });
     }
     const holdPosition =

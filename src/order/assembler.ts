@@ -41,6 +41,7 @@ import { Outcomes } from './outcomes.ts';
 import { PassedOverRecords } from './passed-over.ts';
 import { Patience } from './patience.ts';
 import { oldestOf, type Held, type Release } from './release.ts';
+import { SecondDeliveries, type SecondDeliveriesOptions } from './second-deliveries.ts';
 import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
@@ -55,9 +56,11 @@ export interface AssemblerOptions {
   readonly pairs?: boolean;
   /** Somebody else follows the other partitions; what that leads to is in free-events.ts. Default: no. */
   readonly isShared?: boolean;
+  /** Of mode `key`: tells what comes a second time (second-deliveries.ts). Default: nothing does. */
+  readonly seconds?: SecondDeliveriesOptions | undefined;
   /** Where tables had other names. Default: none had. */
   readonly former?: FormerTopics | undefined;
-  /** Transactions that former assemblers released whole, notes of given-up ones; the oldest first. */
+  /** What former assemblers noted: transactions that went whole or were given up, places; the oldest first. */
   readonly delivered?: Iterable<string>;
   /** How long a transaction may stay incomplete without a new event of it. Default 60 s. */
   readonly stallLimitMs?: number;
@@ -77,7 +80,6 @@ export class TransactionAssembler {
   readonly #boundaries = new Boundaries();
   readonly #gatherings = new Map<string, Gathering>();
   readonly #order: SourceOrder | null;
-  readonly #pairs: KeyChanges | null;
   readonly #free: FreeEvents;
   readonly #outcomes: Outcomes;
   readonly #unread = new UnreadPlaces();
@@ -106,9 +108,12 @@ export class TransactionAssembler {
       this.#onNews();
     });
     this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
-    this.#pairs = options.pairs === true && options.mode === 'key' ? new KeyChanges() : null;
+    const byKey = options.mode === 'key';
+    const { seconds, delivered = [] } = options;
     this.#free = new FreeEvents({
-      ...{ lanes: this.#lanes, order: this.#order, pairs: this.#pairs, patience: this.#patience },
+      ...{ lanes: this.#lanes, order: this.#order, patience: this.#patience },
+      pairs: options.pairs === true && byKey ? new KeyChanges() : null,
+      seconds: byKey && seconds ? new SecondDeliveries(seconds, [...delivered]) : null,
       ...{ isAlone: options.isShared !== true, now: this.#now, former: options.former },
       stallLimitMs,
       isFree: (event) => this.#transactionOf(event) === null,
@@ -254,8 +259,7 @@ export class TransactionAssembler {
     const item = lane.push(event, now);
     this.#options.former?.came(key, event);
     const mark = this.#transactionOf(event);
-    this.#order?.came(key, item, mark === null);
-    this.#pairs?.came(lane, item);
+    this.#free.came(lane, item);
     this.#events += 1;
     this.#bytes += event.bytes;
     if (event.op === 'unread' && mark === null) this.#unread.add(event, key);
@@ -276,10 +280,10 @@ export class TransactionAssembler {
   #takeFree(): Release | undefined {
     const taken = this.#free.take();
     if (taken === null) return undefined;
-    const { changes, offsets, events, bytes, complete, isLate } = taken;
+    const { changes, offsets, events, bytes, complete, isLate, places, notes } = taken;
     this.#events -= events;
-    const release = this.#release(changes, null, complete, bytes, offsets);
-    return isLate ? { ...release, isLate } : release;
+    const release = this.#release(changes, null, complete, bytes, offsets, notes);
+    return { ...release, places, ...(isLate && { isLate }) };
   }
 
   #passage(

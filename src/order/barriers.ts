@@ -11,11 +11,15 @@ import type { ChangeEvent } from '../change/record.ts';
 import { tableName } from '../change/table-id.ts';
 import type { SchemaCatalogue } from '../schema/table-schema.ts';
 
-/** For SourceOrderOptions. `exact`: tables (by `tableName()`) of whose keys each has one spelling. */
-export function barriersOf(
-  catalogue: SchemaCatalogue,
-  exact: ReadonlySet<string>,
-): (event: ChangeEvent) => boolean {
+export interface Spread {
+  /** For SourceOrderOptions. */
+  readonly isBarrier: (event: ChangeEvent) => boolean;
+  /** Which of these is the table of? Null: its rows lie in one partition each. */
+  readonly spreadOf: (event: ChangeEvent) => 'spelled' | 'keyless' | null;
+}
+
+/** `exact`: tables (by `tableName()`) of whose keys each has one spelling. */
+export function barriersOf(catalogue: SchemaCatalogue, exact: ReadonlySet<string>): Spread {
   /** A table's events share its id. */
   const known = new WeakMap<ChangeEvent['table'], boolean | null>();
   /** Null: none of its keys lies in two partitions. True: it has no key. */
@@ -31,10 +35,16 @@ export function barriersOf(
     known.set(id, kind);
     return kind;
   };
-  return ({ op, table, newKey }) => {
-    if (op !== 'delete' && op !== 'update') return false;
-    const isKeyless = kindOf(table);
-    if (isKeyless === null) return false;
-    return isKeyless || (op === 'delete' && newKey === null);
+  return {
+    isBarrier: ({ op, table, newKey }) => {
+      if (op !== 'delete' && op !== 'update') return false;
+      const isKeyless = kindOf(table);
+      if (isKeyless === null) return false;
+      return isKeyless || (op === 'delete' && newKey === null);
+    },
+    spreadOf: ({ table }) => {
+      const isKeyless = kindOf(table);
+      return isKeyless === null ? null : isKeyless ? 'keyless' : 'spelled';
+    },
   };
 }

@@ -17,6 +17,7 @@ export class BatchBuilder {
   readonly #offsets: Map<string, bigint>;
   readonly #txIds = new Set<number>();
   readonly #delivered = new Set<string>();
+  readonly #places = new Map<string, string>();
   #source: SourcePosition | null;
   #eventTimeMs: number | null;
   #transactions = 0;
@@ -61,6 +62,7 @@ export class BatchBuilder {
     for (const [partition, next] of release.offsets) this.#offsets.set(partition, next);
     if (release.transactionId !== null && release.changes.length > 0) this.#transactions += 1;
     for (const note of release.notes ?? []) this.#delivered.add(note);
+    for (const [lane, note] of release.places ?? []) this.#places.set(lane, note);
     this.#bytes += release.bytes;
     for (const change of release.changes) {
       this.#changes.push(change);
@@ -89,7 +91,7 @@ export class BatchBuilder {
         eventTimeMs: this.#eventTimeMs,
       },
       txIds: [...this.#txIds],
-      delivered: [...this.#delivered],
+      delivered: [...this.#delivered, ...this.#places.values()],
       unmarked: this.#unmarked,
       events: this.#changes.length,
       transactions: this.#transactions,

@@ -14,6 +14,7 @@ import type { Gathering } from './gathering.ts';
 import { isHalf, type Half, type KeyChanges } from './key-changes.ts';
 import type { Lane, Waiting } from './lane.ts';
 import type { Patience } from './patience.ts';
+import type { SecondDeliveries } from './second-deliveries.ts';
 import type { Passage, SourceOrder } from './source-order.ts';
 
 /** Untransacted events handed out at once, at most. */
@@ -34,6 +35,8 @@ export interface FreeEventsParts {
   readonly order: SourceOrder | null;
   /** Null: halves of key changes go as they come. */
   readonly pairs: KeyChanges | null;
+  /** Null: nothing is known to come a second time. */
+  readonly seconds: SecondDeliveries | null;
   readonly patience: Patience;
   /** Undefined: no table had another name. */
   readonly former?: FormerTopics | undefined;
@@ -52,7 +55,12 @@ export interface Taken {
   readonly complete: boolean;
   /** It is a truncate alone, and rows of after it may have gone. */
   readonly isLate: boolean;
+  /** See Release. */
+  readonly places: ReadonlyMap<string, string>;
+  readonly notes: readonly string[];
 }
+
+const NOTHING: Pick<Taken, 'places' | 'notes'> = { places: new Map(), notes: [] };
 
 interface Going {
   readonly halves: readonly Half[];
@@ -72,9 +80,17 @@ export class FreeEvents {
     return this.#stuck;
   }
 
+  /** One has come, whether it waits for no transaction or does. */
+  came(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>): void {
+    const { order, pairs, seconds, isFree } = this.#parts;
+    item.isAgain = seconds?.came(lane, item.record) ?? null;
+    order?.came(lane.key, item, isFree(item.record));
+    if (item.isAgain !== true) pairs?.came(lane, item);
+  }
+
   /** Null if nothing can go. */
   take(): Taken | null {
-    const { lanes, order, pairs, isFree } = this.#parts;
+    const { lanes, order, pairs, seconds, isFree } = this.#parts;
     const changes: ChangeEvent[] = [];
     const offsets = new Map<string, bigint>();
     let bytes = 0;
@@ -89,24 +105,33 @@ export class FreeEvents {
           // Before it is asked whether it may go: the answer may use up a wait.
           const head = lane.peek()?.record;
           const late = head !== undefined && isFree(head) && order?.isLate(head) === true;
-          if (late && events > 0) return { changes, offsets, events, bytes, complete, isLate };
+          if (late && events > 0) {
+            return { changes, offsets, events, bytes, complete, isLate, ...this.#stored() };
+          }
           const going = this.#going(lane);
           if (going === null) break;
           isLate = late;
           complete &&= going.complete;
           for (const { lane: from, item } of going.halves) {
-            if (order?.verdict(item.record) !== 'superseded') changes.push(item.record);
+            const isOver = item.isAgain === true || order?.verdict(item.record) === 'superseded';
+            if (!isOver) changes.push(item.record);
+            seconds?.went(from, item);
             events += 1;
             bytes += item.record.bytes;
             offsets.set(from.key, item.next);
-            pairs?.went(item.record);
+            if (item.isAgain !== true) pairs?.went(item.record);
             from.shift();
           }
         }
       }
       if (order === null && pairs === null) break;
     }
-    return offsets.size === 0 ? null : { changes, offsets, events, bytes, complete, isLate };
+    if (offsets.size === 0) return null;
+    return { changes, offsets, events, bytes, complete, isLate, ...this.#stored() };
+  }
+
+  #stored(): Pick<Taken, 'places' | 'notes'> {
+    return this.#parts.seconds?.stored() ?? NOTHING;
   }
 
   /** Does half of a key change before these ends wait for the other? It goes before long, by itself. */
@@ -158,6 +183,7 @@ export class FreeEvents {
     const item = lane.peek();
     if (item === undefined || !isFree(item.record)) return null;
     const { record } = item;
+    if (item.isAgain === true) return this.#passingOver(lane, item);
     if (former?.holdsBack(record, lanes, false) === true) {
       const since = Math.max(item.sinceMs, former.movedMs);
       if (now() - since < stallLimitMs && !patience.isEnded) return null;
@@ -182,6 +208,14 @@ export class FreeEvents {
       return this.#hasWaited(item) ? this.#lone(lane, item, false) : null;
     }
     return this.#passing(record.op === 'delete' ? [own, partner] : [partner, own]);
+  }
+
+  #passingOver(lane: Lane<ChangeEvent>, item: Waiting<ChangeEvent>): Going | null {
+    const { order, seconds, patience } = this.#parts;
+    const mayPass = seconds?.mayPass(item.record);
+    if (mayPass === 'no') return null;
+    const isUnread = mayPass === 'unless-unread' && order?.hasAllBefore(lane, item) === false;
+    return isUnread && !patience.isEnded ? null : { halves: [{ lane, item }], complete: true };
   }
 
   /** They go if each may go before all that other partitions bring. */

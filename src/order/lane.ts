@@ -12,6 +12,8 @@ export interface Waiting<T> {
   arrival: number;
   /** The latest place in production's log of its partition's changes up to it (source-order.ts). */
   bound: SourcePosition | null;
+  /** It comes a second time, and is passed over; null where nothing tells (second-deliveries.ts). */
+  isAgain: boolean | null;
 }
 
 /** The records of one partition that wait: first in, first out. */
@@ -41,7 +43,10 @@ export class Lane<T extends ChangeEvent | TransactionBoundary> {
 
   push(record: T, sinceMs: number): Waiting<T> {
     const next = record.at.offset + 1n;
-    const item: Waiting<T> = { record, next, sinceMs, arrival: 0, bound: null };
+    const item: Waiting<T> = {
+      ...{ record, next, sinceMs },
+      ...{ arrival: 0, bound: null, isAgain: null },
+    };
     this.#items.push(item);
     return item;
   }
@@ -63,9 +68,13 @@ export class Lane<T extends ChangeEvent | TransactionBoundary> {
   }
 
   *records(): Iterable<T> {
+    for (const { record } of this.items()) yield record;
+  }
+
+  *items(): Iterable<Waiting<T>> {
     for (let i = this.#head; i < this.#items.length; i += 1) {
       const item = this.#items[i];
-      if (item !== undefined) yield item.record;
+      if (item !== undefined) yield item;
     }
   }
 }

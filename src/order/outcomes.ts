@@ -1,6 +1,7 @@
 import type { ChangeEvent, TransactionBoundary } from '../change/record.ts';
 import { GivenUp, isNote, parseNote } from './given-up.ts';
 import { RecentIds } from './recent-ids.ts';
+import { isDeliveryNote } from './second-deliveries.ts';
 import { parseWhole, ReusedIds, wholeText } from './reused-ids.ts';
 
 /** What of a transaction goes now, and what is to be stored when it has gone. */
@@ -21,6 +22,7 @@ export class Outcomes {
   /** `told`: what was stored of those that former assemblers released, the oldest first. */
   constructor(told: readonly string[]) {
     for (const text of told) {
+      if (isDeliveryNote(text)) continue;
       if (isNote(text)) {
         const { id, times } = parseNote(text);
         this.#uses.learn(id, times ?? null);

@@ -20,8 +20,13 @@ export interface Release {
   readonly bytes: number;
   /** It is a truncate alone, of which rows may have gone that production wrote after it. */
   readonly isLate?: true;
-  /** What is to be stored of transactions once all of it is applied. Default: nothing. */
+  /** What is to be stored of transactions, or rows, once all of it is applied. Default: nothing. */
   readonly notes?: readonly string[];
+  /**
+   * How far partitions came, where that tells second deliveries: for each a note, which replaces earlier
+   * ones and is stored with the position, not before it (repeated-places.ts). Default: none.
+   */
+  readonly places?: ReadonlyMap<string, string>;
 }
 
 /** What waits. */

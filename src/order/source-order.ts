@@ -143,7 +143,8 @@ export class SourceOrder {
       if (bound === null || !this.#options.isBefore(event.source, bound)) {
         place.bound = event.source;
       }
-      if (isFree && this.#isBarrier(event)) {
+      // Nothing waits for what is passed over.
+      if (isFree && item.isAgain !== true && this.#isBarrier(event)) {
         place.barriers.push(item);
         place.topic.barring.add(place);
       }
@@ -163,7 +164,8 @@ export class SourceOrder {
   watched(partition: string, events: readonly ChangeEvent[], next: bigint): void {
     this.#place(partition).isWatched = true;
     for (const record of events) {
-      const item = { record, next: record.at.offset + 1n, sinceMs: 0, arrival: 0, bound: null };
+      const next = record.at.offset + 1n;
+      const item = { record, next, sinceMs: 0, arrival: 0, bound: null, isAgain: null };
       this.came(partition, item, true);
     }
     this.read(partition, next);
@@ -201,6 +203,15 @@ export class SourceOrder {
     if (!forced && waited < this.#stallLimitMs) return 'wait';
     this.#waiting.delete(key);
     return 'stalled';
+  }
+
+  /** Has everything come, of all partitions, that was sent before it? Or was it waited for for too long. */
+  hasAllBefore(lane: Lane<ChangeEvent>, head: Waiting<ChangeEvent>): boolean {
+    const place = this.#place(lane.key);
+    const isOver =
+      this.#isSettled(place, lane, head, null) || this.#waits(place, head) >= this.#stallLimitMs;
+    if (isOver) this.#waiting.delete(lane.key);
+    return isOver;
   }
 
   /** Does an event of before these ends wait for its place? It goes before long, by itself. */
@@ -359,9 +370,9 @@ export class SourceOrder {
 
   /** Its first that waits and did not go: what is delivered a second time has gone, and may hide others. */
   #firstLeft({ lane, gone }: Place): ChangeEvent | undefined {
-    for (const record of lane?.records() ?? []) {
-      if (this.#isSecond(record)) continue;
-      if (gone === null || record.op === 'unread') return record;
+    for (const { record, isAgain } of lane?.items() ?? []) {
+      if (isAgain === true || this.#isSecond(record)) continue;
+      if (isAgain === false || gone === null || record.op === 'unread') return record;
       if (this.#options.isBefore(gone, record.source)) return record;
     }
     return undefined;

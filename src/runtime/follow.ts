@@ -117,7 +117,7 @@ export async function createFollower(parts: {
   };
   const former = formerTopics(catalogue, offsets, parts);
   const order = sourceOrder(config, parts.source, resume.position);
-  const isBarrier = byKey && exact !== null ? barriersOf(catalogue, exact) : undefined;
+  const spread = byKey && exact !== null ? barriersOf(catalogue, exact) : undefined;
   const group = `understudy.${holder.database.name}`;
   const named = new Set([...catalogue.values()].flatMap(namesOf));
   const assembler = new TransactionAssembler({
@@ -128,7 +128,11 @@ export async function createFollower(parts: {
     stallLimitMs: config.apply.stallLimitSeconds * 1000,
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
-    sourceOrder: order && { ...order, ...(isBarrier !== undefined && { isBarrier }) },
+    sourceOrder: order && { ...order, ...(spread && { isBarrier: spread.isBarrier }) },
+    seconds: spread && {
+      compareInLog: connectorNamed(config.source.connector).compareInLog,
+      spreadOf: spread.spreadOf,
+    },
     former,
     delivered: resume.delivered,
     ...{ pairs: true, isShared: part !== null },

@@ -21,6 +21,7 @@ export function changeEvent(options: {
   readonly newKey?: RowImage | null;
   readonly tx?: { readonly id: string; readonly totalOrder: number } | null;
   readonly lsn?: bigint;
+  readonly lastCommitLsn?: bigint;
 }): RowChange {
   const table = options.table ?? 't';
   const tx = options.tx ?? null;
@@ -41,7 +42,7 @@ export function changeEvent(options: {
     source: {
       connector: 'postgresql',
       lsn: options.lsn ?? 0n,
-      lastCommitLsn: null,
+      lastCommitLsn: options.lastCommitLsn ?? null,
       txId: tx === null ? null : Number(tx.id),
     },
     snapshot: 'no',

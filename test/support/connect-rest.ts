@@ -38,6 +38,8 @@ export interface ConnectRest {
   stopConnector(name: string): Promise<void>;
   /** The committed source offsets (up to one flush interval behind). */
   offsets(name: string): Promise<readonly ConnectorOffset[]>;
+  /** Makes a stopped connector go on from there. */
+  alterOffsets(name: string, offsets: readonly ConnectorOffset[]): Promise<void>;
   deleteConnector(name: string): Promise<void>;
 }
 
@@ -130,6 +132,8 @@ export function connectRest(url: string): ConnectRest {
       const answer = await request(of(name, '/offsets'));
       return (answer as { offsets: readonly ConnectorOffset[] }).offsets;
     },
+    alterOffsets: async (name, offsets) =>
+      void (await request(of(name, '/offsets'), 'PATCH', { offsets })),
     deleteConnector: async (name) => void (await request(of(name), 'DELETE')),
   };
 }

@@ -35,6 +35,14 @@ export function binlogConnector(
       if (a.gtid !== null && b.gtid !== null && a.gtid !== b.gtid) return gtids(a.gtid, b.gtid);
       return comparePlaces(a, b);
     },
+    compareInLog: (a, b) => {
+      const places = comparePlaces(a, b);
+      if (a.gtid === null && b.gtid === null) return places;
+      if (a.gtid === null || b.gtid === null) return 'incomparable';
+      // Another server's binlog has the same transactions at other places.
+      if (a.gtid === b.gtid) return a.file === b.file ? places : 'incomparable';
+      return gtids(a.gtid, b.gtid) === places ? places : 'incomparable';
+    },
     transactionId: (id) => id,
     committedAt: () => null,
     countsRows: () => true,

@@ -16,6 +16,11 @@ export interface Connector<Position extends SourcePosition = SourcePosition> {
   position(source: SourceBlock): Position;
   /** Where `a` stands seen from `b` in production's log. */
   compare(a: Position, b: Position): PositionOrder;
+  /**
+   * As `compare`, where both are certainly of one server's log, so that of two that were sent one after
+   * the other an earlier one must have been sent before. Else `incomparable`.
+   */
+  compareInLog(a: Position, b: Position): PositionOrder;
   /** The identity of a transaction from Debezium's id, which may differ between its events. */
   transactionId(id: string): string;
   /** The place in production's log behind the commit, where the id of an END tells it. */

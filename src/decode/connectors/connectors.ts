@@ -1,5 +1,5 @@
 import type { SourcePosition } from '../../change/position.ts';
-import type { Connector, PositionOrder } from './connector.ts';
+import type { Connector } from './connector.ts';
 import { mariadb } from './mariadb.ts';
 import { mysql } from './mysql.ts';
 import { postgresql } from './postgresql.ts';
@@ -8,19 +8,28 @@ import { postgresql } from './postgresql.ts';
 export function connectorNamed(name: SourcePosition['connector']): Connector {
   switch (name) {
     case 'postgresql':
-      return { ...postgresql, compare: comparePositions };
+      return { ...postgresql, ...comparing };
     case 'mysql':
-      return { ...mysql, compare: comparePositions };
+      return { ...mysql, ...comparing };
     case 'mariadb':
-      return { ...mariadb, compare: comparePositions };
+      return { ...mariadb, ...comparing };
   }
 }
 
-/** Where `a` stands seen from `b`; positions of different connectors do not compare. */
-function comparePositions(a: SourcePosition, b: SourcePosition): PositionOrder {
-  if (a.connector === 'postgresql') {
-    return b.connector === 'postgresql' ? postgresql.compare(a, b) : 'incomparable';
-  }
-  if (b.connector !== a.connector) return 'incomparable';
-  return (a.connector === 'mysql' ? mysql : mariadb).compare(a, b);
-}
+/** Positions of different connectors do not compare. */
+const comparing: Pick<Connector, 'compare' | 'compareInLog'> = {
+  compare: (a, b) => {
+    if (a.connector === 'postgresql') {
+      return b.connector === 'postgresql' ? postgresql.compare(a, b) : 'incomparable';
+    }
+    if (b.connector !== a.connector) return 'incomparable';
+    return (a.connector === 'mysql' ? mysql : mariadb).compare(a, b);
+  },
+  compareInLog: (a, b) => {
+    if (a.connector === 'postgresql') {
+      return b.connector === 'postgresql' ? postgresql.compareInLog(a, b) : 'incomparable';
+    }
+    if (b.connector !== a.connector) return 'incomparable';
+    return (a.connector === 'mysql' ? mysql : mariadb).compareInLog(a, b);
+  },
+};

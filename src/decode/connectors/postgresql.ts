@@ -35,6 +35,11 @@ export const postgresql: Connector<PostgresqlPosition> = {
     const commits = order(a.lastCommitLsn ?? 0n, b.lastCommitLsn ?? 0n);
     return commits === 'equal' ? order(a.lsn, b.lsn) : commits;
   },
+  compareInLog: (a, b) =>
+    // A connector that starts anew has seen no commit yet.
+    a.lastCommitLsn === null || b.lastCommitLsn === null
+      ? 'incomparable'
+      : postgresql.compare(a, b),
   // `529795:4115907712`: the part after the colon is the LSN of the event at hand.
   transactionId: (id) => {
     const colon = id.indexOf(':');

@@ -51,6 +51,16 @@ it('splits a release, and holds the position from then on', () => {
   expect(at.deferred.at(-1)?.offsets.get('t/0')).toBe(5n);
 });
 
+it('stores how far partitions came with the position, and not before it', () => {
+  const at = barrier();
+  const places = new Map([['t/0', 'place {}']]);
+  const noted = (ids: string, next: number): Release => ({ ...release(ids, next), places });
+  expect(at.admit([noted('a', 1)]).releases[0]?.places).toBe(places);
+  const held = at.admit([noted('X', 2), noted('b', 3)]);
+  expect(held.releases.map((one) => one.places?.size)).toEqual([0, 0]);
+  expect(at.deferred.map((one) => one.places)).toEqual([places, places]);
+});
+
 it('accounts for every byte once', () => {
   const at = barrier();
   const all = [release('aX', 2, 7), release('Y', 3), release('b', 4), release('', 5, 11)];

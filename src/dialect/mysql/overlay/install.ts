@@ -33,6 +33,7 @@ import {
   ensureTrigger,
   readTriggers,
 } from './triggers.ts';
+import { ensureViews } from './views.ts';
 
 export interface Place {
   readonly address: ServerAddress;
@@ -106,6 +107,7 @@ export async function captureTables(
   for (const triggers of wanted.values()) {
     for (const trigger of triggers) await ensureTrigger(client, database, trigger);
   }
+  await ensureViews(client, database, captured);
   for (const table of captured) await noteCaptured(client, database, table);
   return all;
 }

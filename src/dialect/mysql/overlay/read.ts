@@ -10,14 +10,18 @@ import { JOURNAL } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
 import type { CapturedTable } from './journal.ts';
 
-/** Entries beside the rows they are of. */
-function journalWithRows(table: CapturedTable): string {
-  const on = table.key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
-  return `${table.journal} j LEFT JOIN ${table.relation} t ${table.keyHint} ON ${on}`;
+/** Of an entry and the row it is of. */
+export function sameKey({ key }: CapturedTable): string {
+  return key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
 }
 
-/** 'equal' where the candidate's image is production's again. */
-function differenceKind(table: CapturedTable): string {
+/** Entries beside the rows they are of. */
+export function journalWithRows(table: CapturedTable): string {
+  return `${table.journal} j LEFT JOIN ${table.relation} t ${table.keyHint} ON ${sameKey(table)}`;
+}
+
+/** What the candidate did to a row with an entry, over `j` and `t`: insert, update, delete; or 'equal' where the candidate's image is production's again. */
+export function differenceKind(table: CapturedTable): string {
   const [key] = table.key;
   if (key === undefined) throw new UnderstudyError('INTERNAL', `${table.label} has no key`);
   const gone = `t.${key.name} IS NULL`;

@@ -10,6 +10,14 @@ export function companionName(database: string): string {
   return `${database}__understudy`;
 }
 
+/** What views of a rollout's tables show (overlay/views.ts). */
+export const VIEWS = ['production', 'difference'] as const;
+
+/** Beside a rollout: the database of these views. */
+export function viewDatabase(database: string, kind: (typeof VIEWS)[number]): string {
+  return `${database}__${kind}`;
+}
+
 /** What the longest name of an account is on MySQL. */
 const ACCOUNT_CHARACTERS = 32;
 

@@ -82,9 +82,14 @@ export async function createDefiners(client: Client, database: string): Promise<
   };
 }
 
-/** Whose triggers those of a rollout are; quoted. */
+/** Whose triggers and views those of a rollout are. */
+export function triggerAccount(database: string): readonly [user: string, host: string] {
+  return [accountName(database, '__triggers'), DEFINER_HOST];
+}
+
+/** The same, quoted. */
 export function triggerDefiner(database: string): string {
-  return `${literal(accountName(database, '__triggers'))}@${literal(DEFINER_HOST)}`;
+  return triggerAccount(database).map(literal).join('@');
 }
 
 async function createDefiner(

@@ -25,6 +25,7 @@ import { dropDatabases, isFree } from './create-trunk.ts';
 import { assertGround } from './ground.ts';
 import { databaseExists, notOurs, readMarker, type FoundMarker } from './marker.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
+import { assertRoomForViews, dropViews } from './view-databases.ts';
 
 /** How long another process may work on the same databases before this gives up. */
 const WAIT_MS = 60_000;
@@ -88,12 +89,14 @@ async function makeRoom(client: Client, to: string): Promise<void> {
   }
   const isTaken = (await databaseExists(client, to)) || !(await isFree(client, companionName(to)));
   if (isTaken) throw notOurs(to, 'a database of this name exists already');
+  await assertRoomForViews(client, to);
 }
 
 /** Accounts first: who is left without a database has no rights anywhere. */
 export async function dropOurs(client: Client, name: string, role: string | null): Promise<void> {
   await dropAccounts(client, name, role);
   await endCopiers(client, name);
+  await dropViews(client, name);
   await dropDatabases(client, name);
 }
 

@@ -6,7 +6,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Diagnosis } from '../../dialect.ts';
 import type { Client } from '../session/client.ts';
 import { readFlavour, type Flavour } from '../session/flavour.ts';
-import { companionName, literal } from '../session/names.ts';
+import { companionName, literal, viewDatabase, VIEWS } from '../session/names.ts';
 
 /** SHADOW_OPEN, with the first that was found. For a rollout that is there, or is to be made. */
 export async function assertGround(client: Client, rollout: string): Promise<void> {
@@ -22,7 +22,10 @@ export async function groundFindings(
   rollouts: readonly string[],
 ): Promise<readonly Diagnosis[]> {
   const flavour = await readFlavour(client);
-  const databases = rollouts.flatMap((name) => [name, companionName(name)]);
+  const databases = rollouts.flatMap((name) => [
+    ...[name, companionName(name)],
+    ...VIEWS.map((kind) => viewDatabase(name, kind)),
+  ]);
   const found = [...(await namelessAccounts(client)), ...(await snapshotIsolation(client))];
   for (const grantee of await everybody(client, flavour)) {
     found.push(...(await globalRights(client, grantee, flavour)));

@@ -14,7 +14,7 @@ import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { REMEMBERED_IDS } from '../../../order/recent-ids.ts';
 import type { ResumePoint, StoredProgress } from '../../dialect.ts';
 import { rewound } from '../../sql/fence-state.ts';
-import { parseSource, sourceText } from '../../sql/stored-source.ts';
+import { parseSource, sourceText } from '../../../change/stored-source.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, literal, quote } from '../session/names.ts';
 import { rowsAt } from './places.ts';

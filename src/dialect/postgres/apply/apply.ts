@@ -15,7 +15,7 @@ import type { SparedAccount } from './applier-rights.ts';
 import { assertSpared } from '../shadow/fallback-schema.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/journal.ts';
-import { sourceText } from '../../sql/stored-source.ts';
+import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages } from './stage.ts';

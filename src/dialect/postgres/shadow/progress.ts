@@ -9,7 +9,7 @@ import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { REMEMBERED_IDS } from '../../../order/recent-ids.ts';
 import type { ResumePoint, StoredProgress } from '../../dialect.ts';
 import { rewound } from '../../sql/fence-state.ts';
-import { parseSource, sourceText } from '../../sql/stored-source.ts';
+import { parseSource, sourceText } from '../../../change/stored-source.ts';
 import { newerTxId } from '../production/transaction-id.ts';
 
 /** How many source transactions are kept for proofs; older ones are remembered by their newest. */

@@ -1,5 +1,5 @@
-import type { SourcePosition } from '../../change/position.ts';
-import { UnderstudyError } from '../../errors/understudy-error.ts';
+import type { SourcePosition } from './position.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 
 /** The stored form of a source position: bigint fields are text. */
 type Stored<T> = { readonly [K in keyof T]: T[K] extends bigint | null ? string | null : T[K] };
