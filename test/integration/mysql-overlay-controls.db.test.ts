@@ -12,6 +12,7 @@ import {
   type Naive,
 } from '../support/naive-binlog.ts';
 import { OverlayGround } from '../support/overlay-binlog.ts';
+import { NUMBERED_TABLES } from '../support/overlay-binlog-tables.ts';
 import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
 
 const SEEDS = 40;
@@ -30,6 +31,7 @@ function suite(name: string, ground: OverlayGround, naive: Naive): TortureSuite 
           ground.play(
             { database: `${name}_${String(seed)}`, random, signal, note, durationMs: 1_500 },
             naiveApplier(naive),
+            NUMBERED_TABLES,
           ),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       }),

@@ -3,14 +3,13 @@
  * torture. They share resets with the real applier, so that nothing but the sequence differs.
  */
 import {
-  connectTo,
   isCollision,
   journalOf,
   openProductApplier,
-  rowsOf,
   type OpenApplier,
   type Place,
 } from './overlay-binlog.ts';
+import { connectTo, rowsOf } from './overlay-binlog-session.ts';
 
 /** Statements of a naive applier with the batch as `s`; `owned`: what it read before. */
 export type Naive = (place: Place, owned: string) => readonly string[];
