@@ -138,6 +138,26 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await at.database.overlayRows(9)).toMatchObject([{ kind: 'insert' }]);
   });
 
+  test('names with backslashes, and texts that have them, are what they are', async () => {
+    const stage = await stageOf(engine, KEYED);
+    const at = await overlaidRollout(stage);
+    const odd =
+      "CREATE TABLE `b\\n` (id INT PRIMARY KEY, `c\\'` VARCHAR(9) DEFAULT 'x\\\\y', d INT)";
+    const carried = await changed(stage, odd);
+    await carry({ ...at, database: stage.database, fence: stage.fence }, carried);
+    await carry(at, carried);
+    await carry(at, await changed(stage, 'ALTER TABLE `b\\n` DROP d'));
+    const table = (await at.database.catalogue()).get(`${stage.source}.b\\n`);
+    expect(table?.former).toEqual(new Map([['d', null]]));
+    await at.candidate.query('INSERT INTO `b\\n` (id) VALUES (1)');
+    expect(await at.database.overlayRows(9)).toMatchObject([
+      {
+        ...{ kind: 'insert', table: { name: 'b\\n' } },
+        columns: [{ column: 'id' }, { column: `c\\'`, candidate: 'x\\y' }],
+      },
+    ]);
+  });
+
   test('a table that got its key later is captured from then on, with its rows as production’s', async () => {
     const stage = await stageOf(engine, 'CREATE TABLE loose (id INT NOT NULL, v INT)');
     await stage.client.query('INSERT INTO loose VALUES (1, 1)');
