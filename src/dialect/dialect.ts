@@ -189,7 +189,6 @@ export interface ShadowServer extends AsyncDisposable {
   lockVisible(probe: bigint): Promise<boolean>;
   /** The database with our marker. Null if it does not exist; TARGET_NOT_OURS without marker. */
   open(name: string): Promise<ShadowDatabase | null>;
-  /** Opens read-only facts without taking part: marker, progress and fence of a database. */
   createTrunk(options: {
     readonly name: string;
     readonly topicPrefix: string;
@@ -307,14 +306,15 @@ export interface TableReader extends AsyncDisposable {
 export interface BaseReader extends TableReader {
   /** All gaps, as of the same snapshot. */
   gaps(): Promise<readonly TableGaps[]>;
+  /** Tables, by `tableName()`, where a candidate may have written rows that are not told from production's. */
+  notCaptured(): Promise<ReadonlySet<string>>;
 }
 
 /** A pinned snapshot of production, with what is needed to reach the same point in the log. */
 export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
   /** For the report: how position and snapshot are tied together. */
   readonly proof: PinProof;
-  /** End of production's log before the snapshot was taken: what a later read began cannot be
-   * in it for sure. */
+  /** End of production's log before the snapshot was taken: what began later is not surely in it. */
   readonly floor: bigint;
   /** Position of the marker written after the snapshot: the barrier must pass it. */
   readonly marker: bigint;

@@ -11,8 +11,8 @@ import {
   naiveReleaser,
   READ_THEN_WRITE,
 } from '../support/naive-binlog.ts';
-import { OverlayGround } from '../support/overlay-binlog.ts';
-import type { OpenApplier } from '../support/overlay-binlog-applier.ts';
+import { OverlayGround, type OpenApplier } from '../support/overlay-binlog.ts';
+import { NUMBERED_TABLES } from '../support/overlay-binlog-tables.ts';
 import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
 
 const SEEDS = 40;
@@ -31,6 +31,7 @@ function suite(name: string, ground: OverlayGround, open: OpenApplier): TortureS
           ground.play(
             { database: `${name}_${String(seed)}`, random, signal, note, durationMs: 1_500 },
             open,
+            NUMBERED_TABLES,
           ),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       }),

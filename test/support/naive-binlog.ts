@@ -3,16 +3,15 @@
  * the overlay's torture. They share all else with the real applier, so that nothing but the sequence differs.
  */
 import {
-  connectTo,
   emptyEntries,
   isCollision,
   journalOf,
   logOf,
   openProductApplier,
-  rowsOf,
   type OpenApplier,
   type Place,
-} from './overlay-binlog-applier.ts';
+} from './overlay-binlog.ts';
+import { connectTo, rowsOf } from './overlay-binlog-session.ts';
 
 /** Statements of a naive applier with the batch as `s`; `owned`: what it read before. */
 export type Naive = (place: Place, owned: string) => readonly string[];

@@ -103,6 +103,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
         try {
           const level = source.pick(['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ']);
           await client.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
+          await client.query(`SET SESSION foreign_key_checks = ${source.chance(0.2) ? '0' : '1'}`);
           await client.query('START TRANSACTION');
           for (let i = source.integer(1, 3); i > 0; i -= 1) {
             await client.query(candidateStatement(source, value()));
@@ -140,7 +141,10 @@ function candidateStatement(random: Random, v: string): string {
     `DELETE FROM p WHERE id IN (${id}, ${other})`,
     `DELETE FROM ${table} WHERE id IN (${id}, ${other}) ORDER BY id`,
     `DELETE FROM ${table} WHERE id = ${id}`,
+    `DELETE IGNORE FROM ${table} WHERE id IN (${id}, ${other})`,
     `UPDATE ${table} SET v = '${v}' WHERE id = ${id}`,
+    `UPDATE IGNORE ${table} SET id = ${other} WHERE id = ${id}`,
+    `UPDATE IGNORE ${table} SET v = '${v}', up = ${table === 'p' ? 'NULL' : up} WHERE id = ${id}`,
     `UPDATE ${table} SET up = ${table === 'p' ? '1' : up} WHERE id = ${id}`,
     `INSERT INTO ${table} VALUES (${id}, ${table === 'p' ? 'NULL' : up}, '${v}')`,
     `INSERT IGNORE INTO p VALUES (${id}, NULL, '${v}')`,

@@ -183,6 +183,9 @@ class Attempt {
     }
     if (owned > 0) await this.#moveImages();
     if (!(await this.#writeRows())) return 'raced';
+    // A parent that was not there has no lock, and may have come since, and be about to go again with
+    // what the candidate found below it before these rows were.
+    await lockParents(client, this.#table);
     const taken = await client.rows(
       `SELECT 1 AS taken FROM ${this.#joined('j', 'staged')} WHERE s.own = 0 LIMIT 1`,
     );
@@ -274,7 +277,7 @@ class Attempt {
 
   /** Null if it is no row of the candidate that is in the way of one by this unique key. */
   async #heldByCandidate(name: string): Promise<UnderstudyError | null> {
-    const { columns, key, schema, stage, relation, journal } = this.#table;
+    const { columns, key, schema, stage, relation, journal, hint } = this.#table;
     const unique = schema.uniques.find((one) => one.name === name);
     const parts = columns.filter((column) => unique?.columns.includes(column.schema.name));
     // By what is computed no row is found; but all of the step's are gone, and others are the candidate's.
@@ -284,7 +287,7 @@ class Attempt {
     const texts = key.map((one, i) => `${exactText(`t.${one.name}`, one.schema)} AS k${String(i)}`);
     const [found] = await this.#client.rows<Record<string, string | number>>(
       `SELECT ${texts.join(', ')} FROM ${stage} s
-        STRAIGHT_JOIN ${relation} t FORCE INDEX FOR JOIN (${quote(name)})
+        STRAIGHT_JOIN ${relation} t ${hint(name)}
           ON ${parts.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ')}
         JOIN ${journal} j ON ${key.map((one) => `j.${one.name} = t.${one.name}`).join(' AND ')}
         WHERE s.own = 0 AND s.op <> 'd' LIMIT 1`,

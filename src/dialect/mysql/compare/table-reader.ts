@@ -35,6 +35,8 @@ export interface TableReaderParts {
   readonly assertShown?: (table: TableId) => void;
   /** Of a shadow; production has none. */
   readonly gaps?: () => readonly TableGaps[];
+  /** Of a rollout. */
+  readonly notCaptured?: () => ReadonlySet<string>;
   /** Ends the transaction and the session. */
   readonly close: () => Promise<void>;
 }
@@ -82,6 +84,10 @@ export class MySqlTableReader implements BaseReader {
 
   gaps(): Promise<readonly TableGaps[]> {
     return Promise.resolve(this.#parts.gaps?.() ?? []);
+  }
+
+  notCaptured(): Promise<ReadonlySet<string>> {
+    return Promise.resolve(this.#parts.notCaptured?.() ?? new Set());
   }
 
   async selfTest(): Promise<string> {

@@ -69,18 +69,12 @@ export async function ensureJournal(
   database: string,
   table: CapturedTable,
 ): Promise<void> {
-  const name = journalName(table.schema.id.name);
-  const shape = await client.rows<{ comment: string }>(
-    `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
-      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
-    [companionName(database), name],
-  );
-  const statement = createJournal(table, table.journal);
-  const wanted = createHash('sha256').update(statement).digest('hex');
+  const wanted = shapeOf(table);
   const create = (where: string): Promise<unknown> =>
     client.run(`${createJournal(table, where)} COMMENT '${wanted}'`);
-  if (shape[0]?.comment === wanted) return;
-  if (shape.length === 0) {
+  const there = await readShape(client, database, table);
+  if (there === wanted) return;
+  if (there === null) {
     await create(table.journal);
     return;
   }
@@ -89,7 +83,9 @@ export async function ensureJournal(
   await create(next);
   if (await hasEntries(client, table)) {
     const from = await sourcesOf(client, database, table);
-    const moved = (await hasMoved(client, database, name)) ? [JOURNAL.moved] : [];
+    const moved = (await hasMoved(client, database, journalName(table.schema.id.name)))
+      ? [JOURNAL.moved]
+      : [];
     const kept = [JOURNAL.present, JOURNAL.at, ...moved];
     await client.run(
       `INSERT INTO ${next} (${[...table.columns.map((one) => one.name), ...kept].join(', ')})
@@ -124,6 +120,34 @@ export async function isOldJournal(client: Client, database: string): Promise<bo
     [companionName(database)],
   );
   return found.length > 0;
+}
+
+/** Tells the journal's shape from all others. */
+function shapeOf(table: CapturedTable): string {
+  return createHash('sha256').update(createJournal(table, table.journal)).digest('hex');
+}
+
+/** Null if there is none. */
+async function readShape(
+  client: Client,
+  database: string,
+  { schema }: CapturedTable,
+): Promise<string | null> {
+  const [found] = await client.rows<{ comment: string }>(
+    `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
+      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
+    [companionName(database), journalName(schema.id.name)],
+  );
+  return found?.comment ?? null;
+}
+
+/** Is there a journal that has its table's shape? */
+export async function isJournalDone(
+  client: Client,
+  database: string,
+  table: CapturedTable,
+): Promise<boolean> {
+  return (await readShape(client, database, table)) === shapeOf(table);
 }
 
 export async function hasEntries(client: Client, { journal }: CapturedTable): Promise<boolean> {
@@ -167,19 +191,15 @@ function readJournalColumns(
   );
 }
 
-/**
- * Adds a column to the journal of a table that is about to get it: production's rows have in it what the
- * statement gives them. Nothing where it is there.
- */
-export async function addToJournal(
+/** Is there a journal without that column, which its table is about to get? */
+export async function lacksColumn(
   client: Client,
   database: string,
   table: CapturedTable,
-  { column, statements }: { readonly column: string; readonly statements: readonly string[] },
-): Promise<void> {
+  column: string,
+): Promise<boolean> {
   const found = await readJournalColumns(client, database, table);
-  if (found.length === 0 || found.some(({ name }) => name === column)) return;
-  for (const statement of statements) await client.run(statement);
+  return found.length > 0 && !found.some(({ name }) => name === column);
 }
 
 /** An entry that is there stays; its row is locked, which who applies relies on. */
@@ -219,6 +239,15 @@ export async function readCaptured(
   return [...tables.catalogue.values()]
     .filter(({ id }) => names.has(id.name))
     .map(({ id }) => describeCaptured(tables, database, id));
+}
+
+/** For a table that goes, or of whose name another one comes to be. */
+export async function noteUncaptured(
+  client: Client,
+  database: string,
+  table: string,
+): Promise<void> {
+  await client.run(`DELETE FROM ${captured(database)} WHERE name = ?`, [table]);
 }
 
 /** Last, when all that captures is there. */

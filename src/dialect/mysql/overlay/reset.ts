@@ -69,6 +69,8 @@ async function resetTable(
     `INSERT INTO ${relation} (${names.join(', ')})
       SELECT ${staged.map((name) => `s.${name}`).join(', ')} FROM ${stage} s WHERE s.op = 'f'`,
   );
+  // Those that came in the meantime, see apply-captured.ts.
+  await lockParents(client, table);
   await client.run(`DELETE j FROM ${entries}`);
   return owned;
 }

@@ -40,7 +40,8 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
-import { installOverlay, recapture } from '../overlay/install.ts';
+import { recapture } from '../overlay/closed.ts';
+import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
@@ -127,7 +128,8 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
       carry: (fence, changes) =>
         this.#act(fence, 'change the schema', 'SCHEMA_FAILED', () => {
           this.#session.forget();
-          return carryChanges({ address, database, source }, fence, changes);
+          const isRollout = parts.marker.kind === 'rollout';
+          return carryChanges({ address, database, source, isRollout }, fence, changes);
         }),
       remember: (fence, former) =>
         this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
@@ -351,7 +353,9 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** On a session of its own, for it is read while all else goes on. */
   openBaseSnapshot(): Promise<BaseReader> {
     const { name: database } = this;
-    return openBaseReader(this.#address, { database, source: this.#source });
+    return openBaseReader(this.#address, {
+      ...{ database, source: this.#source, isRollout: this.marker.kind === 'rollout' },
+    });
   }
 
   breakConnections(): void {

@@ -26,6 +26,7 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `account`: accounts of the server that are ours and go with the rollout, see accounts.ts.
+ * - `applier`: of a rollout, the account that applies to it, which programs of the trunk let pass.
  * - `captured_table`: tables of which the candidate's writes are captured, see overlay/install.ts.
  * - `renamed_table`: names that tables had, see TableRename. Until it is `done`, the table may have either.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
@@ -307,6 +308,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 14,
+    what: 'the account that applies',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.applier (
+        ${ONE},
+        name VARBINARY(255) NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 15,
     what: 'how rows came to be production’s again that the candidate owned',
     statements: [
       `CREATE TABLE IF NOT EXISTS {db}.outcome (

@@ -328,17 +328,23 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   async openBaseSnapshot(): Promise<BaseReader> {
     let captured: ReadonlySet<string> = new Set();
     let gaps: readonly TableGaps[] = [];
+    let notCaptured: ReadonlySet<string> = new Set();
     const client = await openSession(this.#address, this.name, 'snapshot');
     return openTableReader({
       client,
       relation: (table: TableId) =>
         captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
       tables: async (snapshot) => {
-        captured = new Set((await readCaptured(snapshot))?.keys());
+        const overlay = await readCaptured(snapshot);
+        captured = new Set(overlay?.keys());
         gaps = await readGaps(snapshot, null);
-        return readCatalogue(snapshot);
+        const catalogue = await readCatalogue(snapshot);
+        const all = overlay === null ? [] : [...catalogue.keys()];
+        notCaptured = new Set(all.filter((label) => !captured.has(label)));
+        return catalogue;
       },
       gaps: () => gaps,
+      notCaptured: () => notCaptured,
     });
   }
 
