@@ -87,12 +87,18 @@ export async function openNaiveReleaser(url: string): Promise<Applier> {
     ...real,
     async sweep(released): Promise<boolean> {
       await client.query('BEGIN');
-      const { rows } = await client.query<{ id: number }>(EMPTY);
-      const keys = rows.map(({ id }) => id);
-      await client.query(`DELETE FROM ${JOURNAL} j WHERE j.id = ANY ($1)`, [keys]);
-      await released(client, keys);
-      await client.query('COMMIT');
-      return true;
+      try {
+        const { rows } = await client.query<{ id: number }>(EMPTY);
+        const keys = rows.map(({ id }) => id);
+        await client.query(`DELETE FROM ${JOURNAL} j WHERE j.id = ANY ($1)`, [keys]);
+        await released(client, keys);
+        await client.query('COMMIT');
+        return true;
+      } catch (error) {
+        await client.query('ROLLBACK');
+        if (isCollision(error)) return false;
+        throw error;
+      }
     },
     async close(): Promise<void> {
       await client.end();
