@@ -135,6 +135,8 @@ const KEYS: readonly string[] = [
   'apply.maxRecordBytes',
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
+  'overlay.sweepSeconds',
+  'overlay.outcomeDays',
   'evolution.add',
   'evolution.widen',
   'evolution.enumValue',

@@ -283,6 +283,20 @@ const fields = z.strictObject({
         .describe('how long a silent holder keeps a database before a stand-by takes it'),
     })
     .prefault({}),
+  overlay: z
+    .strictObject({
+      sweepSeconds: z
+        .number()
+        .min(1)
+        .default(60)
+        .describe('how often a rollout’s rows are looked for that are production’s again'),
+      outcomeDays: z
+        .number()
+        .min(1)
+        .default(30)
+        .describe('how long it is remembered that they were, or were put back'),
+    })
+    .prefault({}),
   evolution: evolution.prefault({}),
   deadLetters: z
     .strictObject({

@@ -19,6 +19,15 @@ import type { BackupReading } from './backup.ts';
 import type { ConnectorTraces } from './connector-traces.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
+import type {
+  InstalledOverlay,
+  OutcomeCounts,
+  OverlayActs,
+  OverlayCount,
+  OverlayRow,
+  ReleasedRows,
+  RowSelection,
+} from './overlay.ts';
 import type { TopicLedger } from './topic-ledger.ts';
 import type { PinProof, SnapshotView } from './snapshot-view.ts';
 
@@ -26,6 +35,14 @@ export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
 export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
+export type {
+  InstalledOverlay,
+  OutcomeCounts,
+  OverlayCount,
+  OverlayRow,
+  ReleasedRows,
+  RowSelection,
+};
 
 /** What is stored beside the position: proofs and guarantees (see drift/pin). */
 export interface StoredProgress {
@@ -97,47 +114,8 @@ export interface ApplyOutcome {
   readonly uncarried?: number; // changes of which a foreign key forbade what it does to other rows
 }
 
-/** One entry of the overlay: a row the candidate owns and how it differs from production's. */
-export interface OverlayRow {
-  readonly table: TableId;
-  readonly key: readonly string[];
-  readonly kind: 'insert' | 'update' | 'delete';
-  /** Columns that differ; for inserts and deletes all columns of the row. */
-  readonly columns: readonly {
-    readonly column: string;
-    readonly production: string | null;
-    readonly candidate: string | null;
-  }[];
-  readonly at: Date;
-}
-
-export interface OverlayCount {
-  readonly table: TableId;
-  readonly inserted: number;
-  readonly updated: number;
-  readonly deleted: number;
-  /** Rows owned whose image equals production's again. */
-  readonly equal: number;
-  /** Rows of the visible table, for a ratio. */
-  readonly rows: number;
-}
-
-export interface RowSelection {
-  readonly table?: TableId;
-  /** Key columns' values in key order, as text. */
-  readonly key?: readonly string[];
-}
-
-/** What an overlay could not take in, to be told to whoever made the rollout. */
-export interface InstalledOverlay {
-  /** Tables without a key: the candidate's writes to them are not captured. */
-  readonly notCaptured: readonly TableId[];
-  /** Sequences that could not be moved far above production's values. */
-  readonly sequencesLeft: readonly string[];
-}
-
 /** One database of ours on a shadow server. All methods throw UnderstudyError. */
-export interface ShadowDatabase extends AsyncDisposable {
+export interface ShadowDatabase extends AsyncDisposable, OverlayActs {
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly deadLetters: DeadLetterBox;
@@ -190,15 +168,6 @@ export interface ShadowDatabase extends AsyncDisposable {
   /** Drops ids from `unproven` that a production snapshot saw. */
   proveVisible(fence: Fence, txIds: readonly number[]): Promise<void>;
 
-  /** Installs the overlay on a fresh clone: journal, capture, views, sequences far above. */
-  installOverlay(fence: Fence): Promise<InstalledOverlay>;
-  /** Counts per table; needs an installed overlay. */
-  overlayCounts(): Promise<readonly OverlayCount[]>;
-  /** The differing rows, at most `limit` per table, oldest first. */
-  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]>;
-  /** Puts rows back to production's. Returns how many were owned. */
-  resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
-
   /** One consistent snapshot of production's image as applied, for drift checks. */
   openBaseSnapshot(): Promise<BaseReader>;
 }
@@ -220,7 +189,6 @@ export interface ShadowServer extends AsyncDisposable {
   lockVisible(probe: bigint): Promise<boolean>;
   /** The database with our marker. Null if it does not exist; TARGET_NOT_OURS without marker. */
   open(name: string): Promise<ShadowDatabase | null>;
-  /** Opens read-only facts without taking part: marker, progress and fence of a database. */
   createTrunk(options: {
     readonly name: string;
     readonly topicPrefix: string;
@@ -338,14 +306,15 @@ export interface TableReader extends AsyncDisposable {
 export interface BaseReader extends TableReader {
   /** All gaps, as of the same snapshot. */
   gaps(): Promise<readonly TableGaps[]>;
+  /** Tables, by `tableName()`, where a candidate may have written rows that are not told from production's. */
+  notCaptured(): Promise<ReadonlySet<string>>;
 }
 
 /** A pinned snapshot of production, with what is needed to reach the same point in the log. */
 export interface PinnedSnapshot extends SnapshotView, AsyncDisposable {
   /** For the report: how position and snapshot are tied together. */
   readonly proof: PinProof;
-  /** End of production's log before the snapshot was taken: what a later read began cannot be
-   * in it for sure. */
+  /** End of production's log before the snapshot was taken: what began later is not surely in it. */
   readonly floor: bigint;
   /** Position of the marker written after the snapshot: the barrier must pass it. */
   readonly marker: bigint;
@@ -419,6 +388,7 @@ export type RequestKind =
   | 'rollout-create'
   | 'rollout-delete'
   | 'reset'
+  | 'release'
   | 'drift-check'
   | 'repair'
   | 'dead-letters-replay'

@@ -20,6 +20,7 @@ import type {
   ShadowServer,
   StreamFacts,
 } from '../dialect/dialect.ts';
+import { diagnoseGround } from '../dialect/rollout-ground.ts';
 import { CODES } from '../errors/codes.ts';
 import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
 import type { IsolationEvidence } from '../guard/isolation.ts';
@@ -76,6 +77,8 @@ export interface DoctorParts {
   /** What the configuration declares. */
   readonly declared: ValueSource & {
     readonly topicPrefix: string;
+    /** The name of its database. */
+    readonly trunk: string;
     readonly consistency: 'transaction' | 'key';
     readonly registry: boolean;
     /** Where it contradicts the connector's own settings: one sentence each. */
@@ -112,8 +115,10 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     known = await readSettings(parts.connector);
     return [];
   });
+  let ground = (): Promise<readonly Diagnosis[]> => Promise.resolve([]);
   await look('shadow', async () => {
     const server = await parts.shadow();
+    ground = () => diagnoseGround(server, parts.declared.trunk);
     const trunk = await parts.trunk();
     catalogue = trunk?.catalogue ?? null;
     applied = trunk?.applied ?? null;
@@ -122,6 +127,7 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
       ...(trunk === null ? [] : describeTables(trunk)),
     ];
   });
+  await look('shadow.ground', () => ground());
   await look('shadow.isolation', async () => describeIsolation(await parts.isolation()));
   await look('production', async () => {
     if (parts.production === null) return productionMissing(parts.declared.connector);

@@ -66,6 +66,7 @@ export async function compareTables(
       .map((table) => [tableName(table.id), table]),
   );
   const gaps = await base.gaps();
+  const notCaptured = await base.notCaptured();
   const names = reference.tables.filter((name) => options.include(reference.id(name))).sort();
   const tables: TableResult[] = [];
   const differences: RowDifference[] = [];
@@ -76,7 +77,10 @@ export async function compareTables(
       options.onProgress?.({ table: name, tablesDone: i, tables: names.length, rows });
     };
     report(0);
-    const compared = await compareOne({ name, reference, base, gaps, baseTables, options, report });
+    const compared = await compareOne({
+      ...{ name, reference, base, gaps, baseTables, options, report },
+      isCaptured: !notCaptured.has(name),
+    });
     tables.push(compared.result);
     differences.push(...compared.differences);
   }
@@ -95,6 +99,8 @@ interface OneTable {
   readonly reference: Reference;
   readonly base: BaseReader;
   readonly gaps: readonly TableGaps[];
+  /** Nobody but us wrote what is read of it. */
+  readonly isCaptured: boolean;
   readonly baseTables: ReadonlyMap<string, TableSchema>;
   readonly options: CompareOptions;
   readonly report: (rows: number) => void;
@@ -150,7 +156,7 @@ async function compareExisting(one: OneTable, ours: TableSchema): Promise<Compar
   const schemaReason = columnReason(name, theirColumns, [...ourColumns], options.strictSchema);
   const causes = new TableCauses({ name, key: ours.key }, one.gaps, options.lossy ?? []);
   return {
-    result: toResult(name, comparison, schemaReason ?? causes.doubt()),
+    result: toResult(one, comparison, schemaReason ?? causes.doubt()),
     differences: comparison.differences.map((difference) => causes.name(difference)),
   };
 }
@@ -183,7 +189,7 @@ function columnReason(
 }
 
 function toResult(
-  table: string,
+  { name: table, isCaptured }: Pick<OneTable, 'name' | 'isCaptured'>,
   comparison: TableComparison,
   otherReason: Reason | null,
 ): TableResult {
@@ -191,9 +197,16 @@ function toResult(
   const reason: Reason | null =
     comparison.differingLeaves === 0
       ? otherReason
-      : { code: 'rows-differ', message: countText(comparison), table };
+      : { ...differing(isCaptured, countText(comparison)), table };
   const state = reason === null ? 'equal' : severity(reason.code);
   return { table, rows, leaves, state, missing, extra, changed, complete, reason };
+}
+
+/** Rows that are equal are so whoever wrote them; rows that are not may be the candidate's doing. */
+function differing(isCaptured: boolean, counts: string): Pick<Reason, 'code' | 'message'> {
+  if (isCaptured) return { code: 'rows-differ', message: counts };
+  const message = `${counts}; the table has no key, so that rows the candidate wrote are not told from production’s`;
+  return { code: 'rows-not-captured', message };
 }
 
 function countText(comparison: TableComparison): string {

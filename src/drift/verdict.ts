@@ -17,6 +17,7 @@ export function severity(code: ReasonCode): Exclude<Verdict, 'equal'> {
     case 'values-unknown':
     case 'rows-parked':
     case 'rows-dead':
+    case 'rows-not-captured':
     case 'no-committed-offsets':
     case 'barrier-timeout':
     case 'unproven-transactions':

@@ -88,6 +88,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Choose another trunk.name, or drop the database yourself if it may go.',
   },
+  SHADOW_OPEN: {
+    exit: 3,
+    retry: 'never',
+    cure: 'Change the shadow server as it says above, so that no candidate can go round its rollout; `understudy doctor` looks for all of this.',
+  },
   TARGET_IN_RECOVERY: { exit: 3, retry: 'never', cure: 'Point shadow.url at a primary server.' },
   SCHEMA_TOO_NEW: {
     exit: 3,

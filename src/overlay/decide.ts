@@ -1,7 +1,8 @@
 /**
  * Who wins when production changes a row of a rollout: the policy *overlay-wins* as a table. Rows
  * nobody owns follow production; rows the candidate wrote keep its value, and production's moves
- * on beside it as their base image.
+ * on beside it as their base image. Where the two are the same there is nothing to keep, and the row
+ * follows production again.
  *
  * This is the definition. A dialect compiles it to statements over whole batches, and a test in
  * test/integration shows for every cell that its SQL does the same.
@@ -13,11 +14,12 @@ import { unreachable } from '../util/assert.ts';
  * candidate see it?
  * - `none`: not owned; the visible row, or its absence, is production's
  * - `inserted`: production has no such row, the candidate does
- * - `updated`: both have one
+ * - `updated`: both have one, and they differ
+ * - `same`: both have the same one, to the byte; it was written and changed back, or written as it was
  * - `deleted`: production has it, the candidate does not
  * - `void`: neither has it; it was inserted and deleted again
  */
-export type OwnedState = 'none' | 'inserted' | 'updated' | 'deleted' | 'void';
+export type OwnedState = 'none' | 'inserted' | 'updated' | 'same' | 'deleted' | 'void';
 
 /**
  * What production did, as a net change:
@@ -28,25 +30,33 @@ export type OwnedState = 'none' | 'inserted' | 'updated' | 'deleted' | 'void';
 export type UpstreamChange = 'upsert' | 'patch' | 'delete';
 
 export type ApplyDecision =
-  /** Write the visible row. There is no entry, before or after. */
+  /** Write the visible row, after its entry is given up if there is one: it said nothing. */
   | { readonly kind: 'write'; readonly next: 'none' }
   /** Leave the visible row as it is and move the base image. */
-  | { readonly kind: 'move-base'; readonly next: Exclude<OwnedState, 'none'> }
+  | { readonly kind: 'move-base'; readonly next: 'inserted' | 'updated' | 'deleted' }
+  /** As `move-base`; now that both are the same the entry is given up: they converged. */
+  | { readonly kind: 'converge'; readonly next: 'none' }
   /** A patch of a row that is not known here: park the key, and leave everything as it is. */
-  | { readonly kind: 'park'; readonly next: 'inserted' | 'void' };
+  | { readonly kind: 'park'; readonly next: 'inserted' };
+
+const WRITE = { kind: 'write', next: 'none' } as const;
+const CONVERGE = { kind: 'converge', next: 'none' } as const;
 
 /**
- * Decides over one change. For an unowned row a patch is decided as a write; whether there is a
- * row to patch is for the writer to find out; if there is none, the key is parked as well.
+ * Decides over one change. `meets`: with it production's row is the one that the candidate sees, to the
+ * byte; of a delete that follows from the state. For an unowned row a patch is decided as a write;
+ * whether there is a row to patch is for the writer to find out; if there is none, the key is parked as well.
  */
-export function decide(change: UpstreamChange, state: OwnedState): ApplyDecision {
+export function decide(change: UpstreamChange, state: OwnedState, meets: boolean): ApplyDecision {
   switch (state) {
     case 'none':
-      return { kind: 'write', next: 'none' };
+    case 'same':
+    case 'void':
+      return WRITE;
     case 'inserted':
       switch (change) {
         case 'upsert':
-          return { kind: 'move-base', next: 'updated' };
+          return meets ? CONVERGE : { kind: 'move-base', next: 'updated' };
         case 'patch':
           return { kind: 'park', next: 'inserted' };
         case 'delete':
@@ -55,20 +65,10 @@ export function decide(change: UpstreamChange, state: OwnedState): ApplyDecision
           return unreachable(change);
       }
     case 'updated':
-      return { kind: 'move-base', next: change === 'delete' ? 'inserted' : 'updated' };
+      if (change === 'delete') return { kind: 'move-base', next: 'inserted' };
+      return meets ? CONVERGE : { kind: 'move-base', next: 'updated' };
     case 'deleted':
-      return { kind: 'move-base', next: change === 'delete' ? 'void' : 'deleted' };
-    case 'void':
-      switch (change) {
-        case 'upsert':
-          return { kind: 'move-base', next: 'deleted' };
-        case 'patch':
-          return { kind: 'park', next: 'void' };
-        case 'delete':
-          return { kind: 'move-base', next: 'void' };
-        default:
-          return unreachable(change);
-      }
+      return change === 'delete' ? CONVERGE : { kind: 'move-base', next: 'deleted' };
     default:
       return unreachable(state);
   }

@@ -26,6 +26,7 @@ export type ReasonCode =
   | 'values-unknown'
   | 'rows-parked'
   | 'rows-dead'
+  | 'rows-not-captured'
   // inconclusive: the whole check
   | 'no-committed-offsets'
   | 'barrier-timeout'

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { tableName } from '../change/table-id.ts';
-import type { RequestKind } from '../dialect/dialect.ts';
+import type { RequestKind, RowSelection } from '../dialect/dialect.ts';
 import { isUnderstudyError, UnderstudyError } from '../errors/understudy-error.ts';
 import { createRollout, deleteRollout, type RolloutParts } from '../rollout/lifecycle.ts';
 import { assertBootstrapped } from './bootstrap-state.ts';
@@ -25,6 +25,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   'rollout-create': rolloutCreate,
   'rollout-delete': rolloutDelete,
   reset,
+  release,
   'drift-check': driftCheckAct,
   repair: repairAct,
   'dead-letters-replay': replayDead,
@@ -67,20 +68,32 @@ async function rolloutDelete(stage: Stage, args: unknown): Promise<unknown> {
   return { name };
 }
 
-const resetArgs = z.strictObject({
+const selectionArgs = z.strictObject({
   table: z.strictObject({ schema: z.string(), name: z.string() }).nullable(),
   key: z.array(z.string()).nullable(),
 });
 
+function selectionOf(args: unknown): RowSelection {
+  const { table, key } = parseArgs(selectionArgs, args);
+  return { ...(table === null ? {} : { table }), ...(key === null ? {} : { key }) };
+}
+
 async function reset(stage: Stage, args: unknown): Promise<unknown> {
-  const { table, key } = parseArgs(resetArgs, args);
-  const only = { ...(table === null ? {} : { table }), ...(key === null ? {} : { key }) };
+  const only = selectionOf(args);
   const rows = await despiteLocks(stage, () =>
     stage.betweenWrites(() => stage.database.resetOverlay(stage.holder.fence, only)),
   );
-  const control = await stage.context.control();
-  await control.audit(stage.context.holder, 'rollout reset', stage.database.name, { rows });
+  await audit(stage, 'rollout reset', { rows });
   return { rows };
+}
+
+async function release(stage: Stage, args: unknown): Promise<unknown> {
+  const only = selectionOf(args);
+  const outcome = await despiteLocks(stage, () =>
+    stage.betweenWrites(() => stage.database.releaseOverlay(stage.holder.fence, only)),
+  );
+  await audit(stage, 'rollout release', outcome);
+  return outcome;
 }
 
 const lettersArgs = z.strictObject({ ids: z.array(z.string()).nullable() });

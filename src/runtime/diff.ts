@@ -1,9 +1,9 @@
 /** What the candidate changed against production's image, read from one rollout. */
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { OverlayCount, OverlayRow } from '../dialect/dialect.ts';
+import type { OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
-import { findRollout } from '../rollout/lifecycle.ts';
 import type { RuntimeContext } from './context.ts';
+import { existingRollout } from './existing-rollout.ts';
 
 export interface RolloutDiff {
   readonly name: string;
@@ -18,6 +18,8 @@ export interface RolloutDiff {
   readonly rows: readonly DiffRow[];
   /** Some table has more rows than were listed. */
   readonly truncated: boolean;
+  /** How rows came to be production's again that the candidate owned, of all tables; see overlay/outcome.ts. */
+  readonly outcomes: OutcomeCounts;
 }
 
 export interface DiffRow {
@@ -48,11 +50,7 @@ export async function readDiff(
   name: string,
   options: DiffOptions,
 ): Promise<RolloutDiff> {
-  const control = await context.existingControl();
-  if (control === null) {
-    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `there is no rollout '${name}'`);
-  }
-  const row = await findRollout(control, name);
+  const row = await existingRollout(context, name);
   const database = await context.server.open(row.database);
   if (database === null) {
     throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
@@ -63,7 +61,7 @@ export async function readDiff(
       options.limit,
       options.table === undefined ? undefined : { table: options.table },
     );
-    return assemble(name, counts, rows, options);
+    return { ...assemble(name, counts, rows, options), outcomes: await database.outcomes() };
   } finally {
     await database[Symbol.asyncDispose]();
   }
@@ -74,7 +72,7 @@ function assemble(
   counts: readonly OverlayCount[],
   rows: readonly OverlayRow[],
   options: DiffOptions,
-): RolloutDiff {
+): Omit<RolloutDiff, 'outcomes'> {
   const chosen = counts
     .map(({ table, inserted, updated, deleted, equal }) => ({
       table: tableName(table),

@@ -57,6 +57,7 @@ export async function runDoctor(
       declared: {
         connector: source.connector,
         topicPrefix: source.topicPrefix,
+        trunk: config.trunk.name,
         modes: source.modes,
         consistency: config.consistency,
         registry: source.schemaRegistry !== undefined,

@@ -16,6 +16,7 @@ import { followEvolving } from './evolve.ts';
 import { followLarge } from './large.ts';
 import { refillTrunk } from './refill.ts';
 import { Stage } from './stage.ts';
+import { sweep } from './sweeper.ts';
 import { keepTopicIds } from './new-topics.ts';
 import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
 
@@ -181,6 +182,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
   await keepTopicIds(stage);
   await keepLetters(stage);
   await tellLetters(stage);
+  if (stage.database.marker.kind === 'rollout') await sweep(stage, options.signal);
   const held = follower.held();
   const progress = await stage.database.progress();
   return {

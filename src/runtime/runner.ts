@@ -18,6 +18,7 @@ import { answer } from './requests.ts';
 import type { Running } from './running.ts';
 import { SharedWork, sharedBy } from './sharing.ts';
 import { Stage } from './stage.ts';
+import { Sweeper } from './sweeper.ts';
 
 /** What passes by itself: it is opened anew, and followed from where it stands. */
 const SHADOW_AWAY = ['SHADOW_UNREACHABLE', 'SHADOW_REWOUND'] as const;
@@ -199,11 +200,15 @@ async function holdUntil(
   if (options.signal.aborted) onStop();
   const filler = new GapFiller(stage);
   const tender = new LetterTender(stage);
+  const sweeper = new Sweeper(stage);
+  const pause = async (): Promise<void> => {
+    await Promise.all([filler.pause(), tender.pause(), sweeper.pause()]);
+  };
   try {
     while (!wake.signal.aborted) {
       const request = await nextRequest(control, stage);
       if (request !== null) {
-        await Promise.all([filler.pause(), tender.pause()]);
+        await pause();
         const gathered = (await sharing?.gather()) === true;
         // Not all are back: whoever holds it next takes the request up anew.
         if (sharing?.isShared === true) break;
@@ -211,19 +216,20 @@ async function holdUntil(
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
         if (gathered) return 'regrouped';
       } else if (!ended && (await isDue(sharing, running))) {
-        await Promise.all([filler.pause(), tender.pause()]);
+        await pause();
         await sharing?.regroup();
         return 'regrouped';
       } else {
         if (!ended && sharing?.isShared !== true) filler.tend();
         tender.tend();
+        sweeper.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
     }
     await watching;
   } finally {
     options.signal.removeEventListener('abort', onStop);
-    await Promise.all([filler.pause(), tender.pause()]);
+    await pause();
   }
   stage.holder.throwIfLost();
   // A batch that waited for a candidate's lock was not applied; the next holder begins with it.

@@ -147,6 +147,8 @@ describe('the README', () => {
     expect(diff).toContain('percent: 15 → 16');
     const check = ran.get('understudy drift check new-checkout --html check.html')?.output;
     expect(check).toContain('EQUAL');
+    const released = ran.get('understudy rollout release new-checkout')?.output;
+    expect(released).toContain('0 rows given up, 2 rows left to the candidate');
     const one = 'understudy rollout reset new-checkout --table public.coupons --key WINTER5';
     expect(ran.get(one)?.output).toContain('1 row put back');
     const rest = ran.get('understudy rollout reset new-checkout')?.output;

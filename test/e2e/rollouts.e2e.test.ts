@@ -104,6 +104,48 @@ describe('rollouts and recordings', () => {
     expect(await canonicalState(url)).toEqual(await canonicalState(production.url));
   });
 
+  it('lets rows that are production’s again follow it, when asked and by itself', async () => {
+    const { url, database } = await workplace.json<Rollout>(['rollout', 'get', 'blue']);
+    await query(url, `UPDATE customers SET name = 'Mine' WHERE id IN (3, 4, 5)`);
+    await query(url, `UPDATE customers SET name = 'Followed' WHERE id = 3`);
+    expect(await workplace.json(['rollout', 'release', 'blue'])).toEqual({ released: 1, kept: 2 });
+    const table = ['--table', 'public.customers', '--key', '4'];
+    expect((await workplace.run(['rollout', 'release', 'blue', ...table])).stdout).toBe(
+      '0 rows given up, 1 row left to the candidate: `understudy rollout reset` puts rows back.\n',
+    );
+    const owned = async (): Promise<unknown> =>
+      (
+        await query(
+          databaseUrl(shadow.url, database),
+          'SELECT id FROM understudy."public.customers#journal" ORDER BY id',
+        )
+      ).rows;
+    await query(url, 'UPDATE customers SET name = name WHERE id = 7');
+    expect(await owned()).toEqual([{ id: 4 }, { id: 5 }, { id: 7 }]);
+    await workplace.json(['materialize', '--until-caught-up']);
+    expect(await owned()).toEqual([{ id: 4 }, { id: 5 }]);
+    await query(production.url, `UPDATE customers SET name = 'Mine' WHERE id = 4`);
+    await traffic.settle(await sharedConnect(), PREFIX);
+    await workplace.configure({ ...config, overlay: { sweepSeconds: 1 } });
+    const run = workplace.start(['run']);
+    // By production's event.
+    await expect.poll(owned, { timeout: 30_000 }).toEqual([{ id: 5 }]);
+    // By a sweep, for nothing comes of it.
+    await query(
+      url,
+      `CREATE TEMPORARY TABLE was AS SELECT name FROM customers WHERE id = 6;
+       UPDATE customers SET name = 'Back' WHERE id = 6;
+       UPDATE customers SET name = was.name FROM was WHERE id = 6`,
+    );
+    await expect.poll(owned, { timeout: 30_000 }).toEqual([{ id: 5 }]);
+    run.kill('SIGTERM');
+    await run.ended;
+    await workplace.configure(config);
+    const diff = await workplace.json<{ readonly outcomes: unknown }>(['rollout', 'diff', 'blue']);
+    expect(diff.outcomes).toMatchObject({ converged: 1, reset: 2 });
+    await workplace.json(['rollout', 'reset', 'blue']);
+  });
+
   it('refuses a second rollout of that name, and forgets a deleted one', async () => {
     const again = await workplace.run(['rollout', 'create', 'blue']);
     expect(again.status).toBe(3);

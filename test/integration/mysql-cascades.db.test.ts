@@ -130,12 +130,16 @@ describe.each(ENGINES)('on %s', (engine) => {
   });
 });
 
-/** Rows, by table and id, that the candidate owns. */
+/** Rows, by table and id, that the candidate owns, and which differ from production's. */
 async function ownedRows(at: Overlaid): Promise<ReadonlyMap<string, string | null>> {
   const owned = new Map<string, string | null>();
   for (const table of TABLES) {
     const journal = `\`${at.name}__understudy\`.\`${table}#journal\``;
-    for (const { id } of await rowsOf(at.admin, `SELECT id FROM ${journal} ORDER BY id`)) {
+    const same = COLUMNS[table].map((name) => `BINARY t.${name} <=> BINARY j.${name}`);
+    const differing = `SELECT j.id FROM ${journal} j LEFT JOIN ${table} t ON t.id = j.id
+      WHERE NOT (CASE WHEN t.id IS NULL THEN understudy_present = 0
+        ELSE understudy_present = 1 AND ${same.join(' AND ')} END) ORDER BY 1`;
+    for (const { id } of await rowsOf(at.admin, differing)) {
       owned.set(`${table} ${String(id)}`, null);
     }
   }

@@ -8,10 +8,11 @@ import { startMySQL } from '../support/mysql.ts';
 import {
   CHECK_WHILE_WRITING,
   naiveApplier,
+  naiveReleaser,
   READ_THEN_WRITE,
-  type Naive,
 } from '../support/naive-binlog.ts';
-import { OverlayGround } from '../support/overlay-binlog.ts';
+import { OverlayGround, type OpenApplier } from '../support/overlay-binlog.ts';
+import { NUMBERED_TABLES } from '../support/overlay-binlog-tables.ts';
 import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
 
 const SEEDS = 40;
@@ -19,7 +20,7 @@ const SEED_MS = 30_000;
 
 const base = baseSeed(process.env['UNDERSTUDY_SEED']);
 
-function suite(name: string, ground: OverlayGround, naive: Naive): TortureSuite {
+function suite(name: string, ground: OverlayGround, open: OpenApplier): TortureSuite {
   return {
     name,
     promise: 'none: it must fail',
@@ -29,7 +30,8 @@ function suite(name: string, ground: OverlayGround, naive: Naive): TortureSuite 
         run: (seed, { random, signal, note }) =>
           ground.play(
             { database: `${name}_${String(seed)}`, random, signal, note, durationMs: 1_500 },
-            naiveApplier(naive),
+            open,
+            NUMBERED_TABLES,
           ),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       }),
@@ -46,13 +48,14 @@ test.each([
     const started = await start();
     server.defer(() => started.stop());
     const ground = server.use(await OverlayGround.make(started.url));
-    for (const [name, naive] of [
-      ['check_while_writing', CHECK_WHILE_WRITING],
-      ['read_then_write', READ_THEN_WRITE],
+    for (const [name, open] of [
+      ['check_while_writing', naiveApplier(CHECK_WHILE_WRITING)],
+      ['read_then_write', naiveApplier(READ_THEN_WRITE)],
+      ['compare_then_release', naiveReleaser],
     ] as const) {
       let caughtAt: number | null = null;
       for (const seed of seedsFrom(base, SEEDS)) {
-        const { failed } = await runTorture(suite(name, ground, naive), [seed]);
+        const { failed } = await runTorture(suite(name, ground, open), [seed]);
         const failure = failed[0];
         if (failure === undefined) continue;
         // Caught by the judge, not by an accident of the test itself.
@@ -64,5 +67,5 @@ test.each([
       expect(caughtAt, name).not.toBeNull();
     }
   },
-  2 * SEEDS * SEED_MS,
+  3 * SEEDS * SEED_MS,
 );

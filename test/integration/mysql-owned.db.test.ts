@@ -117,6 +117,7 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
         visible = now;
       } else {
         const changes = new Map<string, NetChange>();
+        const before = new Map(production);
         if (random.chance(0.05)) {
           await at.database.apply(
             at.fence,
@@ -129,7 +130,7 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
             const row = someRow('production', turn * 10 + n);
             const key = keyOf(row);
             if (changes.has(key)) continue;
-            const before = production.get(key);
+            const last = production.get(key);
             const kind = random.pick([
               'gone',
               'gone',
@@ -142,8 +143,8 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
             if (kind === 'gone') {
               changes.set(key, gone(String(row.id), row.k));
               production.delete(key);
-            } else if (before !== undefined && kind === 'partial') {
-              const partial = { ...row, v: before.v };
+            } else if (last !== undefined && kind === 'partial') {
+              const partial = { ...row, v: last.v };
               changes.set(key, changeOf(partial, false));
               production.set(key, partial);
             } else {
@@ -156,10 +157,14 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
         }
         for (const key of changes.keys()) {
           const row = production.get(key);
+          const isAlike = (one: SeatRow | undefined): boolean =>
+            JSON.stringify(visible.get(key)) === JSON.stringify(one);
+          // Of what was written and changed back nothing is left.
+          if (isAlike(before.get(key))) owned.delete(key);
           if (!owned.has(key)) {
             if (row === undefined) visible.delete(key);
             else visible.set(key, row);
-          } else if (JSON.stringify(visible.get(key)) === JSON.stringify(row)) owned.delete(key);
+          } else if (isAlike(row)) owned.delete(key);
         }
       }
       await expectModel(at, visible, production, owned).catch((error: unknown) => {

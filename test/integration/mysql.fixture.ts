@@ -71,7 +71,11 @@ export interface Stage {
 }
 
 export async function stageOf(engine: Engine, ...ddl: readonly string[]): Promise<Stage> {
-  const { url } = await serverOf(engine);
+  return stageAt((await serverOf(engine)).url, ...ddl);
+}
+
+/** On a server of the test's own. */
+export async function stageAt(url: string, ...ddl: readonly string[]): Promise<Stage> {
   const source = freshName('prod', url);
   const setup = await sessionOn(url);
   await setup.query(`CREATE DATABASE ${source} CHARACTER SET utf8mb4`);
@@ -159,6 +163,11 @@ export async function stranger(
   database: string,
   rights: string,
 ): Promise<Connection> {
+  return sessionOn(await strangerUrl(stage, database, rights), database);
+}
+
+/** The address by which somebody comes who is not who applies; the account goes with the test. */
+async function strangerUrl(stage: Stage, database: string, rights: string): Promise<string> {
   const name = `s_${database.slice(-8)}`;
   await stage.client.query(`CREATE USER '${name}'@'%' IDENTIFIED BY 'x'`);
   onTestFinished(async () => {
@@ -168,7 +177,7 @@ export async function stranger(
   const url = new URL(stage.url);
   url.username = name;
   url.password = 'x';
-  return sessionOn(url.href, database);
+  return url.href;
 }
 
 /** A rollout with its overlay, and who writes to it. */
@@ -177,6 +186,8 @@ export interface Overlaid {
   readonly database: ShadowDatabase;
   readonly fence: Fence;
   readonly candidate: Connection;
+  /** For more sessions of the candidate. */
+  readonly candidateUrl: string;
   /** Sees everything; its default database is the rollout. */
   readonly admin: Connection;
   apply(...steps: readonly BatchStep[]): ReturnType<ShadowDatabase['apply']>;
@@ -188,10 +199,11 @@ export async function overlaidRollout(stage: Stage): Promise<Overlaid> {
   const fence = await database.takeFence('test');
   if (fence === null) throw new Error('the fence of a new rollout is taken');
   await database.installOverlay(fence);
-  const candidate = await stranger(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
+  const candidateUrl = await strangerUrl(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
+  const candidate = await sessionOn(candidateUrl, name);
   const admin = await sessionOn(stage.url, name);
   const apply = (...steps: readonly BatchStep[]) => database.apply(fence, batchOf(steps));
-  return { name, database, fence, candidate, admin, apply };
+  return { name, database, fence, candidate, candidateUrl, admin, apply };
 }
 
 /** Production's image of a table with the key `id`, by the rows and the journal. */

@@ -6,9 +6,10 @@ import { expect, test } from 'vitest';
 import {
   CHECK_WHILE_WRITING,
   openNaiveApplier,
+  openNaiveReleaser,
   READ_THEN_WRITE,
 } from '../support/naive-appliers.ts';
-import { playOverlay } from '../support/overlay-scenario.ts';
+import { playOverlay, type Applier } from '../support/overlay-scenario.ts';
 import { runTorture, seedsFrom, baseSeed, type TortureSuite } from '../support/seeds.ts';
 import { postgresUrl } from '../support/test-database.ts';
 
@@ -17,7 +18,11 @@ const SEED_MS = 30_000;
 
 const base = baseSeed(process.env['UNDERSTUDY_SEED']);
 
-function suite(name: string, sequence: readonly string[], serverUrl: string): TortureSuite {
+function suite(
+  name: string,
+  openApplier: (url: string) => Promise<Applier>,
+  serverUrl: string,
+): TortureSuite {
   return {
     name,
     promise: 'none: it must fail',
@@ -31,7 +36,7 @@ function suite(name: string, sequence: readonly string[], serverUrl: string): To
             random,
             signal,
             note,
-            openApplier: (url) => openNaiveApplier(url, sequence),
+            openApplier,
             durationMs: 1_500,
           }),
         [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -39,15 +44,16 @@ function suite(name: string, sequence: readonly string[], serverUrl: string): To
   };
 }
 
-for (const [name, sequence] of [
-  ['check_while_writing', CHECK_WHILE_WRITING],
-  ['read_then_write', READ_THEN_WRITE],
+for (const [name, openApplier] of [
+  ['check_while_writing', (url: string) => openNaiveApplier(url, CHECK_WHILE_WRITING)],
+  ['read_then_write', (url: string) => openNaiveApplier(url, READ_THEN_WRITE)],
+  ['compare_then_release', openNaiveReleaser],
 ] as const) {
   test(
     `an applier that does "${name}" is caught (from seed ${base})`,
     async () => {
       for (const seed of seedsFrom(base, SEEDS)) {
-        const { failed } = await runTorture(suite(name, sequence, postgresUrl()), [seed]);
+        const { failed } = await runTorture(suite(name, openApplier, postgresUrl()), [seed]);
         const failure = failed[0];
         if (failure === undefined) continue;
         // Caught by the judge, not by an accident of the test itself.

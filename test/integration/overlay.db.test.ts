@@ -6,7 +6,6 @@ import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RowShape } from '../../src/change/value.ts';
 import type { NetChange } from '../../src/order/change-batch.ts';
-import { decide, type OwnedState, type UpstreamChange } from '../../src/overlay/decide.ts';
 import {
   applierSessionSql,
   applyBatch,
@@ -18,7 +17,8 @@ import {
 } from '../../src/dialect/postgres/overlay/capture.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { readOverlayCounts, readOverlayRows } from '../../src/dialect/postgres/overlay/read.ts';
-import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
+import { releaseOverlay } from '../../src/dialect/postgres/overlay/release.ts';
+import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { createLedgers } from '../support/ledgers.ts';
 import { batchOf } from '../support/overlay-applier.ts';
 import { connectTo, testDatabase } from '../support/test-database.ts';
@@ -263,7 +263,7 @@ describe('capture', () => {
     await candidate.query('UPDATE t SET n = n WHERE id = 2');
     const session = await openApplySession(applier, await readCatalogue(applier));
     await applier.query('BEGIN');
-    expect(await releaseConverged(session, {})).toBe(1);
+    expect(await releaseOverlay(session, {})).toEqual({ released: 1, kept: 0 });
     await applier.query('COMMIT');
     await other.query(`UPDATE shop.t SET s = 'rr' WHERE id = 1; COMMIT`);
     await other.end();
@@ -392,58 +392,6 @@ async function reset(only: Parameters<typeof resetOverlay>[1]): Promise<number> 
 }
 
 describe('following production', () => {
-  const STATES: Readonly<Record<OwnedState, string>> = {
-    none: '',
-    inserted: `DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 5, 'mine')`,
-    updated: `UPDATE t SET s = 'mine' WHERE id = 1`,
-    deleted: `DELETE FROM t WHERE id = 1`,
-    void: `DELETE FROM t WHERE id = 1`,
-  };
-  const CHANGES: Readonly<Record<UpstreamChange, NetChange>> = {
-    upsert: put(1, 'theirs'),
-    patch: {
-      ...{ kind: 'upsert', key: ['1'], from: ['1'], complete: false },
-      image: { shape: new RowShape(['id', 's']), values: ['1', 'theirs'] },
-    },
-    delete: { kind: 'delete', key: ['1'] },
-  };
-
-  async function stateOf(): Promise<OwnedState> {
-    const [row] = (await values(`SELECT j.understudy_present, t.id IS NOT NULL
-      FROM understudy."shop.t#journal" j LEFT JOIN shop.t t USING (id) WHERE id = 1`)) as [
-      boolean,
-      boolean,
-    ][];
-    if (row === undefined) return 'none';
-    const [base, visible] = row;
-    if (base) return visible ? 'updated' : 'deleted';
-    return visible ? 'inserted' : 'void';
-  }
-
-  for (const state of ['none', 'inserted', 'updated', 'deleted', 'void'] as const) {
-    for (const change of ['upsert', 'patch', 'delete'] as const) {
-      it(`decides ${change} over ${state} as the table says`, async () => {
-        await rollout(T);
-        if (STATES[state] !== '') await candidate.query(STATES[state]);
-        if (state === 'inserted' || state === 'void') await apply({ kind: 'delete', key: ['1'] });
-        expect(await stateOf()).toBe(state);
-        const visible = await values('SELECT * FROM shop.t WHERE id = 1');
-        const decision = decide(change, state);
-        await apply(CHANGES[change]);
-        expect(await stateOf()).toBe(decision.next);
-        const parked = decision.kind === 'park';
-        expect(await values(`SELECT key, image->>'s' FROM understudy.parked`)).toEqual(
-          parked ? [[['1'], 'theirs']] : [],
-        );
-        const base = change === 'delete' || parked ? [] : [['theirs']];
-        expect(await values('SELECT s FROM shop__production.t WHERE id = 1')).toEqual(base);
-        const written = await values('SELECT * FROM shop__production.t WHERE id = 1');
-        const seen = decision.kind === 'write' ? written : visible;
-        expect(await values('SELECT * FROM shop.t WHERE id = 1')).toEqual(seen);
-      });
-    }
-  }
-
   it('resets by key, by table, or everything, and counts what is left', async () => {
     await rollout(`${T} CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1)`);
     await candidate.query(`UPDATE t SET n = 0; INSERT INTO t VALUES (9); UPDATE t SET n = 30 WHERE id = 3;

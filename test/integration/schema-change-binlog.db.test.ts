@@ -319,42 +319,4 @@ describe.each(ENGINES)('on %s', (engine) => {
     ]);
     expect(await imageOf(at, 'fresh', 'id, v')).toEqual([{ id: 1, v: 2 }]);
   });
-
-  test('what a crash within a change leaves is closed to the candidate, and captured again', async () => {
-    const stage = await stageOf(engine, TABLE, 'CREATE TABLE u (id INT PRIMARY KEY)');
-    await stage.client.query(`INSERT INTO t (id, a, b, c) VALUES (1, 'x', 1, 1)`);
-    const at = await overlaidRollout(stage);
-    const [change] = await found(stage, await changed(stage, 'ALTER TABLE t DROP b'));
-    if (change === undefined) throw new Error('nothing was changed');
-    // The process ends between the triggers' end and their making: here its session does.
-    const sleeps = { sql: 'DO SLEEP(20)', what: 'a pause', optional: false };
-    const carried = carry({ ...stage, ...at }, [{ ...change, statements: [sleeps] }], at.fence);
-    const failed = carried.then(() => null).catch((error: unknown) => error);
-    const asleep = () =>
-      rowsOf(
-        at.admin,
-        `SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '${at.name}' AND INFO = 'DO SLEEP(20)'`,
-      );
-    await expect.poll(asleep, { timeout: 20_000 }).toHaveLength(1);
-    const writes = [
-      `UPDATE t SET a = 'X'`,
-      'DELETE IGNORE FROM t',
-      'INSERT IGNORE INTO u VALUES (1)',
-    ];
-    const refused = async () => {
-      for (const sql of writes) {
-        await expect(at.candidate.query(sql), sql).rejects.toMatchObject({ errno: 1205 });
-      }
-    };
-    await refused();
-    await at.admin.query(`KILL CONNECTION ${String((await asleep())[0]?.['ID'])}`);
-    expect(await failed).toMatchObject({ code: 'SHADOW_UNREACHABLE' });
-    await refused();
-    const other = await openTrunk(stage.server, at.name);
-    await at.database.releaseFence(at.fence);
-    expect(await other.takeFence('after the crash')).not.toBeNull();
-    expect(await rowsOf(at.admin, 'SELECT a FROM t')).toEqual([{ a: 'x' }]);
-    for (const sql of writes) await at.candidate.query(sql);
-    expect(await other.overlayRows(9)).toMatchObject([{ kind: 'delete' }, { kind: 'insert' }]);
-  });
 });

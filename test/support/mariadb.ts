@@ -33,7 +33,11 @@ const MARIADB: MySqlFlavor = {
   image: IMAGES.mariadb,
   packages: () => debianServer('mariadb-server-core', 'bookworm'),
   program: 'usr/sbin/mariadbd',
-  flags: ['--gtid-strict-mode=ON', '--gtid-domain-id=0'],
+  // The last: from 11.6.2 on it is ON by default, with which no rollout is made.
+  flags: [
+    ...['--gtid-strict-mode=ON', '--gtid-domain-id=0'],
+    '--loose-innodb-snapshot-isolation=OFF',
+  ],
   places: ({ root }) => places(root),
   async initialise({ root, command }, dataDir) {
     const scripts = SYSTEM_SCRIPTS.map((name) =>

@@ -188,6 +188,7 @@ const unused = (): never => {
 
 const READER: BaseReader = {
   gaps: unused,
+  notCaptured: unused,
   tables: unused,
   selfTest: unused,
   forms: unused,

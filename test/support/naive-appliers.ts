@@ -1,6 +1,6 @@
 /**
- * Two ways to apply that look right and are not: negative controls for the overlay's torture.
- * They share resets and releases with the real applier, so that nothing but the sequence differs.
+ * Ways to apply, and one to release, that look right and are not: negative controls for the overlay's
+ * torture. They share all else with the real applier, so that nothing but the sequence differs.
  */
 import pg from 'pg';
 import { applierSessionSql } from '../../src/dialect/postgres/apply/apply.ts';
@@ -57,6 +57,41 @@ export async function openNaiveApplier(url: string, sequence: Sequence): Promise
           const values = statement.includes('$1') ? [JSON.stringify(rows)] : [];
           await client.query(statement, values);
         }
+        await client.query('COMMIT');
+        return true;
+      } catch (error) {
+        await client.query('ROLLBACK');
+        if (isCollision(error)) return false;
+        throw error;
+      }
+    },
+    async close(): Promise<void> {
+      await client.end();
+      await real.close();
+    },
+  };
+}
+
+const EMPTY = `SELECT j.id FROM ${JOURNAL} j LEFT JOIN public.hot t ON t.id = j.id
+  WHERE CASE WHEN j.understudy_present THEN (t.id, t.a, t.b, t.c) IS NOT DISTINCT FROM (j.id, j.a, j.b, j.c)
+    ELSE t.id IS NULL END`;
+
+/** A sweep that compares and then gives up, without a lock on the rows in between. */
+export async function openNaiveReleaser(url: string): Promise<Applier> {
+  const real = await openRealApplier(url);
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => undefined);
+  await client.connect();
+  await client.query(applierSessionSql);
+  return {
+    ...real,
+    async sweep(released): Promise<boolean> {
+      await client.query('BEGIN');
+      try {
+        const { rows } = await client.query<{ id: number }>(EMPTY);
+        const keys = rows.map(({ id }) => id);
+        await client.query(`DELETE FROM ${JOURNAL} j WHERE j.id = ANY ($1)`, [keys]);
+        await released(client, keys);
         await client.query('COMMIT');
         return true;
       } catch (error) {

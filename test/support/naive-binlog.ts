@@ -1,16 +1,17 @@
 /**
- * Two ways to apply on MySQL and MariaDB that look right and are not: negative controls for the overlay's
- * torture. They share resets with the real applier, so that nothing but the sequence differs.
+ * Ways to apply on MySQL and MariaDB, and one to release, that look right and are not: negative controls for
+ * the overlay's torture. They share all else with the real applier, so that nothing but the sequence differs.
  */
 import {
-  connectTo,
+  emptyEntries,
   isCollision,
   journalOf,
+  logOf,
   openProductApplier,
-  rowsOf,
   type OpenApplier,
   type Place,
 } from './overlay-binlog.ts';
+import { connectTo, rowsOf } from './overlay-binlog-session.ts';
 
 /** Statements of a naive applier with the batch as `s`; `owned`: what it read before. */
 export type Naive = (place: Place, owned: string) => readonly string[];
@@ -74,3 +75,33 @@ export function naiveApplier(naive: Naive): OpenApplier {
     };
   };
 }
+
+/** A sweep that compares and then gives up, without a lock on the rows in between. */
+export const naiveReleaser: OpenApplier = async (place) => {
+  const product = await openProductApplier(place);
+  const client = await connectTo(`${place.url}${place.database}`);
+  await client.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
+  return {
+    ...product,
+    async sweep() {
+      try {
+        await client.query('START TRANSACTION');
+        const entries = await rowsOf<{ id: number }>(client, `SELECT j.id ${emptyEntries(place)}`);
+        for (const { id } of entries) {
+          await client.query(`DELETE FROM ${journalOf(place)} WHERE id = ?`, [id]);
+          await client.query(`INSERT INTO ${logOf(place)} (id, kind) VALUES (?, 'released')`, [id]);
+        }
+        await client.query('COMMIT');
+        return true;
+      } catch (error) {
+        await client.query('ROLLBACK');
+        if (isCollision(error)) return false;
+        throw error;
+      }
+    },
+    async close() {
+      await client.end();
+      await product.close();
+    },
+  };
+};

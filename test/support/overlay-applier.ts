@@ -7,12 +7,15 @@ import {
   applierSessionSql,
   applyBatch,
   openApplySession,
+  tableOf,
   type ApplySession,
 } from '../../src/dialect/postgres/apply/apply.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
-import { releaseConverged, resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
+import { stageRelation } from '../../src/dialect/postgres/apply/stage.ts';
+import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
+import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import type { HotChange } from './overlay-fire.ts';
-import type { Applier } from './overlay-scenario.ts';
+import type { Applier, Released } from './overlay-scenario.ts';
 
 const TABLE = { schema: 'public', name: 'hot' };
 const FULL = new RowShape(['id', 'a', 'b', 'c']);
@@ -53,27 +56,46 @@ export async function openRealApplier(url: string): Promise<Applier> {
     }
   };
 
+  /** Of the transaction, while it keeps what it locked. */
+  const note = async (released: Released, freed: string): Promise<void> => {
+    const { rows } = await client.query<{ id: number }>(freed);
+    if (rows.length > 0)
+      await released(
+        client,
+        rows.map(({ id }) => id),
+      );
+  };
+  const freed = `SELECT c1 AS id FROM ${stageRelation(tableOf(session, TABLE))} WHERE freed`;
+
   return {
-    apply: (changes) =>
+    apply: (changes, released) =>
       act(async () => {
         const step = { kind: 'rows' as const, table: TABLE, changes: changes.map(netChange) };
         repairs += (await applyBatch(session, batchOf(step))).repairs;
+        await note(released, freed);
       }),
     release: (key, how, released) =>
       act(async () => {
-        const giveUp = how === 'reset' ? resetOverlay : releaseConverged;
         const only = key === 'all' ? { table: TABLE } : { table: TABLE, key: [`${key}`] };
-        if ((await giveUp(session, only)) === 0) return;
-        // The acts keep the keys they locked until the transaction ends.
-        const gone = await client.query<{ id: number }>(
-          `SELECT k.id FROM pg_temp.understudy_keys k WHERE NOT EXISTS (
-             SELECT FROM understudy."public.hot#journal" j WHERE j.id = k.id)`,
-        );
-        await released(
-          client,
-          gone.rows.map((row) => row.id),
-        );
+        if (how === 'release') {
+          await releaseOverlay(session, only);
+          await note(released, freed);
+        } else if ((await resetOverlay(session, only)) > 0) {
+          await note(released, 'SELECT id FROM pg_temp.understudy_keys');
+        }
       }),
+    async sweep(released) {
+      let place: string | null = null;
+      do {
+        const from: string | null = place;
+        const done = await act(async () => {
+          place = (await sweepOverlay(session, from)).next;
+          if (place !== null) await note(released, freed);
+        });
+        if (!done) return false;
+      } while (place !== null);
+      return true;
+    },
     repairs: () => repairs,
     close: () => client.end(),
   };

@@ -7,19 +7,27 @@
  * its own while it holds the row's lock, and every release does so too. For one key the order of the
  * numbers is the order of the writes; a rollback takes its numbers with it.
  */
-import mysql, { type Connection, type ResultSetHeader, type RowDataPacket } from 'mysql2/promise';
-import { RowShape } from '../../src/change/value.ts';
+import { equal } from 'node:assert/strict';
+import type { Connection } from 'mysql2/promise';
 import type { ShadowServer } from '../../src/dialect/dialect.ts';
-import { applyBatch, openApplySession, prepareActs } from '../../src/dialect/mysql/apply/apply.ts';
+import {
+  applyBatch,
+  openApplySession,
+  prepareActs,
+  type ApplySession,
+} from '../../src/dialect/mysql/apply/apply.ts';
 import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
+import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
 import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
 import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import type { NetChange } from '../../src/order/change-batch.ts';
 import type { MySqlServer } from './mysql-server.ts';
+import { connectTo, rowsOf } from './overlay-binlog-session.ts';
+import { HOT_DDL, HOT_TABLES, hotTable, netChange, sameKey } from './overlay-binlog-tables.ts';
+import { BinlogWriter } from './overlay-binlog-writer.ts';
 import { batchOf } from './overlay-applier.ts';
 import {
   Fire,
@@ -38,12 +46,7 @@ const SOURCE = 'prod';
 const TRUNK = 'trunk';
 const CANDIDATE = 'candidate';
 
-const COLUMNS = `(id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20), c VARCHAR(20))`;
-const TABLES = [
-  `CREATE TABLE plain ${COLUMNS}`,
-  `CREATE TABLE parted ${COLUMNS} PARTITION BY HASH (id) PARTITIONS 2`,
-  ...FAMILY_DDL,
-];
+const TABLES = [...HOT_DDL, ...FAMILY_DDL];
 
 /** What concurrent sessions may do to each other; anything else fails the seed. */
 const COLLISIONS = new Set([1205, 1213, 1062, 1020]);
@@ -63,30 +66,20 @@ export interface Place {
 
 export const journalOf = ({ database, table }: Place): string =>
   `\`${database}__understudy\`.\`${table}#journal\``;
-const logOf = ({ database }: Place): string => `${database}_log.written`;
+export const logOf = ({ database }: Place): string => `${database}_log.written`;
 
 /** The part under test: what writes to a rollout beside the candidate. False: it gave way. */
 export interface BinlogApplier {
   apply(changes: readonly HotChange[]): Promise<boolean>;
   reset(key: number | 'all'): Promise<boolean>;
+  /** Gives up all that is production's again, part by part. */
+  sweep(): Promise<boolean>;
   close(): Promise<void>;
 }
 
 export type OpenApplier = (place: Place) => Promise<BinlogApplier>;
 
-const FULL = new RowShape(['id', 'a', 'b', 'c']);
-const PARTIAL = new RowShape(['id', 'b']);
-
-function netChange({ id, row, partial, from }: HotChange): NetChange {
-  const key = [String(id)];
-  if (row === null) return { kind: 'delete', key };
-  const image = partial
-    ? { shape: PARTIAL, values: [String(id), row.b] }
-    : { shape: FULL, values: [String(id), row.a, row.b, row.c] };
-  return { kind: 'upsert', key, from: [String(from)], complete: !partial, image };
-}
-
-async function openProduct({ url, database }: Pick<Place, 'url' | 'database'>) {
+export async function openProduct({ url, database }: Pick<Place, 'url' | 'database'>) {
   const client = await Client.connect(new ServerAddress(url, 'shadow.url'), database);
   await prepareActs(client, await readFlavour(client));
   const tables = await readTables(client, database, SOURCE);
@@ -108,39 +101,65 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
   const { table } = place;
   const { client, session, act } = await openProduct(place);
   const id = { schema: SOURCE, name: table };
-  const stage = session.captured.get(`${SOURCE}.${table}`)?.stage ?? '';
+  const captured = session.captured.get(`${SOURCE}.${table}`);
+  const hot = hotTable(table);
+  const staged = (name: string): string =>
+    `s.${captured?.columns.find(({ schema }) => schema.name === name)?.staged ?? ''}`;
+  const on = hot.key.map((name) => `j.${name} = ${staged(name)}`).join(' AND ');
   const released = async (which: string): Promise<void> => {
     await client.run(
-      `INSERT INTO ${logOf(place)} (id, kind) SELECT s.c1, 'released' FROM ${stage} s WHERE ${which}
-        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j WHERE j.id = s.c1)`,
+      `INSERT INTO ${logOf(place)} (id, kind)
+        SELECT ${hot.id(staged)}, 'released' FROM ${captured?.stage ?? ''} s WHERE ${which}
+        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j WHERE ${on})`,
     );
   };
   return {
     apply: (changes) =>
       act(async () => {
-        const step = { kind: 'rows' as const, table: id, changes: changes.map(netChange) };
+        const step = {
+          kind: 'rows' as const,
+          table: id,
+          changes: changes.map((one) => netChange(hot, one)),
+        };
         await applyBatch(session, batchOf(step));
-        await released('s.own = 1');
+        await released('s.freed = 1');
       }),
     reset: (key) =>
       act(async () => {
-        const only = key === 'all' ? { table: id } : { table: id, key: [String(key)] };
+        const only = key === 'all' ? { table: id } : { table: id, key: hot.keyOf(key, '5') };
         if ((await resetOverlay(session, only)) > 0) await released('TRUE');
       }),
+    sweep: () => sweepAll(session, act, () => released('s.freed = 1')),
     close: () => client.end(),
   };
 }
 
-export async function connectTo(url: string): Promise<Connection> {
-  const client = await mysql.createConnection(url);
-  // A session ended by force tells so here first; the statement in flight rejects as well.
-  client.on('error', () => undefined);
-  return client;
+async function sweepAll(
+  session: ApplySession,
+  act: (work: () => Promise<unknown>) => Promise<boolean>,
+  swept: () => Promise<void>,
+): Promise<boolean> {
+  let place: string | null = null;
+  do {
+    const from: string | null = place;
+    const done = await act(async () => {
+      const { released, next } = await sweepOverlay(session, from);
+      place = next;
+      if (released > 0) await swept();
+    });
+    if (!done) return false;
+  } while (place !== null);
+  return true;
 }
 
-export async function rowsOf<Row>(client: Connection, sql: string): Promise<readonly Row[]> {
-  const [rows] = await client.query<RowDataPacket[]>(sql);
-  return rows as unknown as readonly Row[];
+/** Entries, as `j`, of which nothing is left. */
+export function emptyEntries(place: Place): string {
+  const hot = hotTable(place.table);
+  const of = (alias: string) => (column: string) => `${alias}.${column}`;
+  return `FROM ${journalOf(place)} j LEFT JOIN ${place.database}.${place.table} t ON ${sameKey(hot, 't', 'j')}
+    WHERE CASE WHEN t.${hot.key[0] ?? ''} IS NULL THEN j.understudy_present = 0
+      ELSE j.understudy_present = 1 AND ${hot.a(of('t'))} <=> ${hot.a(of('j'))}
+        AND BINARY t.b <=> BINARY j.b AND BINARY t.c <=> BINARY j.c END`;
 }
 
 function candidateUrl(place: Pick<Place, 'url' | 'database'>): string {
@@ -171,8 +190,13 @@ class Scenario {
           apply: (changes) => applier.apply(changes),
           release: async (random) => {
             // One that gives way is no longer wanted; the next is as good.
-            await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
+            if (random.chance(0.3)) await applier.sweep();
+            else await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
           },
+          sweep: async () => {
+            equal(await applier.sweep(), true);
+          },
+          empty: () => this.#empty(),
           write: (random) => this.#write(random),
           check: () => this.#check(),
         },
@@ -188,122 +212,51 @@ class Scenario {
     const client = await connectTo(this.#candidateUrl);
     try {
       await client.query('SET SESSION innodb_lock_wait_timeout = 2');
+      const [{ version } = { version: '' }] = await rowsOf<{ version: string }>(
+        client,
+        'SELECT VERSION() AS version',
+      );
+      const writer = new BinlogWriter(client, {
+        ...{ random, fire: this.#fire, table: this.#place.table, log: logOf(this.#place) },
+        firesInVain: version.includes('MariaDB'),
+      });
       await this.#fire.write(random, {
-        begin: () => this.#begin(client, random),
-        run: (sql) => client.query(sql),
-        statement: () => this.#statement(client, random),
-        isCollision: (error) => isCollision(error),
+        begin: () => writer.begin(),
+        run: (sql) => writer.run(sql),
+        statement: () => writer.statement(),
+        isCollision: (error) => isCollision(error) || writer.isCollision(error),
       });
     } finally {
       await client.end();
     }
   }
 
-  async #begin(client: Connection, random: Random): Promise<void> {
-    const level = random.pick([
-      ...['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'REPEATABLE READ', 'SERIALIZABLE'],
-    ]);
-    await client.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
-    await client.query('START TRANSACTION');
-    // A snapshot that may be older than the entries.
-    if (random.chance(0.3)) await client.query(`SELECT COUNT(*) FROM ${this.#place.table}`);
-  }
-
-  async #statement(client: Connection, random: Random): Promise<void> {
-    const id = random.integer(1, HOT_KEYS);
-    const value = this.#fire.value('w');
-    const { table } = this.#place;
-    const put = async (sql: string, ...values: readonly unknown[]): Promise<void> => {
-      const [{ affectedRows }] = await client.query<ResultSetHeader>(sql, [...values]);
-      if (affectedRows > 0) await this.#log(client, id, await this.#row(client, id));
-    };
-    switch (random.integer(0, 9)) {
-      case 0:
-      case 1:
-        return put(`UPDATE ${table} SET b = ? WHERE id = ?`, value, id);
-      case 2:
-        // Changes nothing, and so nobody owns it.
-        await client.query(`UPDATE ${table} SET a = a WHERE id = ?`, [id]);
-        return;
-      case 3:
-        return put(
-          `INSERT INTO ${table} (id, a, b) VALUES (?, 7, ?) ON DUPLICATE KEY UPDATE b = VALUES(b)`,
-          ...[id, value],
-        );
-      case 4:
-        return put(`INSERT IGNORE INTO ${table} (id, a, b) VALUES (?, 8, ?)`, id, value);
-      case 5:
-        return put(`REPLACE INTO ${table} (id, a, b) VALUES (?, 9, ?)`, id, value);
-      case 6:
-        await this.#delete(client, id);
-        return;
-      case 7:
-      case 8: {
-        const row = await this.#delete(client, id);
-        if (row === null) {
-          await put(`INSERT INTO ${table} (id, a, b) VALUES (?, 6, ?)`, id, value);
-          await this.#delete(client, id);
-          return;
-        }
-        const { a, b, c } = row;
-        return put(`INSERT INTO ${table} (id, a, b, c) VALUES (?, ?, ?, ?)`, id, a, b, c);
-      }
-      default: {
-        const to = random.integer(1, HOT_KEYS);
-        if (to === id) return;
-        const moved = `UPDATE ${table} SET id = ? WHERE id = ?`;
-        const [{ affectedRows }] = await client.query<ResultSetHeader>(moved, [to, id]);
-        if (affectedRows === 0) return;
-        await this.#log(client, id, null);
-        await this.#log(client, to, await this.#row(client, to));
-      }
-    }
-  }
-
-  /** Null if there was none. */
-  async #delete(client: Connection, id: number): Promise<HotRow | null> {
-    const row = await this.#row(client, id, 'FOR UPDATE');
-    const sql = `DELETE FROM ${this.#place.table} WHERE id = ?`;
-    const [{ affectedRows }] = await client.query<ResultSetHeader>(sql, [id]);
-    if (affectedRows > 0) await this.#log(client, id, null);
-    return row;
-  }
-
-  async #row(client: Connection, id: number, lock = ''): Promise<HotRow | null> {
-    const [row] = await rowsOf<HotRow>(
-      client,
-      `SELECT CAST(a AS CHAR) AS a, b, c FROM ${this.#place.table} WHERE id = ${String(id)} ${lock}`,
-    );
-    return row === undefined ? null : { a: row.a, b: row.b, c: row.c };
-  }
-
-  /** In a statement after the write's, so that the write's triggers have fired: see the head. */
-  async #log(client: Connection, id: number, row: HotRow | null): Promise<void> {
-    const kind = row === null ? 'delete' : 'put';
-    await client.query(
-      `INSERT INTO ${logOf(this.#place)} (id, kind, a, b, c) VALUES (?, ?, ?, ?, ?)`,
-      [...[id, kind, row?.a ?? null, row?.b ?? null, row?.c ?? null]],
-    );
+  async #empty(): Promise<number> {
+    const sql = `SELECT COUNT(*) AS entries ${emptyEntries(this.#place)}`;
+    const [row] = await rowsOf<{ entries: number }>(this.#observer, sql);
+    return Number(row?.entries ?? -1);
   }
 
   async #check(): Promise<void> {
     const { database, table } = this.#place;
     const journal = journalOf(this.#place);
+    const hot = hotTable(table);
+    const of = (alias: string) => (column: string) => `${alias}.${column}`;
     await this.#observer.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
     const read = async (sql: string): Promise<readonly (readonly [number, HotRow])[]> => {
       const rows = await rowsOf<HotRow & { id: number }>(this.#observer, `${sql} ORDER BY id`);
-      return rows.map(({ id, a, b, c }) => [id, { a, b, c }] as const);
+      return rows.map(({ id, a, b, c }) => [Number(id), { a, b, c }] as const);
     };
-    const list = 't.id, CAST(t.a AS CHAR) AS a, t.b, t.c';
+    const list = `${hot.id(of('t'))} AS id, ${hot.a(of('t'))} AS a, t.b, t.c`;
     const visible = await read(`SELECT ${list} FROM ${database}.${table} t`);
     const image = await read(
       `SELECT ${list} FROM ${database}.${table} t
-        WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE j.id = t.id)
+        WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(hot, 'j', 't')})
         UNION ALL SELECT ${list} FROM ${journal} t WHERE t.understudy_present = 1`,
     );
     const entries = await rowsOf<{ id: number }>(
       this.#observer,
-      `SELECT id FROM ${journal} ORDER BY id`,
+      `SELECT ${hot.id(of('j'))} AS id FROM ${journal} j ORDER BY id`,
     );
     const log = await rowsOf<LastWrite>(
       this.#observer,
@@ -312,7 +265,7 @@ class Scenario {
           ON last.seq = w.seq`,
     );
     await this.#observer.query('COMMIT');
-    this.#fire.judge({ image, visible, log, entries: entries.map(({ id }) => id) });
+    this.#fire.judge({ image, visible, log, entries: entries.map(({ id }) => Number(id)) });
   }
 }
 
@@ -343,9 +296,13 @@ export class OverlayGround {
   }
 
   /** Plays one seed on a rollout of its own. Rejects if the overlay differs from the model. */
-  async play(options: Omit<FireOptions, 'serverUrl'>, open: OpenApplier): Promise<void> {
+  async play(
+    options: Omit<FireOptions, 'serverUrl'>,
+    open: OpenApplier,
+    tables: readonly string[] = HOT_TABLES,
+  ): Promise<void> {
     const { database, random, note } = options;
-    const table = random.pick(['plain', 'parted']);
+    const table = random.pick(tables);
     const place = { url: this.#url, database, table };
     note(table);
     await this.#onRollout(place, async (client) => {
@@ -394,6 +351,7 @@ export class OverlayGround {
               await candidate.query('SET SESSION innodb_lock_wait_timeout = 2');
               return candidate;
             },
+            sweep: () => sweepAll(session, act, () => Promise.resolve()),
             isCollision: (error) => isCollision(error, FORBIDDEN),
           },
         );

@@ -1,7 +1,7 @@
 /**
  * Foreign keys of the overlay under fire, on MySQL and MariaDB: a candidate deletes and moves parents and
  * children, while production writes rows below them and its deletes go on to rows that no log tells of.
- * Whatever the candidate does, production's image is the model; resets in between change nothing of it.
+ * Whatever the candidate does, production's image is the model; resets and sweeps in between change nothing of it.
  */
 import { deepStrictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -42,6 +42,8 @@ type Rows = Map<number, FamilyRow>;
 export interface FamilyApplier {
   apply(steps: readonly BatchStep[]): Promise<boolean>;
   reset(table: Table | null): Promise<boolean>;
+  /** Gives up all that is production's again. */
+  sweep(): Promise<boolean>;
   /** Rows of production's image, in the observer's snapshot. */
   image(table: Table): Promise<readonly { id: number; up: number | null; v: string }[]>;
   begin(): Promise<void>;
@@ -86,7 +88,8 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
       model = next;
       await check();
       if (source.chance(0.5)) {
-        await applier.reset(source.chance(0.6) ? null : source.pick(TABLES));
+        if (source.chance(0.3)) await applier.sweep();
+        else await applier.reset(source.chance(0.6) ? null : source.pick(TABLES));
         await check();
       }
       await pause(source.integer(0, 3));
@@ -100,6 +103,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
         try {
           const level = source.pick(['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ']);
           await client.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
+          await client.query(`SET SESSION foreign_key_checks = ${source.chance(0.2) ? '0' : '1'}`);
           await client.query('START TRANSACTION');
           for (let i = source.integer(1, 3); i > 0; i -= 1) {
             await client.query(candidateStatement(source, value()));
@@ -137,7 +141,10 @@ function candidateStatement(random: Random, v: string): string {
     `DELETE FROM p WHERE id IN (${id}, ${other})`,
     `DELETE FROM ${table} WHERE id IN (${id}, ${other}) ORDER BY id`,
     `DELETE FROM ${table} WHERE id = ${id}`,
+    `DELETE IGNORE FROM ${table} WHERE id IN (${id}, ${other})`,
     `UPDATE ${table} SET v = '${v}' WHERE id = ${id}`,
+    `UPDATE IGNORE ${table} SET id = ${other} WHERE id = ${id}`,
+    `UPDATE IGNORE ${table} SET v = '${v}', up = ${table === 'p' ? 'NULL' : up} WHERE id = ${id}`,
     `UPDATE ${table} SET up = ${table === 'p' ? '1' : up} WHERE id = ${id}`,
     `INSERT INTO ${table} VALUES (${id}, ${table === 'p' ? 'NULL' : up}, '${v}')`,
     `INSERT IGNORE INTO p VALUES (${id}, NULL, '${v}')`,

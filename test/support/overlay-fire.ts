@@ -2,7 +2,7 @@
  * The engine-free part of the overlay's torture: production's changes, how long it goes on, and what must
  * be there then. See overlay-scenario.ts (PostgreSQL) and overlay-binlog.ts (MySQL, MariaDB).
  */
-import { deepStrictEqual } from 'node:assert/strict';
+import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Random } from './random.ts';
 
@@ -44,6 +44,10 @@ export interface FireParts {
   apply(changes: readonly HotChange[]): Promise<boolean>;
   /** Gives rows of the candidate up, or gives way. */
   release(random: Random): Promise<void>;
+  /** When nobody writes any more: gives up all that is production's again. */
+  sweep(): Promise<void>;
+  /** How many entries there are of which nothing is left. */
+  empty(): Promise<number>;
   /** One writer of the candidate; ends when the fire is over. */
   write(random: Random): Promise<void>;
   /** Whether all is as it must be, in one snapshot, so that it may be asked while others write. */
@@ -71,6 +75,8 @@ export interface LastWrite extends HotRow {
 export class Fire {
   readonly #options: FireOptions;
   readonly #production = new Map<number, HotRow>();
+  /** What the candidate last meant to give each row. */
+  readonly #meant = new Map<number, string>();
   #over = false;
   #serial = 0;
   checks = 0;
@@ -84,9 +90,21 @@ export class Fire {
   }
 
   /** A value that was never there. */
-  value(prefix: string): string {
+  #value(prefix: string): string {
     this.#serial += 1;
     return `${prefix}${String(this.#serial)}`;
+  }
+
+  /** One that the candidate gives a row. Production may come to the same. */
+  meant(id: number): string {
+    const value = this.#value('w');
+    this.#meant.set(id, value);
+    return value;
+  }
+
+  #theirs(id: number, random: Random): string {
+    const meant = random.chance(0.4) ? this.#meant.get(id) : undefined;
+    return meant ?? this.#value('p');
   }
 
   async play(parts: FireParts, writers: number): Promise<void> {
@@ -111,6 +129,9 @@ export class Fire {
       clearTimeout(timer);
     }
     await parts.check();
+    await parts.sweep();
+    await parts.check();
+    strictEqual(await parts.empty(), 0, 'after a sweep the journal is exactly the difference');
   }
 
   /** Transactions one after another, with savepoints and rollbacks, until it is over. */
@@ -174,20 +195,22 @@ export class Fire {
         next.delete(id);
         changes.push({ id, row: null, partial: false, from: id });
       } else if (before !== undefined && choice < 0.5) {
-        const row = { ...before, b: this.value('p') };
+        const row = { ...before, b: this.#theirs(id, random) };
         next.set(id, row);
         changes.push({ id, row, partial: true, from: id });
       } else if (before !== undefined && choice < 0.6) {
         const to = random.integer(1, HOT_KEYS);
         if (used.has(to) || next.has(to)) continue;
         used.add(to);
-        const row = { ...before, b: this.value('p') };
+        const row = { ...before, b: this.#theirs(to, random) };
         next.delete(id);
         next.set(to, row);
         changes.push({ id, row: null, partial: false, from: id });
         changes.push({ id: to, row, partial: true, from: id });
       } else {
-        const row = { a: `${random.integer(0, 9)}`, b: this.value('p'), c: this.value('c') };
+        const row = random.chance(0.3)
+          ? { a: `${random.integer(6, 9)}`, b: this.#theirs(id, random), c: null }
+          : { a: `${random.integer(0, 9)}`, b: this.#value('p'), c: this.#value('c') };
         next.set(id, row);
         changes.push({ id, row, partial: false, from: id });
       }

@@ -7,6 +7,7 @@
  * of its own while it holds the row's lock, and every reset or release does so too. For one key
  * the order of the numbers is the order of the writes; a rollback takes its numbers with it.
  */
+import { equal } from 'node:assert/strict';
 import pg from 'pg';
 import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import {
@@ -17,26 +18,27 @@ import {
   type HotRow,
   type LastWrite,
 } from './overlay-fire.ts';
+import { createLedgers } from './ledgers.ts';
 import { createDatabase, dropDatabase } from './postgres.ts';
 import type { Random } from './random.ts';
+
+export type Released = (client: pg.ClientBase, keys: readonly number[]) => Promise<void>;
 
 /** The part under test: what writes to a rollout beside the candidate. */
 export interface Applier {
   /**
-   * Applies the changes as one batch and commits. False if it gave way to a candidate and wrote
-   * nothing: then it is called again with the same batch.
+   * Applies the changes as one batch and commits. Calls `released` within the transaction with the keys
+   * it gave up. False if it gave way to a candidate and wrote nothing: then it is called again with
+   * the same batch.
    */
-  apply(changes: readonly HotChange[]): Promise<boolean>;
+  apply(changes: readonly HotChange[], released: Released): Promise<boolean>;
   /**
    * Gives the candidate's rows up, all or the one with this key: puts them back, or only those
-   * equal to production's. Calls `released` within the transaction with the keys it gave up.
-   * False if it gave way.
+   * equal to production's. False if it gave way.
    */
-  release(
-    key: number | 'all',
-    how: 'reset' | 'converged',
-    released: (client: pg.ClientBase, keys: readonly number[]) => Promise<void>,
-  ): Promise<boolean>;
+  release(key: number | 'all', how: 'reset' | 'release', released: Released): Promise<boolean>;
+  /** Gives up all that are equal to production's, part by part. */
+  sweep(released: Released): Promise<boolean>;
   /** How often a race was met and repaired. */
   repairs(): number;
   close(): Promise<void>;
@@ -74,6 +76,7 @@ export async function playOverlay(options: ScenarioOptions): Promise<void> {
       const partitioned = random.chance(0.3);
       note(partitioned ? 'partitioned' : 'plain');
       await client.query(partitioned ? PARTITIONED : PLAIN);
+      await createLedgers(client);
       await client.query('BEGIN');
       await installOverlay(client);
       await client.query('COMMIT');
@@ -97,6 +100,22 @@ async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>
   }
 }
 
+async function noteReleased(client: pg.ClientBase, keys: readonly number[]): Promise<void> {
+  await client.query(
+    `INSERT INTO public.written SELECT nextval('public.write_order'), k, 'released'
+     FROM unnest($1::int[]) AS k`,
+    [keys],
+  );
+}
+
+/** One that gives way is no longer wanted; the next is as good. */
+async function release(applier: Applier, random: Random): Promise<void> {
+  const key = random.chance(0.7) ? 'all' : random.integer(1, KEYS);
+  const how = random.pick(['reset', 'reset', 'release', 'sweep'] as const);
+  if (how === 'sweep') await applier.sweep(noteReleased);
+  else await applier.release(key, how, noteReleased);
+}
+
 class Scenario {
   readonly #options: ScenarioOptions;
   readonly #url: string;
@@ -115,29 +134,20 @@ class Scenario {
     const applier = await openApplier(this.#url);
     try {
       const parts = {
-        apply: (changes: readonly HotChange[]) => applier.apply(changes),
-        release: (random: Random) => this.#release(applier, random),
+        apply: (changes: readonly HotChange[]) => applier.apply(changes, noteReleased),
+        release: (random: Random) => release(applier, random),
         write: (random: Random) => this.#write(random),
         check: () => this.#check(),
+        sweep: async () => {
+          equal(await applier.sweep(noteReleased), true);
+        },
+        empty: () => this.#empty(),
       };
       await this.#fire.play(parts, WRITERS);
       note(`repairs ${applier.repairs()}, checks ${this.#fire.checks}`);
     } finally {
       await applier.close();
     }
-  }
-
-  async #release(applier: Applier, random: Random): Promise<void> {
-    const key = random.chance(0.7) ? 'all' : random.integer(1, KEYS);
-    const how = random.chance(0.5) ? 'reset' : 'converged';
-    // One that gives way is no longer wanted; the next is as good.
-    await applier.release(key, how, async (client, keys) => {
-      await client.query(
-        `INSERT INTO public.written SELECT nextval('public.write_order'), k, 'released'
-         FROM unnest($1::int[]) AS k`,
-        [keys],
-      );
-    });
   }
 
   // ---- the candidate ------------------------------------------------------------------------
@@ -164,7 +174,7 @@ class Scenario {
 
   async #statement(client: pg.Client, random: Random): Promise<void> {
     const id = random.integer(1, KEYS);
-    const value = this.#fire.value('w');
+    const value = this.#fire.meant(id);
     const returning = 'RETURNING id, a::text, b, c';
     switch (random.integer(0, 8)) {
       case 0:
@@ -253,6 +263,15 @@ class Scenario {
     );
     this.#fire.judge({ image, visible, log: log.rows, entries: entries.rows.map(({ id }) => id) });
     await this.#observer.query('COMMIT');
+  }
+
+  async #empty(): Promise<number> {
+    const { rows } = await this.#observer.query<{ empty: number }>(
+      `SELECT count(*)::int4 AS empty FROM understudy."public.hot#journal" j
+       WHERE (SELECT ROW(t.*) FROM public.hot t WHERE t.id = j.id) IS NOT DISTINCT FROM
+         CASE WHEN j.understudy_present THEN ROW(j.id, j.a, j.b, j.c) END`,
+    );
+    return rows[0]?.empty ?? -1;
   }
 
   async #read(relation: string): Promise<readonly (readonly [number, HotRow])[]> {

@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 import { tableName } from '../../change/table-id.ts';
 import type { RolloutRow } from '../../dialect/dialect.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
-import { countOf } from '../../report/words.ts';
-import { findRollout, type CreatedRollout } from '../../rollout/lifecycle.ts';
+import type { CreatedRollout } from '../../rollout/lifecycle.ts';
 import { parseDuration, rolloutNames } from '../../rollout/names.ts';
 import type { RuntimeContext } from '../../runtime/context.ts';
 import { readDiff, type RolloutDiff } from '../../runtime/diff.ts';
+import { existingRollout } from '../../runtime/existing-rollout.ts';
 import { removeRollout } from '../../runtime/remove-rollout.ts';
 import { perform } from '../../runtime/requests.ts';
 import { describeOffsets } from '../../runtime/materialize.ts';
@@ -14,6 +14,7 @@ import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
+import { addRelease, addReset } from './rollout-rows.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
   const rollout = program
@@ -24,6 +25,7 @@ export function addRolloutCommands(program: Command, register: Register): void {
   addGet(rollout, register);
   addDiff(rollout, register);
   addReset(rollout, register);
+  addRelease(rollout, register);
   addDelete(rollout, register);
 }
 
@@ -165,6 +167,13 @@ function addDiff(rollout: Command, register: Register): void {
 }
 
 function renderDiff(diff: RolloutDiff): string {
+  const told = Object.entries(diff.outcomes).filter(([, rows]) => rows > 0);
+  const before = told.map(([outcome, rows]) => `${String(rows)} ${outcome}`).join(', ');
+  const ended = told.length === 0 ? '' : `Of rows that differed before: ${before}.\n`;
+  return `${renderRows(diff)}${ended}`;
+}
+
+function renderRows(diff: RolloutDiff): string {
   if (diff.tables.length === 0) return 'The candidate’s image equals production’s.\n';
   const counts = renderTable(
     ['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'SAME AGAIN'],
@@ -182,44 +191,6 @@ function renderDiff(diff: RolloutDiff): string {
   return `${counts}\n${[...rows, ...cut].join('\n')}\n`;
 }
 
-interface ResetOptions extends GlobalOptions {
-  readonly table?: string;
-  readonly key?: readonly string[];
-}
-
-function addReset(rollout: Command, register: Register): void {
-  const command = rollout
-    .command('reset <name>')
-    .description('put the candidate’s rows back to production’s')
-    .option('--table <schema.table>', 'only this table')
-    .option('--key <value...>', 'only this row: its key columns’ values in order')
-    .addHelpText(
-      'after',
-      '\nExample:\n  $ understudy rollout reset new-checkout --table public.orders --key 17',
-    );
-  register<ResetOptions>(command, async (session, options, [name = '']) => {
-    if (options.key !== undefined && options.table === undefined) {
-      throw new UnderstudyError('USAGE', '--key needs --table');
-    }
-    const outcome = await withContext(session, async (context) => {
-      const row = await existingRollout(context, name);
-      return (await perform(context, {
-        kind: 'reset',
-        database: row.database,
-        args: {
-          table: options.table === undefined ? null : parseTable(options.table),
-          key: options.key ?? null,
-        },
-        timeoutMs: 3_600_000,
-        signal: session.terminal.signal,
-      })) as { rows: number };
-    });
-    if (options.json) printJson(session, outcome);
-    else session.terminal.out(`${countOf(outcome.rows, 'row')} put back.\n`);
-    return 0;
-  });
-}
-
 function addDelete(rollout: Command, register: Register): void {
   const command = rollout
     .command('delete <name>')
@@ -234,14 +205,6 @@ function addDelete(rollout: Command, register: Register): void {
     else session.terminal.out(`Rollout ${name} is gone.\n`);
     return 0;
   });
-}
-
-async function existingRollout(context: RuntimeContext, name: string): Promise<RolloutRow> {
-  const control = await context.existingControl();
-  if (control === null) {
-    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `there is no rollout '${name}'`);
-  }
-  return findRollout(control, name);
 }
 
 /** The row with the position its database has reached. */

@@ -1,8 +1,10 @@
 /** What the engines' statements find of an overlay, as the port tells it. */
 import { tableName } from '../../change/table-id.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
+import type { Outcome } from '../../overlay/outcome.ts';
 import type { TableSchema } from '../../schema/table-schema.ts';
 import type { OverlayRow, RowSelection } from '../dialect.ts';
+import type { OutcomeCounts } from '../overlay.ts';
 
 /** A captured table. */
 interface ReadTable {
@@ -67,4 +69,16 @@ export function heldByCandidate(
     'a row of the candidate holds a unique value that production gave to another row',
     { table: table.label, ...(key !== undefined && { key }), detail: `constraint ${constraint}` },
   );
+}
+
+/** Of what a ledger counted; what it has none of is 0. */
+export function toOutcomeCounts(
+  found: readonly { readonly outcome: string; readonly entries: number }[],
+): OutcomeCounts {
+  const counts = new Map(found.map(({ outcome, entries }) => [outcome, Number(entries)]));
+  const of = (outcome: Outcome): number => counts.get(outcome) ?? 0;
+  return {
+    ...{ converged: of('converged'), released: of('released'), reset: of('reset') },
+    ...{ ours: of('ours'), theirs: of('theirs'), merged: of('merged') },
+  };
 }

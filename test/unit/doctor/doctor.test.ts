@@ -29,6 +29,7 @@ const DECLARED: DoctorParts['declared'] = {
   connector: 'postgresql' satisfies ValueSource['connector'],
   modes: {},
   topicPrefix: 'p',
+  trunk: 'shop',
   consistency: 'transaction',
   registry: false,
   contradictions: () => [],

@@ -5,7 +5,8 @@
  * - A row that the candidate owns, which its entry in the journal says, stays as it is: its entry's image
  *   moves to production's.
  * - All other rows are production's.
- * - An entry goes where the row is production's again.
+ * - An entry goes where the row is production's again: before, so that the row is written as one that
+ *   nobody owns, and after, when production came to what the candidate sees.
  *
  * Who writes a row holds its lock before its trigger makes the entry, so the rows are locked first and
  * the journal is asked then, in a statement of its own: what it says of a row that is there holds. A row
@@ -23,7 +24,6 @@ import type { NetChange } from '../../../order/change-batch.ts';
 import { heldByCandidate } from '../../sql/overlay-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { acts, rowItself, type Edge } from '../overlay/edges.ts';
-import { sameImage } from '../overlay/images.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
@@ -31,12 +31,11 @@ import { applyFailure, duplicatedKey } from './apply-error.ts';
 import type { ApplyColumn } from './apply-table.ts';
 import { assertComplete, lackingMasks } from './apply-rows.ts';
 import { stageChanges, type Masks, type Staged } from './stage.ts';
+import { besideEntry, giveUpEmpty, joined, lockStaged } from './staged-rows.ts';
 
 const SAVEPOINT = 'understudy_captured';
 /** Times that a step is done again at once, for a candidate that was faster. */
 const ATTEMPTS = 20;
-/** Numbers in one statement. */
-const MARKED_AT_ONCE = 5_000;
 
 /** A captured table, and what its rows refer to. */
 export interface OverlaidTable extends CapturedTable {
@@ -68,24 +67,33 @@ export interface CapturedOutcome {
   readonly owned: number;
 }
 
+/** What a step is of. */
+export interface StepOf {
+  /** What the numbers of staged rows stand for, for errors. */
+  readonly changes: readonly NetChange[];
+  /** Where the log stands by then, as text. */
+  readonly source: string | null;
+}
+
 /**
  * As `applyRows`. APPLY_BLOCKED too where the candidate takes rows faster than they follow.
  */
 export async function applyCaptured(
   client: Client,
   table: OverlaidTable,
-  changes: readonly NetChange[],
+  of: StepOf,
   packetBytes: number,
 ): Promise<CapturedOutcome> {
   await client.run(`DELETE FROM ${table.stage}`);
-  const staged = await stageChanges(client, table, changes, packetBytes);
-  return writeStaged(client, table, staged, changes);
+  const staged = await stageChanges(client, table, of.changes, packetBytes);
+  return writeStaged(client, table, staged, of);
 }
 
 /** Removes all rows that production had: of what the candidate owns, the images. */
 export async function truncateCaptured(
   client: Client,
   table: OverlaidTable,
+  source: string | null,
 ): Promise<CapturedOutcome> {
   const keys = table.key.map(({ staged }) => staged).join(', ');
   const names = table.key.map(({ name }) => name).join(', ');
@@ -99,23 +107,23 @@ export async function truncateCaptured(
     const { rows } = await client.run(stage(table.relation));
     const { rows: more } = await client.run(stage(table.journal));
     const counts = { f: 0, p: 0, q: 0, d: rows + more };
-    return await writeStaged(client, table, { masks: new Map(), counts }, []);
+    return await writeStaged(client, table, { masks: new Map(), counts }, { changes: [], source });
   } catch (error) {
     throw applyFailure(error, table.label);
   }
 }
 
-/** Of the staging table, whatever filled it; `changes` are what its numbers stand for, for errors. */
+/** Of the staging table, whatever filled it. */
 export async function writeStaged(
   client: Client,
   table: OverlaidTable,
   staged: Staged,
-  changes: readonly NetChange[],
+  of: StepOf,
 ): Promise<CapturedOutcome> {
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       await client.run(`SAVEPOINT ${SAVEPOINT}`);
-      const outcome = await new Attempt(client, table, staged).run(changes);
+      const outcome = await new Attempt(client, table, staged).run(of);
       if (outcome !== 'raced') {
         await client.run(`RELEASE SAVEPOINT ${SAVEPOINT}`);
         return outcome;
@@ -160,44 +168,31 @@ class Attempt {
     this.#counts = counts;
   }
 
-  async run(changes: readonly NetChange[]): Promise<CapturedOutcome | 'raced'> {
+  async run({ changes, source }: StepOf): Promise<CapturedOutcome | 'raced'> {
     const client = this.#client;
+    const ending = { outcome: 'converged', source } as const;
+    const giveUp = (): Promise<number> => giveUpEmpty(client, this.#table, ending);
     await lockParents(client, this.#table);
-    const have = await this.#lock('t');
-    const own = await this.#lock('j');
-    await this.#mark('have', have);
-    await this.#mark('own', own);
+    await lockStaged(client, this.#table, 't');
+    const entries = await lockStaged(client, this.#table, 'j');
+    const owned = entries === 0 ? 0 : entries - (await giveUp());
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);
       await lockParents(client, this.#table);
     }
-    if (own.length > 0) await this.#moveImages();
+    if (owned > 0) await this.#moveImages();
     if (!(await this.#writeRows())) return 'raced';
+    // A parent that was not there has no lock, and may have come since, and be about to go again with
+    // what the candidate found below it before these rows were.
+    await lockParents(client, this.#table);
     const taken = await client.rows(
       `SELECT 1 AS taken FROM ${this.#joined('j', 'staged')} WHERE s.own = 0 LIMIT 1`,
     );
     if (taken.length > 0) return 'raced';
-    if (own.length > 0) await this.#release();
+    if (owned > 0) await giveUp();
     const all = Object.values(this.#counts).reduce((sum, count) => sum + count, 0);
-    return { rows: all - own.length, owned: own.length };
-  }
-
-  /** Locks what is there of the staged keys; the numbers of these. */
-  async #lock(what: 't' | 'j'): Promise<readonly number[]> {
-    const rows = await this.#client.rows<{ seq: number }>(
-      `SELECT s.seq FROM ${this.#joined(what, 'staged')} ORDER BY s.seq FOR UPDATE`,
-    );
-    return rows.map(({ seq }) => seq);
-  }
-
-  async #mark(column: 'have' | 'own', numbers: readonly number[]): Promise<void> {
-    for (let at = 0; at < numbers.length; at += MARKED_AT_ONCE) {
-      const some = numbers.slice(at, at + MARKED_AT_ONCE).join(', ');
-      await this.#client.run(
-        `UPDATE ${this.#table.stage} SET ${column} = 1 WHERE seq IN (${some})`,
-      );
-    }
+    return { rows: all - owned, owned };
   }
 
   /** Completes images from production's row as it was: the entry's image, else the row. */
@@ -229,7 +224,7 @@ class Attempt {
     const set = (some: readonly ApplyColumn[]): string =>
       [
         ...some.map(({ name, staged }) => `j.${name} = s.${staged}`),
-        `j.${JOURNAL.present} = 1`,
+        ...[`j.${JOURNAL.present} = 1`, `j.${JOURNAL.moved} = 1`],
       ].join(', ');
     const images = this.#joined('j', 'staged');
     await this.#client.run(`UPDATE ${images} SET ${set(columns)} WHERE s.own = 1 AND s.op = 'f'`);
@@ -237,7 +232,7 @@ class Attempt {
       const sent = columns.filter((_, i) => mask[i] === true);
       const unsent = columns.filter((_, i) => mask[i] === false);
       await this.#client.run(
-        `UPDATE ${images} ${this.#besideEntry()}
+        `UPDATE ${images} ${besideEntry(this.#table)}
           SET ${set(sent)}${unsent.map(({ name }) => `, j.${name} = t.${name}`).join('')}
           WHERE s.own = 1 AND s.op = 'q' AND s.mask = ${String(number)}`,
       );
@@ -246,7 +241,7 @@ class Attempt {
       .filter(({ name }) => !keys.has(name))
       .map(({ name }) => `j.${name} = NULL`);
     await this.#client.run(
-      `UPDATE ${images} SET ${[...none, `j.${JOURNAL.present} = 0`].join(', ')}
+      `UPDATE ${images} SET ${[...none, `j.${JOURNAL.present} = 0`, `j.${JOURNAL.moved} = 1`].join(', ')}
         WHERE s.own = 1 AND s.op = 'd'`,
     );
   }
@@ -282,7 +277,7 @@ class Attempt {
 
   /** Null if it is no row of the candidate that is in the way of one by this unique key. */
   async #heldByCandidate(name: string): Promise<UnderstudyError | null> {
-    const { columns, key, schema, stage, relation, journal } = this.#table;
+    const { columns, key, schema, stage, relation, journal, hint } = this.#table;
     const unique = schema.uniques.find((one) => one.name === name);
     const parts = columns.filter((column) => unique?.columns.includes(column.schema.name));
     // By what is computed no row is found; but all of the step's are gone, and others are the candidate's.
@@ -292,7 +287,7 @@ class Attempt {
     const texts = key.map((one, i) => `${exactText(`t.${one.name}`, one.schema)} AS k${String(i)}`);
     const [found] = await this.#client.rows<Record<string, string | number>>(
       `SELECT ${texts.join(', ')} FROM ${stage} s
-        STRAIGHT_JOIN ${relation} t FORCE INDEX FOR JOIN (${quote(name)})
+        STRAIGHT_JOIN ${relation} t ${hint(name)}
           ON ${parts.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ')}
         JOIN ${journal} j ON ${key.map((one) => `j.${one.name} = t.${one.name}`).join(' AND ')}
         WHERE s.own = 0 AND s.op <> 'd' LIMIT 1`,
@@ -326,24 +321,8 @@ class Attempt {
     }
   }
 
-  /** Rows that are production's again are nobody's. */
-  async #release(): Promise<void> {
-    const { columns, key } = this.#table;
-    const gone = `t.${key[0]?.name ?? ''} IS NULL`;
-    await this.#client.run(
-      `DELETE j FROM ${this.#joined('j', 'staged')} ${this.#besideEntry()}
-        WHERE s.own = 1 AND ((j.${JOURNAL.present} = 0 AND ${gone})
-          OR (j.${JOURNAL.present} = 1 AND NOT ${gone} AND ${sameImage(columns, 'j', 't')}))`,
-    );
-  }
-
-  /** The staged rows first, and for each the table's row, or entry, by its key. */
   #joined(what: 't' | 'j', side: 'staged' | 'from'): string {
-    const { stage, relation, journal, keyHint, key } = this.#table;
-    const on = key.map((column) => `${what}.${column.name} = s.${column[side]}`).join(' AND ');
-    const other =
-      what === 't' ? `${relation} t ${keyHint}` : `${journal} j FORCE INDEX FOR JOIN (PRIMARY)`;
-    return `${stage} s STRAIGHT_JOIN ${other} ON ${on}`;
+    return joined(this.#table, what, side);
   }
 
   /** The entry beside each row. */
@@ -351,12 +330,5 @@ class Attempt {
     const { key, journal } = this.#table;
     const on = key.map(({ name }) => `j.${name} = t.${name}`).join(' AND ');
     return `LEFT JOIN ${journal} j ON ${on}`;
-  }
-
-  /** The row beside each entry. */
-  #besideEntry(): string {
-    const { key, relation, keyHint } = this.#table;
-    const on = key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
-    return `LEFT JOIN ${relation} t ${keyHint} ON ${on}`;
   }
 }

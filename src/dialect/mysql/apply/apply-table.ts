@@ -45,8 +45,13 @@ export interface ApplyTable {
   readonly key: readonly ApplyKeyColumn[];
   /** The name of the key's index; null without key. */
   readonly keyIndex: string | null;
-  /** `FORCE INDEX …` over the key, so that no join ever scans the table; empty without key. */
+  /**
+   * `FORCE INDEX …` over the key, so that no join ever scans the table; empty without key, and where the
+   * servers take no hint of the index.
+   */
   readonly keyHint: string;
+  /** The same of another index. */
+  readonly hint: (index: string) => string;
 }
 
 /**
@@ -76,6 +81,8 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     }
     return { ...column, from: `f${String(i + 1)}` };
   });
+  const hint = (name: string): string =>
+    tables.hidden.get(label)?.has(name) === true ? '' : `FORCE INDEX FOR JOIN (${quote(name)})`;
   const shape = [label, columns.map((c) => [c.schema.name, c.stagedType]), schema.key];
   const hash = createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16);
   return {
@@ -90,7 +97,8 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     columns,
     key,
     keyIndex: index ?? null,
-    keyHint: index === undefined ? '' : `FORCE INDEX FOR JOIN (${quote(index)})`,
+    keyHint: index === undefined ? '' : hint(index),
+    hint,
   };
 }
 
@@ -105,7 +113,7 @@ export function stagedType({ type }: ColumnSchema, form: TextForm | undefined): 
 
 /**
  * The staging table: the last of several rows whose keys the server holds equal counts; without
- * key, every row does. `have` and `own` are of tables that a candidate writes to (apply-captured.ts).
+ * key, every row does. `have`, `own` and `freed` are of tables that a candidate writes to (staged-rows.ts).
  */
 export function createStage(table: ApplyTable): string {
   const keys = new Set(table.key.map((column) => column.staged));
@@ -121,6 +129,7 @@ export function createStage(table: ApplyTable): string {
     mask INT NOT NULL,
     have TINYINT NOT NULL DEFAULT 0,
     own TINYINT NOT NULL DEFAULT 0,
+    freed TINYINT NOT NULL DEFAULT 0,
     PRIMARY KEY (${primary.join(', ')})
   ) ENGINE=InnoDB`;
 }

@@ -3,6 +3,7 @@
  * written in any order and nothing cascades: what cascaded in production is in the log by itself, or is
  * a step of its own (cascades.ts). There are no triggers on a trunk (see the plan from production), so none act on its rows.
  */
+import { sourceText } from '../../../change/stored-source.ts';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type {
@@ -27,6 +28,7 @@ import {
   truncateCaptured,
   type CapturedOutcome,
   type OverlaidTable,
+  type StepOf,
 } from './apply-captured.ts';
 import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
@@ -113,11 +115,13 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
     rows += outcome.rows;
     owned += outcome.owned;
   };
+  const at = batch.position.source;
+  const source = at === null ? null : sourceText(at);
   for (const group of groupSteps(session, batch.steps)) {
     switch (group.kind) {
       case 'rows':
         await ensureStage(session, group.table);
-        add(await writeRows(session, group.table, group.changes));
+        add(await writeRows(session, group.table, { changes: group.changes, source }));
         await release(session, group.table, group.changes);
         break;
       case 'bag':
@@ -125,10 +129,10 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         rows += await applyBag(session.client, group.table, group.changes, session.packetBytes);
         break;
       case 'truncate':
-        add(await truncate(session, group.table));
+        add(await truncate(session, group.table, source));
         break;
       case 'cascade':
-        uncarried += await carry(session, group.table, group.changes);
+        uncarried += await carry(session, group, source);
         break;
       default:
         unreachable(group);
@@ -140,17 +144,17 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
 async function writeRows(
   { client, captured, packetBytes }: ApplySession,
   table: ApplyTable,
-  changes: readonly NetChange[],
+  of: StepOf,
 ): Promise<CapturedOutcome> {
   const own = captured.get(table.label);
-  if (own !== undefined) return applyCaptured(client, own, changes, packetBytes);
-  return { rows: await applyRows(client, table, changes, packetBytes), owned: 0 };
+  if (own !== undefined) return applyCaptured(client, own, of, packetBytes);
+  return { rows: await applyRows(client, table, of.changes, packetBytes), owned: 0 };
 }
 
 function carry(
   session: ApplySession,
-  table: ApplyTable,
-  changes: readonly ParentChange[],
+  { table, changes }: { readonly table: ApplyTable; readonly changes: readonly ParentChange[] },
+  source: string | null,
 ): Promise<number> {
   const { client, captured, edges, engine } = session;
   const own = captured.get(table.label);
@@ -160,7 +164,7 @@ function carry(
     await ensureTemporary(session, one, one.reach[0], createReach(one, 0));
     await ensureTemporary(session, one, one.reach[1], createReach(one, 1));
   };
-  return carryOutCaptured({ client, engine, edges, captured, ensure }, own, changes);
+  return carryOutCaptured({ client, engine, edges, captured, source, ensure }, own, changes);
 }
 
 type StepGroup =
@@ -272,7 +276,11 @@ async function release(
 }
 
 /** By DELETE: a TRUNCATE would commit what was written before it. */
-async function truncate(session: ApplySession, id: TableId): Promise<CapturedOutcome> {
+async function truncate(
+  session: ApplySession,
+  id: TableId,
+  source: string | null,
+): Promise<CapturedOutcome> {
   const label = tableName(id);
   const schema = session.tables.catalogue.get(label);
   if (schema === undefined) {
@@ -282,7 +290,7 @@ async function truncate(session: ApplySession, id: TableId): Promise<CapturedOut
   const captured = session.captured.get(label);
   if (captured !== undefined) {
     await ensureStage(session, captured);
-    return truncateCaptured(session.client, captured);
+    return truncateCaptured(session.client, captured, source);
   }
   try {
     const { rows } = await session.client.run(`DELETE FROM ${quote(session.database, id.name)}`);

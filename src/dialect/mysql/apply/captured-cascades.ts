@@ -29,6 +29,8 @@ export interface CarryTools {
   readonly edges: readonly Edge[];
   /** By `tableName()`. */
   readonly captured: ReadonlyMap<string, OverlaidTable>;
+  /** Where the log stands by then, as text. */
+  readonly source: string | null;
   /** Makes the temporary tables that are not there. */
   readonly ensure: (table: ApplyTable) => Promise<void>;
 }
@@ -238,7 +240,8 @@ class Carrying {
       );
       counts.f = put;
     }
-    await writeStaged(this.#client, owned, { masks: new Map(), counts }, []);
+    const { source } = this.#tools;
+    await writeStaged(this.#client, owned, { masks: new Map(), counts }, { changes: [], source });
   }
 
   /** Would a column be NULL that may not be? */

@@ -67,6 +67,8 @@ export interface DatabaseTables {
   readonly textForms: ReadonlyMap<string, ReadonlyMap<string, TextForm>>;
   /** Name of the index over the key, by tableName(). */
   readonly keyIndexes: ReadonlyMap<string, string>;
+  /** Names of indexes that no hint may name, for they are INVISIBLE or IGNORED; by tableName(). */
+  readonly hidden: ReadonlyMap<string, ReadonlySet<string>>;
   /** What generated columns are computed by, where the server tells it plainly. */
   readonly expressions: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
@@ -89,6 +91,7 @@ export async function readTables(
   const columns = grouped(await readColumns(client, database));
   const indexes = grouped(await readUniqueIndexes(client, database));
   const references = grouped(await readReferenceRows(client, database));
+  const hidden = await readHidden(client, database);
   // What the shadow's server does production's is taken to do.
   const logged = await logsCascades(client);
   const catalogue = new Map<string, TableSchema>();
@@ -122,7 +125,10 @@ export async function readTables(
     );
     if (key !== null) keyIndexes.set(label, key.name);
   }
-  return { catalogue, textForms, keyIndexes, expressions };
+  const byLabel = [...hidden].map(
+    ([name, indexes]) => [tableName({ schema: source, name }), indexes] as const,
+  );
+  return { catalogue, textForms, keyIndexes, hidden: new Map(byLabel), expressions };
 }
 
 function readColumns(client: Client, database: string): Promise<readonly ColumnRow[]> {
@@ -156,6 +162,25 @@ function readUniqueIndexes(client: Client, database: string): Promise<readonly I
       FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND NON_UNIQUE = 0
       ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`,
     [database],
+  );
+}
+
+/** By the tables' names. Each of the servers has a column of its own for it. */
+async function readHidden(
+  client: Client,
+  database: string,
+): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+  const rows = await client.rows<{
+    readonly TABLE_NAME: string;
+    readonly INDEX_NAME: string;
+    readonly IS_VISIBLE?: string;
+    readonly IGNORED?: string;
+  }>('SELECT * FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ?', [database]);
+  const hidden = rows.filter((row) => row.IS_VISIBLE === 'NO' || row.IGNORED === 'YES');
+  return new Map(
+    [...Map.groupBy(hidden, (row) => row.TABLE_NAME)].map(
+      ([table, indexes]) => [table, new Set(indexes.map((row) => row.INDEX_NAME))] as const,
+    ),
   );
 }
 
@@ -203,7 +228,10 @@ export async function readReferences(
   );
 }
 
-/** Every index of a database's tables that holds whole columns by their order; by the tables' names. */
+/**
+ * Every index of a database's tables that holds whole columns by their order, and may be named in a hint; by
+ * the tables' names.
+ */
 export async function readIndexes(
   client: Client,
   database: string,
@@ -216,8 +244,10 @@ export async function readIndexes(
       ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`,
     [database],
   );
+  const hidden = await readHidden(client, database);
   const indexes = [...grouped(parts)].map(([table, rows]) => {
     const byName = Map.groupBy(rows, (row) => row.name);
+    for (const name of hidden.get(table) ?? []) byName.delete(name);
     const whole = [...byName].map(([name, of]) => {
       const end = of.findIndex(({ column, prefix }) => column === null || prefix !== null);
       const columns = of.slice(0, end < 0 ? of.length : end).flatMap((one) => one.column ?? []);

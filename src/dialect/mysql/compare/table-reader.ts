@@ -35,6 +35,8 @@ export interface TableReaderParts {
   readonly assertShown?: (table: TableId) => void;
   /** Of a shadow; production has none. */
   readonly gaps?: () => readonly TableGaps[];
+  /** Of a rollout. */
+  readonly notCaptured?: () => ReadonlySet<string>;
   /** Ends the transaction and the session. */
   readonly close: () => Promise<void>;
 }
@@ -61,6 +63,11 @@ const ORDERED = new Set<ColumnSchema['type']['kind']>([
   ...(['timestamp', 'timestamptz', 'text', 'char'] as const),
 ]);
 
+/** Whether keys of these columns are ordered as the literals of their values are. */
+export function areOrdered(keys: readonly ColumnSchema[]): boolean {
+  return keys.every(({ type }) => ORDERED.has(type.kind));
+}
+
 type Cell = string | number | null;
 
 export class MySqlTableReader implements BaseReader {
@@ -77,6 +84,10 @@ export class MySqlTableReader implements BaseReader {
 
   gaps(): Promise<readonly TableGaps[]> {
     return Promise.resolve(this.#parts.gaps?.() ?? []);
+  }
+
+  notCaptured(): Promise<ReadonlySet<string>> {
+    return Promise.resolve(this.#parts.notCaptured?.() ?? new Set());
   }
 
   async selfTest(): Promise<string> {
@@ -274,10 +285,7 @@ export class MySqlTableReader implements BaseReader {
       images: journal === undefined ? null : { journal, notOwned },
       relation: quote(this.#parts.database, table.table.name),
       ...{ keys, columns, hash: sum64(`CONCAT_WS('|', ${['0', ...parts].join(', ')})`) },
-      isCut:
-        keys.length > 0 &&
-        keyIndexes.has(label) &&
-        keys.every(({ type }) => ORDERED.has(type.kind)),
+      isCut: keys.length > 0 && keyIndexes.has(label) && areOrdered(keys),
     };
     this.#prepared.set(id, prepared);
     return prepared;
@@ -347,14 +355,16 @@ function rangeSql({ keys }: Prepared, { from, to }: LeafRange): string {
   return parts.length === 0 ? 'TRUE' : parts.join(' AND ');
 }
 
-function boundSql(
+/** Of the rows of `alias`. */
+export function boundSql(
   keys: readonly ColumnSchema[],
   bound: readonly string[],
   beyond: '>' | '<',
-  last: '>=' | '<',
+  last: '>=' | '<' | '>' | '<=',
+  alias = 't',
 ): string {
   const columns = keys.map((column, i) => ({
-    name: `t.${quote(column.name)}`,
+    name: `${alias}.${quote(column.name)}`,
     value: keyLiteral(bound[i] ?? '', column),
   }));
   const [first] = columns;

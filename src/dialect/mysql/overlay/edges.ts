@@ -66,8 +66,26 @@ export function rowItself(table: CapturedTable, alias: string, access: Access): 
 export const isSelf = ({ child, parent }: Edge): boolean => child.label === parent.label;
 
 /** Does a change of the parent's row do something to rows of the child? */
-export const acts = ({ reference }: Edge): boolean =>
+export const acts = ({ reference }: Pick<Edge, 'reference'>): boolean =>
   ACTS.has(reference.onDelete) || ACTS.has(reference.onUpdate);
+
+/**
+ * These tables, and all whose triggers know of them: what is done to a row of those goes on to rows of
+ * these, by however many foreign keys.
+ */
+export function withParents(
+  tables: readonly string[],
+  references: readonly KeyReference[],
+): ReadonlySet<string> {
+  const found = new Set(tables);
+  // What is added meanwhile comes up as well.
+  for (const table of found) {
+    for (const reference of references) {
+      if (reference.table === table && acts({ reference })) found.add(reference.references);
+    }
+  }
+  return found;
+}
 
 /** Does it lead from or to a column that the server computes? */
 export function isComputed({ child, parent, reference }: Edge): boolean {

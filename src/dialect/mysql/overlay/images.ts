@@ -29,14 +29,15 @@ export function exactValue(name: string, column: ColumnSchema): string {
     case 'char':
     case 'set':
     case 'bytes':
+    // As a text in hexadecimal they may be longer than what a function of the server gives.
+    case 'geometry':
+    case 'vector':
       return `CAST(${name} AS BINARY)`;
     case 'enum':
       // The number that stands for no label reads like an empty one.
       return `CONCAT(${name} + 0, ' ', CAST(${name} AS BINARY))`;
     case 'json':
       return `CAST(CAST(${name} AS CHAR) AS BINARY)`;
-    case 'geometry':
-    case 'vector':
     case 'float32':
     case 'float64':
       return exactText(name, column);

@@ -11,43 +11,45 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
-import { Client, SQL_MODE } from '../session/client.ts';
-import { isConnectionLoss } from '../session/errors.ts';
-import { assertNoAnonymous, triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
+import { Client } from '../session/client.ts';
+import { CAPTURING } from '../session/names.ts';
+import { triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { readFormerColumns } from '../shadow/former-columns.ts';
-import { acts, isComputed, readEdges, type Edge } from './edges.ts';
+import { assertGround } from '../shadow/ground.ts';
+import { acts, isComputed, readEdges, withParents, type Edge } from './edges.ts';
 import {
   describeCaptured,
   ensureJournal,
+  isJournalDone,
   noteCaptured,
-  readCapturedNames,
   type CapturedTable,
 } from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
 import {
+  areThese,
   capturingTriggers,
-  closeTables,
+  closeTable,
   ensureTrigger,
-  isToBeCaptured,
-  openTables,
+  readTriggers,
 } from './triggers.ts';
 import { ensureViews } from './views.ts';
 
-interface Place {
+export interface Place {
   readonly address: ServerAddress;
   readonly database: string;
   /** Name of the followed database in production. */
   readonly source: string;
 }
 
-/** While the caller holds the fence. Errors: TARGET_NOT_OURS for an account without a name; the driver's. */
+/** While the caller holds the fence. Errors: SHADOW_OPEN, SCHEMA_FAILED; the driver's. */
 export async function installOverlay(place: Place, fence: Fence): Promise<InstalledOverlay> {
   const { address, database } = place;
   const client = await Client.connect(address, database);
   try {
     await claimPresence(client, database, fence, 'copy0');
-    const all = await captureTables(client, place);
+    await assertGround(client, database);
+    const all = await captureTables(client, place, 'nobody writes yet');
     const sequencesLeft = await moveNumbersAbove(client, all);
     const notCaptured = all.filter(({ key }) => key.length === 0).map(({ schema }) => schema.id);
     return { notCaptured, sequencesLeft };
@@ -56,12 +58,16 @@ export async function installOverlay(place: Place, fence: Fence): Promise<Instal
   }
 }
 
-/** Journals and triggers for the tables as they are now; returns all tables, also those without a key. */
-async function captureTables(
+/**
+ * Journals and triggers for the tables as they are now; returns all tables, also those without a key. Where
+ * a candidate may write meanwhile, each table of which something is to be made is closed to it before, and
+ * stays so until `openTables`.
+ */
+export async function captureTables(
   client: Client,
   { database, source }: Pick<Place, 'database' | 'source'>,
+  who: 'nobody writes yet' | 'a candidate may write',
 ): Promise<readonly CapturedTable[]> {
-  await assertNoAnonymous(client);
   const found = await readTables(client, database, source);
   const former = await readFormerColumns(client, database);
   const tables = { ...found, catalogue: withFormerColumns(found.catalogue, former) };
@@ -72,71 +78,38 @@ async function captureTables(
   const edges = await readEdges(client, database, all);
   assertFollowed(edges);
   const unless = await unlessApplier(client);
+  const wanted = new Map(
+    all.map((table) => [table.schema.id.name, capturingTriggers(table, edges, unless)] as const),
+  );
+  if (who === 'a candidate may write') {
+    const there = await readTriggers(client, database, CAPTURING);
+    const due = [...wanted].flatMap(([name, triggers]) =>
+      areThese(there.get(name) ?? [], triggers) ? [] : [name],
+    );
+    for (const table of captured) {
+      const isDone = await isJournalDone(client, database, table);
+      if (!isDone)
+        due.push(
+          ...withParents(
+            [table.schema.id.name],
+            edges.map(({ reference }) => reference),
+          ),
+        );
+    }
+    for (const name of new Set(due)) await closeTable(client, database, name, { unless });
+  }
   for (const table of captured) {
     await ensureJournal(client, database, table);
     await client.run(
       `GRANT SELECT, INSERT, UPDATE ON ${table.journal} TO ${triggerDefiner(database)}`,
     );
   }
-  for (const table of all) {
-    for (const trigger of capturingTriggers(table, edges, unless)) {
-      await ensureTrigger(client, database, trigger);
-    }
+  for (const triggers of wanted.values()) {
+    for (const trigger of triggers) await ensureTrigger(client, database, trigger);
   }
   await ensureViews(client, database, captured);
   for (const table of captured) await noteCaptured(client, database, table);
   return all;
-}
-
-/**
- * Runs `change`, in which tables get other shapes, which our triggers would not survive; then captures as
- * the tables are, also after a failure. Meanwhile the tables are closed to the candidate, whose statements
- * fail as by a lock that others hold. After a crash in between they stay so until `recapture`.
- */
-export async function withoutCapture<T>(
-  client: Client,
-  place: Pick<Place, 'database' | 'source'>,
-  change: () => Promise<T>,
-): Promise<T> {
-  const { database } = place;
-  if ((await readCapturedNames(client, database)).size === 0) return change();
-  const unless = await unlessApplier(client);
-  let closed: ReadonlySet<string> | null = null;
-  const captureAgain = async (): Promise<void> => {
-    await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
-    const all = await captureTables(client, place);
-    const isNew = ({ key, schema }: CapturedTable): boolean =>
-      key.length > 0 && closed?.has(schema.id.name) === false;
-    await moveNumbersAbove(client, all.filter(isNew));
-    await openTables(client, database);
-  };
-  let result: T;
-  try {
-    closed = await closeTables(client, database, unless);
-    result = await change();
-  } catch (error) {
-    // Of a session that is lost nothing can be asked any more: who comes next does it.
-    if (!isConnectionLoss(error)) await captureAgain();
-    throw error;
-  }
-  await captureAgain();
-  return result;
-}
-
-/**
- * Captures again what a crash left closed, and what was captured while another account applied. While the
- * caller holds the fence. Errors: as `installOverlay`, and SCHEMA_FAILED.
- */
-export async function recapture(place: Place, fence: Fence): Promise<void> {
-  const { address, database } = place;
-  const client = await Client.connect(address, database);
-  try {
-    if (!(await isToBeCaptured(client, database, await unlessApplier(client)))) return;
-    await claimPresence(client, database, fence, 'copy0');
-    await withoutCapture(client, place, () => Promise.resolve());
-  } finally {
-    await client.end();
-  }
 }
 
 /** SCHEMA_FAILED if there is a foreign key whose actions cannot be followed. */

@@ -15,6 +15,8 @@ import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../
 export interface CapturedTable extends ApplyTable {
   /** Quoted and qualified. */
   readonly journal: string;
+  /** Quoted: the database that holds it. */
+  readonly companion: string;
   /** Definitions of columns that are computed in the journal as in the table. */
   readonly computed: readonly string[];
 }
@@ -38,6 +40,7 @@ export function describeCaptured(
     ...table,
     computed,
     journal: quote(companionName(database), journalName(id.name)),
+    companion: quote(companionName(database)),
   };
 }
 
@@ -51,6 +54,7 @@ function createJournal(table: CapturedTable, name: string): string {
     ${[...columns, ...table.computed].join(',\n    ')},
     ${JOURNAL.present} TINYINT NOT NULL,
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    ${JOURNAL.moved} TINYINT NOT NULL DEFAULT 0,
     PRIMARY KEY (${[...keys].join(', ')})
   ) ENGINE=InnoDB`;
 }
@@ -65,18 +69,12 @@ export async function ensureJournal(
   database: string,
   table: CapturedTable,
 ): Promise<void> {
-  const name = journalName(table.schema.id.name);
-  const shape = await client.rows<{ comment: string }>(
-    `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
-      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
-    [companionName(database), name],
-  );
-  const statement = createJournal(table, table.journal);
-  const wanted = createHash('sha256').update(statement).digest('hex');
+  const wanted = shapeOf(table);
   const create = (where: string): Promise<unknown> =>
     client.run(`${createJournal(table, where)} COMMENT '${wanted}'`);
-  if (shape[0]?.comment === wanted) return;
-  if (shape.length === 0) {
+  const there = await readShape(client, database, table);
+  if (there === wanted) return;
+  if (there === null) {
     await create(table.journal);
     return;
   }
@@ -85,7 +83,10 @@ export async function ensureJournal(
   await create(next);
   if (await hasEntries(client, table)) {
     const from = await sourcesOf(client, database, table);
-    const kept = [JOURNAL.present, JOURNAL.at];
+    const moved = (await hasMoved(client, database, journalName(table.schema.id.name)))
+      ? [JOURNAL.moved]
+      : [];
+    const kept = [JOURNAL.present, JOURNAL.at, ...moved];
     await client.run(
       `INSERT INTO ${next} (${[...table.columns.map((one) => one.name), ...kept].join(', ')})
         SELECT ${[...from, ...kept].join(', ')} FROM ${table.journal}`,
@@ -96,6 +97,57 @@ export async function ensureJournal(
   await client.run(`DROP TABLE IF EXISTS ${last}`);
   await client.run(`RENAME TABLE ${table.journal} TO ${last}, ${next} TO ${table.journal}`);
   await client.run(`DROP TABLE ${last}`);
+}
+
+/** Those of older versions do not tell. */
+async function hasMoved(client: Client, database: string, journal: string): Promise<boolean> {
+  const found = await client.rows(
+    `SELECT 1 AS found FROM information_schema.COLUMNS
+      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND COLUMN_NAME = '${JOURNAL.moved}'`,
+    [companionName(database), journal],
+  );
+  return found.length > 0;
+}
+
+/** Is a journal of an older version there? */
+export async function isOldJournal(client: Client, database: string): Promise<boolean> {
+  const found = await client.rows(
+    `SELECT 1 AS found FROM information_schema.COLUMNS c
+      WHERE c.TABLE_SCHEMA = ? AND c.COLUMN_NAME = '${JOURNAL.present}'
+        AND NOT EXISTS (SELECT 1 FROM information_schema.COLUMNS m
+          WHERE m.TABLE_SCHEMA = c.TABLE_SCHEMA AND m.TABLE_NAME = c.TABLE_NAME
+            AND m.COLUMN_NAME = '${JOURNAL.moved}') LIMIT 1`,
+    [companionName(database)],
+  );
+  return found.length > 0;
+}
+
+/** Tells the journal's shape from all others. */
+function shapeOf(table: CapturedTable): string {
+  return createHash('sha256').update(createJournal(table, table.journal)).digest('hex');
+}
+
+/** Null if there is none. */
+async function readShape(
+  client: Client,
+  database: string,
+  { schema }: CapturedTable,
+): Promise<string | null> {
+  const [found] = await client.rows<{ comment: string }>(
+    `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
+      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
+    [companionName(database), journalName(schema.id.name)],
+  );
+  return found?.comment ?? null;
+}
+
+/** Is there a journal that has its table's shape? */
+export async function isJournalDone(
+  client: Client,
+  database: string,
+  table: CapturedTable,
+): Promise<boolean> {
+  return (await readShape(client, database, table)) === shapeOf(table);
 }
 
 export async function hasEntries(client: Client, { journal }: CapturedTable): Promise<boolean> {
@@ -127,7 +179,7 @@ function readJournalColumns(
   database: string,
   { schema }: CapturedTable,
 ): Promise<readonly { readonly name: string; readonly isKey: boolean }[]> {
-  const own = `'${JOURNAL.present}', '${JOURNAL.at}'`;
+  const own = `'${JOURNAL.present}', '${JOURNAL.at}', '${JOURNAL.moved}'`;
   return client.rows(
     `SELECT c.COLUMN_NAME AS name, s.SEQ_IN_INDEX IS NOT NULL AS isKey
       FROM information_schema.COLUMNS c
@@ -139,19 +191,15 @@ function readJournalColumns(
   );
 }
 
-/**
- * Adds a column to the journal of a table that is about to get it: production's rows have in it what the
- * statement gives them. Nothing where it is there.
- */
-export async function addToJournal(
+/** Is there a journal without that column, which its table is about to get? */
+export async function lacksColumn(
   client: Client,
   database: string,
   table: CapturedTable,
-  { column, statements }: { readonly column: string; readonly statements: readonly string[] },
-): Promise<void> {
+  column: string,
+): Promise<boolean> {
   const found = await readJournalColumns(client, database, table);
-  if (found.length === 0 || found.some(({ name }) => name === column)) return;
-  for (const statement of statements) await client.run(statement);
+  return found.length > 0 && !found.some(({ name }) => name === column);
 }
 
 /** An entry that is there stays; its row is locked, which who applies relies on. */
@@ -191,6 +239,15 @@ export async function readCaptured(
   return [...tables.catalogue.values()]
     .filter(({ id }) => names.has(id.name))
     .map(({ id }) => describeCaptured(tables, database, id));
+}
+
+/** For a table that goes, or of whose name another one comes to be. */
+export async function noteUncaptured(
+  client: Client,
+  database: string,
+  table: string,
+): Promise<void> {
+  await client.run(`DELETE FROM ${captured(database)} WHERE name = ?`, [table]);
 }
 
 /** Last, when all that captures is there. */

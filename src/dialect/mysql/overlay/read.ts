@@ -1,12 +1,18 @@
 /** What the candidate changed, in the caller's transaction of one snapshot. */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
-import { selectTables, toOverlayRow, type DifferenceRow } from '../../sql/overlay-rows.ts';
+import type { OutcomeCounts } from '../../overlay.ts';
+import {
+  selectTables,
+  toOutcomeCounts,
+  toOverlayRow,
+  type DifferenceRow,
+} from '../../sql/overlay-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { keyLiteral } from '../compare/table-reader.ts';
 import { spell } from '../compare/spelling.ts';
 import type { Client } from '../session/client.ts';
-import { JOURNAL } from '../session/names.ts';
+import { companionName, JOURNAL, quote } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
 import type { CapturedTable } from './journal.ts';
 
@@ -125,4 +131,13 @@ export function selectionCondition(table: CapturedTable, { key }: RowSelection):
     return word === null ? null : `j.${column.name} = ${keyLiteral(word, column.schema)}`;
   });
   return parts.includes(null) ? null : parts.join(' AND ');
+}
+
+export async function countOutcomes(client: Client, database: string): Promise<OutcomeCounts> {
+  return toOutcomeCounts(
+    await client.rows<{ outcome: string; entries: number }>(
+      `SELECT outcome, COUNT(*) AS entries FROM ${quote(companionName(database), 'outcome')}
+        GROUP BY outcome`,
+    ),
+  );
 }

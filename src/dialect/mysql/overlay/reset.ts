@@ -4,8 +4,10 @@ import { selectTables } from '../../sql/overlay-rows.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
 import { applyFailure, duplicatedKey } from '../apply/apply-error.ts';
+import { besideEntry, isEmpty } from '../apply/staged-rows.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL } from '../session/names.ts';
+import { insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
 
 /**
@@ -58,12 +60,17 @@ async function resetTable(
   const entries = `${stage} s STRAIGHT_JOIN ${journal} j FORCE INDEX FOR JOIN (PRIMARY) ON ${of('j')}`;
   await client.rows(`SELECT COUNT(*) AS locked FROM ${rows} FOR UPDATE`);
   await client.rows(`SELECT COUNT(*) AS locked FROM ${entries} FOR UPDATE`);
+  const told = `(j.${JOURNAL.moved} = 1 OR NOT ${isEmpty(table)})`;
+  const undone = `${entries} ${besideEntry(table)} WHERE ${told}`;
+  await client.run(insertOutcomes(table, { outcome: 'reset', source: null }, undone));
   // All out before any comes in: the rows may have swapped unique values among each other.
   await client.run(`DELETE t FROM ${rows}`);
   await client.run(
     `INSERT INTO ${relation} (${names.join(', ')})
       SELECT ${staged.map((name) => `s.${name}`).join(', ')} FROM ${stage} s WHERE s.op = 'f'`,
   );
+  // Those that came in the meantime, see apply-captured.ts.
+  await lockParents(client, table);
   await client.run(`DELETE j FROM ${entries}`);
   return owned;
 }

@@ -5,6 +5,7 @@
  * long as not all is there.
  */
 import type { Client } from '../session/client.ts';
+import { patiently } from '../session/metadata-locks.ts';
 import { CAPTURING, CLOSING, literal, quote, triggerName } from '../session/names.ts';
 import { triggerDefiner } from '../shadow/accounts.ts';
 import { captureBody } from './capture-sql.ts';
@@ -63,12 +64,14 @@ export async function ensureTrigger(
   );
   const same = there.find((one) => one.name === name);
   if (same?.body === body) return;
-  if (same !== undefined) await client.run(`DROP TRIGGER ${quote(database, name)}`);
+  if (same !== undefined) await dropTrigger(client, database, name);
   const others = there.filter((one) => one.name !== name);
   // After: before what else is written is captured. Before: when the row is as it will be.
   const beside = timing === 'AFTER' ? others.at(0) : others.at(-1);
   const order = timing === 'AFTER' ? 'PRECEDES' : 'FOLLOWS';
-  await client.run(
+  await patiently(
+    client,
+    database,
     `CREATE DEFINER = ${triggerDefiner(database)} TRIGGER ${quote(database, name)}
       ${timing} ${event} ON ${quote(database, table)} FOR EACH ROW
       ${beside === undefined ? '' : `${order} ${quote(beside.name)}`}
@@ -76,38 +79,38 @@ export async function ensureTrigger(
   );
 }
 
+function dropTrigger(client: Client, database: string, name: string): Promise<void> {
+  return patiently(client, database, `DROP TRIGGER ${quote(database, name)}`);
+}
+
 /** Lock wait timeout, which a program meets in production too, and after which it may try again. */
 const CLOSED = `SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1205,
   MESSAGE_TEXT = 'the schema of this rollout is being changed; try again'`;
 
-/** What lets nobody write the table but who applies. */
-function closingTriggers(table: string, unless: string): readonly Trigger[] {
-  return EVENTS.map((event) => ({
-    ...{ name: triggerName(table, `c${event.charAt(0).toLowerCase()}`), table, event },
-    ...{ timing: 'BEFORE', body: `IF ${unless} THEN ${CLOSED}; END IF` },
-  }));
-}
-
-/** Closes all tables that are captured, then lets go of what captures. Returns those that are closed. */
-export async function closeTables(
+/**
+ * Lets nobody write a table but who applies, then lets go of what captures there. `named`: as which table
+ * it is known, if it has another name for now.
+ */
+export async function closeTable(
   client: Client,
   database: string,
-  unless: string,
-): Promise<ReadonlySet<string>> {
-  const triggers = await namesOf(client, database, CAPTURING);
-  for (const table of new Set(triggers.map((one) => one.table))) {
-    for (const trigger of closingTriggers(table, unless)) {
-      await ensureTrigger(client, database, trigger);
-    }
+  table: string,
+  { unless, named = table }: { readonly unless: string; readonly named?: string },
+): Promise<void> {
+  for (const event of EVENTS) {
+    await ensureTrigger(client, database, {
+      ...{ name: triggerName(named, `c${event.charAt(0).toLowerCase()}`), table, event },
+      ...{ timing: 'BEFORE', body: `IF ${unless} THEN ${CLOSED}; END IF` },
+    });
   }
-  for (const { name } of triggers) await client.run(`DROP TRIGGER ${quote(database, name)}`);
-  return new Set((await namesOf(client, database, CLOSING)).map(({ table }) => table));
+  const capturing = (await readTriggers(client, database, CAPTURING)).get(table) ?? [];
+  for (const { name } of capturing) await dropTrigger(client, database, name);
 }
 
 /** When all that captures is there. */
 export async function openTables(client: Client, database: string): Promise<void> {
-  for (const { name } of await namesOf(client, database, CLOSING)) {
-    await client.run(`DROP TRIGGER ${quote(database, name)}`);
+  for (const closing of (await readTriggers(client, database, CLOSING)).values()) {
+    for (const { name } of closing) await dropTrigger(client, database, name);
   }
 }
 
@@ -126,14 +129,32 @@ export async function isToBeCaptured(
   return found.length > 0;
 }
 
-function namesOf(
+/** A trigger that is there. */
+export interface FoundTrigger {
+  readonly name: string;
+  readonly table: string;
+  readonly body: string;
+}
+
+/** By their tables' names, those with names like `pattern`. */
+export async function readTriggers(
   client: Client,
   database: string,
   pattern: string,
-): Promise<readonly { readonly name: string; readonly table: string }[]> {
-  return client.rows(
-    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\` FROM information_schema.TRIGGERS
+): Promise<ReadonlyMap<string, readonly FoundTrigger[]>> {
+  const found = await client.rows<FoundTrigger>(
+    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\`, ACTION_STATEMENT AS body
+      FROM information_schema.TRIGGERS
       WHERE TRIGGER_SCHEMA = ? AND TRIGGER_NAME REGEXP '${pattern}' ORDER BY 2, 1`,
     [database],
+  );
+  return Map.groupBy(found, ({ table }) => table);
+}
+
+/** Is a table captured by these, and by no others? */
+export function areThese(found: readonly FoundTrigger[], wanted: readonly Trigger[]): boolean {
+  const bodies = new Map(found.map(({ name, body }) => [name, body]));
+  return (
+    bodies.size === wanted.length && wanted.every(({ name, body }) => bodies.get(name) === body)
   );
 }

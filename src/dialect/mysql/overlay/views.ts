@@ -11,6 +11,7 @@
 import type { ColumnSchema } from '../../../schema/table-schema.ts';
 import { shortenedTo } from '../../sql/shortened.ts';
 import type { Client } from '../session/client.ts';
+import { patiently } from '../session/metadata-locks.ts';
 import { JOURNAL, literal, quote, viewDatabase, VIEWS } from '../session/names.ts';
 import { triggerDefiner } from '../shadow/accounts.ts';
 import { insideViews } from '../shadow/view-databases.ts';
@@ -36,11 +37,14 @@ export async function ensureViews(
     await client.run(`CREATE DATABASE IF NOT EXISTS ${quote(beside)} CHARACTER SET utf8mb4`);
     const { ours } = await insideViews(client, database, beside);
     for (const name of ours.filter((one) => !wanted.has(one))) {
-      await client.run(`DROP VIEW ${quote(beside, name)}`);
+      await patiently(client, database, `DROP VIEW ${quote(beside, name)}`);
     }
     for (const table of tables) {
       const body = kind === 'production' ? productionView(table) : differenceView(table);
-      await client.run(
+      // Somebody may be reading it, while tables are closed.
+      await patiently(
+        client,
+        database,
         `CREATE OR REPLACE DEFINER = ${definer} SQL SECURITY DEFINER
           VIEW ${quote(beside, table.schema.id.name)} AS ${body}`,
       );

@@ -15,7 +15,8 @@ const WAIT_TIMEOUT_S = 31_536_000;
 /**
  * Of every session of ours: values come and go exactly, whatever the server's defaults. Strict, so
  * that nothing is cut without a word; dates that production took are taken; 0 is a value for an
- * AUTO_INCREMENT column; a backslash is a backslash.
+ * AUTO_INCREMENT column; a backslash is a backslash. Messages are in English, for which key refused a row is
+ * told by their text alone.
  */
 export const SQL_MODE =
   'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSLASH_ESCAPES';
@@ -24,7 +25,7 @@ export const LENIENT_MODE = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_BACKSL
 
 const SETTINGS = `SET SESSION sql_mode = '${SQL_MODE}', time_zone = '+00:00',
   autocommit = 1, wait_timeout = ${String(WAIT_TIMEOUT_S)}, sql_auto_is_null = 0,
-  character_set_results = utf8mb4, lock_wait_timeout = 30`;
+  character_set_results = utf8mb4, lock_wait_timeout = 30, lc_messages = 'en_US'`;
 
 /** Rows that are ahead of who reads them. */
 const STREAMED_ROWS = 64;
@@ -149,6 +150,26 @@ function fill(sql: string, values: readonly (string | number | bigint | null)[])
   });
   if (next !== values.length) throw new UnderstudyError('INTERNAL', 'a statement has more values');
   return filled;
+}
+
+/** Runs `fn` under settings of the session (as SET SESSION has them), and others afterwards. */
+export async function withSettings<T>(
+  client: Client,
+  settings: string,
+  afterwards: string,
+  fn: () => Promise<T>,
+): Promise<T> {
+  await client.run(`SET SESSION ${settings}`);
+  let result: T;
+  try {
+    result = await fn();
+  } catch (error) {
+    // Of a session that is lost this fails too, and says less.
+    if (!isConnectionLoss(error)) await client.run(`SET SESSION ${afterwards}`);
+    throw error;
+  }
+  await client.run(`SET SESSION ${afterwards}`);
+  return result;
 }
 
 /**

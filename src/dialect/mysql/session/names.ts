@@ -44,6 +44,14 @@ export function triggerName(table: string, purpose: string): string {
   return shortenedTo(NAME_CHARACTERS, table, `#understudy_${purpose}`);
 }
 
+/** Ends the name of a new table until it is closed to the candidate. */
+export const UNADMITTED = '#understudy_new';
+
+/** The name of a new table until it is closed to the candidate. */
+export function unadmittedName(table: string): string {
+  return shortenedTo(NAME_CHARACTERS, table, UNADMITTED);
+}
+
 /** What names of our triggers match, as the servers' REGEXP has it: those that capture, and that close. */
 export const CAPTURING = '#understudy_[ab][iud]$';
 export const CLOSING = '#understudy_c[iud]$';
@@ -54,6 +62,8 @@ export const JOURNAL = {
   present: 'understudy_present',
   /** When the candidate first wrote the row. */
   at: 'understudy_at',
+  /** 1: production changed the row since, or said again what it is. */
+  moved: 'understudy_moved',
 } as const;
 
 /** A database as GRANT names one: `_` and `%` would stand for others too. */

@@ -14,6 +14,7 @@ import { ERRNO, hasErrno, serverError } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { accountName, companionName, literal, quote, quoteForGrant } from '../session/names.ts';
 import { lockWork } from '../session/server-locks.ts';
+import { assertGround } from './ground.ts';
 
 /** How long another process may work on the same database before this gives up. */
 const WAIT_MS = 60_000;
@@ -40,22 +41,8 @@ const PROGRAM_RIGHTS = `${CANDIDATE_RIGHTS}, EVENT`;
 const TRIGGER_RIGHTS = 'SELECT, INSERT, UPDATE, DELETE, EXECUTE, TRIGGER';
 
 /**
- * TARGET_NOT_OURS if the server has an account without a name: who connects from where it is for gets
- * in under any name and without a password, also under the one that capture lets through.
- */
-export async function assertNoAnonymous(client: Client): Promise<void> {
-  const found = await client.rows<{ host: string }>(`SELECT Host AS host FROM mysql.user
-    WHERE User = '' ORDER BY Host`);
-  const [first] = found;
-  if (first === undefined) return;
-  throw new UnderstudyError('TARGET_NOT_OURS', 'the server has an account without a name', {
-    detail: `anybody may pass for another one by it: DROP USER ''@${literal(first.host)}`,
-  });
-}
-
-/**
  * The candidate's account: it may log in from anywhere, and read and write rows of its own database. Made again with a
- * new password if it exists. TARGET_NOT_OURS if somebody else's account has the name.
+ * new password if it exists. TARGET_NOT_OURS if somebody else's account has the name; SHADOW_OPEN.
  */
 export async function createCandidateRole(
   address: ServerAddress,
@@ -68,7 +55,7 @@ export async function createCandidateRole(
   const what = { doing: 'make the candidate’s account', otherwise: 'APPLY_FAILED' } as const;
   await server.use(what, async (client) => {
     await lockWork(client, database, WAIT_MS);
-    await assertNoAnonymous(client);
+    await assertGround(client, database);
     const account = await claimAccount(client, database, name, CANDIDATE_HOST);
     const proof =
       engine === 'mariadb'
@@ -124,7 +111,33 @@ export async function unlessApplier(client: Client): Promise<string> {
   const { own } = await client.row<{ own: string }>(
     `SELECT HEX(SUBSTRING_INDEX(USER(), '@', 1)) AS own`,
   );
-  return `CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY) <> X'${own}'`;
+  return `${SESSION_ACCOUNT} <> X'${own}'`;
+}
+
+const applierTable = (database: string): string => quote(companionName(database), 'applier');
+
+/** In bytes, as accounts are told apart. */
+const SESSION_ACCOUNT = `CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY)`;
+
+/**
+ * A condition that holds for all but who applies, whoever that is by then: for triggers that are not made
+ * anew with the account. It asks a table, which ours are spared.
+ */
+export function unlessNotedApplier(database: string): string {
+  return `NOT EXISTS (SELECT 1 FROM ${applierTable(database)} WHERE name = ${SESSION_ACCOUNT})`;
+}
+
+/** From now on it is the account of this session that applies to a rollout. */
+export async function noteApplier(client: Client, database: string): Promise<void> {
+  const noted = await client.rows(
+    `SELECT 1 AS noted FROM ${applierTable(database)} WHERE name = ${SESSION_ACCOUNT}`,
+  );
+  if (noted.length > 0) return;
+  await client.run(
+    `INSERT INTO ${applierTable(database)} (name) VALUES (${SESSION_ACCOUNT})
+      ON DUPLICATE KEY UPDATE name = VALUES(name)`,
+  );
+  await client.run(`GRANT SELECT ON ${applierTable(database)} TO ${triggerDefiner(database)}`);
 }
 
 async function grant(

@@ -14,7 +14,11 @@ import { readGaps } from './gaps.ts';
  */
 export async function openBaseReader(
   address: ServerAddress,
-  { database, source }: { readonly database: string; readonly source: string },
+  {
+    database,
+    source,
+    isRollout,
+  }: { readonly database: string; readonly source: string; readonly isRollout: boolean },
 ): Promise<BaseReader> {
   let client: Client | null = null;
   try {
@@ -24,9 +28,13 @@ export async function openBaseReader(
     await session.run('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
     const tables = await readTables(session, database, source);
     const journals = new Map<string, string>();
-    for (const table of await readCaptured(session, database, source)) {
+    const captured = await readCaptured(session, database, source);
+    for (const table of captured) {
       if (await hasEntries(session, table)) journals.set(table.label, table.journal);
     }
+    const labels = new Set(captured.map(({ label }) => label));
+    const all = isRollout ? [...tables.catalogue.keys()] : [];
+    const notCaptured = new Set(all.filter((label) => !labels.has(label)));
     const gaps = await readGaps(session, database, Number.MAX_SAFE_INTEGER);
     return new MySqlTableReader({
       ...{
@@ -35,6 +43,7 @@ export async function openBaseReader(
         tables,
         journals,
         gaps: () => gaps,
+        notCaptured: () => notCaptured,
         close: () => session.end(),
       },
     });

@@ -17,29 +17,33 @@ import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
-import { withoutCapture } from '../overlay/install.ts';
+import { makeClosed, withoutCapture } from '../overlay/closed.ts';
 import {
-  addToJournal,
   describeCaptured,
   hasEntries,
+  lacksColumn,
+  noteUncaptured,
   readCapturedNames,
 } from '../overlay/journal.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
+import { blocked, withLockWait } from '../session/metadata-locks.ts';
 import { quote } from '../session/names.ts';
+import { define } from './clone-tables.ts';
 import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
 import { noteTable } from './noted-tables.ts';
 import { announceRename, moveNotes } from './renamed-tables.ts';
 
-/**
- * As definitions are written by the servers, with backslashes that escape; what does not fit is refused.
- * Foreign keys are not looked at: rows that they lead to may come later.
- */
-const SETTINGS = `SET SESSION foreign_key_checks = 0, lock_wait_timeout = 5,
-  sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'`;
+/** Of statements that the servers wrote, with backslashes that escape; what does not fit is refused. */
+const DEFINING =
+  'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO';
+/** How long such a statement waits for those that read the table. */
+const LOCK_WAIT_S = 5;
 
 export interface CarryPlace {
+  /** A candidate may write there. */
+  readonly isRollout: boolean;
   readonly address: ServerAddress;
   readonly database: string;
   /** Name of the followed database in production. */
@@ -51,41 +55,70 @@ export interface CarryPlace {
  * SCHEMA_FAILED names the statement that the server refuses; else the driver's.
  */
 export async function carryChanges(
-  { address, database, source }: CarryPlace,
+  place: CarryPlace,
   fence: Fence,
   changes: readonly CarriedChange[],
 ): Promise<readonly string[]> {
+  const { address, database, isRollout } = place;
   const client = await Client.connect(address, database);
   try {
-    await client.run(SETTINGS);
+    // Rows that foreign keys lead to may come later.
+    await client.run('SET SESSION foreign_key_checks = 0');
     await claimPresence(client, database, fence, 'copy0');
-    await assertNoneIsCaptured(client, database, changes);
-    return await withoutCapture(client, { database, source }, async () => {
+    const carry = async (): Promise<readonly string[]> => {
       const skipped: string[] = [];
-      for (const carried of changes) {
-        const tables = await readTables(client, database, source);
-        const { catalogue } = tables;
-        await alongWithJournal(client, database, tables, carried);
-        await rememberColumns(client, database, carried.change);
-        if (carried.change.kind === 'renameTable') {
-          await renameTable(client, database, carried, catalogue);
-          continue;
-        }
-        for (const statement of dueStatements(carried, catalogue)) {
-          const why = await runStatement(client, statement);
-          if (why !== null) skipped.push(`${statement.what}: ${why}`);
-        }
-        const { kind, table } = carried.change;
-        if (kind === 'newTable' || kind === 'droppedTable') {
-          await noteTable(client, database, table, null);
-        }
-      }
+      for (const carried of changes) skipped.push(...(await carryOne(client, place, carried)));
       return skipped;
-    });
+    };
+    if (!isRollout) return await carry();
+    await assertNoneIsCaptured(client, database, changes);
+    const changed = changes.flatMap(({ change }) =>
+      change.kind === 'renameTable' ? [change.from.name, change.table.name] : [change.table.name],
+    );
+    return await withoutCapture(client, place, changed, carry);
   } finally {
     await client.end();
   }
 }
+
+/** What could not be made of it. */
+async function carryOne(
+  client: Client,
+  { database, source, isRollout }: CarryPlace,
+  carried: CarriedChange,
+): Promise<readonly string[]> {
+  const tables = await readTables(client, database, source);
+  await alongWithJournal(client, database, tables, carried);
+  await rememberColumns(client, database, carried.change);
+  const { kind, table } = carried.change;
+  if (kind === 'renameTable') {
+    await renameTable(client, database, carried, tables.catalogue);
+    return [];
+  }
+  const skipped: string[] = [];
+  const run = async (statements: readonly PlanStatement[]): Promise<void> => {
+    for (const statement of statements) {
+      const why = await runStatement(client, database, statement);
+      if (why !== null) skipped.push(`${statement.what}: ${why}`);
+    }
+  };
+  const due = dueStatements(carried, tables.catalogue);
+  if (kind === 'newTable' && isRollout && due.length > 0) {
+    await makeClosed(client, database, table.name, (name) =>
+      run(
+        due.map((one) => ({ ...one, sql: one.sql.replace(MAKES, `CREATE TABLE ${quote(name)}`) })),
+      ),
+    );
+  } else await run(due);
+  if (kind === 'droppedTable') await noteUncaptured(client, database, table.name);
+  if (kind === 'newTable' || kind === 'droppedTable') {
+    await noteTable(client, database, table, null);
+  }
+  return skipped;
+}
+
+/** As the servers print it. */
+const MAKES = /^CREATE TABLE `(?:[^`]|``)+`/;
 
 /**
  * What the candidate wrote is kept by the key that rows had, and of tables that are there: SCHEMA_FAILED. A
@@ -101,11 +134,9 @@ async function alongWithJournal(
   const captured = await readCapturedNames(client, database);
   if (!captured.has(change.table.name) || !tables.catalogue.has(label)) return;
   const table = describeCaptured(tables, database, change.table);
-  if (change.kind === 'add') {
-    await addToJournal(client, database, table, {
-      column: change.column.name,
-      statements: beside(table.journal),
-    });
+  // Production's rows have in it what the statement gives them.
+  if (change.kind === 'add' && (await lacksColumn(client, database, table, change.column.name))) {
+    for (const statement of beside(table.journal)) await define(client, statement, DEFINING);
   }
   if (change.kind !== 'key' && change.kind !== 'droppedTable') return;
   if (!(await hasEntries(client, table))) return;
@@ -145,7 +176,7 @@ async function renameTable(
   await announceRename(client, database, change);
   // What a crash cut off is ended before (finishRenames).
   if (isDue(change, catalogue)) {
-    for (const statement of statements) await runStatement(client, statement);
+    for (const statement of statements) await runStatement(client, database, statement);
   }
   await moveNotes(client, database, change);
 }
@@ -210,15 +241,18 @@ function isDue(change: SchemaChange, catalogue: SchemaCatalogue): boolean {
 /** Null if what it makes is there now, else why it is not. */
 async function runStatement(
   client: Client,
+  database: string,
   { sql, what, optional }: PlanStatement,
 ): Promise<string | null> {
   try {
-    await client.run(sql);
+    await withLockWait(client, LOCK_WAIT_S, () => define(client, sql, DEFINING));
     return null;
   } catch (error) {
     if (serverError(error) === null || isConnectionLoss(error)) throw error;
     // Somebody reads the table: the whole act is tried again.
-    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) throw error;
+    if (hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock)) {
+      throw await blocked(client, database, error);
+    }
     if (optional) return hasErrno(error, ERRNO.duplicateKeyName) ? null : tellable(error);
     throw new UnderstudyError(
       'SCHEMA_FAILED',

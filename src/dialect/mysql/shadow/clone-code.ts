@@ -8,7 +8,7 @@ import { viewsInOrder, viewStatement } from '../schema/table-definition.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
-import { unlessApplier, type Definers } from './accounts.ts';
+import { unlessNotedApplier, type Definers } from './accounts.ts';
 import { define, notMovable, type ClonePlace } from './clone-tables.ts';
 
 /** `client`’s default database is the copy; its tables are there. */
@@ -112,11 +112,11 @@ async function movedProgram(
 
 /**
  * They do not act on what is applied, whose effects the log brings itself: they let the account pass
- * that applies, which is ours.
+ * that applies, which need not be the one that copies.
  */
 async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
   const { from, to } = place;
-  const unless = await unlessApplier(client);
+  const unless = unlessNotedApplier(to);
   const triggers = await client.rows<
     Circumstances & {
       readonly name: string;

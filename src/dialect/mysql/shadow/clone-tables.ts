@@ -11,7 +11,7 @@ import { evenly, numberedBy } from '../catalogue/cut.ts';
 import { indexesOn } from '../production/defined.ts';
 import { moveDefinition, type Move } from '../schema/moved-names.ts';
 import type { ServerAddress } from '../session/address.ts';
-import { Client, LENIENT_MODE, SQL_MODE } from '../session/client.ts';
+import { Client, LENIENT_MODE, SQL_MODE, withSettings } from '../session/client.ts';
 import type { Flavour } from '../session/flavour.ts';
 import { literal, presenceLock, quote, type HolderRole } from '../session/names.ts';
 import { claimPlace, endHolders } from '../session/server-locks.ts';
@@ -39,12 +39,8 @@ const DEFINING = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION';
 
 /** Runs a statement that a server wrote, or that was written under another mode than our sessions'. */
 export async function define(client: Client, sql: string, sqlMode = DEFINING): Promise<void> {
-  await client.run(`SET SESSION sql_mode = ${literal(sqlMode)}, foreign_key_checks = 0`);
-  try {
-    await client.run(sql);
-  } finally {
-    await client.run(`SET SESSION sql_mode = '${SQL_MODE}'`);
-  }
+  const settings = `sql_mode = ${literal(sqlMode)}, foreign_key_checks = 0`;
+  await withSettings(client, settings, `sql_mode = '${SQL_MODE}'`, () => client.run(sql));
 }
 
 export interface ClonePlace extends Move {

@@ -18,10 +18,11 @@ import type { Flavour } from '../session/flavour.ts';
 import { migrate } from '../session/migrations.ts';
 import { companionName, quote } from '../session/names.ts';
 import { lockWork } from '../session/server-locks.ts';
-import { assertNoAnonymous, createDefiners, dropAccounts } from './accounts.ts';
+import { createDefiners, dropAccounts, noteApplier } from './accounts.ts';
 import { copyCode } from './clone-code.ts';
 import { CLONE_LIMITS, copyTables, endCopiers, type ClonePlace } from './clone-tables.ts';
 import { dropDatabases, isFree } from './create-trunk.ts';
+import { assertGround } from './ground.ts';
 import { databaseExists, notOurs, readMarker, type FoundMarker } from './marker.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 import { assertRoomForViews, dropViews } from './view-databases.ts';
@@ -41,8 +42,8 @@ export interface CloneOptions {
 }
 
 /**
- * See the port. Errors: TARGET_NOT_OURS if the source has no marker of its own, the name is taken, or the
- * server has an account without a name; APPLY_BLOCKED if an act on the source takes too long;
+ * See the port. Errors: TARGET_NOT_OURS if the source has no marker of its own, or the name is taken;
+ * SHADOW_OPEN if candidates could go round a rollout on this server; APPLY_BLOCKED if an act on the source takes too long;
  * SCHEMA_FAILED if a text in it cannot be copied for sure. After any of them nothing is left.
  */
 export async function cloneDatabase(
@@ -63,7 +64,7 @@ export async function cloneDatabase(
       if (found?.writtenFor !== from || found.state !== 'ready') {
         throw notOurs(from, 'it has no marker of its own');
       }
-      await assertNoAnonymous(keeper);
+      await assertGround(keeper, to);
       await migrate(keeper, SHADOW_MIGRATIONS, companionName(from));
       await maker.use(what, (client) => makeRoom(client, to));
       const { sourceDatabase: source } = found;
@@ -164,6 +165,7 @@ async function make(
   );
   await client.run(`CREATE DATABASE ${quote(to)} CHARACTER SET ${charset} COLLATE ${collation}`);
   const definers = await createDefiners(client, to);
+  await noteApplier(client, to);
   await client.run(`USE ${quote(to)}`);
   await copyTables(client, place);
   await copyCode(client, place, definers);
@@ -171,7 +173,7 @@ async function make(
 
 /** Of another database: who holds it, who helps, whose it is. */
 const NOT_COPIED: ReadonlySet<string> = new Set([
-  ...['migration', 'marker', 'account', 'fence', 'sign_of_life'],
+  ...['migration', 'marker', 'account', 'applier', 'fence', 'sign_of_life'],
   ...['member', 'share', 'hand_over', 'granting'],
 ]);
 

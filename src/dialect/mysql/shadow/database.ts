@@ -29,6 +29,7 @@ import type {
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
+import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
@@ -39,10 +40,12 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
-import { installOverlay, recapture } from '../overlay/install.ts';
+import { recapture } from '../overlay/closed.ts';
+import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
+import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -125,7 +128,8 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
       carry: (fence, changes) =>
         this.#act(fence, 'change the schema', 'SCHEMA_FAILED', () => {
           this.#session.forget();
-          return carryChanges({ address, database, source }, fence, changes);
+          const isRollout = parts.marker.kind === 'rollout';
+          return carryChanges({ address, database, source, isRollout }, fence, changes);
         }),
       remember: (fence, former) =>
         this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
@@ -324,10 +328,34 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     );
   }
 
+  releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
+    return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
+      releaseOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
+    return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
+      sweepOverlay(await this.#applySession(client, fence), place),
+    );
+  }
+
+  outcomes(): Promise<OutcomeCounts> {
+    return this.#read('count outcomes', (client) => countOutcomes(client, this.name));
+  }
+
+  forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number> {
+    return this.#act(fence, 'forget outcomes', 'APPLY_FAILED', (client) =>
+      forgetOutcomes(client, this.name, olderThanMs),
+    );
+  }
+
   /** On a session of its own, for it is read while all else goes on. */
   openBaseSnapshot(): Promise<BaseReader> {
     const { name: database } = this;
-    return openBaseReader(this.#address, { database, source: this.#source });
+    return openBaseReader(this.#address, {
+      ...{ database, source: this.#source, isRollout: this.marker.kind === 'rollout' },
+    });
   }
 
   breakConnections(): void {

@@ -26,9 +26,12 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`).
  * - `noted_table`: tables that production dropped and that are here still, see NotedTable.
  * - `account`: accounts of the server that are ours and go with the rollout, see accounts.ts.
+ * - `applier`: of a rollout, the account that applies to it, which programs of the trunk let pass.
  * - `captured_table`: tables of which the candidate's writes are captured, see overlay/install.ts.
  * - `renamed_table`: names that tables had, see TableRename. Until it is `done`, the table may have either.
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
+ * - `outcome`: how rows that the candidate owned came to be production's again, see outcomes.ts; `row_key` is
+ *   a list in JSON. Neither a trace nor where the log stood when they were written first is kept so far.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
  *   acts of the holder hold a share lock on, so that nothing is given away meanwhile: the number of the
@@ -300,6 +303,36 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         until_place TEXT NOT NULL,
         turn BIGINT NOT NULL,
         done TINYINT NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 14,
+    what: 'the account that applies',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.applier (
+        ${ONE},
+        name VARBINARY(255) NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 15,
+    what: 'how rows came to be production’s again that the candidate owned',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.outcome (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        row_key LONGTEXT NOT NULL,
+        outcome VARCHAR(10) NOT NULL
+          CHECK (outcome IN ('converged', 'released', 'reset', 'ours', 'theirs', 'merged')),
+        trace TEXT,
+        first_at_us BIGINT NOT NULL,
+        first_source TEXT,
+        decided_at_us BIGINT NOT NULL,
+        decided_source TEXT,
+        KEY decided (decided_at_us)
       ) ${TABLE}`,
     ],
   },

@@ -2,7 +2,14 @@
  * The shadow server: finds, makes and drops databases of ours. It never writes to or drops a
  * database without our marker.
  */
-import type { ControlStore, ServerIdentity, ShadowDatabase, ShadowServer } from '../../dialect.ts';
+import type {
+  ControlStore,
+  Diagnosis,
+  ServerIdentity,
+  ShadowDatabase,
+  ShadowServer,
+} from '../../dialect.ts';
+import type { RolloutGround } from '../../rollout-ground.ts';
 import { openControl } from '../control/control-database.ts';
 import { ServerAddress } from '../session/address.ts';
 import type { Client } from '../session/client.ts';
@@ -15,6 +22,7 @@ import { createCandidateRole, dropAccounts } from './accounts.ts';
 import { cloneDatabase, dropOurs, type CloneOptions } from './clone.ts';
 import { createTrunk, type TrunkOptions } from './create-trunk.ts';
 import { MySqlShadowDatabase } from './database.ts';
+import { groundFindings } from './ground.ts';
 import { databaseExists, isEmpty, notOurs, readMarker, type FoundMarker } from './marker.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 
@@ -39,7 +47,7 @@ export async function connectShadow(
   }
 }
 
-class MySqlShadowServer implements ShadowServer {
+class MySqlShadowServer implements RolloutGround {
   readonly engine: Flavour['engine'];
   readonly version: string;
   readonly #address: ServerAddress;
@@ -104,6 +112,12 @@ class MySqlShadowServer implements ShadowServer {
       await lockWork(client, name, WAIT_MS);
       await migrate(client, SHADOW_MIGRATIONS, companionName(name));
     });
+  }
+
+  diagnoseGround(trunk: string): Promise<readonly Diagnosis[]> {
+    // A rollout's name begins with its trunk's.
+    const names = [trunk, `${trunk}_next`];
+    return this.#ask('look at rights and settings', (client) => groundFindings(client, names));
   }
 
   createTrunk(options: TrunkOptions): Promise<{ readonly skipped: readonly string[] }> {

@@ -10,6 +10,12 @@ import { applyFailure, uniqueViolation, type UniqueViolation } from './apply-err
 import * as sql from './apply-sql.ts';
 import type { ApplyTable } from './apply-table.ts';
 import type { Comparisons } from '../catalogue/key-facts.ts';
+import {
+  deleteEqualEntries,
+  lockEqualEntries,
+  lockEqualRows,
+  type Patience,
+} from '../overlay/release-sql.ts';
 import { StepLedgers, type Ledgers } from './ledgers.ts';
 import { queryAll } from '../session/query-all.ts';
 import { stageChanges, type Staged, type StagedCounts, type StagedOp } from './stage.ts';
@@ -43,7 +49,13 @@ const SAVEPOINT = 'understudy_rows';
 /**
  * Writes the net changes of one table, in the caller's READ COMMITTED transaction.
  *
- * Rows of the candidate keep what it wrote; their base images move. Ownership is not locked but
+ * Rows of the candidate keep what it wrote; their base images move. Where the two are the same, to the
+ * byte, the entry goes (release-sql.ts): before the step, so that the row is written as one that nobody
+ * owns; and after it, when production came to what the candidate sees. Before, it waits for a candidate
+ * that is at such a row, as for one at a row that nobody owns: moved beside it, production's image would
+ * make its own of a row that it then leaves as it was. After, what is passed over is left to the next.
+ *
+ * Ownership is not locked but
  * checked afterwards: each attempt marks the owned keys (R), writes all others, and then looks, in
  * a new statement and so in a new snapshot, whether one of them has become owned (C). By then
  * every key is either locked by us, so that nobody can take it before we commit, or was found
@@ -94,12 +106,14 @@ class RowsStep {
   async run(staged: Staged): Promise<StepOutcome> {
     const table = this.#table;
     let counts = await this.#prepare(staged);
+    let marked = table.journal === null ? null : await this.#releaseBefore();
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
       const attempt = await this.#attempt(counts, {
-        twoPhase,
+        ...{ twoPhase, marked },
         lockFirst: repairs >= OPTIMISTIC_ATTEMPTS,
       });
+      marked = null;
       switch (attempt.kind) {
         case 'written': {
           if (attempt.isLast) {
@@ -115,6 +129,7 @@ class RowsStep {
           }
           await this.#checkUnchecked();
           await this.#moveBase(attempt.owned);
+          if (attempt.owned > 0) await this.#release('pass over');
           await this.#client.query(`RELEASE SAVEPOINT ${SAVEPOINT}`);
           await this.#ledgers.save();
           const total = counts.f + counts.s + counts.d;
@@ -218,14 +233,19 @@ class RowsStep {
   /** R, W1 to W3, C, and the end where nothing has to be looked at, in one message; each statement still has a snapshot of its own. */
   async #attempt(
     counts: StagedCounts,
-    mode: { readonly twoPhase: boolean; readonly lockFirst: boolean },
+    mode: {
+      readonly twoPhase: boolean;
+      readonly lockFirst: boolean;
+      /** How many are owned, if they are marked. */
+      readonly marked: number | null;
+    },
   ): Promise<Attempt> {
     const table = this.#table;
     const captured = table.journal !== null;
     const statements = [`SAVEPOINT ${SAVEPOINT}`];
     if (mode.lockFirst) statements.push(sql.lockRows(table));
-    const marked = statements.length;
-    if (captured) statements.push(sql.markOwned(table));
+    const marking = statements.length;
+    if (captured && mode.marked === null) statements.push(sql.markOwned(table));
     if (mode.twoPhase) statements.push(sql.deleteRows(table, ['d', 'f']));
     else {
       if (counts.d > 0) statements.push(sql.deleteRows(table, ['d']));
@@ -241,12 +261,34 @@ class RowsStep {
       if (!captured) return { kind: 'written', owned: 0, isLast };
       const raced = (results.at(-1)?.rowCount ?? 0) > 0;
       if (raced) return { kind: 'raced' };
-      return { kind: 'written', owned: results[marked]?.rowCount ?? 0, isLast };
+      const owned = mode.marked ?? results[marking]?.rowCount ?? 0;
+      return { kind: 'written', owned, isLast };
     } catch (error) {
       const violation = uniqueViolation(error);
       if (violation === null) throw error;
       return { kind: 'clashed', violation };
     }
+  }
+
+  /** Marks the owned keys, and gives up those of which nothing is left. Returns how many are owned. */
+  async #releaseBefore(): Promise<number> {
+    const marked = await this.#client.query(sql.markOwned(this.#table));
+    const owned = marked.rowCount ?? 0;
+    return owned === 0 ? 0 : owned - (await this.#release('wait'));
+  }
+
+  async #release(patience: Patience): Promise<number> {
+    const table = this.#table;
+    const [, held] = await queryAll(this.#client, [
+      lockEqualRows(table, patience),
+      lockEqualEntries(table, patience),
+    ]);
+    if ((held?.rowCount ?? 0) === 0) return 0;
+    const ending = { outcome: 'converged', source: this.#context.source } as const;
+    const { rows } = await this.#client.query<{ released: number }>(
+      deleteEqualEntries(table, ending),
+    );
+    return rows[0]?.released ?? 0;
   }
 
   async #undo(): Promise<void> {

@@ -251,7 +251,7 @@ export function moveBaseImages(table: ApplyTable): string {
       ELSE j.${column.name} END`;
   });
   return `UPDATE ${journalOf(table)} j
-    SET ${[`${JOURNAL.present} = s.op <> 'd'`, ...set].join(', ')}
+    SET ${[`${JOURNAL.present} = s.op <> 'd'`, `${JOURNAL.moved} = true`, ...set].join(', ')}
     FROM ${stageRelation(table)} s WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own
       AND (s.op <> 's' OR j.${JOURNAL.present})`;
 }

@@ -4,6 +4,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { applyFailure } from './apply-error.ts';
+import { deleteAllEqual } from '../overlay/release-sql.ts';
 import { IMAGE, imageId, JOURNAL, relation } from '../session/names.ts';
 import { PARKED } from './parked-sql.ts';
 import { forgetRows, UNKNOWN_VALUE } from './unknown-sql.ts';
@@ -64,12 +65,13 @@ function referencedFromOutside(
 /**
  * Empties production's image of a captured table (or of one partition of it): rows of the
  * candidate stay, and production has none of them any more. Other writers are kept out meanwhile,
- * since there are no single keys to check afterwards. Returns how many rows were owned.
+ * since there are no single keys to check afterwards. Entries of which nothing is left go, before and after.
+ * Returns how many rows were owned. `source`: where the log stands by then.
  */
 export async function truncateCaptured(
   client: ClientBase,
   table: ApplyTable,
-  truncated: TableSchema,
+  { truncated, source }: { readonly truncated: TableSchema; readonly source: string | null },
 ): Promise<{ readonly rows: number; readonly owned: number }> {
   const journal = table.journal;
   const whole = tableName(truncated.id) === table.label;
@@ -78,14 +80,17 @@ export async function truncateCaptured(
   const nulls = table.rest.map((column) => `${column.name} = NULL`);
   try {
     await client.query(`LOCK TABLE ${rows} IN SHARE ROW EXCLUSIVE MODE`);
+    const within = whole ? 'true' : await partitionCondition(client, truncated);
+    const release = deleteAllEqual(table, { outcome: 'converged', source }, within);
+    await client.query(release);
     const deleted = await client.query(
       `DELETE FROM ${rows} t WHERE NOT EXISTS (SELECT FROM ${journal} j WHERE ${match})`,
     );
-    const within = whole ? 'true' : await partitionCondition(client, truncated);
+    const gone = [`${JOURNAL.present} = false`, `${JOURNAL.moved} = true`, ...nulls];
     const emptied = await client.query(
-      `UPDATE ${journal} SET ${[`${JOURNAL.present} = false`, ...nulls].join(', ')}
-       WHERE ${JOURNAL.present} AND (${within})`,
+      `UPDATE ${journal} SET ${gone.join(', ')} WHERE ${JOURNAL.present} AND (${within})`,
     );
+    await client.query(release);
     return { rows: deleted.rowCount ?? 0, owned: emptied.rowCount ?? 0 };
   } catch (error) {
     throw applyFailure(error, tableName(truncated.id));

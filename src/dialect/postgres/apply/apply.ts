@@ -139,7 +139,7 @@ export async function applyBatch(
           break;
         }
         case 'truncates':
-          add(await truncate(session, group.tables, written));
+          add(await truncate(session, group.tables, { written, source: sourceOf(batch) }));
           break;
         default:
           unreachable(group);
@@ -191,9 +191,11 @@ export async function checkDeferred(session: ApplySession): Promise<void> {
 
 function context(session: ApplySession, batch: ChangeBatch): StepContext {
   const { client, catalogue, comparisons, ledgers } = session;
-  const { source } = batch.position;
-  const text = source === null ? null : sourceText(source);
-  return { client, catalogue, comparisons, ledgers, source: text };
+  return { client, catalogue, comparisons, ledgers, source: sourceOf(batch) };
+}
+
+function sourceOf({ position: { source } }: ChangeBatch): string | null {
+  return source === null ? null : sourceText(source);
 }
 
 /** The prepared table that changes of `id` go to. */
@@ -304,7 +306,7 @@ export function inKeyOrder(
 async function truncate(
   session: ApplySession,
   ids: readonly TableId[],
-  touched: Map<string, ApplyTable>,
+  at: { readonly written: Map<string, ApplyTable>; readonly source: string | null },
 ): Promise<StepOutcome> {
   const { client, catalogue, captured } = session;
   const outcome = { rows: 0, owned: 0, repairs: 0 };
@@ -320,8 +322,8 @@ async function truncate(
       uncaptured.push(id);
       continue;
     }
-    const done = await truncateCaptured(client, table, named);
-    touched.set(table.label, table);
+    const done = await truncateCaptured(client, table, { truncated: named, source: at.source });
+    at.written.set(table.label, table);
     outcome.rows += done.rows;
     outcome.owned += done.owned;
   }

@@ -98,8 +98,8 @@ export async function ensureStages(
   }
 }
 
-/** seq, op, mask, doubt, own. */
-const STAGE_EXTRAS = 5;
+/** seq, op, mask, doubt, own, and what release-sql.ts notes: seen, held, freed. */
+const STAGE_EXTRAS = 8;
 
 /**
  * Types and collations are the table's own, so that keys compare as in the table; a domain is
@@ -116,7 +116,8 @@ function createStage(table: ApplyTable): string {
   });
   return `CREATE TEMPORARY TABLE ${stageName(table)} ON COMMIT DELETE ROWS AS
     SELECT ${[...columns, ...from].join(', ')}, 0::int4 AS seq, 'f'::"char" AS op,
-      NULL::varbit AS mask, NULL::varbit AS doubt, false AS own
+      NULL::varbit AS mask, NULL::varbit AS doubt, false AS own,
+      false AS seen, false AS held, false AS freed
     FROM ${table.rows} t WITH NO DATA`;
 }
 

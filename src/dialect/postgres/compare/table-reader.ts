@@ -34,6 +34,8 @@ export interface PgTableReaderParts {
   readonly tables: () => Promise<SchemaCatalogue>;
   /** Of a shadow; production has none. */
   readonly gaps?: () => readonly TableGaps[];
+  /** Of a rollout. */
+  readonly notCaptured?: () => ReadonlySet<string>;
   /** Ends the transaction and the session. */
   readonly close: () => Promise<void>;
 }
@@ -54,6 +56,10 @@ export class PgTableReader implements BaseReader {
 
   gaps(): Promise<readonly TableGaps[]> {
     return Promise.resolve(this.#parts.gaps?.() ?? []);
+  }
+
+  notCaptured(): Promise<ReadonlySet<string>> {
+    return Promise.resolve(this.#parts.notCaptured?.() ?? new Set());
   }
 
   async selfTest(): Promise<string> {
@@ -295,10 +301,11 @@ export async function openTableReader(parts: {
   readonly client: pg.Client;
   readonly relation: (table: TableId) => string;
   readonly tables: (client: pg.Client) => Promise<SchemaCatalogue>;
-  /** Asked after `tables`. */
+  /** Asked after `tables`, as is the next. */
   readonly gaps?: () => readonly TableGaps[];
+  readonly notCaptured?: () => ReadonlySet<string>;
 }): Promise<PgTableReader> {
-  const { client, relation, gaps } = parts;
+  const { client, relation, gaps, notCaptured } = parts;
   try {
     client.on('error', () => undefined);
     await prepareComparison(client);
@@ -310,6 +317,7 @@ export async function openTableReader(parts: {
       relation,
       tables: () => Promise.resolve(tables),
       ...(gaps !== undefined && { gaps }),
+      ...(notCaptured !== undefined && { notCaptured }),
       close: () => client.end(),
     });
   } catch (error) {

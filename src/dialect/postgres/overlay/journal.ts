@@ -78,6 +78,7 @@ export function journalStatements(
         `${JOURNAL.at} timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()`,
         `${JOURNAL.trace} text`,
         `${JOURNAL.blocked} xid`,
+        `${JOURNAL.moved} boolean NOT NULL DEFAULT false`,
       ],
       isRow: JOURNAL.present,
     }),

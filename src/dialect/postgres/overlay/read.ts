@@ -1,10 +1,16 @@
 import { escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
+import type { OutcomeCounts } from '../../overlay.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { readCapturedTables } from './capture.ts';
-import { JOURNAL } from '../session/names.ts';
-import { selectTables, toOverlayRow, type DifferenceRow } from '../../sql/overlay-rows.ts';
+import { JOURNAL, OUTCOME_TABLE } from '../session/names.ts';
+import {
+  selectTables,
+  toOutcomeCounts,
+  toOverlayRow,
+  type DifferenceRow,
+} from '../../sql/overlay-rows.ts';
 import { differenceKind, imageEqual, journalWithRows } from './views.ts';
 
 /** Above this many rows the planner's estimate is near enough for a ratio. */
@@ -99,4 +105,11 @@ export function selectionCondition(
     return `${alias}.${column.name} ${column.equals} $${i + 1}::${type}`;
   });
   return { sql: parts.join(' AND '), values: only.key };
+}
+
+export async function countOutcomes(client: ClientBase): Promise<OutcomeCounts> {
+  const { rows } = await client.query<{ outcome: string; entries: number }>(
+    `SELECT outcome, pg_catalog.count(*)::float8 AS entries FROM ${OUTCOME_TABLE} GROUP BY outcome`,
+  );
+  return toOutcomeCounts(rows);
 }

@@ -7,14 +7,15 @@ import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
+import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
-import { imageEqual } from './views.ts';
+import { differenceKind, journalWithRows } from './views.ts';
 
 /** Keys an act works on, locked. One table at a time: dropped again within the transaction. */
 const KEYS = 'pg_temp.understudy_keys';
 
 /** The captured tables of a session, in the order of their names. */
-function capturedTables(session: ApplySession): readonly ApplyTable[] {
+export function capturedTables(session: ApplySession): readonly ApplyTable[] {
   return [...(session.captured ?? [])].flatMap(([label, journal]) => {
     const schema = session.catalogue.get(label);
     return schema === undefined ? [] : [describeTable(schema, session.comparisons, journal)];
@@ -105,6 +106,10 @@ async function resetTable(
   );
   const owned = await lockEntries(client, table, selected);
   if (owned === 0) return 0;
+  const undone = `(SELECT ${entryFacts(table)} FROM ${journalWithRows(table)}
+    JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')}
+    WHERE j.${JOURNAL.moved} OR ${differenceKind(table)} <> 'equal')`;
+  await client.query(insertOutcomes(table, { outcome: 'reset', source: null }, undone));
   // All out before any comes in: the rows may have swapped unique values among each other.
   const columns = table.columns.map((column) => column.name).join(', ');
   const set = table.columns
@@ -122,50 +127,4 @@ async function resetTable(
       ORDER BY ${list(table.key, 'j')} ${conflict};
     DELETE FROM ${journal} j USING ${KEYS} k WHERE ${sameKey(table, 'k', 'j')}`);
   return owned;
-}
-
-/**
- * Gives up those of the selected rows that are production's again, so that they follow it. As
- * equal counts only a row that was there to be locked: one that the candidate deletes and inserts
- * again is in nobody's sight meanwhile. Returns how many were released.
- */
-export async function releaseConverged(session: ApplySession, only: RowSelection): Promise<number> {
-  const tables = selectTables(capturedTables(session), only);
-  let released = 0;
-  for (const table of tables) {
-    released += await acting(table, () => releaseTable(session.client, table, only));
-  }
-  await touchCaptured(session.client, tables);
-  return released;
-}
-
-async function releaseTable(
-  client: ClientBase,
-  table: ApplyTable,
-  only: RowSelection,
-): Promise<number> {
-  const journal = table.journal ?? '';
-  const selected = selectionCondition(table, 'j', only);
-  const key = table.key.map((column) => column.name).join(', ');
-  await client.query(`DROP TABLE IF EXISTS pg_temp.understudy_seen;
-    CREATE TEMPORARY TABLE understudy_seen ON COMMIT DROP AS
-      SELECT ${list(table.key, 'j')} FROM ${journal} j WITH NO DATA;
-    ALTER TABLE pg_temp.understudy_seen ADD PRIMARY KEY (${key})`);
-  await client.query(
-    `INSERT INTO pg_temp.understudy_seen SELECT ${list(table.key, 't')} FROM ${table.rows} t
-     WHERE EXISTS (SELECT FROM ${journal} j WHERE ${sameKey(table, 'j', 't')} AND ${selected.sql})
-     ORDER BY ${list(table.key, 't')} FOR NO KEY UPDATE OF t`,
-    [...selected.values],
-  );
-  if ((await lockEntries(client, table, selected)) === 0) return 0;
-  const columns = table.columns.map((column) => column.schema);
-  const result = await client.query(
-    `DELETE FROM ${journal} j USING ${KEYS} k WHERE ${sameKey(table, 'k', 'j')} AND CASE
-       WHEN EXISTS (SELECT FROM pg_temp.understudy_seen s WHERE ${sameKey(table, 's', 'j')})
-       THEN j.${JOURNAL.present} AND EXISTS (SELECT FROM ${table.rows} t
-         WHERE ${sameKey(table, 'j', 't')} AND ${imageEqual(columns, 'j', 't')})
-       ELSE NOT j.${JOURNAL.present}
-         AND NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${sameKey(table, 'j', 't')}) END`,
-  );
-  return result.rowCount ?? 0;
 }

@@ -13,6 +13,9 @@ export const OWN_SCHEMA = 'understudy';
 /** Registry of the tables whose candidate writes are captured. */
 export const CAPTURED_TABLE = `${OWN_SCHEMA}.captured_table`;
 
+/** How entries ended, see outcomes.ts. */
+export const OUTCOME_TABLE = `${OWN_SCHEMA}.outcome`;
+
 /** Columns of a journal beside those of its table. */
 export const JOURNAL = {
   /** False: production has no such row. */
@@ -21,6 +24,8 @@ export const JOURNAL = {
   at: 'understudy_at',
   /** The candidate's `understudy.trace` setting at its first write. */
   trace: 'understudy_trace',
+  /** Production changed the row since, or said again what it is. */
+  moved: 'understudy_moved',
   /** Of a row that waits for a unique value the candidate holds: xmin of the visible row. */
   blocked: 'understudy_blocked',
 } as const;

@@ -15,6 +15,7 @@ import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
+import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -61,7 +62,8 @@ import {
 } from './fence.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
-import { readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
@@ -301,20 +303,48 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     );
   }
 
+  releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
+    return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
+      releaseOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
+    return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
+      sweepOverlay(await this.#applySession(client, fence), place),
+    );
+  }
+
+  outcomes(): Promise<OutcomeCounts> {
+    return this.#read('count outcomes', (client) => countOutcomes(client));
+  }
+
+  forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number> {
+    return this.#act(fence, 'forget outcomes', 'APPLY_FAILED', (client) =>
+      forgetOutcomes(client, olderThanMs),
+    );
+  }
+
   async openBaseSnapshot(): Promise<BaseReader> {
     let captured: ReadonlySet<string> = new Set();
     let gaps: readonly TableGaps[] = [];
+    let notCaptured: ReadonlySet<string> = new Set();
     const client = await openSession(this.#address, this.name, 'snapshot');
     return openTableReader({
       client,
       relation: (table: TableId) =>
         captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
       tables: async (snapshot) => {
-        captured = new Set((await readCaptured(snapshot))?.keys());
+        const overlay = await readCaptured(snapshot);
+        captured = new Set(overlay?.keys());
         gaps = await readGaps(snapshot, null);
-        return readCatalogue(snapshot);
+        const catalogue = await readCatalogue(snapshot);
+        const all = overlay === null ? [] : [...catalogue.keys()];
+        notCaptured = new Set(all.filter((label) => !captured.has(label)));
+        return catalogue;
       },
       gaps: () => gaps,
+      notCaptured: () => notCaptured,
     });
   }
 

@@ -27,6 +27,8 @@ import type { Migration } from '../session/migration.ts';
  * - `former_column`: columns that a carried change dropped, or gave another name (`now`); `noted_table`:
  *   tables that production dropped and that are here still, see NotedTable.
  * - `renamed_table`: names that tables had, see TableRename; `table_identity`: see IdentityLedger.
+ * - `outcome`: how rows that the candidate owned came to be production's again, see outcomes.ts. Where the
+ *   log stood when they were written first is not kept so far.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
  */
@@ -331,5 +333,31 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         columns jsonb NOT NULL,
         PRIMARY KEY (table_schema, table_name)
       );`,
+  },
+  {
+    version: 16,
+    what: 'how rows came to be production’s again that the candidate owned',
+    sql: `
+      CREATE TABLE understudy.outcome (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        key text[] NOT NULL,
+        outcome text NOT NULL
+          CHECK (outcome IN ('converged', 'released', 'reset', 'ours', 'theirs', 'merged')),
+        trace text,
+        first_at timestamptz NOT NULL,
+        first_source json,
+        decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        decided_source json
+      );
+      CREATE INDEX ON understudy.outcome (decided_at);
+      DO $journals$ DECLARE journal text; BEGIN
+        IF pg_catalog.to_regclass('understudy.captured_table') IS NULL THEN RETURN; END IF;
+        FOR journal IN EXECUTE 'SELECT journal FROM understudy.captured_table' LOOP
+          EXECUTE pg_catalog.format('ALTER TABLE understudy.%I
+            ADD COLUMN IF NOT EXISTS understudy_moved boolean NOT NULL DEFAULT false', journal);
+        END LOOP;
+      END $journals$;`,
   },
 ];

@@ -1,0 +1,88 @@
+/**
+ * Staged rows of a captured table beside what they are of: which are there (`have`), which the candidate
+ * owns (`own`), and of which the entry was given up (`freed`), since nothing was left of it.
+ */
+import { insertOutcomes, type Ending } from '../overlay/outcomes.ts';
+import { sameImage } from '../overlay/images.ts';
+import type { CapturedTable } from '../overlay/journal.ts';
+import type { Client } from '../session/client.ts';
+import { JOURNAL } from '../session/names.ts';
+
+/** Numbers in one statement. */
+const MARKED_AT_ONCE = 5_000;
+
+/** The staged rows first, and for each the table's row, or entry, by its key. */
+export function joined(table: CapturedTable, what: 't' | 'j', side: 'staged' | 'from'): string {
+  const { stage, relation, journal, keyHint, key } = table;
+  const on = key.map((column) => `${what}.${column.name} = s.${column[side]}`).join(' AND ');
+  const other =
+    what === 't' ? `${relation} t ${keyHint}` : `${journal} j FORCE INDEX FOR JOIN (PRIMARY)`;
+  return `${stage} s STRAIGHT_JOIN ${other} ON ${on}`;
+}
+
+/** The row beside each entry. */
+export function besideEntry({ key, relation, keyHint }: CapturedTable): string {
+  const on = key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
+  return `LEFT JOIN ${relation} t ${keyHint} ON ${on}`;
+}
+
+/** Of an entry and the row beside it: they are the same to the byte, or there is neither. */
+export function isEmpty({ columns, key }: CapturedTable): string {
+  const gone = `t.${key[0]?.name ?? ''} IS NULL`;
+  return `((j.${JOURNAL.present} = 0 AND ${gone})
+    OR (j.${JOURNAL.present} = 1 AND NOT ${gone} AND ${sameImage(columns, 'j', 't')}))`;
+}
+
+/** Locks what is there of the staged keys, and marks it. Returns how many. */
+export async function lockStaged(
+  client: Client,
+  table: CapturedTable,
+  what: 't' | 'j',
+  others: '' | 'SKIP LOCKED' = '',
+): Promise<number> {
+  const rows = await client.rows<{ seq: number }>(
+    `SELECT s.seq FROM ${joined(table, what, 'staged')} ORDER BY s.seq FOR UPDATE ${others}`,
+  );
+  const numbers = rows.map(({ seq }) => seq);
+  await mark(client, table, numbers, what === 't' ? 'have = 1' : 'own = 1');
+  return numbers.length;
+}
+
+async function mark(
+  client: Client,
+  { stage }: CapturedTable,
+  numbers: readonly number[],
+  set: string,
+): Promise<void> {
+  for (let at = 0; at < numbers.length; at += MARKED_AT_ONCE) {
+    const some = numbers.slice(at, at + MARKED_AT_ONCE).join(', ');
+    await client.run(`UPDATE ${stage} SET ${set} WHERE seq IN (${some})`);
+  }
+}
+
+/**
+ * Gives up the entries of staged rows that are owned where nothing is left of them: production's row and
+ * what the candidate sees are the same to the byte, or there is neither. They are then not owned, but
+ * `freed`. Returns how many.
+ *
+ * The rows were locked first and the entries then, each in a statement of its own, which lockStaged did. Who
+ * writes such a row now is before its entry, which it waits for, and makes a new one by what it found. A
+ * row that came between the two locks is left alone: only one that was locked may be taken for the same.
+ */
+export async function giveUpEmpty(
+  client: Client,
+  table: CapturedTable,
+  ending: Ending,
+): Promise<number> {
+  const found = await client.rows<{ seq: number }>(
+    `SELECT s.seq FROM ${joined(table, 'j', 'staged')} ${besideEntry(table)}
+      WHERE s.own = 1 AND (s.have = 1 OR j.${JOURNAL.present} = 0) AND ${isEmpty(table)}`,
+  );
+  if (found.length === 0) return 0;
+  const numbers = found.map(({ seq }) => seq);
+  await mark(client, table, numbers, 'own = 0, freed = 1');
+  const entries = `${joined(table, 'j', 'staged')} WHERE s.freed = 1`;
+  await client.run(insertOutcomes(table, ending, `${entries} AND j.${JOURNAL.moved} = 1`));
+  await client.run(`DELETE j FROM ${entries}`);
+  return numbers.length;
+}

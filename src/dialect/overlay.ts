@@ -1,0 +1,86 @@
+/** The rows of a rollout that its candidate owns, as the port tells of them and gives them back. */
+import type { TableId } from '../change/table-id.ts';
+import type { Outcome } from '../overlay/outcome.ts';
+import type { Fence } from './fence.ts';
+
+/** One entry of the overlay: a row the candidate owns and how it differs from production's. */
+export interface OverlayRow {
+  readonly table: TableId;
+  readonly key: readonly string[];
+  readonly kind: 'insert' | 'update' | 'delete';
+  /** Columns that differ; for inserts and deletes all columns of the row. */
+  readonly columns: readonly {
+    readonly column: string;
+    readonly production: string | null;
+    readonly candidate: string | null;
+  }[];
+  readonly at: Date;
+}
+
+export interface OverlayCount {
+  readonly table: TableId;
+  readonly inserted: number;
+  readonly updated: number;
+  readonly deleted: number;
+  /** Rows owned whose image equals production's again. */
+  readonly equal: number;
+  /** Rows of the visible table, for a ratio. */
+  readonly rows: number;
+}
+
+export interface RowSelection {
+  readonly table?: TableId;
+  /** Key columns' values in key order, as text. */
+  readonly key?: readonly string[];
+}
+
+/** What an overlay could not take in, to be told to whoever made the rollout. */
+export interface InstalledOverlay {
+  /** Tables without a key: the candidate's writes to them are not captured. */
+  readonly notCaptured: readonly TableId[];
+  /** Sequences that could not be moved far above production's values. */
+  readonly sequencesLeft: readonly string[];
+}
+
+export interface ReleasedRows {
+  /** Given up: they follow production from now on. */
+  readonly released: number;
+  /** Still owned, since they differ from production's, or the candidate is at them. */
+  readonly kept: number;
+}
+
+/** A part of a sweep. */
+export interface Swept {
+  readonly released: number;
+  /** Where the next part begins; null at the end. */
+  readonly next: string | null;
+}
+
+/** How many rows ended in each way, of what is remembered (overlay/outcome.ts). */
+export type OutcomeCounts = Readonly<Record<Outcome, number>>;
+
+/** What a rollout's database offers of its overlay. All methods throw UnderstudyError. */
+export interface OverlayActs {
+  /** Installs the overlay on a fresh clone: journal, capture, views, sequences far above. */
+  installOverlay(fence: Fence): Promise<InstalledOverlay>;
+  /** Counts per table; needs an installed overlay. */
+  overlayCounts(): Promise<readonly OverlayCount[]>;
+  /** The differing rows, at most `limit` per table, oldest first. */
+  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]>;
+  /** Puts rows back to production's. Returns how many were owned. */
+  resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
+  /**
+   * Gives up those of the selected rows that are production's again, to the byte, or on neither side. Changes
+   * no row: what differs stays owned. Waits for no lock of the candidate's.
+   */
+  releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows>;
+  /**
+   * The same of all rows, part by part: a sweep costs by the entries, each part of it no more than some
+   * thousand. `place`: null at first, and then what the part before gave.
+   */
+  sweepOverlay(fence: Fence, place: string | null): Promise<Swept>;
+  /** How rows came to be production's again that were owned. */
+  outcomes(): Promise<OutcomeCounts>;
+  /** Forgets outcomes that were decided longer ago, some thousand at a time. Returns how many. */
+  forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number>;
+}

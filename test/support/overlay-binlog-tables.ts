@@ -1,0 +1,111 @@
+/**
+ * The tables of the overlay's torture on MySQL and MariaDB: one model (overlay-fire.ts), keys of several
+ * kinds. A row of the model has a number; where a key's spelling is free, `a` is told by how it is spelled.
+ */
+import { RowShape } from '../../src/change/value.ts';
+import type { NetChange } from '../../src/order/change-batch.ts';
+import type { HotChange } from './overlay-fire.ts';
+
+export interface HotTable {
+  readonly definition: string;
+  /** Names of the key's columns. */
+  readonly key: readonly string[];
+  /** Their values. */
+  readonly keyOf: (id: number, a: string) => readonly string[];
+  /** Of a row with these columns, SQL. */
+  readonly id: (column: (name: string) => string) => string;
+  readonly a: (column: (name: string) => string) => string;
+  /** There is a column for `a`. */
+  readonly hasA: boolean;
+}
+
+const REST = 'b VARCHAR(20), c VARCHAR(20)';
+/** Odd enough for keys that are one to the server and several to anybody else. */
+const CI = 'CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci';
+
+const NUMBERED: HotTable = {
+  definition: `(id INT PRIMARY KEY, a INT NOT NULL, ${REST})`,
+  key: ['id'],
+  keyOf: (id) => [String(id)],
+  id: (column) => column('id'),
+  a: (column) => `CAST(${column('a')} AS CHAR)`,
+  hasA: true,
+};
+
+/** By the letters' case and, if there is one, the space at the end: bits of `a`. */
+function spelled(type: string, letters: string, space: boolean): HotTable {
+  const bits = (a: string): readonly boolean[] =>
+    [0, 1, 2, 3].map((i) => ((Number(a) >> i) & 1) === 1);
+  return {
+    definition: `(k ${type} ${CI} PRIMARY KEY, ${REST})`,
+    key: ['k'],
+    keyOf: (id, a) => {
+      const is = bits(a);
+      const word = Array.from(letters, (letter, i) =>
+        is[i] === true ? letter.toUpperCase() : letter,
+      );
+      return [`${word.join('')}${String(id)}${space && is[3] === true ? ' ' : ''}`];
+    },
+    id: (column) =>
+      `CAST(RTRIM(SUBSTRING(${column('k')}, ${String(letters.length + 1)})) AS UNSIGNED)`,
+    a: (column) => {
+      const parts = Array.from(letters, (letter, i) => {
+        const code = String(letter.toUpperCase().codePointAt(0));
+        return `${String(1 << i)} * (ASCII(SUBSTRING(${column('k')}, ${String(i + 1)}, 1)) = ${code})`;
+      });
+      if (space) parts.push(`8 * (RIGHT(${column('k')}, 1) = ' ')`);
+      return `CAST(${parts.join(' + ')} AS CHAR)`;
+    },
+    hasA: false,
+  };
+}
+
+/** Rows of one number of the first column lie in the same leaf. */
+const WIDTH = 7;
+
+const TABLES: Readonly<Record<string, HotTable>> = {
+  plain: NUMBERED,
+  parted: { ...NUMBERED, definition: `${NUMBERED.definition} PARTITION BY HASH (id) PARTITIONS 2` },
+  pair: {
+    ...NUMBERED,
+    definition: `(k INT, a INT NOT NULL, l SMALLINT, ${REST}, PRIMARY KEY (l, k))`,
+    key: ['l', 'k'],
+    keyOf: (id) => [String(id % WIDTH), String(Math.floor(id / WIDTH))],
+    id: (column) => `(${column('k')} * ${String(WIDTH)} + ${column('l')})`,
+  },
+  cased: spelled('VARCHAR(12)', 'xyz', true),
+  padded: spelled('CHAR(12)', 'wxyz', false),
+};
+
+export const HOT_TABLES = Object.keys(TABLES);
+/** Those whose key is the number. */
+export const NUMBERED_TABLES: readonly string[] = ['plain', 'parted'];
+
+export const HOT_DDL = Object.entries(TABLES).map(
+  ([name, { definition }]) => `CREATE TABLE ${name} ${definition}`,
+);
+
+export function hotTable(name: string): HotTable {
+  const table = TABLES[name];
+  if (table === undefined) throw new Error(`there is no table ${name}`);
+  return table;
+}
+
+/** Its rows and entries by key, as SQL. */
+export function sameKey({ key }: HotTable, left: string, right: string): string {
+  return key.map((name) => `${left}.${name} = ${right}.${name}`).join(' AND ');
+}
+
+/** As the product takes it. */
+export function netChange(table: HotTable, { id, row, partial, from }: HotChange): NetChange {
+  const key = table.keyOf(id, row?.a ?? '0');
+  if (row === null) return { kind: 'delete', key };
+  const own = table.hasA ? ['a'] : [];
+  const names = partial ? [...table.key, 'b'] : [...table.key, ...own, 'b', 'c'];
+  const rest = partial ? [row.b] : [...(table.hasA ? [row.a] : []), row.b, row.c];
+  const image = { shape: new RowShape(names), values: [...key, ...rest] };
+  return {
+    ...{ kind: 'upsert', key, complete: !partial, image },
+    from: table.keyOf(from, row.a),
+  };
+}
