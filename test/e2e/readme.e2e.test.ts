@@ -32,6 +32,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   // Measurements, not tests: their frame is tested.
   'npm run bench:apply': 'test/unit/bench/frame.test.ts',
   'npm run bench:decode': 'test/unit/bench/frame.test.ts',
+  'npm run bench:overlay': 'test/unit/bench/frame.test.ts',
 };
 
 /** The connector's name and prefix that the README shows. */
