@@ -15,6 +15,8 @@ export interface OverlayRow {
     readonly candidate: string | null;
   }[];
   readonly at: Date;
+  /** The request, or trace, in which the candidate first wrote it; null where it told none. */
+  readonly trace: string | null;
 }
 
 export interface OverlayCount {
@@ -32,6 +34,8 @@ export interface RowSelection {
   readonly table?: TableId;
   /** Key columns' values in key order, as text. */
   readonly key?: readonly string[];
+  /** First written in this request or trace. */
+  readonly trace?: string;
 }
 
 /** What an overlay could not take in, to be told to whoever made the rollout. */

@@ -71,11 +71,16 @@ async function rolloutDelete(stage: Stage, args: unknown): Promise<unknown> {
 const selectionArgs = z.strictObject({
   table: z.strictObject({ schema: z.string(), name: z.string() }).nullable(),
   key: z.array(z.string()).nullable(),
+  trace: z.string().nullable().default(null),
 });
 
 function selectionOf(args: unknown): RowSelection {
-  const { table, key } = parseArgs(selectionArgs, args);
-  return { ...(table === null ? {} : { table }), ...(key === null ? {} : { key }) };
+  const { table, key, trace } = parseArgs(selectionArgs, args);
+  return {
+    ...(table !== null && { table }),
+    ...(key !== null && { key }),
+    ...(trace !== null && { trace }),
+  };
 }
 
 async function reset(stage: Stage, args: unknown): Promise<unknown> {

@@ -26,6 +26,8 @@ export interface DiffRow {
   readonly table: string;
   readonly key: readonly string[];
   readonly kind: 'insert' | 'update' | 'delete';
+  /** See OverlayRow. */
+  readonly trace: string | null;
   readonly columns: readonly (
     | { readonly name: string }
     | {
@@ -38,6 +40,8 @@ export interface DiffRow {
 
 export interface DiffOptions {
   readonly table?: TableId;
+  /** Only rows that were first written in it; counts are of all. */
+  readonly trace?: string;
   /** Rows listed per table. */
   readonly limit: number;
   /** Only then do column values appear; keys always do. */
@@ -57,10 +61,11 @@ export async function readDiff(
   }
   try {
     const counts = await database.overlayCounts();
-    const rows = await database.overlayRows(
-      options.limit,
-      options.table === undefined ? undefined : { table: options.table },
-    );
+    const { table, trace } = options;
+    const rows = await database.overlayRows(options.limit, {
+      ...(table !== undefined && { table }),
+      ...(trace !== undefined && { trace }),
+    });
     return { ...assemble(name, counts, rows, options), outcomes: await database.outcomes() };
   } finally {
     await database[Symbol.asyncDispose]();
@@ -91,10 +96,12 @@ function assemble(
       table: tableName(item.table),
       key: item.key,
       kind: item.kind,
+      trace: item.trace,
       columns: item.columns.map(({ column, production, candidate }) =>
         options.showValues ? { name: column, production, candidate } : { name: column },
       ),
     })),
-    truncated: rows.length < total,
+    // Of one trace it is not known how many there are.
+    truncated: options.trace === undefined ? rows.length < total : rows.length === options.limit,
   };
 }

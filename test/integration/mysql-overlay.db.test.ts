@@ -272,7 +272,7 @@ describe.each(ENGINES)('capture on %s', (engine) => {
     expect(rows.map(({ at: when, ...row }) => [row, when.getTime() > 1e12])).toEqual([
       [
         {
-          ...{ table: table('w'), key: ['new'], kind: 'insert' },
+          ...{ table: table('w'), key: ['new'], kind: 'insert', trace: null },
           columns: [
             { column: 'k', production: null, candidate: 'new' },
             { column: 'v', production: null, candidate: null },
@@ -282,14 +282,14 @@ describe.each(ENGINES)('capture on %s', (engine) => {
       ],
       [
         {
-          ...{ table: table('w'), key: ['a'], kind: 'update' },
+          ...{ table: table('w'), key: ['a'], kind: 'update', trace: null },
           columns: [{ column: 'v', production: 'x', candidate: 'X' }],
         },
         true,
       ],
       [
         {
-          ...{ table: table('w'), key: ['b'], kind: 'delete' },
+          ...{ table: table('w'), key: ['b'], kind: 'delete', trace: null },
           columns: [
             { column: 'k', production: 'b', candidate: null },
             { column: 'v', production: 'y', candidate: null },

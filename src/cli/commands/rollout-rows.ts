@@ -12,6 +12,7 @@ import { parseTable } from '../words.ts';
 interface SelectionOptions extends GlobalOptions {
   readonly table?: string;
   readonly key?: readonly string[];
+  readonly trace?: string;
 }
 
 export function addReset(rollout: Command, register: Register): void {
@@ -50,6 +51,7 @@ function selecting(rollout: Command, verb: 'reset' | 'release', description: str
     .description(description)
     .option('--table <schema.table>', 'only this table')
     .option('--key <value...>', 'only this row: its key columns’ values in order')
+    .option('--trace <id>', 'only rows that were first written in this request or trace')
     .addHelpText(
       'after',
       `\nExample:\n  $ understudy rollout ${verb} new-checkout --table public.orders --key 17`,
@@ -72,6 +74,7 @@ async function performOn(
       args: {
         table: options.table === undefined ? null : parseTable(options.table),
         key: options.key ?? null,
+        trace: options.trace ?? null,
       },
     });
   });

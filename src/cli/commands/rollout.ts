@@ -134,6 +134,7 @@ function addGet(rollout: Command, register: Register): void {
 
 interface DiffOptions extends GlobalOptions {
   readonly table?: string;
+  readonly trace?: string;
   readonly limit: string;
   readonly showValues: boolean;
 }
@@ -149,6 +150,7 @@ function addDiff(rollout: Command, register: Register): void {
     .command('diff <name>')
     .description('rows where the candidate’s image differs from production’s')
     .option('--table <schema.table>', 'only this table')
+    .option('--trace <id>', 'only rows that were first written in this request or trace')
     .option('--limit <n>', 'rows listed per table', '100')
     .option('--show-values', 'print column values, not only names', false)
     .addHelpText('after', '\nExample:\n  $ understudy rollout diff new-checkout --show-values');
@@ -157,7 +159,8 @@ function addDiff(rollout: Command, register: Register): void {
       readDiff(context, name, {
         limit: parseCount(options.limit),
         showValues: options.showValues,
-        ...(options.table === undefined ? {} : { table: parseTable(options.table) }),
+        ...(options.table !== undefined && { table: parseTable(options.table) }),
+        ...(options.trace !== undefined && { trace: options.trace }),
       }),
     );
     if (options.json) printJson(session, diff);
@@ -185,7 +188,8 @@ function renderRows(diff: RolloutDiff): string {
         ? `${column.name}: ${column.production ?? 'NULL'} → ${column.candidate ?? 'NULL'}`
         : column.name,
     );
-    return `${row.kind.padEnd(6)} ${row.table} (${row.key.join(', ')})  ${columns.join(', ')}`;
+    const trace = row.trace === null ? '' : `  trace ${row.trace}`;
+    return `${row.kind.padEnd(6)} ${row.table} (${row.key.join(', ')})  ${columns.join(', ')}${trace}`;
   });
   const cut = diff.truncated ? ['… more rows than --limit'] : [];
   return `${counts}\n${[...rows, ...cut].join('\n')}\n`;

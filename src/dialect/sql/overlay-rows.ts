@@ -19,6 +19,7 @@ export interface DifferenceRow {
   readonly key: readonly string[];
   /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
   readonly at: number;
+  readonly trace: string | null;
   readonly changed: readonly boolean[];
   readonly production: readonly (string | null)[];
   readonly candidate: readonly (string | null)[];
@@ -36,7 +37,8 @@ export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
       },
     ];
   });
-  return { table: table.schema.id, key: row.key, kind: row.kind, columns, at: new Date(row.at) };
+  const { key, kind, trace } = row;
+  return { table: table.schema.id, key, kind, columns, at: new Date(row.at), trace };
 }
 
 /** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */

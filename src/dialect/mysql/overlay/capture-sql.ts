@@ -5,7 +5,7 @@
  * statement does.
  */
 import { sameImage, sameValue } from './images.ts';
-import { absentColumns, imageColumns, KEEPING, type CapturedTable } from './journal.ts';
+import { absentColumns, imageColumns, KEEPING, TRACE, type CapturedTable } from './journal.ts';
 
 export type CaptureEvent = 'INSERT' | 'UPDATE' | 'DELETE';
 
@@ -45,11 +45,11 @@ function unmoved({ key, keyHint, relation }: CapturedTable): string {
 function absent(table: CapturedTable): string {
   const values = table.key.map(({ name }) => `NEW.${name}`);
   return `INSERT INTO ${table.journal} (${absentColumns(table)})
-    VALUES (${values.join(', ')}, 0) ${KEEPING}`;
+    VALUES (${values.join(', ')}, 0, ${TRACE}) ${KEEPING}`;
 }
 
 function image(table: CapturedTable): string {
   const values = table.columns.map(({ name }) => `OLD.${name}`);
   return `INSERT INTO ${table.journal} (${imageColumns(table)})
-    VALUES (${values.join(', ')}, 1) ${KEEPING}`;
+    VALUES (${values.join(', ')}, 1, ${TRACE}) ${KEEPING}`;
 }

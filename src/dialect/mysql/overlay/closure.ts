@@ -14,7 +14,7 @@ import { quote } from '../session/names.ts';
 import { isSelf, rowItself, type Edge } from './edges.ts';
 import { carried, type Happening } from './happening.ts';
 import { sameImage } from './images.ts';
-import { absentColumns, imageColumns, KEEPING, type CapturedTable } from './journal.ts';
+import { absentColumns, imageColumns, KEEPING, TRACE, type CapturedTable } from './journal.ts';
 
 /** Rows of a table that are reached, as the part of a WITH that selects them. */
 interface Reached {
@@ -145,7 +145,7 @@ function entries({ table, happening, name, with: parts }: Reached): readonly str
       ${KEEPING}`;
   const images = statement(imageColumns(table), [
     ...table.columns.map((column) => `t.${column.name}`),
-    '1',
+    ...['1', TRACE],
   ]);
   const { values } = happening.kind === 'updated' ? happening : { values: null };
   if (values === null || !table.schema.key.some((key) => values.has(key))) return [images];
@@ -154,7 +154,7 @@ function entries({ table, happening, name, with: parts }: Reached): readonly str
   const is = table.key.map(({ name: key }, i) => `z.${key} = ${moved[i] ?? ''}`).join(' AND ');
   const isFree = `WHERE NOT EXISTS (SELECT 1 FROM ${table.relation} z ${table.keyHint}
     WHERE ${is} ${LOCKED})`;
-  return [images, statement(absentColumns(table), [...moved, '0'], isFree)];
+  return [images, statement(absentColumns(table), [...moved, '0', TRACE], isFree)];
 }
 
 function circle({ label }: CapturedTable): UnderstudyError {

@@ -9,7 +9,19 @@ import { columnNow } from '../../../schema/former-columns.ts';
 import { describeTable, stagedType, type ApplyTable } from '../apply/apply-table.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
-import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../session/names.ts';
+import {
+  companionName,
+  JOURNAL,
+  journalName,
+  literal,
+  nextJournalName,
+  quote,
+  TRACE_BYTES,
+  TRACE_VARIABLE,
+} from '../session/names.ts';
+
+/** Names of columns that are not the table's, as literals. */
+const OWN = Object.values(JOURNAL).map(literal).join(', ');
 
 /** A table with its journal. */
 export interface CapturedTable extends ApplyTable {
@@ -55,6 +67,7 @@ function createJournal(table: CapturedTable, name: string): string {
     ${JOURNAL.present} TINYINT NOT NULL,
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     ${JOURNAL.moved} TINYINT NOT NULL DEFAULT 0,
+    ${JOURNAL.trace} VARBINARY(${String(TRACE_BYTES)}),
     PRIMARY KEY (${[...keys].join(', ')})
   ) ENGINE=InnoDB`;
 }
@@ -83,10 +96,7 @@ export async function ensureJournal(
   await create(next);
   if (await hasEntries(client, table)) {
     const from = await sourcesOf(client, database, table);
-    const moved = (await hasMoved(client, database, journalName(table.schema.id.name)))
-      ? [JOURNAL.moved]
-      : [];
-    const kept = [JOURNAL.present, JOURNAL.at, ...moved];
+    const kept = await ownColumns(client, database, journalName(table.schema.id.name));
     await client.run(
       `INSERT INTO ${next} (${[...table.columns.map((one) => one.name), ...kept].join(', ')})
         SELECT ${[...from, ...kept].join(', ')} FROM ${table.journal}`,
@@ -99,14 +109,18 @@ export async function ensureJournal(
   await client.run(`DROP TABLE ${last}`);
 }
 
-/** Those of older versions do not tell. */
-async function hasMoved(client: Client, database: string, journal: string): Promise<boolean> {
-  const found = await client.rows(
-    `SELECT 1 AS found FROM information_schema.COLUMNS
-      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND COLUMN_NAME = '${JOURNAL.moved}'`,
+/** Columns that are not the table's: those of older versions have fewer. */
+async function ownColumns(
+  client: Client,
+  database: string,
+  journal: string,
+): Promise<readonly string[]> {
+  const found = await client.rows<{ name: string }>(
+    `SELECT COLUMN_NAME AS name FROM information_schema.COLUMNS
+      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND COLUMN_NAME IN (${OWN})`,
     [companionName(database), journal],
   );
-  return found.length > 0;
+  return found.map(({ name }) => name);
 }
 
 /** Is a journal of an older version there? */
@@ -116,7 +130,7 @@ export async function isOldJournal(client: Client, database: string): Promise<bo
       WHERE c.TABLE_SCHEMA = ? AND c.COLUMN_NAME = '${JOURNAL.present}'
         AND NOT EXISTS (SELECT 1 FROM information_schema.COLUMNS m
           WHERE m.TABLE_SCHEMA = c.TABLE_SCHEMA AND m.TABLE_NAME = c.TABLE_NAME
-            AND m.COLUMN_NAME = '${JOURNAL.moved}') LIMIT 1`,
+            AND m.COLUMN_NAME = '${JOURNAL.trace}') LIMIT 1`,
     [companionName(database)],
   );
   return found.length > 0;
@@ -179,13 +193,12 @@ function readJournalColumns(
   database: string,
   { schema }: CapturedTable,
 ): Promise<readonly { readonly name: string; readonly isKey: boolean }[]> {
-  const own = `'${JOURNAL.present}', '${JOURNAL.at}', '${JOURNAL.moved}'`;
   return client.rows(
     `SELECT c.COLUMN_NAME AS name, s.SEQ_IN_INDEX IS NOT NULL AS isKey
       FROM information_schema.COLUMNS c
       LEFT JOIN information_schema.STATISTICS s ON s.TABLE_SCHEMA = c.TABLE_SCHEMA
         AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME
-      WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND c.COLUMN_NAME NOT IN (${own})
+      WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND c.COLUMN_NAME NOT IN (${OWN})
       ORDER BY s.SEQ_IN_INDEX, c.ORDINAL_POSITION`,
     [companionName(database), journalName(schema.id.name)],
   );
@@ -205,14 +218,24 @@ export async function lacksColumn(
 /** An entry that is there stays; its row is locked, which who applies relies on. */
 export const KEEPING = `ON DUPLICATE KEY UPDATE ${JOURNAL.present} = ${JOURNAL.present}`;
 
-/** Columns of an entry with production's image, and of one that says that production has no such row. */
+/**
+ * Columns of an entry that a trigger makes with production's image, and of one that says that production has
+ * no such row; the last two are `present` and TRACE.
+ */
 export function imageColumns(table: CapturedTable): string {
-  return [...table.columns.map(({ name }) => name), JOURNAL.present].join(', ');
+  return [...table.columns.map(({ name }) => name), JOURNAL.present, JOURNAL.trace].join(', ');
 }
 
 export function absentColumns(table: CapturedTable): string {
-  return [...table.key.map(({ name }) => name), JOURNAL.present].join(', ');
+  return [...table.key.map(({ name }) => name), JOURNAL.present, JOURNAL.trace].join(', ');
 }
+
+/** What the candidate's session says of what it writes for: any bytes, of which no statement of its fails. */
+export const TRACE = `LEFT(CAST(${TRACE_VARIABLE} AS BINARY), ${String(TRACE_BYTES)})`;
+
+/** A trace as text. */
+export const traceText = (alias: string): string =>
+  `CONVERT(${alias}.${JOURNAL.trace} USING utf8mb4)`;
 
 const captured = (database: string): string => quote(companionName(database), 'captured_table');
 

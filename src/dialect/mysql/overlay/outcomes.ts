@@ -19,11 +19,11 @@ export function insertOutcomes(table: CapturedTable, ending: Ending, from: strin
   const saved = `(SELECT p.source FROM ${companion}.progress p)`;
   const values = [
     ...[literal(id.schema), literal(id.name), `JSON_ARRAY(${texts.join(', ')})`],
-    literal(ending.outcome),
+    ...[literal(ending.outcome), `j.${JOURNAL.trace}`],
     ...[`CAST(UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000000 AS SIGNED)`, NOW_US],
     ending.source === null ? saved : literal(ending.source),
   ];
-  return `INSERT INTO ${companion}.outcome (table_schema, table_name, row_key, outcome, first_at_us,
+  return `INSERT INTO ${companion}.outcome (table_schema, table_name, row_key, outcome, trace, first_at_us,
       decided_at_us, decided_source)
     SELECT ${values.join(', ')} FROM ${from}`;
 }

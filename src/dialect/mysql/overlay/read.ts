@@ -12,9 +12,9 @@ import { exactText } from '../compare/exact-text.ts';
 import { keyLiteral } from '../compare/table-reader.ts';
 import { spell } from '../compare/spelling.ts';
 import type { Client } from '../session/client.ts';
-import { companionName, JOURNAL, quote } from '../session/names.ts';
+import { companionName, JOURNAL, quote, literal } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
-import type { CapturedTable } from './journal.ts';
+import { traceText, type CapturedTable } from './journal.ts';
 
 /** Of an entry and the row it is of. */
 export function sameKey({ key }: CapturedTable): string {
@@ -79,7 +79,7 @@ export async function readOverlayRows(
     if (condition === null) continue;
     const found = await client.rows<Record<string, string | number | null>>(
       `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${texts(table)},
-          UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at
+          UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace
         FROM ${journalWithRows(table)} WHERE ${condition}) d
         WHERE d.kind <> 'equal'
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
@@ -113,6 +113,7 @@ function toDifference(
     kind: row['kind'] as DifferenceRow['kind'],
     key: table.key.map((_, i) => text(`k${String(i)}`) ?? ''),
     at: Number(row['at']),
+    trace: text('trace'),
     changed: table.columns.map((_, i) => Number(row[`c${String(i)}`]) === 1),
     production: table.columns.map((_, i) => text(`j${String(i)}`)),
     candidate: table.columns.map((_, i) => text(`t${String(i)}`)),
@@ -120,8 +121,13 @@ function toDifference(
 }
 
 /** Which entries, as `j`, a selection means; null if no row can have the key. USAGE. */
-export function selectionCondition(table: CapturedTable, { key }: RowSelection): string | null {
-  if (key === undefined) return 'TRUE';
+export function selectionCondition(
+  table: CapturedTable,
+  { key, trace }: RowSelection,
+): string | null {
+  const traced =
+    trace === undefined ? [] : [`j.${JOURNAL.trace} = CAST(${literal(trace)} AS BINARY)`];
+  if (key === undefined) return traced[0] ?? 'TRUE';
   if (key.length !== table.key.length) {
     const names = table.key.map((column) => column.schema.name).join(', ');
     throw new UnderstudyError('USAGE', `the key has the columns ${names}`, { table: table.label });
@@ -130,7 +136,7 @@ export function selectionCondition(table: CapturedTable, { key }: RowSelection):
     const word = spell(key[i] ?? '', column.schema.type);
     return word === null ? null : `j.${column.name} = ${keyLiteral(word, column.schema)}`;
   });
-  return parts.includes(null) ? null : parts.join(' AND ');
+  return parts.includes(null) ? null : [...parts, ...traced].join(' AND ');
 }
 
 export async function countOutcomes(client: Client, database: string): Promise<OutcomeCounts> {

@@ -16,7 +16,7 @@ import { JOURNAL, literal, quote, viewDatabase, VIEWS } from '../session/names.t
 import { triggerDefiner } from '../shadow/accounts.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { sameValue } from './images.ts';
-import type { CapturedTable } from './journal.ts';
+import { traceText, type CapturedTable } from './journal.ts';
 import { differenceKind, journalWithRows, sameKey } from './read.ts';
 
 /** Columns of a difference beside those of its table. */
@@ -69,7 +69,7 @@ function differenceView(table: CapturedTable): string {
   });
   const kind = differenceKind(table);
   return `SELECT ${kind} AS ${DIFFERENCE.kind}, ${changedNames(rest)} AS ${DIFFERENCE.columns},
-      j.${JOURNAL.at}, ${[...table.key.map(({ name }) => `j.${name}`), ...pairs].join(', ')}
+      j.${JOURNAL.at}, ${traceText('j')} AS ${JOURNAL.trace}, ${[...table.key.map(({ name }) => `j.${name}`), ...pairs].join(', ')}
     FROM ${journalWithRows(table)} WHERE ${kind} <> 'equal'`;
 }
 

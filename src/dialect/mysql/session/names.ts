@@ -64,7 +64,13 @@ export const JOURNAL = {
   at: 'understudy_at',
   /** 1: production changed the row since, or said again what it is. */
   moved: 'understudy_moved',
+  /** The candidate's `@understudy_trace` at its first write; as bytes, whatever it is. */
+  trace: 'understudy_trace',
 } as const;
+
+/** A session's variable: the request, or trace, that it writes for. As many bytes of it are kept. */
+export const TRACE_VARIABLE = '@understudy_trace';
+export const TRACE_BYTES = 200;
 
 /** A database as GRANT names one: `_` and `%` would stand for others too. */
 export function quoteForGrant(database: string): string {

@@ -327,7 +327,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         row_key LONGTEXT NOT NULL,
         outcome VARCHAR(10) NOT NULL
           CHECK (outcome IN ('converged', 'released', 'reset', 'ours', 'theirs', 'merged')),
-        trace TEXT,
+        trace VARBINARY(200),
         first_at_us BIGINT NOT NULL,
         first_source TEXT,
         decided_at_us BIGINT NOT NULL,

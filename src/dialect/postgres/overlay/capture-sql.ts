@@ -20,6 +20,7 @@ import {
   JOURNAL,
   OWN_SCHEMA,
   relation,
+  TRACE_CHARACTERS,
   TRACE_SETTING,
 } from '../session/names.ts';
 
@@ -53,7 +54,17 @@ EXCEPTION WHEN invalid_parameter_value THEN
 END $mine$;
 REVOKE ALL ON FUNCTION ${OWN_SCHEMA}.mine(xid) FROM PUBLIC`;
 
-const TRACE = `pg_catalog.current_setting('${TRACE_SETTING}', true)`;
+const SETTING = `pg_catalog.current_setting('${TRACE_SETTING}', true)`;
+const QUERY = 'pg_catalog.current_query()';
+
+/**
+ * The session's setting, or the trace id of a W3C traceparent in a comment of the client's statement, as
+ * sqlcommenter writes it. (https://google.github.io/sqlcommenter/spec/, https://www.w3.org/TR/trace-context/)
+ */
+const TRACE = `CASE WHEN pg_catalog.length(${SETTING}) OPERATOR(pg_catalog.>) 0
+      THEN pg_catalog."left"(${SETTING}, ${String(TRACE_CHARACTERS)})
+      WHEN pg_catalog.strpos(${QUERY}, 'traceparent=') OPERATOR(pg_catalog.>) 0
+      THEN pg_catalog."substring"(${QUERY}, 'traceparent=''[0-9a-f]{2}-([0-9a-f]{32})-') END`;
 
 function triggerFunction(name: string, body: string): string {
   return `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$

@@ -65,7 +65,8 @@ export async function readOverlayRows(
     const condition = selectionCondition(table, 'j', only);
     const found = await client.query<DifferenceRow>(
       `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${columnLists(table)},
-           pg_catalog.date_part('epoch', j.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS at FROM ${journalWithRows(table)} WHERE ${condition.sql}) d
+           pg_catalog.date_part('epoch', j.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS at,
+           j.${JOURNAL.trace} AS trace FROM ${journalWithRows(table)} WHERE ${condition.sql}) d
        WHERE d.kind <> 'equal' ORDER BY d.at, d.key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );
@@ -95,7 +96,11 @@ export function selectionCondition(
   alias: string,
   only: RowSelection,
 ): { readonly sql: string; readonly values: readonly string[] } {
-  if (only.key === undefined) return { sql: 'true', values: [] };
+  const { trace } = only;
+  const traced = (n: number): readonly string[] =>
+    trace === undefined ? [] : [`${alias}.${JOURNAL.trace} = $${n}::text`];
+  const values = trace === undefined ? [] : [trace];
+  if (only.key === undefined) return { sql: traced(1)[0] ?? 'true', values };
   if (only.key.length !== table.key.length) {
     const names = table.key.map((column) => column.schema.name).join(', ');
     throw new UnderstudyError('USAGE', `the key has the columns ${names}`, { table: table.label });
@@ -104,7 +109,8 @@ export function selectionCondition(
     const type = column.schema.type.domainOf ?? column.schema.type.sql;
     return `${alias}.${column.name} ${column.equals} $${i + 1}::${type}`;
   });
-  return { sql: parts.join(' AND '), values: only.key };
+  const all = [...parts, ...traced(only.key.length + 1)];
+  return { sql: all.join(' AND '), values: [...only.key, ...values] };
 }
 
 export async function countOutcomes(client: ClientBase): Promise<OutcomeCounts> {

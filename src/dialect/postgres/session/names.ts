@@ -41,6 +41,9 @@ export const IMAGE = {
 /** Setting in which a candidate may name the request it serves. */
 export const TRACE_SETTING = 'understudy.trace';
 
+/** As much of a trace is kept. */
+export const TRACE_CHARACTERS = 200;
+
 const LIMIT = 63;
 
 /** `name`, or one of at most 63 bytes that is like it. */
