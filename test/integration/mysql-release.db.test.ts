@@ -318,7 +318,8 @@ describe.each(ENGINES)('the ledger on %s', (engine) => {
         WHERE TABLE_SCHEMA = '${name}__understudy' AND TABLE_NAME LIKE '%#journal'`,
     )) {
       await admin.query(
-        `ALTER TABLE \`${name}__understudy\`.\`${String(journal)}\` DROP COLUMN understudy_moved, COMMENT ''`,
+        `ALTER TABLE \`${name}__understudy\`.\`${String(journal)}\` DROP COLUMN understudy_moved,
+          DROP COLUMN understudy_trace, COMMENT ''`,
       );
     }
     const opened = await stage.server.open(name);

@@ -126,11 +126,10 @@ async function ownColumns(
 /** Is a journal of an older version there? */
 export async function isOldJournal(client: Client, database: string): Promise<boolean> {
   const found = await client.rows(
-    `SELECT 1 AS found FROM information_schema.COLUMNS c
-      WHERE c.TABLE_SCHEMA = ? AND c.COLUMN_NAME = '${JOURNAL.present}'
-        AND NOT EXISTS (SELECT 1 FROM information_schema.COLUMNS m
-          WHERE m.TABLE_SCHEMA = c.TABLE_SCHEMA AND m.TABLE_NAME = c.TABLE_NAME
-            AND m.COLUMN_NAME = '${JOURNAL.trace}') LIMIT 1`,
+    `SELECT TABLE_NAME AS name FROM information_schema.COLUMNS
+      WHERE TABLE_SCHEMA = ? AND COLUMN_NAME IN (${OWN})
+      GROUP BY TABLE_NAME HAVING SUM(COLUMN_NAME = '${JOURNAL.present}') = 1
+        AND COUNT(*) < ${String(Object.keys(JOURNAL).length)} LIMIT 1`,
     [companionName(database)],
   );
   return found.length > 0;
