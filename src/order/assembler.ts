@@ -41,7 +41,7 @@ import { Outcomes } from './outcomes.ts';
 import { PassedOverRecords } from './passed-over.ts';
 import { Patience } from './patience.ts';
 import { oldestOf, type Held, type Release } from './release.ts';
-import { SecondDeliveries, type SecondDeliveriesOptions } from './second-deliveries.ts';
+import type { SecondDeliveries } from './second-deliveries.ts';
 import { UnreadPlaces } from './unread-places.ts';
 import { SourceOrder, type Passage, type SourceOrderOptions } from './source-order.ts';
 
@@ -57,7 +57,7 @@ export interface AssemblerOptions {
   /** Somebody else follows the other partitions; what that leads to is in free-events.ts. Default: no. */
   readonly isShared?: boolean;
   /** Of mode `key`: tells what comes a second time (second-deliveries.ts). Default: nothing does. */
-  readonly seconds?: SecondDeliveriesOptions | undefined;
+  readonly seconds?: SecondDeliveries | undefined;
   /** Where tables had other names. Default: none had. */
   readonly former?: FormerTopics | undefined;
   /** What former assemblers noted: transactions that went whole or were given up, places; the oldest first. */
@@ -109,11 +109,10 @@ export class TransactionAssembler {
     });
     this.#order = options.sourceOrder ? this.#sourceOrder(options.sourceOrder) : null;
     const byKey = options.mode === 'key';
-    const { seconds, delivered = [] } = options;
     this.#free = new FreeEvents({
       ...{ lanes: this.#lanes, order: this.#order, patience: this.#patience },
       pairs: options.pairs === true && byKey ? new KeyChanges() : null,
-      seconds: byKey && seconds ? new SecondDeliveries(seconds, [...delivered]) : null,
+      seconds: byKey ? (options.seconds ?? null) : null,
       ...{ isAlone: options.isShared !== true, now: this.#now, former: options.former },
       stallLimitMs,
       isFree: (event) => this.#transactionOf(event) === null,

@@ -56,6 +56,12 @@ export class SecondDeliveries {
     }
   }
 
+  /** To be told of a change that is not to be applied, since what a copy has includes it. */
+  skipped(event: ChangeEvent): void {
+    if (!isTold(event) || this.#spreadOf(event) !== 'keyless') return;
+    if (this.#rows.came(event) === false) this.#rows.went(event);
+  }
+
   /**
    * Of one that comes a second time: may it be passed over? Not before the first one went, so that what
    * partitions have before their positions is what was applied. `unless-unread`: if all has come that was

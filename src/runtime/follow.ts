@@ -16,6 +16,7 @@ import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { barriersOf } from '../order/barriers.ts';
+import { SecondDeliveries } from '../order/second-deliveries.ts';
 import { BatchBuilder } from '../order/batch-builder.ts';
 import { FormerTopics } from '../order/former-topics.ts';
 import type { Stuck } from '../order/free-events.ts';
@@ -118,6 +119,14 @@ export async function createFollower(parts: {
   const former = formerTopics(catalogue, offsets, parts);
   const order = sourceOrder(config, parts.source, resume.position);
   const spread = byKey && exact !== null ? barriersOf(catalogue, exact) : undefined;
+  const { compareInLog } = connectorNamed(config.source.connector);
+  const seconds =
+    spread && new SecondDeliveries({ compareInLog, ...spread }, [...resume.delivered]);
+  const screened = (record: DecodedRecord): DecodedRecord => {
+    const left = handOver?.screen(record) ?? record;
+    if (left !== record && record.kind === 'change') seconds?.skipped(record);
+    return left;
+  };
   const group = `understudy.${holder.database.name}`;
   const named = new Set([...catalogue.values()].flatMap(namesOf));
   const assembler = new TransactionAssembler({
@@ -129,10 +138,7 @@ export async function createFollower(parts: {
     // A clock that is set must not make a transaction look as if its rest would never come.
     now: steadyNow,
     sourceOrder: order && { ...order, ...(spread && { isBarrier: spread.isBarrier }) },
-    seconds: spread && {
-      compareInLog: connectorNamed(config.source.connector).compareInLog,
-      spreadOf: spread.spreadOf,
-    },
+    seconds,
     former,
     delivered: resume.delivered,
     ...{ pairs: true, isShared: part !== null },
@@ -144,10 +150,7 @@ export async function createFollower(parts: {
       fence: holder.fence,
       source: parts.source,
       ...(prepare !== null && { prepare }),
-      decode: (record) => {
-        const decoded = decode(record);
-        return handOver === null ? decoded : handOver.screen(decoded);
-      },
+      decode: (record) => screened(decode(record)),
       mask,
       assembler,
       ...(handOver !== null && { trim: (release) => handOver.trim(release) }),

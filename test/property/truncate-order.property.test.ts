@@ -6,6 +6,7 @@ import { imageValue } from '../../src/change/value.ts';
 import { connectorNamed } from '../../src/decode/connectors/connectors.ts';
 import { TransactionAssembler } from '../../src/order/assembler.ts';
 import { barriersOf } from '../../src/order/barriers.ts';
+import { SecondDeliveries } from '../../src/order/second-deliveries.ts';
 import { boundary, changeEvent, image, textTable } from '../support/change-events.ts';
 
 /** Tables with a key, without one, and with one that is the same in capitals. */
@@ -245,7 +246,7 @@ async function play(
         goesOn: offsets.size > 0,
         isBarrier: SPREAD.isBarrier,
       },
-      seconds: { compareInLog, spreadOf: SPREAD.spreadOf },
+      seconds: new SecondDeliveries({ compareInLog, spreadOf: SPREAD.spreadOf }, delivered),
     }),
     read: new Map([...offsets].map(([key, offset]) => [key, Number(offset)])),
   });

@@ -103,6 +103,14 @@ test('rows without key are known though their transaction is numbered anew', () 
   expect(seconds(places, ...rows, ...again)).toEqual([false, false, false, true, true]);
 });
 
+test('rows without key that a copy had are known when they come again', () => {
+  const before = open('mysql', 'keyless');
+  before.skipped(binlog({ pos: 4 }));
+  const { notes } = before.stored();
+  expect(notes).toHaveLength(1);
+  expect(seconds(open('mysql', 'keyless', notes), binlog({ pos: 4 }))).toEqual([true]);
+});
+
 test('what a truncate of before a restart removed does not come again, in no partition', () => {
   const before = open('postgresql', null);
   const truncate = lsn(7, { op: 'truncate' });
