@@ -7,7 +7,11 @@ import { openApplySession, applyBatch } from '../../src/dialect/postgres/apply/a
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { releaseOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
+import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
+import { inOrder, race } from '../support/isolated-race.ts';
 import { batchOf } from '../support/overlay-applier.ts';
+import { baseSeed } from '../support/seeds.ts';
+import { connectTo } from '../support/test-database.ts';
 import {
   applier,
   content,
@@ -17,6 +21,7 @@ import {
   rows,
   shop,
   tables,
+  url,
   user,
   useShop,
 } from './apply.fixture.ts';
@@ -30,9 +35,12 @@ async function acting<T>(
   const session = await openApplySession(applier, await readCatalogue(applier), { isolates });
   await applier.query('BEGIN');
   try {
-    return await act(session);
-  } finally {
+    const outcome = await act(session);
     await applier.query('COMMIT');
+    return outcome;
+  } catch (error) {
+    await applier.query('ROLLBACK');
+    throw error;
   }
 }
 
@@ -108,4 +116,51 @@ it('are as the candidate left them, and production’s image is exact beside the
   await apply(rows('job', job('1', 'again')));
   expect(await content(seen)).toEqual(visible);
   expect(await content(image)).toEqual([[1, 'again', 'of 1']]);
+});
+
+it('stay so while both write at the same time', async () => {
+  await tables(
+    `CREATE TABLE job (id int PRIMARY KEY, state text);
+    INSERT INTO job SELECT i, 'old' FROM generate_series(0, 11) i`,
+    true,
+  );
+  const clients = await Promise.all(Array.from({ length: 4 }, () => connectTo(url)));
+  for (const client of clients) await client.query('SET search_path = shop');
+  const seed = baseSeed(process.env['UNDERSTUDY_SEED']);
+  const raced = await race({
+    ...{ seed, forMs: 3_000 },
+    write: async (writer, statements, commits) => {
+      const client = clients[writer];
+      try {
+        await client?.query('BEGIN');
+        for (const statement of statements) await client?.query(statement);
+        await client?.query(commits ? 'COMMIT' : 'ROLLBACK');
+        return true;
+      } catch {
+        await client?.query('ROLLBACK');
+        return false;
+      }
+    },
+    apply: async (changes) => {
+      const all = [...changes].map(([id, state]) =>
+        state === null ? gone(String(id)) : create({ id: String(id), state }),
+      );
+      return apply(rows('job', ...all)).then(
+        () => true,
+        (error: unknown) => {
+          if (isUnderstudyError(error, 'APPLY_BLOCKED')) return false;
+          throw error;
+        },
+      );
+    },
+  });
+  for (const client of clients) await client.end();
+  const place = `seed ${String(seed)}, ${String(raced.written)} and ${String(raced.applied)}`;
+  expect(Math.min(raced.written, raced.applied), place).toBeGreaterThan(20);
+  expect(await content('SELECT id, state FROM job ORDER BY id'), place).toEqual(
+    inOrder(raced.visible),
+  );
+  expect(await content('SELECT id, state FROM shop__production.job ORDER BY id'), place).toEqual(
+    inOrder(raced.production),
+  );
 });
