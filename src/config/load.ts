@@ -137,6 +137,7 @@ const KEYS: readonly string[] = [
   'apply.leaseSeconds',
   'overlay.sweepSeconds',
   'overlay.outcomeDays',
+  'overlay.isolate',
   'evolution.add',
   'evolution.widen',
   'evolution.enumValue',

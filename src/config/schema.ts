@@ -295,6 +295,10 @@ const fields = z.strictObject({
         .min(1)
         .default(30)
         .describe('how long it is remembered that they were, or were put back'),
+      isolate: z
+        .array(tablePattern)
+        .default([])
+        .describe('tables that rollouts keep to themselves, as patterns: queues, outboxes'),
     })
     .prefault({}),
   evolution: evolution.prefault({}),

@@ -34,6 +34,15 @@ export function followedTables(config: {
   return tableFilter({ include: tables.include, exclude: [...tables.exclude, ...own] });
 }
 
+/** Which tables rollouts keep to themselves (`overlay.isolate`). */
+export function isolatedTables({
+  overlay,
+}: {
+  readonly overlay: { readonly isolate: readonly string[] };
+}): (table: TableId) => boolean {
+  return tableFilter({ include: overlay.isolate, exclude: [] });
+}
+
 function patternToRegExp(pattern: string): RegExp {
   const source = pattern.split('*').map(escapePattern).join('.*');
   return new RegExp(`^${source}$`, 's');

@@ -21,6 +21,7 @@ import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
 import type {
   InstalledOverlay,
+  Isolates,
   OutcomeCounts,
   OverlayActs,
   OverlayCount,
@@ -444,13 +445,19 @@ export interface ControlStore extends AsyncDisposable {
   audit(actor: string, action: string, subject: string, detail: unknown): Promise<void>;
 }
 
+export interface ShadowOptions {
+  /** How long a silent holder keeps a database. Default 10 s. */
+  readonly leaseMs?: number;
+  /** See `Isolates`. Default: no table is isolated. */
+  readonly isolates?: Isolates;
+}
+
 /** What an engine offers. One per engine; found by name in the registry. */
 export interface Dialect {
   readonly engine: EngineName;
   /** Whether rows that its log leaves in doubt are read again from production unasked, at a pin. */
   readonly rereads: boolean;
-  /** `leaseMs`: how long a silent holder keeps a database; 10 s if not given. */
-  connectShadow(url: string, options?: { readonly leaseMs?: number }): Promise<ShadowServer>;
+  connectShadow(url: string, options?: ShadowOptions): Promise<ShadowServer>;
   /** `includes` decides which tables take part in plans and diagnoses. */
   connectProduction(
     url: string,

@@ -3,6 +3,12 @@ import type { TableId } from '../change/table-id.ts';
 import type { Outcome } from '../overlay/outcome.ts';
 import type { Fence } from './fence.ts';
 
+/**
+ * Is production's a table that rollouts keep to themselves? Its changes go to production's image alone: the
+ * candidate sees its rows as they were when it was made, and what it wrote.
+ */
+export type Isolates = (table: TableId) => boolean;
+
 /** One entry of the overlay: a row the candidate owns and how it differs from production's. */
 export interface OverlayRow {
   readonly table: TableId;

@@ -21,6 +21,7 @@ import type {
   StreamFacts,
 } from '../dialect/dialect.ts';
 import { diagnoseGround } from '../dialect/rollout-ground.ts';
+import { diagnoseQueues } from './queue-tables.ts';
 import { CODES } from '../errors/codes.ts';
 import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
 import type { IsolationEvidence } from '../guard/isolation.ts';
@@ -84,6 +85,8 @@ export interface DoctorParts {
     /** Where it contradicts the connector's own settings: one sentence each. */
     readonly contradictions: (facts: ConnectorFacts) => readonly string[];
   };
+  /** Tables that rollouts keep to themselves. */
+  readonly isolates: (table: TableId) => boolean;
   readonly includes: (table: TableId) => boolean;
 }
 
@@ -144,6 +147,8 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     }),
   );
   if (catalogue !== null) {
+    const followed = [...(catalogue as SchemaCatalogue).values()].map(({ id }) => id);
+    found.push(...diagnoseQueues(followed.filter(parts.includes), parts.isolates));
     const told = tellColumns(parts, known, catalogue);
     const tables: SchemaCatalogue = catalogue;
     const seen = [...origins.values()].flatMap(({ own }) =>

@@ -5,7 +5,7 @@
 import os from 'node:os';
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/schema.ts';
-import { followedTables } from '../config/table-filter.ts';
+import { followedTables, isolatedTables } from '../config/table-filter.ts';
 import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
@@ -81,6 +81,7 @@ export class RuntimeContext implements AsyncDisposable {
       const dialect = dialectFor(shadow.url);
       const server = await dialect.connectShadow(shadow.url, {
         leaseMs: config.apply.leaseSeconds * 1000,
+        isolates: isolatedTables(config),
       });
       await assertEngine(server, config.source.connector);
       return new RuntimeContext({

@@ -1,4 +1,6 @@
 /** What the candidate changed against production's image, read from one rollout. */
+import { isolatedTables } from '../config/table-filter.ts';
+import type { Isolates } from '../dialect/overlay.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
@@ -9,6 +11,8 @@ export interface RolloutDiff {
   readonly name: string;
   readonly tables: readonly {
     readonly table: string;
+    /** It is kept apart: rows that only production wrote since count as well. See `overlay.isolate`. */
+    readonly isolated: boolean;
     readonly inserted: number;
     readonly updated: number;
     readonly deleted: number;
@@ -66,7 +70,11 @@ export async function readDiff(
       ...(table !== undefined && { table }),
       ...(trace !== undefined && { trace }),
     });
-    return { ...assemble(name, counts, rows, options), outcomes: await database.outcomes() };
+    // What is kept apart in isolated tables is listed when it is asked for.
+    const isolates = isolatedTables(context.config);
+    const listed = table === undefined ? rows.filter((one) => !isolates(one.table)) : rows;
+    const diff = assemble(name, { counts, rows: listed, isolates }, options);
+    return { ...diff, outcomes: await database.outcomes() };
   } finally {
     await database[Symbol.asyncDispose]();
   }
@@ -74,13 +82,20 @@ export async function readDiff(
 
 function assemble(
   name: string,
-  counts: readonly OverlayCount[],
-  rows: readonly OverlayRow[],
+  {
+    counts,
+    rows,
+    isolates,
+  }: {
+    readonly counts: readonly OverlayCount[];
+    readonly rows: readonly OverlayRow[];
+    readonly isolates: Isolates;
+  },
   options: DiffOptions,
 ): Omit<RolloutDiff, 'outcomes'> {
   const chosen = counts
     .map(({ table, inserted, updated, deleted, equal }) => ({
-      table: tableName(table),
+      ...{ table: tableName(table), isolated: isolates(table) },
       inserted,
       updated,
       deleted,
@@ -88,7 +103,8 @@ function assemble(
     }))
     .filter((count) => options.table === undefined || count.table === tableName(options.table))
     .filter((count) => count.inserted + count.updated + count.deleted + count.equal > 0);
-  const total = chosen.reduce((sum, c) => sum + c.inserted + c.updated + c.deleted, 0);
+  const told = chosen.filter(({ isolated }) => options.table !== undefined || !isolated);
+  const total = told.reduce((sum, c) => sum + c.inserted + c.updated + c.deleted, 0);
   return {
     name,
     tables: chosen,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Config } from '../config/schema.ts';
 import type { LogRecord } from '../change/record.ts';
 import { OriginReader } from '../decode/origin.ts';
-import { followedTables } from '../config/table-filter.ts';
+import { followedTables, isolatedTables } from '../config/table-filter.ts';
 import type { ProductionDatabase } from '../dialect/dialect.ts';
 import {
   examine,
@@ -63,7 +63,7 @@ export async function runDoctor(
         registry: source.schemaRegistry !== undefined,
         contradictions: (facts) => contradictions(source, facts),
       },
-      includes,
+      ...{ includes, isolates: isolatedTables(config) },
     });
   } finally {
     await topics?.[Symbol.asyncDispose]();

@@ -1,4 +1,6 @@
 /** Drift checks on a database that this process holds. */
+import { isolatedTables } from '../config/table-filter.ts';
+import type { Isolates } from '../dialect/overlay.ts';
 import { z } from 'zod';
 import { tableName } from '../change/table-id.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
@@ -95,7 +97,7 @@ async function check(stage: Stage, args: DriftArgs, watcher: DriftWatcher): Prom
   const parts = {
     follower: controlOf(stage, follower),
     source,
-    divergence: () => readDivergence(database, args),
+    divergence: () => readDivergence(database, args, isolatedTables(stage.context.config)),
   };
   if (args.manifest !== null) {
     const manifest = parseManifest(args.manifest);
@@ -119,10 +121,11 @@ function sourceDialect(stage: Stage): ReturnType<typeof dialectFor> {
   return dialectFor(`${stage.context.config.source.connector}://`);
 }
 
-/** What the candidate did; null for the trunk. */
+/** What the candidate did; null for the trunk. What `isolates` keeps apart on purpose is no divergence. */
 export async function readDivergence(
   database: ShadowDatabase,
   options: { readonly showValues: boolean; readonly listedRows: number },
+  isolates: Isolates = () => false,
 ): Promise<Divergence | null> {
   if (database.marker.kind === 'trunk') return null;
   const [counts, rows, catalogue] = [
@@ -131,12 +134,16 @@ export async function readDivergence(
     await database.catalogue(),
   ];
   return buildDivergence({
-    tables: counts.map((count) => ({ ...count, table: tableName(count.table) })),
-    rows: rows.map((row) => ({
-      ...row,
-      table: tableName(row.table),
-      keyColumns: catalogue.get(tableName(row.table))?.key ?? [],
-    })),
+    tables: counts
+      .filter(({ table }) => !isolates(table))
+      .map((count) => ({ ...count, table: tableName(count.table) })),
+    rows: rows
+      .filter(({ table }) => !isolates(table))
+      .map((row) => ({
+        ...row,
+        table: tableName(row.table),
+        keyColumns: catalogue.get(tableName(row.table))?.key ?? [],
+      })),
     showValues: options.showValues,
   });
 }

@@ -1,4 +1,5 @@
 /** The drift commands: who carries a check out, and what needs no shadow at all. */
+import { isolatedTables } from '../config/table-filter.ts';
 import { DEFAULT_TIMING } from '../source/barrier.ts';
 import { driftSnapshot } from '../drift/snapshot.ts';
 import type { Manifest } from '../drift/manifest.ts';
@@ -94,7 +95,7 @@ export async function readRolloutDivergence(
     throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${rollout}' is gone`);
   }
   try {
-    const divergence = await readDivergence(database, options);
+    const divergence = await readDivergence(database, options, isolatedTables(context.config));
     if (divergence === null) throw new UnderstudyError('INTERNAL', 'a rollout without overlay');
     return divergence;
   } finally {

@@ -16,7 +16,7 @@ import { batchOf } from '../support/overlay-applier.ts';
 import { createLedgers } from '../support/ledgers.ts';
 import { testDatabase } from '../support/test-database.ts';
 
-const { url } = await testDatabase('apply');
+export const { url } = await testDatabase('apply');
 export const applier = new pg.Client({ connectionString: url });
 export const user = new pg.Client({ connectionString: url });
 

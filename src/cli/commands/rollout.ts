@@ -180,7 +180,13 @@ function renderRows(diff: RolloutDiff): string {
   if (diff.tables.length === 0) return 'The candidate’s image equals production’s.\n';
   const counts = renderTable(
     ['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'SAME AGAIN'],
-    diff.tables.map((t) => [t.table, t.inserted, t.updated, t.deleted, t.equal]),
+    diff.tables.map((t) => [
+      t.isolated ? `${t.table} (isolated)` : t.table,
+      t.inserted,
+      t.updated,
+      t.deleted,
+      t.equal,
+    ]),
   );
   const rows = diff.rows.map((row) => {
     const columns = row.columns.map((column) =>

@@ -65,6 +65,7 @@ function parts(changes: Partial<DoctorParts>): DoctorParts {
     trunk: () => Promise.resolve(null),
     declared: DECLARED,
     includes: () => true,
+    isolates: () => false,
     ...changes,
   };
 }

@@ -31,7 +31,7 @@ import { applyFailure, duplicatedKey } from './apply-error.ts';
 import type { ApplyColumn } from './apply-table.ts';
 import { assertComplete, lackingMasks } from './apply-rows.ts';
 import { stageChanges, type Masks, type Staged } from './stage.ts';
-import { besideEntry, giveUpEmpty, joined, lockStaged } from './staged-rows.ts';
+import { besideEntry, giveUpEmpty, joined, lockStaged, ownStaged } from './staged-rows.ts';
 
 const SAVEPOINT = 'understudy_captured';
 /** Times that a step is done again at once, for a candidate that was faster. */
@@ -47,7 +47,11 @@ interface ParentLock {
   readonly lock: 'FOR UPDATE' | 'LOCK IN SHARE MODE';
 }
 
-export function overlaid(table: CapturedTable, edges: readonly Edge[]): OverlaidTable {
+export function overlaid(
+  table: CapturedTable,
+  edges: readonly Edge[],
+  isolated: boolean,
+): OverlaidTable {
   const acting = edges.filter(acts);
   const parents = acting
     .filter(({ child }) => child.label === table.label)
@@ -58,7 +62,7 @@ export function overlaid(table: CapturedTable, edges: readonly Edge[]): Overlaid
         lock: isOnTheWay || edge.parent.key.length === 0 ? 'FOR UPDATE' : 'LOCK IN SHARE MODE',
       };
     });
-  return { ...table, parents };
+  return { ...table, isolated, parents };
 }
 
 export interface CapturedOutcome {
@@ -174,8 +178,10 @@ class Attempt {
     const giveUp = (): Promise<number> => giveUpEmpty(client, this.#table, ending);
     await lockParents(client, this.#table);
     await lockStaged(client, this.#table, 't');
+    if (this.#table.isolated) await ownStaged(client, this.#table);
     const entries = await lockStaged(client, this.#table, 'j');
-    const owned = entries === 0 ? 0 : entries - (await giveUp());
+    const isKept = entries === 0 || this.#table.isolated;
+    const owned = isKept ? entries : entries - (await giveUp());
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);

@@ -3,6 +3,7 @@
  * written in any order and nothing cascades: what cascaded in production is in the log by itself, or is
  * a step of its own (cascades.ts). There are no triggers on a trunk (see the plan from production), so none act on its rows.
  */
+import type { Isolates } from '../../overlay.ts';
 import { sourceText } from '../../../change/stored-source.ts';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -75,12 +76,13 @@ export async function openApplySession(
   client: Client,
   database: string,
   tables: DatabaseTables,
+  { isolates = () => false }: { readonly isolates?: Isolates } = {},
 ): Promise<ApplySession> {
   const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
   return {
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
-    ...(await readOverlaid(client, database, tables)),
+    ...(await readOverlaid(client, database, tables, isolates)),
     engine: (await readFlavour(client)).engine,
     parked: await readParkedTables(client, database),
   };
@@ -90,6 +92,7 @@ async function readOverlaid(
   client: Client,
   database: string,
   tables: DatabaseTables,
+  isolates: Isolates,
 ): Promise<Pick<ApplySession, 'captured' | 'edges'>> {
   const names = await readCapturedNames(client, database);
   if (names.size === 0) return { captured: new Map(), edges: [] };
@@ -99,7 +102,7 @@ async function readOverlaid(
   const edges = await readEdges(client, database, all);
   const captured = all
     .filter(({ schema }) => names.has(schema.id.name))
-    .map((table) => [table.label, overlaid(table, edges)] as const);
+    .map((table) => [table.label, overlaid(table, edges, isolates(table.schema.id))] as const);
   return { captured: new Map(captured), edges };
 }
 

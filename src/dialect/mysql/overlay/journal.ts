@@ -31,6 +31,8 @@ export interface CapturedTable extends ApplyTable {
   readonly companion: string;
   /** Definitions of columns that are computed in the journal as in the table. */
   readonly computed: readonly string[];
+  /** See `Isolates`; false where it does not matter. */
+  readonly isolated: boolean;
 }
 
 export function describeCaptured(
@@ -50,7 +52,7 @@ export function describeCaptured(
   });
   return {
     ...table,
-    computed,
+    ...{ computed, isolated: false },
     journal: quote(companionName(database), journalName(id.name)),
     companion: quote(companionName(database)),
   };

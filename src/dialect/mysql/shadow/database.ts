@@ -6,6 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows, and the caller reads `progress` again.
  */
+import type { Isolates } from '../../overlay.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
@@ -86,6 +87,8 @@ export interface DatabaseParts {
   readonly sourceDatabase: string;
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
+  /** Default: no table is isolated. */
+  readonly isolates?: Isolates;
 }
 
 export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
@@ -99,6 +102,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
+  readonly #isolates: Isolates;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -113,6 +117,7 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     this.#address = address;
     this.#source = parts.sourceDatabase;
     this.#leaseMs = parts.leaseMs;
+    this.#isolates = parts.isolates ?? (() => false);
     const prepare = (client: Client): Promise<void> => prepareActs(client, flavour);
     this.#acts = new Connection({ address, database, prepare });
     this.#signs = new Connection({ address, database, prepare: prepareSigns });
@@ -409,7 +414,9 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** What the connection knows of the tables; read again under each new fence. */
   #applySession(client: Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () =>
-      openApplySession(client, this.name, await readTables(client, this.name, this.#source)),
+      openApplySession(client, this.name, await readTables(client, this.name, this.#source), {
+        isolates: this.#isolates,
+      }),
     );
   }
 

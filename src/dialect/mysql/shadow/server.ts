@@ -2,6 +2,8 @@
  * The shadow server: finds, makes and drops databases of ours. It never writes to or drops a
  * database without our marker.
  */
+import type { Isolates } from '../../overlay.ts';
+import type { ShadowOptions } from '../../dialect.ts';
 import type {
   ControlStore,
   Diagnosis,
@@ -32,7 +34,7 @@ const WAIT_MS = 60_000;
 /** Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, CONFIG_INVALID, UNSUPPORTED (too old). */
 export async function connectShadow(
   url: string,
-  options: { readonly leaseMs?: number } = {},
+  options: ShadowOptions = {},
 ): Promise<ShadowServer> {
   const address = new ServerAddress(url, 'shadow.url');
   const connection = new Connection({ address, database: null });
@@ -40,7 +42,8 @@ export async function connectShadow(
     const what = { doing: 'read the server’s version', otherwise: 'INTERNAL' } as const;
     const flavour = await connection.use(what, readFlavour);
     const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    return new MySqlShadowServer({ address, connection, flavour, leaseMs });
+    const isolates = options.isolates ?? (() => false);
+    return new MySqlShadowServer({ address, connection, flavour, leaseMs, isolates });
   } catch (error) {
     await connection[Symbol.asyncDispose]();
     throw error;
@@ -53,6 +56,7 @@ class MySqlShadowServer implements RolloutGround {
   readonly #address: ServerAddress;
   readonly #flavour: Flavour;
   readonly #leaseMs: number;
+  readonly #isolates: Isolates;
   readonly #connection: Connection;
 
   constructor(parts: {
@@ -60,12 +64,14 @@ class MySqlShadowServer implements RolloutGround {
     readonly connection: Connection;
     readonly flavour: Flavour;
     readonly leaseMs: number;
+    readonly isolates: Isolates;
   }) {
     this.engine = parts.flavour.engine;
     this.version = parts.flavour.version;
     this.#address = parts.address;
     this.#flavour = parts.flavour;
     this.#leaseMs = parts.leaseMs;
+    this.#isolates = parts.isolates;
     this.#connection = parts.connection;
   }
 
@@ -102,6 +108,7 @@ class MySqlShadowServer implements RolloutGround {
     return new MySqlShadowDatabase({
       ...{ address: this.#address, flavour: this.#flavour, name, marker, sourceDatabase },
       leaseMs: this.#leaseMs,
+      isolates: this.#isolates,
     });
   }
 

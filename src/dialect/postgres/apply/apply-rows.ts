@@ -106,7 +106,7 @@ class RowsStep {
   async run(staged: Staged): Promise<StepOutcome> {
     const table = this.#table;
     let counts = await this.#prepare(staged);
-    let marked = table.journal === null ? null : await this.#releaseBefore();
+    let marked = table.journal === null ? null : await this.#markBefore();
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
       const attempt = await this.#attempt(counts, {
@@ -270,9 +270,17 @@ class RowsStep {
     }
   }
 
-  /** Marks the owned keys, and gives up those of which nothing is left. Returns how many are owned. */
-  async #releaseBefore(): Promise<number> {
-    const marked = await this.#client.query(sql.markOwned(this.#table));
+  /**
+   * Marks the owned keys, and gives up those of which nothing is left. In an isolated table all of them are
+   * owned. Returns how many are.
+   */
+  async #markBefore(): Promise<number> {
+    const table = this.#table;
+    if (table.isolated) {
+      await queryAll(this.#client, [sql.lockRows(table), ...sql.ownRows(table)]);
+    }
+    const marked = await this.#client.query(sql.markOwned(table));
+    if (table.isolated) return marked.rowCount ?? 0;
     const owned = marked.rowCount ?? 0;
     return owned === 0 ? 0 : owned - (await this.#release('wait'));
   }

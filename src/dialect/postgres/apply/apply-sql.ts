@@ -220,6 +220,26 @@ export function lockRows(table: ApplyTable): string {
     ORDER BY ${key} FOR NO KEY UPDATE OF t) locked`;
 }
 
+/**
+ * Makes the entries that staged rows lack, with production's image as it was, in statements of their own: of
+ * rows, which are locked before, and then of keys that hold none. Who makes such a row meanwhile waits with
+ * its entry, or has made it, which this waits for.
+ */
+export function ownRows(table: ApplyTable): readonly string[] {
+  const key = names(table.key);
+  return [
+    `INSERT INTO ${journalOf(table)} (${names(table.columns)}, ${JOURNAL.present})
+      SELECT ${table.columns.map(({ name }) => `t.${name}`).join(', ')}, true
+      FROM ${table.rows} t JOIN ${stageRelation(table)} s ON ${keysEqual(table, TABLE, STAGED)}
+      ON CONFLICT (${key}) DO NOTHING`,
+    `INSERT INTO ${journalOf(table)} (${key}, ${JOURNAL.present})
+      SELECT ${table.key.map(({ staged }) => `s.${staged}`).join(', ')}, false
+      FROM ${stageRelation(table)} s
+      WHERE NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, STAGED)})
+      ON CONFLICT (${key}) DO NOTHING`,
+  ];
+}
+
 /** Which of these staged rows still depend on the row with their own key. */
 export function findPatches(table: ApplyTable, seqs: readonly number[]): string {
   return `SELECT s.seq FROM ${stageRelation(table)} s

@@ -51,6 +51,8 @@ export interface ApplyTable {
   readonly fixed: readonly ApplyColumn[];
   /** Where base images of owned rows are, quoted; null on a trunk. */
   readonly journal: string | null;
+  /** See `Isolates`; false where it does not matter. */
+  readonly isolated: boolean;
 }
 
 /**
@@ -80,6 +82,7 @@ export function describeTable(
   table: TableSchema,
   comparisons: Comparisons,
   journal: TableId | null,
+  isolated = false,
 ): ApplyTable {
   const label = tableName(table.id);
   const compared = comparisons.get(label);
@@ -122,6 +125,7 @@ export function describeTable(
     unchecked: deferrable.filter((unique) => !isKey(unique)),
     fixed: rest.filter((column) => column.schema.identity === 'always'),
     journal: journal === null ? null : relation(journal),
+    isolated: isolated && journal !== null,
   };
 }
 

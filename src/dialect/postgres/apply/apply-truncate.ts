@@ -82,7 +82,12 @@ export async function truncateCaptured(
     await client.query(`LOCK TABLE ${rows} IN SHARE ROW EXCLUSIVE MODE`);
     const within = whole ? 'true' : await partitionCondition(client, truncated);
     const release = deleteAllEqual(table, { outcome: 'converged', source }, within);
-    await client.query(release);
+    if (table.isolated) {
+      const columns = table.columns.map(({ name }) => name).join(', ');
+      await client.query(`INSERT INTO ${journal} (${columns}, ${JOURNAL.present})
+        SELECT ${columns}, true FROM ${rows}
+        ON CONFLICT (${table.key.map(({ name }) => name).join(', ')}) DO NOTHING`);
+    } else await client.query(release);
     const deleted = await client.query(
       `DELETE FROM ${rows} t WHERE NOT EXISTS (SELECT FROM ${journal} j WHERE ${match})`,
     );

@@ -1,3 +1,4 @@
+import type { Isolates } from '../../overlay.ts';
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -66,6 +67,7 @@ export interface ApplySession {
   readonly staged: Set<string>;
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;
+  readonly isolates: Isolates;
 }
 
 /**
@@ -75,11 +77,12 @@ export interface ApplySession {
 export async function openApplySession(
   client: ClientBase,
   catalogue: SchemaCatalogue,
-  spared: SparedAccount = null,
+  options: { readonly spared?: SparedAccount; readonly isolates?: Isolates } = {},
 ): Promise<ApplySession> {
+  const { spared = null, isolates = () => false } = options;
   if (spared !== null) await assertSpared(client, spared);
   return {
-    spared,
+    ...{ spared, isolates },
     client,
     catalogue,
     comparisons: await readComparisons(client),
@@ -205,7 +208,8 @@ export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const known = session.described.get(label);
   if (known !== undefined) return known;
   const journal = session.captured?.get(label) ?? null;
-  const table = describeTable(schema, session.comparisons, journal);
+  const isolated = session.isolates(schema.id);
+  const table = describeTable(schema, session.comparisons, journal, isolated);
   session.described.set(label, table);
   return table;
 }

@@ -54,7 +54,7 @@ export function deleteEqualEntries(table: ApplyTable, ending: Ending): string {
       RETURNING s.seq, ${entryFacts(table)}
     ), freed AS (
       UPDATE ${stage} s SET own = false, freed = true FROM gone g WHERE g.seq = s.seq
-    ), told AS (${insertOutcomes(table, ending, '(SELECT * FROM gone WHERE moved)')})
+    ), told AS (${insertOutcomes(table, ending, told(table))})
     SELECT pg_catalog.count(*)::int4 AS released FROM gone`;
 }
 
@@ -64,7 +64,12 @@ export function deleteAllEqual(table: ApplyTable, ending: Ending, condition: str
       DELETE FROM ${table.journal ?? ''} j WHERE (${condition})
         AND (${isSame(table)} OR ${isNeither(table)})
       RETURNING ${entryFacts(table)}
-    ) ${insertOutcomes(table, ending, '(SELECT * FROM gone WHERE moved)')}`;
+    ) ${insertOutcomes(table, ending, told(table))}`;
+}
+
+/** In an isolated table it may be that only production wrote the row. */
+function told({ isolated }: ApplyTable): string {
+  return isolated ? '(SELECT * FROM gone WHERE false)' : '(SELECT * FROM gone WHERE moved)';
 }
 
 /** Stages the entries, as `j`, that `condition` holds for and of which nothing is left by now. */

@@ -18,7 +18,9 @@ const KEYS = 'pg_temp.understudy_keys';
 export function capturedTables(session: ApplySession): readonly ApplyTable[] {
   return [...(session.captured ?? [])].flatMap(([label, journal]) => {
     const schema = session.catalogue.get(label);
-    return schema === undefined ? [] : [describeTable(schema, session.comparisons, journal)];
+    if (schema === undefined) return [];
+    const isolated = session.isolates(schema.id);
+    return [describeTable(schema, session.comparisons, journal, isolated)];
   });
 }
 

@@ -6,6 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
+import type { Isolates } from '../../overlay.ts';
 import type pg from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
@@ -89,6 +90,8 @@ export interface DatabaseParts {
   readonly marker: DatabaseMarker;
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
+  /** Default: no table is isolated. */
+  readonly isolates?: Isolates;
 }
 
 export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
@@ -101,6 +104,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
+  readonly #isolates: Isolates;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -114,6 +118,7 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     this.marker = parts.marker;
     this.#address = address;
     this.#leaseMs = parts.leaseMs;
+    this.#isolates = parts.isolates ?? (() => false);
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
@@ -404,7 +409,8 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () => {
       const spared = await readSparedAccount(client);
-      return openApplySession(client, await readCatalogue(client), spared);
+      const isolates = this.#isolates;
+      return openApplySession(client, await readCatalogue(client), { spared, isolates });
     });
   }
 

@@ -2,6 +2,8 @@
  * The shadow server: finds, makes, copies and drops databases of ours. It never writes to, ends
  * sessions of, or drops a database or role without our marker.
  */
+import type { Isolates } from '../../overlay.ts';
+import type { ShadowOptions } from '../../dialect.ts';
 import { escapeIdentifier } from 'pg';
 import type pg from 'pg';
 import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -34,7 +36,7 @@ const DROP_TRIES = 5;
 /** Errors: SHADOW_UNREACHABLE, DATABASE_PERMISSION, CONFIG_INVALID, UNSUPPORTED (too old). */
 export async function connectShadow(
   url: string,
-  options: { readonly leaseMs?: number } = {},
+  options: ShadowOptions = {},
 ): Promise<ShadowServer> {
   const address = new ServerAddress(url);
   const connection = new Connection({ address, database: address.database, role: 'server' });
@@ -53,7 +55,8 @@ export async function connectShadow(
       });
     }
     const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    return new PgShadowServer({ address, connection, version: version.text, leaseMs });
+    const isolates = options.isolates ?? (() => false);
+    return new PgShadowServer({ address, connection, version: version.text, leaseMs, isolates });
   } catch (error) {
     await connection[Symbol.asyncDispose]();
     throw error;
@@ -68,6 +71,7 @@ class PgShadowServer implements ShadowServer {
   readonly version: string;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
+  readonly #isolates: Isolates;
   readonly #connection: Connection;
 
   constructor(parts: {
@@ -75,10 +79,12 @@ class PgShadowServer implements ShadowServer {
     readonly connection: Connection;
     readonly version: string;
     readonly leaseMs: number;
+    readonly isolates: Isolates;
   }) {
     this.version = parts.version;
     this.#address = parts.address;
     this.#leaseMs = parts.leaseMs;
+    this.#isolates = parts.isolates;
     this.#connection = parts.connection;
   }
 
@@ -139,6 +145,7 @@ class PgShadowServer implements ShadowServer {
     return new PgShadowDatabase({
       ...{ address: this.#address, name, marker },
       leaseMs: this.#leaseMs,
+      isolates: this.#isolates,
     });
   }
 
