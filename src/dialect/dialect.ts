@@ -38,6 +38,7 @@ export type DatabaseKind = 'trunk' | 'rollout';
 export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
 export type {
   InstalledOverlay,
+  Isolates,
   OutcomeCounts,
   OverlayCount,
   OverlayRow,

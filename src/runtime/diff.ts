@@ -1,8 +1,7 @@
 /** What the candidate changed against production's image, read from one rollout. */
 import { isolatedTables } from '../config/table-filter.ts';
-import type { Isolates } from '../dialect/overlay.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
+import type { Isolates, OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
 import { existingRollout } from './existing-rollout.ts';

@@ -1,9 +1,8 @@
 /** Drift checks on a database that this process holds. */
 import { isolatedTables } from '../config/table-filter.ts';
-import type { Isolates } from '../dialect/overlay.ts';
 import { z } from 'zod';
 import { tableName } from '../change/table-id.ts';
-import type { ShadowDatabase } from '../dialect/dialect.ts';
+import type { Isolates, ShadowDatabase } from '../dialect/dialect.ts';
 import {
   driftCheck,
   driftCheckManifest,
