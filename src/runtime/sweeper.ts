@@ -30,7 +30,9 @@ export async function sweep(
     if (at !== null && signal.aborted) return { released, place: at };
   } while (at !== null);
   const { outcomeDays } = stage.context.config.overlay;
-  await between(() => database.forgetOutcomes(holder.fence, outcomeDays * DAY_MS));
+  for (let gone = 1; gone > 0 && !signal.aborted;) {
+    gone = await between(() => database.forgetOutcomes(holder.fence, outcomeDays * DAY_MS));
+  }
   return { released, place: null };
 }
 

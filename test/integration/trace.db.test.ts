@@ -24,6 +24,19 @@ async function reset(trace: string): Promise<number> {
   return rows;
 }
 
+it('a long statement is read once for all its rows', async () => {
+  await tables('CREATE TABLE t (id int PRIMARY KEY, n int, s text)', true);
+  const values = Array.from({ length: 4_000 }, (_, i) => `(${String(i)}, 1, '${'x'.repeat(150)}')`);
+  const insert = `INSERT INTO t VALUES ${values.join(', ')}`;
+  const comment = `/*traceparent='00-${TRACE}-00f067aa0ba902b7-01'*/`;
+  const started = performance.now();
+  await user.query(`${insert} ON CONFLICT (id) DO NOTHING ${comment}`);
+  await user.query(`${insert} ON CONFLICT (id) DO UPDATE SET n = 2 ${comment}`);
+  // It was 100 s when each row read it.
+  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(await traced(TRACE)).toHaveLength(100);
+});
+
 it('the session says it, or a comment of the statement', async () => {
   await tables(
     `CREATE TABLE t (id int PRIMARY KEY, n int);

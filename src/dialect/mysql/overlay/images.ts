@@ -27,13 +27,13 @@ export function exactValue(name: string, column: ColumnSchema): string {
   switch (column.type.kind) {
     case 'text':
     case 'char':
-    case 'set':
     case 'bytes':
     // As a text in hexadecimal they may be longer than what a function of the server gives.
     case 'geometry':
     case 'vector':
       return `CAST(${name} AS BINARY)`;
     case 'enum':
+    case 'set':
       // The number that stands for no label reads like an empty one.
       return `CONCAT(${name} + 0, ' ', CAST(${name} AS BINARY))`;
     case 'json':

@@ -130,6 +130,7 @@ export async function isOldJournal(client: Client, database: string): Promise<bo
   const found = await client.rows(
     `SELECT TABLE_NAME AS name FROM information_schema.COLUMNS
       WHERE TABLE_SCHEMA = ? AND COLUMN_NAME IN (${OWN})
+        AND TABLE_NAME NOT REGEXP '#journal_(next|last)$'
       GROUP BY TABLE_NAME HAVING SUM(COLUMN_NAME = '${JOURNAL.present}') = 1
         AND COUNT(*) < ${String(Object.keys(JOURNAL).length)} LIMIT 1`,
     [companionName(database)],

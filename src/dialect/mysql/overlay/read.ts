@@ -12,7 +12,7 @@ import { exactText } from '../compare/exact-text.ts';
 import { keyLiteral } from '../compare/table-reader.ts';
 import { spell } from '../compare/spelling.ts';
 import type { Client } from '../session/client.ts';
-import { companionName, JOURNAL, quote, literal } from '../session/names.ts';
+import { JOURNAL, TRACE_BYTES, companionName, literal, quote } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
 
@@ -126,7 +126,9 @@ export function selectionCondition(
   { key, trace }: RowSelection,
 ): string | null {
   const traced =
-    trace === undefined ? [] : [`j.${JOURNAL.trace} = CAST(${literal(trace)} AS BINARY)`];
+    trace === undefined
+      ? []
+      : [`j.${JOURNAL.trace} = LEFT(CAST(${literal(trace)} AS BINARY), ${String(TRACE_BYTES)})`];
   if (key === undefined) return traced[0] ?? 'TRUE';
   if (key.length !== table.key.length) {
     const names = table.key.map((column) => column.schema.name).join(', ');

@@ -97,11 +97,19 @@ export async function closeTable(
   table: string,
   { unless, named = table }: { readonly unless: string; readonly named?: string },
 ): Promise<void> {
+  const body = `IF ${unless} THEN ${CLOSED}; END IF`;
+  const closing = (await readTriggers(client, database, CLOSING)).get(table) ?? [];
   for (const event of EVENTS) {
+    const purpose = `c${event.charAt(0).toLowerCase()}`;
+    const [name, other] = [triggerName(named, purpose), triggerName(named, `${purpose}2`)];
+    const there = closing.filter((one) => one.name === name || one.name === other);
+    if (there.some((one) => one.body === body)) continue;
+    // One that spares another account goes when the next is there: it is closed at any time.
+    const isTaken = there.some((one) => one.name === name);
     await ensureTrigger(client, database, {
-      ...{ name: triggerName(named, `c${event.charAt(0).toLowerCase()}`), table, event },
-      ...{ timing: 'BEFORE', body: `IF ${unless} THEN ${CLOSED}; END IF` },
+      ...{ name: isTaken ? other : name, table, event, timing: 'BEFORE', body },
     });
+    for (const one of there) await dropTrigger(client, database, one.name);
   }
   const capturing = (await readTriggers(client, database, CAPTURING)).get(table) ?? [];
   for (const { name } of capturing) await dropTrigger(client, database, name);

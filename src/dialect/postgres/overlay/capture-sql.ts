@@ -30,6 +30,7 @@ const TRIGGERS = {
   key: '!understudy_key',
   insert: '!understudy_insert',
   truncate: '!understudy_truncate',
+  trace: '!understudy_trace',
 } as const;
 
 /** Of the functions that a captured table may have, see functionId. */
@@ -54,17 +55,34 @@ EXCEPTION WHEN invalid_parameter_value THEN
 END $mine$;
 REVOKE ALL ON FUNCTION ${OWN_SCHEMA}.mine(xid) FROM PUBLIC`;
 
-const SETTING = `pg_catalog.current_setting('${TRACE_SETTING}', true)`;
-const QUERY = 'pg_catalog.current_query()';
+const setting = (name: string): string => `pg_catalog.current_setting('${name}', true)`;
+const isThere = (text: string): string => `pg_catalog.length(${text}) OPERATOR(pg_catalog.>) 0`;
+
+/** What `understudy.note_trace()` noted of the statement at hand. */
+const NOTED = 'understudy.noted_trace';
+
+/** The session's setting, or what was noted of the statement. */
+const TRACE = `CASE WHEN ${isThere(setting(TRACE_SETTING))}
+      THEN pg_catalog."left"(${setting(TRACE_SETTING)}, ${String(TRACE_CHARACTERS)})
+      WHEN ${isThere(setting(NOTED))} THEN ${setting(NOTED)} END`;
 
 /**
- * The session's setting, or the trace id of a W3C traceparent in a comment of the client's statement, as
+ * Notes, once for a statement, the trace id of a W3C traceparent in a comment of what the client sent, as
  * sqlcommenter writes it. (https://google.github.io/sqlcommenter/spec/, https://www.w3.org/TR/trace-context/)
+ * Asked by each row, a long statement would be read as often as it has rows.
  */
-const TRACE = `CASE WHEN pg_catalog.length(${SETTING}) OPERATOR(pg_catalog.>) 0
-      THEN pg_catalog."left"(${SETTING}, ${String(TRACE_CHARACTERS)})
-      WHEN pg_catalog.strpos(${QUERY}, 'traceparent=') OPERATOR(pg_catalog.>) 0
-      THEN pg_catalog."substring"(${QUERY}, 'traceparent=''[0-9a-f]{2}-([0-9a-f]{32})-') END`;
+const NOTE_TRACE = `${OWN_SCHEMA}.note_trace`;
+export const CREATE_NOTE_TRACE = `CREATE OR REPLACE FUNCTION ${NOTE_TRACE}() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$
+DECLARE
+  query text := current_query();
+  place int := strpos(query, 'traceparent=');
+BEGIN
+  PERFORM set_config('${NOTED}', CASE WHEN place > 0 THEN COALESCE(
+    "substring"(substr(query, place, 80), '^traceparent=''[0-9a-f]{2}-([0-9a-f]{32})-'), '') ELSE '' END, true);
+  RETURN NULL;
+END $note$;
+REVOKE ALL ON FUNCTION ${NOTE_TRACE}() FROM PUBLIC`;
 
 function triggerFunction(name: string, body: string): string {
   return `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$
@@ -201,6 +219,8 @@ export function captureStatements(
   const when = spared === null ? '' : `WHEN (${notApplier(spared)})`;
   return [
     ...captureFunctions(table, partitions),
+    `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.trace)} BEFORE INSERT OR UPDATE OR DELETE ${on}
+      FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${NOTE_TRACE}()`,
     `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.row)} BEFORE UPDATE OR DELETE ${on}
       FOR EACH ROW ${when} EXECUTE FUNCTION ${row}()`,
     keyTrigger(table, spared),

@@ -4,7 +4,7 @@ import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
-import { captureStatements, CREATE_MINE } from './capture-sql.ts';
+import { captureStatements, CREATE_MINE, CREATE_NOTE_TRACE } from './capture-sql.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readGenerated } from './generated.ts';
 import { ensureImages, imageStatements, readImageTables } from './images.ts';
@@ -40,7 +40,7 @@ export async function installOverlay(
   await client.query(`SET LOCAL search_path = ''`);
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
   await client.query(`REVOKE ALL ON SCHEMA ${OWN_SCHEMA} FROM PUBLIC`);
-  await client.query([CREATE_REGISTRY, CREATE_MINE].join(';\n'));
+  await client.query([CREATE_REGISTRY, CREATE_MINE, CREATE_NOTE_TRACE].join(';\n'));
   const { captured, notCaptured } = await captureTables(client, spared, () => true);
   const sequencesLeft = await moveSequencesAbove(client);
   return { captured, notCaptured, sequencesLeft };

@@ -4,7 +4,7 @@ import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
 import type { OutcomeCounts } from '../../overlay.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { readCapturedTables } from './capture.ts';
-import { JOURNAL, OUTCOME_TABLE } from '../session/names.ts';
+import { JOURNAL, OUTCOME_TABLE, TRACE_CHARACTERS } from '../session/names.ts';
 import {
   selectTables,
   toOutcomeCounts,
@@ -98,7 +98,9 @@ export function selectionCondition(
 ): { readonly sql: string; readonly values: readonly string[] } {
   const { trace } = only;
   const traced = (n: number): readonly string[] =>
-    trace === undefined ? [] : [`${alias}.${JOURNAL.trace} = $${n}::text`];
+    trace === undefined
+      ? []
+      : [`${alias}.${JOURNAL.trace} = pg_catalog.left($${n}::text, ${TRACE_CHARACTERS})`];
   const values = trace === undefined ? [] : [trace];
   if (only.key === undefined) return { sql: traced(1)[0] ?? 'true', values };
   if (only.key.length !== table.key.length) {

@@ -29,19 +29,19 @@ const LOCKED: Readonly<Record<Patience, string>> = { wait: '', 'pass over': 'SKI
 
 /** 1. */
 export function lockEqualRows(table: ApplyTable, patience: Patience): string {
-  return `UPDATE ${stageRelation(table)} s SET seen = true FROM (SELECT s.seq
+  return `UPDATE ${stageRelation(table)} s SET seen = true FROM (SELECT s.ctid AS at
       FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
       JOIN ${table.rows} t ON ${keysEqual(table, TABLE, JOURNALED)}
       WHERE s.own AND ${areEqual(table)}
-      ORDER BY ${list(table, 't')} FOR NO KEY UPDATE OF t ${LOCKED[patience]}) l WHERE l.seq = s.seq`;
+      ORDER BY ${list(table, 't')} FOR NO KEY UPDATE OF t ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
 }
 
 /** 2. Its row count says whether there is anything to be given up. */
 export function lockEqualEntries(table: ApplyTable, patience: Patience): string {
-  return `UPDATE ${stageRelation(table)} s SET held = true FROM (SELECT s.seq
+  return `UPDATE ${stageRelation(table)} s SET held = true FROM (SELECT s.ctid AS at
       FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
       WHERE s.own AND (s.seen OR ${isNeither(table)})
-      ORDER BY ${list(table, 'j')} FOR UPDATE OF j ${LOCKED[patience]}) l WHERE l.seq = s.seq`;
+      ORDER BY ${list(table, 'j')} FOR UPDATE OF j ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
 }
 
 /** 3. Selects how many were given up, of which the staging table then says that they are `freed`. */
@@ -51,9 +51,9 @@ export function deleteEqualEntries(table: ApplyTable, ending: Ending): string {
       DELETE FROM ${table.journal ?? ''} j USING ${stage} s
       WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own AND s.held
         AND CASE WHEN s.seen THEN ${isSame(table)} ELSE ${isNeither(table)} END
-      RETURNING s.seq, ${entryFacts(table)}
+      RETURNING s.ctid AS at, ${entryFacts(table)}
     ), freed AS (
-      UPDATE ${stage} s SET own = false, freed = true FROM gone g WHERE g.seq = s.seq
+      UPDATE ${stage} s SET own = false, freed = true FROM gone g WHERE s.ctid = g.at
     ), told AS (${insertOutcomes(table, ending, told(table))})
     SELECT pg_catalog.count(*)::int4 AS released FROM gone`;
 }
