@@ -1,6 +1,10 @@
 /** Tables that are made, or get another shape, below a candidate of MySQL and MariaDB that goes on writing. */
 import { describe, expect, test } from 'vitest';
 import { schemaSourceOf, schemaTargetOf, type CarriedChange } from '../../src/dialect/evolving.ts';
+import { closeTable } from '../../src/dialect/mysql/overlay/triggers.ts';
+import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
+import { Client } from '../../src/dialect/mysql/session/client.ts';
+import { CLOSING } from '../../src/dialect/mysql/session/names.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { changesBetween } from '../../src/schema/schema-change.ts';
 import {
@@ -272,3 +276,37 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await other.overlayRows(9)).toMatchObject([{ kind: 'delete' }]);
   });
 });
+
+test.each(ENGINES)(
+  'on %s a table that another account closed is not open while it is closed anew',
+  async (engine) => {
+    const stage = await stageOf(engine, KEYED);
+    const at = await overlaidRollout(stage);
+    const client = await Client.connect(new ServerAddress(stage.url, 'shadow.url'), at.name);
+    const close = (account: string) =>
+      closeTable(client, at.name, 't', { unless: `USER() NOT LIKE '${account}@%'` });
+    await close('one');
+    const closed: number[] = [];
+    const run = client.run.bind(client);
+    client.run = async (...args) => {
+      const result = await run(...args);
+      const events = await rowsOf(
+        at.admin,
+        `SELECT DISTINCT EVENT_MANIPULATION AS event FROM information_schema.TRIGGERS
+          WHERE TRIGGER_SCHEMA = '${at.name}' AND TRIGGER_NAME REGEXP '${CLOSING}'`,
+      );
+      closed.push(events.length);
+      return result;
+    };
+    for (const account of ['two', 'three', 'three']) await close(account);
+    expect(closed.length).toBeGreaterThan(10);
+    expect(closed.filter((events) => events !== 3)).toEqual([]);
+    const left = await rowsOf(
+      at.admin,
+      `SELECT ACTION_STATEMENT AS body FROM information_schema.TRIGGERS
+        WHERE TRIGGER_SCHEMA = '${at.name}' AND TRIGGER_NAME REGEXP '${CLOSING}'`,
+    );
+    expect(left.map(({ body }) => String(body).includes('three@'))).toEqual([true, true, true]);
+    await client.end();
+  },
+);
