@@ -206,6 +206,25 @@ describe('capture', () => {
     expect(await differences()).toEqual(['1 update', '2 update']);
   });
 
+  it('sees a deferrable key that rows have by turns within a transaction', async () => {
+    await rollout(
+      `CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, n int);
+      INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)`,
+    );
+    await whileBaseStays(
+      `BEGIN; SET CONSTRAINTS ALL DEFERRED; UPDATE t SET id = 2 WHERE id = 1;
+      UPDATE t SET id = 1 WHERE id = 2 AND n = 2; COMMIT`,
+      't',
+    );
+    expect(await differences()).toEqual(['1 update', '2 update']);
+    await whileBaseStays(
+      `BEGIN; SET CONSTRAINTS ALL DEFERRED; INSERT INTO t VALUES (3, 100), (4, 4);
+      DELETE FROM t WHERE id = 3 AND n = 3; COMMIT`,
+      't',
+    );
+    expect(await differences()).toEqual(['1 update', '2 update', '3 update', '4 insert']);
+  });
+
   it('leaves generated columns to the server, in the base image too', async () => {
     await rollout(`CREATE DOMAIN even AS int NOT NULL CHECK (VALUE % 2 = 0);
       CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n int,

@@ -156,12 +156,29 @@ function newRowFunction(table: ApplyTable, name: string, rows: 'transition table
   return triggerFunction(
     name,
     `BEGIN
+  ${table.keyDeferrable ? imageOfOthers(table, rows) : ''}
   INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
     ${source}
     ON CONFLICT (${list(table.key)}) DO UPDATE SET ${JOURNAL.blocked} = NULL;
   RETURN NULL;
 END`,
   );
+}
+
+/**
+ * Under a deferred key production's row may still be there beside the new one, until a later statement
+ * moves it: its image comes first.
+ */
+function imageOfOthers(table: ApplyTable, rows: 'transition table' | 'row'): string {
+  const same = (alias: string): string =>
+    table.key.map((c) => `t.${c.name} ${c.equals} ${alias}.${c.name}`).join(' AND ');
+  const which =
+    rows === 'row' ? same('NEW') : `EXISTS (SELECT FROM understudy_new n WHERE ${same('n')})`;
+  return `INSERT INTO ${journalOf(table)} (${list(table.columns)}, ${JOURNAL.present}, ${JOURNAL.trace})
+    SELECT ${list(table.columns, 't.')}, true, ${TRACE} FROM ${table.rows} t
+    WHERE ${which} AND NOT (pg_catalog.age(t.xmin) OPERATOR(pg_catalog.<=) 0
+      AND ${OWN_SCHEMA}.mine(t.xmin))
+    ON CONFLICT (${list(table.key)}) DO NOTHING;`;
 }
 
 /**
