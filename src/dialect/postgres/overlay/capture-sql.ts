@@ -69,8 +69,10 @@ const TRACE = `CASE WHEN ${isThere(setting(TRACE_SETTING))}
 /**
  * Notes, once for a statement, the trace id of a W3C traceparent in a comment of what the client sent, as
  * sqlcommenter writes it. (https://google.github.io/sqlcommenter/spec/, https://www.w3.org/TR/trace-context/)
- * Asked by each row, a long statement would be read as often as it has rows.
+ * Asked by each row, a long statement would be read as often as it has rows. One without a comment is of the
+ * request that the transaction's last one with a comment was of.
  */
+const HAS_TRACE = `pg_catalog.strpos(pg_catalog.current_query(), 'traceparent=') > 0`;
 const NOTE_TRACE = `${OWN_SCHEMA}.note_trace`;
 export const CREATE_NOTE_TRACE = `CREATE OR REPLACE FUNCTION ${NOTE_TRACE}() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$
@@ -234,10 +236,11 @@ export function captureStatements(
   const byRow = table.schema.partitioned;
   const on = `ON ${table.relation}`;
   const when = spared === null ? '' : `WHEN (${notApplier(spared)})`;
+  const others = spared === null ? '' : `${notApplier(spared)} AND `;
   return [
     ...captureFunctions(table, partitions),
     `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.trace)} BEFORE INSERT OR UPDATE OR DELETE ${on}
-      FOR EACH STATEMENT ${when} EXECUTE FUNCTION ${NOTE_TRACE}()`,
+      FOR EACH STATEMENT WHEN (${others}${HAS_TRACE}) EXECUTE FUNCTION ${NOTE_TRACE}()`,
     `CREATE TRIGGER ${escapeIdentifier(TRIGGERS.row)} BEFORE UPDATE OR DELETE ${on}
       FOR EACH ROW ${when} EXECUTE FUNCTION ${row}()`,
     keyTrigger(table, spared),
