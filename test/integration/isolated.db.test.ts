@@ -7,8 +7,7 @@ import { openApplySession, applyBatch } from '../../src/dialect/postgres/apply/a
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { releaseOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import { inOrder, race } from '../support/isolated-race.ts';
+import { appliedUnlessBlocked, inOrder, race, written } from '../support/isolated-race.ts';
 import { batchOf } from '../support/overlay-applier.ts';
 import { baseSeed } from '../support/seeds.ts';
 import { connectTo } from '../support/test-database.ts';
@@ -129,29 +128,13 @@ it('stay so while both write at the same time', async () => {
   const seed = baseSeed(process.env['UNDERSTUDY_SEED']);
   const raced = await race({
     ...{ seed, forMs: 3_000 },
-    write: async (writer, statements, commits) => {
-      const client = clients[writer];
-      try {
-        await client?.query('BEGIN');
-        for (const statement of statements) await client?.query(statement);
-        await client?.query(commits ? 'COMMIT' : 'ROLLBACK');
-        return true;
-      } catch {
-        await client?.query('ROLLBACK');
-        return false;
-      }
-    },
-    apply: async (changes) => {
+    write: (writer, statements, commits) =>
+      written(async (sql) => clients[writer]?.query(sql), statements, commits),
+    apply: (changes) => {
       const all = [...changes].map(([id, state]) =>
         state === null ? gone(String(id)) : create({ id: String(id), state }),
       );
-      return apply(rows('job', ...all)).then(
-        () => true,
-        (error: unknown) => {
-          if (isUnderstudyError(error, 'APPLY_BLOCKED')) return false;
-          throw error;
-        },
-      );
+      return appliedUnlessBlocked(apply(rows('job', ...all)));
     },
   });
   for (const client of clients) await client.end();

@@ -1,9 +1,14 @@
 /** As isolated.db.test.ts, on MySQL and MariaDB. */
 import { expect, it, onTestFinished } from 'vitest';
 import { dialectFor } from '../../src/dialect/registry.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
-import { inOrder, race, type Raced } from '../support/isolated-race.ts';
+import {
+  appliedUnlessBlocked,
+  inOrder,
+  race,
+  written,
+  type Raced,
+} from '../support/isolated-race.ts';
 import { baseSeed } from '../support/seeds.ts';
 import {
   batchOf,
@@ -109,29 +114,13 @@ it.each(ENGINES)('on %s they stay so while both write at the same time', async (
   const seed = baseSeed(process.env['UNDERSTUDY_SEED']);
   const raced = await race({
     ...{ seed, forMs: 3_000 },
-    write: async (writer, statements, commits) => {
-      const client = clients[writer];
-      try {
-        await client?.query('START TRANSACTION');
-        for (const statement of statements) await client?.query(statement);
-        await client?.query(commits ? 'COMMIT' : 'ROLLBACK');
-        return true;
-      } catch {
-        await client?.query('ROLLBACK');
-        return false;
-      }
-    },
-    apply: async (changes) => {
+    write: (writer, statements, commits) =>
+      written(async (sql) => clients[writer]?.query(sql), statements, commits),
+    apply: (changes) => {
       const all = [...changes].map(([id, state]) =>
         state === null ? gone(String(id)) : put(['id'], { id: String(id), state }),
       );
-      return apply(rowsStep(stage, 'job', ...all)).then(
-        () => true,
-        (error: unknown) => {
-          if (isUnderstudyError(error, 'APPLY_BLOCKED')) return false;
-          throw error;
-        },
-      );
+      return appliedUnlessBlocked(apply(rowsStep(stage, 'job', ...all)));
     },
   });
   const place = `seed ${String(seed)}, ${String(raced.written)} and ${String(raced.applied)}`;

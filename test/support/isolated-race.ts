@@ -2,6 +2,7 @@
  * Writers of a candidate and an applier at one isolated table `job (id, state)` at the same time. Each writer
  * has keys of its own, and knows what it left there; the applier knows production's rows.
  */
+import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import { Random } from './random.ts';
 
 const KEYS = 24;
@@ -88,4 +89,32 @@ export async function race(parts: RaceParts): Promise<Raced> {
 /** As the database tells it: rows in the order of their keys. */
 export function inOrder(rows: ReadonlyMap<number, string>): readonly (readonly [number, string])[] {
   return [...rows].toSorted(([a], [b]) => a - b);
+}
+
+/** One transaction of the candidate's; false if it was refused, and is undone. */
+export async function written(
+  query: (sql: string) => Promise<unknown>,
+  statements: readonly string[],
+  commits: boolean,
+): Promise<boolean> {
+  try {
+    await query('START TRANSACTION');
+    for (const statement of statements) await query(statement);
+    await query(commits ? 'COMMIT' : 'ROLLBACK');
+    return true;
+  } catch {
+    await query('ROLLBACK');
+    return false;
+  }
+}
+
+/** False where a lock kept it out. */
+export function appliedUnlessBlocked(applying: Promise<unknown>): Promise<boolean> {
+  return applying.then(
+    () => true,
+    (error: unknown) => {
+      if (isUnderstudyError(error, 'APPLY_BLOCKED')) return false;
+      throw error;
+    },
+  );
 }
