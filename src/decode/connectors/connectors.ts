@@ -8,28 +8,26 @@ import { postgresql } from './postgresql.ts';
 export function connectorNamed(name: SourcePosition['connector']): Connector {
   switch (name) {
     case 'postgresql':
-      return { ...postgresql, ...comparing };
+      return { ...postgresql, ...COMPARING };
     case 'mysql':
-      return { ...mysql, ...comparing };
+      return { ...mysql, ...COMPARING };
     case 'mariadb':
-      return { ...mariadb, ...comparing };
+      return { ...mariadb, ...COMPARING };
   }
 }
 
 /** Positions of different connectors do not compare. */
-const comparing: Pick<Connector, 'compare' | 'compareInLog'> = {
-  compare: (a, b) => {
+function comparing(by: 'compare' | 'compareInLog'): Connector['compare'] {
+  return (a, b) => {
     if (a.connector === 'postgresql') {
-      return b.connector === 'postgresql' ? postgresql.compare(a, b) : 'incomparable';
+      return b.connector === 'postgresql' ? postgresql[by](a, b) : 'incomparable';
     }
     if (b.connector !== a.connector) return 'incomparable';
-    return (a.connector === 'mysql' ? mysql : mariadb).compare(a, b);
-  },
-  compareInLog: (a, b) => {
-    if (a.connector === 'postgresql') {
-      return b.connector === 'postgresql' ? postgresql.compareInLog(a, b) : 'incomparable';
-    }
-    if (b.connector !== a.connector) return 'incomparable';
-    return (a.connector === 'mysql' ? mysql : mariadb).compareInLog(a, b);
-  },
+    return (a.connector === 'mysql' ? mysql : mariadb)[by](a, b);
+  };
+}
+
+const COMPARING: Pick<Connector, 'compare' | 'compareInLog'> = {
+  compare: comparing('compare'),
+  compareInLog: comparing('compareInLog'),
 };
