@@ -18,7 +18,9 @@ describe('divergence', () => {
   test('counts by the overlay’s counts, not by the rows that were listed', () => {
     const divergence = buildDivergence({
       showValues: false,
-      tables: [{ table: 'a.t', inserted: 900, updated: 0, deleted: 100, blocked: 0, equal: 1, rows: 900 }],
+      tables: [
+        { table: 'a.t', inserted: 900, updated: 0, deleted: 100, blocked: 0, equal: 1, rows: 900 },
+      ],
       rows: [],
     });
     expect(divergence).toMatchObject({ rows: 1_000, complete: false });
