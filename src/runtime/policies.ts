@@ -17,7 +17,11 @@ export function tablePolicies({
     const policy = matching.findLast((rule) => rule.policy !== undefined)?.policy ?? overlay.policy;
     const columns = matching.findLast((rule) => rule.columns !== undefined)?.columns ?? {};
     return {
-      rows: policy === 'source-wins' ? 'source-wins' : 'overlay-wins',
+      // With columns of its own a row is decided about column by column.
+      rows:
+        policy === 'source-wins' && Object.keys(columns).length === 0
+          ? 'source-wins'
+          : 'overlay-wins',
       ...{ others: policy, columns: new Map(Object.entries(columns)) },
     };
   };

@@ -17,6 +17,7 @@ export async function sweep(
   stage: Stage,
   signal: AbortSignal,
   place: string | null = null,
+  onPlace: (place: string | null) => void = () => undefined,
 ): Promise<{ readonly released: number; readonly place: string | null }> {
   const { database, holder } = stage;
   const between = <T>(act: () => Promise<T>): Promise<T> => stage.betweenWrites(act);
@@ -27,6 +28,7 @@ export async function sweep(
     const swept = await between(() => database.sweepOverlay(holder.fence, from));
     released += swept.released;
     at = swept.next;
+    onPlace(at);
     if (at !== null && signal.aborted) return { released, place: at };
   } while (at !== null);
   const { outcomeDays } = stage.context.config.overlay;
@@ -67,7 +69,9 @@ export class Sweeper {
   async #sweep(signal: AbortSignal): Promise<void> {
     const { context, database } = this.#stage;
     try {
-      const { released, place } = await sweep(this.#stage, signal, this.#place);
+      const { released, place } = await sweep(this.#stage, signal, this.#place, (at) => {
+        this.#place = at;
+      });
       this.#place = place;
       if (place === null) {
         this.#due = performance.now() + context.config.overlay.sweepSeconds * 1000;

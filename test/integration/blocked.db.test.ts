@@ -9,16 +9,21 @@ import { openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { readOverlayCounts, readOverlayRows } from '../../src/dialect/postgres/overlay/read.ts';
 import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
+import { resolveOverlay } from '../../src/dialect/postgres/overlay/resolve.ts';
 import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import type { NetChange } from '../../src/order/change-batch.ts';
+import { OVERLAY_WINS, type TablePolicy } from '../../src/overlay/policy.ts';
+import { connectTo } from '../support/test-database.ts';
 import {
   applier,
   apply as applySteps,
+  applyUnder,
   content,
   gone,
   rows,
   shop,
   tables,
+  url,
   user,
   useShop,
 } from './apply.fixture.ts';
@@ -30,6 +35,7 @@ const T = `CREATE TABLE t (id int PRIMARY KEY, u text UNIQUE, s text);
   INSERT INTO t VALUES (1, 'one', 'a'), (2, 'two', 'b'), (3, 'three', 'c');`;
 const HELD = `INSERT INTO t VALUES (70, 'held', 'mine')`;
 
+const SOURCE_WINS: TablePolicy = { rows: 'source-wins', others: 'source-wins', columns: new Map() };
 const SHAPE = new RowShape(['id', 'u', 's']);
 
 function put(id: number, u: string | null, s = 'theirs'): NetChange {
@@ -218,13 +224,20 @@ describe('a row that is kept out', () => {
       [3, 'three', 'c'],
       [70, 'held', 'mine'],
     ]);
-    // As it was, 3 is in nobody's way yet.
+    // As it was, 3 is in nobody's way yet; then it gives way to 4.
     await user.query(`INSERT INTO t VALUES (71, 'held too', 'mine')`);
     await apply(put(3, 'held too'));
+    expect((await seen())[1]).toEqual([3, 'three', 'c']);
     await apply(put(4, 'three'));
-    expect(await whys()).toHaveLength(3);
+    expect(await whys()).toHaveLength(2);
     await sweep();
-    expect(await whys()).toHaveLength(3);
+    expect(await whys()).toHaveLength(2);
+    expect(await seen()).toEqual([
+      [2, 'one', 'b'],
+      [4, 'three', 'theirs'],
+      [70, 'held', 'mine'],
+      [71, 'held too', 'mine'],
+    ]);
     await apply(put(4, 'four'), put(3, 'three', 'c'));
     await user.query('DELETE FROM t WHERE id = 71');
     await user.query(`UPDATE t SET u = 'elsewhere' WHERE id = 70`);
@@ -319,6 +332,108 @@ describe('a row that is kept out', () => {
     expect(await base()).toEqual([]);
     expect(await seen()).toEqual([[70, 'held', 'mine']]);
     expect(await kinds()).toEqual([[70, 'insert']]);
+  });
+
+  it('is no other’s hindrance: values that went round come in together', async () => {
+    await tables(T, true);
+    await user.query(`INSERT INTO t VALUES (70, 'aside', 'mine')`);
+    // Production exchanges two values by way of a third, which the candidate has taken.
+    await apply(put(1, 'aside'));
+    await apply(put(2, 'one'));
+    await apply(put(1, 'two'));
+    await user.query('DELETE FROM t WHERE id = 70');
+    await sweep();
+    expect(await seen()).toEqual(await base());
+    expect(await kinds()).toEqual([]);
+  });
+
+  it('that comes in is not lost to a TRUNCATE that did not see it', async () => {
+    await tables(T, true);
+    await user.query(HELD);
+    await apply(put(5, 'held'));
+    await user.query(`UPDATE t SET u = 'elsewhere' WHERE id = 70`);
+    const other = await connectTo(url);
+    await other.query(
+      `SET search_path = shop; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t`,
+    );
+    await sweep();
+    await expect(other.query('TRUNCATE t')).rejects.toMatchObject({ code: '40001' });
+    await other.end();
+    expect(await base()).toEqual([[1, 'one', 'a'], ...REST, [5, 'held', 'theirs']]);
+  });
+
+  it('waits for no lock of the candidate’s when it is tried again', async () => {
+    for (const constraint of ['', 'ALTER TABLE t ADD UNIQUE (s) DEFERRABLE;']) {
+      await tables(`${T} ${constraint}`, true);
+      await user.query(HELD);
+      await apply(put(5, 'held'));
+      await user.query('DELETE FROM t WHERE id = 70');
+      await user.query(`BEGIN; INSERT INTO t VALUES (80, 'held', 'mine too')`);
+      await sweep();
+      await user.query('ROLLBACK');
+      await sweep();
+      expect(await seen()).toEqual(await base());
+    }
+  });
+
+  it('keeps what was decided about it while it is tried again', async () => {
+    await tables(`${T.replace(' UNIQUE', '')} CREATE UNIQUE INDEX kept ON t (lower(u));`, true);
+    await user.query(HELD);
+    await apply(put(1, 'held'), put(5, 'five'));
+    const facts = (): Promise<readonly unknown[]> =>
+      content(`SELECT understudy_conflict, understudy_at, understudy_conflict_at,
+        understudy_conflict_base->>'u' FROM understudy."shop.t#journal" WHERE id = 1`);
+    const before = await facts();
+    await sweep();
+    expect(await facts()).toEqual(before);
+    expect(await acting((session) => resolveOverlay(session, {}, 'ours'))).toEqual({
+      ...{ resolved: 1, kept: 0 },
+    });
+    await sweep();
+    expect(await facts()).toMatchObject([[null, expect.any(Date), null, 'one']]);
+    expect(await acting((session) => resolveOverlay(session, {}, 'theirs'))).toEqual({
+      ...{ resolved: 0, kept: 0 },
+    });
+  });
+
+  it('is told by what it is once the candidate came to it', async () => {
+    for (const [write, kind] of [
+      [`UPDATE t SET u = 'my own' WHERE id = 1`, 'update_differs'],
+      [`UPDATE t SET s = s WHERE id = 1`, null],
+      ['DELETE FROM t WHERE id = 1', 'delete_updated'],
+      [`INSERT INTO t VALUES (9, 'nine', 'mine')`, 'insert_exists'],
+    ] as const) {
+      await tables(T, true);
+      await user.query(`${HELD}; INSERT INTO t VALUES (71, 'held too', 'mine')`);
+      await apply(put(1, 'held', 'a'), put(9, 'held too'));
+      await user.query(write);
+      await sweep();
+      const id = write.startsWith('INSERT') ? 9 : 1;
+      expect(
+        await content(
+          `SELECT understudy_conflict FROM understudy."shop.t#journal" WHERE id = ${id}`,
+        ),
+        write,
+      ).toEqual([[kind]]);
+    }
+  });
+
+  it('may be of a table whose columns have any names', async () => {
+    const names = ['t', 's', 'j', 'u', 'k', 'key', 'trace', 'blocked', 'moved', 'first_at', 'at'];
+    const columns = names.map((name) => `${name} text`).join(', ');
+    for (const policy of [OVERLAY_WINS, SOURCE_WINS]) {
+      await tables(
+        `CREATE TABLE t (id int PRIMARY KEY, ${columns}, UNIQUE (key)); INSERT INTO t (id, key) VALUES (1, 'one')`,
+        true,
+      );
+      await user.query(`INSERT INTO t (id, key) VALUES (70, 'held')`);
+      const image = { ...Object.fromEntries(names.map((name) => [name, 'x'])), key: 'held' };
+      await applyUnder(policy, rows('t', patch(1, image), patch(2, { ...image, key: 'two' })));
+      expect(await content('SELECT id, key, t FROM shop__production.t ORDER BY id')).toEqual([
+        [1, 'held', 'x'],
+        [2, 'two', 'x'],
+      ]);
+    }
   });
 
   it('is looked for in a large batch in good time', async () => {

@@ -145,6 +145,19 @@ describe('a conflict', () => {
     expect(found?.firstAt.getTime()).toBeLessThanOrEqual(found?.at.getTime() ?? 0);
   });
 
+  it('is not what production alone changes, however often', async () => {
+    await tables(T, true);
+    await user.query(`UPDATE t SET a = 'mine' WHERE id = 1`);
+    for (const b of ['b1', 'b2', 'b3']) await apply(whole(1, 'a0', b));
+    expect(await listed()).toEqual([]);
+    await apply(whole(1, 'theirs', 'b3'));
+    expect(await listed()).toEqual(['1 update_differs']);
+    await user.query(`UPDATE t SET a = 'a0' WHERE id = 1`);
+    // All that production changed comes, not only what it changed last.
+    expect(await resolve('merge')).toEqual({ resolved: 1, kept: 0 });
+    expect((await seen())[0]).toEqual([1, 'theirs', 'b3', null]);
+  });
+
   it('stays listed until both sides are the same, or the row is put back', async () => {
     await tables(T, true);
     await user.query(`UPDATE t SET a = 'mine'`);
@@ -225,6 +238,16 @@ describe('resolve', () => {
     await user.query(`UPDATE t SET b = 'b0' WHERE id = 4`);
     await acting((session) => releaseOverlay(session, {}));
     expect(await content(`SELECT id FROM understudy."shop.t#journal" WHERE id = 4`)).toEqual([]);
+  });
+
+  it('for production goes on with the rest where the schema refuses one', async () => {
+    await tables(T, true);
+    await user.query(`UPDATE t SET a = 'mine'; ALTER TABLE t ADD CHECK (b <> 'refused') NOT VALID`);
+    await apply(whole(1, 'theirs', 'refused'), whole(2, 'theirs', 'b0', 'two'));
+    expect(await listed()).toEqual(['1 update_differs', '2 update_differs']);
+    expect(await resolve('theirs')).toEqual({ resolved: 1, kept: 1 });
+    expect(await listed()).toEqual(['1 schema']);
+    expect(await seen()).toEqual([[2, 'theirs', 'b0', 'two']]);
   });
 
   it('cannot make the candidate’s schema take a row', async () => {

@@ -99,6 +99,54 @@ describe('source-wins', () => {
     ]);
   });
 
+  it('keeps out what the table refuses all the same, and goes on', async () => {
+    for (const constraint of [
+      `ALTER TABLE t ADD CHECK (b <> 'theirs')`,
+      `CREATE UNIQUE INDEX ON t (lower(b)) WHERE b = 'theirs'`,
+    ]) {
+      await tables(`${T} INSERT INTO t VALUES (8, 'x', 'x', 1, 'eight'); ${constraint};`, true);
+      await user.query(`INSERT INTO t VALUES (9, 'mine', 'theirs', 1, 'nine')`).catch(() => null);
+      await apply(SOURCE_WINS, put(1, 'a1', 'theirs', '1', 'one'), put(2, 'a1', 'b', '1', 'two'));
+      expect((await base()).slice(0, 2)).toEqual([
+        [1, 'a1', 'theirs', 1, 'one'],
+        [2, 'a1', 'b', 1, 'two'],
+      ]);
+      await apply(SOURCE_WINS, put(1, 'a2', 'fine', '1', 'one'));
+      expect((await seen())[0]).toEqual([1, 'a2', 'fine', 1, 'one']);
+    }
+  });
+
+  it('makes no row of both, where production’s is not known here', async () => {
+    await tables(T, true);
+    await user.query(`INSERT INTO t VALUES (4, 'mine', 'secret', 1, 'four')`);
+    await apply(SOURCE_WINS, patch(4, { a: 'theirs' }));
+    expect(await content('SELECT id FROM shop__production.t WHERE id = 4')).toEqual([]);
+    expect(await content('SELECT key FROM understudy.parked')).toEqual([[['4']]]);
+  });
+
+  it('forgets nothing of what is not known of rows that it only puts back', async () => {
+    await tables(T, true);
+    await apply(OVERLAY_WINS, patch(4, { a: 'theirs' }));
+    await user.query(`INSERT INTO t VALUES (4, 'mine', 'mine', 1, 'held')`);
+    await apply(SOURCE_WINS, put(1, 'a', 'b', '1', 'held'));
+    expect(await content('SELECT key FROM understudy.parked')).toEqual([[['4']]]);
+    expect((await seen()).map((row) => (row as unknown[])[0])).toEqual([1, 2, 3]);
+  });
+
+  it('wins with a TRUNCATE too; else what the candidate had changed is a conflict', async () => {
+    for (const policy of [SOURCE_WINS, OVERLAY_WINS]) {
+      await tables(T, true);
+      await user.query(
+        `UPDATE t SET a = 'mine' WHERE id = 1; INSERT INTO t VALUES (9, 'm', 'm', 1, 'n')`,
+      );
+      await applyUnder(policy, { kind: 'truncate', table: { schema: 'shop', name: 't' } });
+      const left = policy === SOURCE_WINS ? [] : [[1], [9]];
+      expect(await content('SELECT id FROM shop.t ORDER BY id')).toEqual(left);
+      expect(await base()).toEqual([]);
+      expect(await conflicts()).toEqual(policy === SOURCE_WINS ? [] : ['1 update_deleted']);
+    }
+  });
+
   it('waits for a candidate that is at the row, and wins then', async () => {
     await tables(T, true);
     await user.query(`BEGIN; UPDATE t SET a = 'mine' WHERE id = 1`);

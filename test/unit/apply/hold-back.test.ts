@@ -30,3 +30,14 @@ it('ends its wait when it is told to', async () => {
   await expect(waiting).rejects.toThrow('enough');
   expect(new HoldBack(1_000, () => 5_000).wait(0, stop.signal)).toBeNull();
 });
+
+it('forgets a stamp that was off, so that others wait again', () => {
+  let now = 100_000;
+  const held = new HoldBack(5_000, () => now);
+  expect(held.waitMs(3_700_000)).toBe(5_000);
+  expect(held.waitMs(100_000)).toBe(0);
+  now += 61_000;
+  held.waitMs(now);
+  now += 61_000;
+  expect(held.waitMs(now)).toBe(5_000);
+});

@@ -11,6 +11,7 @@ import type { Comparisons } from '../catalogue/key-facts.ts';
 import {
   blockRows,
   evict,
+  evictStale,
   findBlocked,
   findDuplicate,
   lookedUp,
@@ -19,6 +20,7 @@ import {
 } from '../overlay/blocked-sql.ts';
 import {
   lockOwned,
+  removeUnknown,
   mergeColumns,
   mergeEach,
   takeBackBlockers,
@@ -153,16 +155,21 @@ class RowsStep {
   }
 
   /** Gives up what the candidate owns of the staged keys: they are written as nobody's. */
-  async #takeBack(counts: StagedCounts): Promise<StagedCounts> {
+  async #takeBack(
+    counts: StagedCounts,
+  ): Promise<{ readonly counts: StagedCounts; readonly owned: number }> {
     const table = this.#table;
-    const marked = await this.#client.query(sql.markOwned(table));
-    if ((marked.rowCount ?? 0) === 0) return counts;
+    const marked = (await this.#client.query(sql.markOwned(table))).rowCount ?? 0;
+    if (marked === 0) return { counts, owned: 0 };
     const whole = await this.#fill('s', counts);
-    await queryAll(this.#client, [
+    const done = await queryAll(this.#client, [
+      settleStaged(table),
       ...lockOwned(table),
+      removeUnknown(table),
       takeBackStaged(table, this.#context.source),
     ]);
-    return whole;
+    const [row] = (done.at(-1)?.rows ?? []) as { readonly taken: number }[];
+    return { counts: whole, owned: marked - (row?.taken ?? 0) };
   }
 
   /** Writes production's changes into columns of rows that the candidate owns, where a policy says so. */
@@ -194,8 +201,8 @@ class RowsStep {
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
       if (this.#sourceWins && marked !== 0) {
-        counts = await this.#takeBack(counts);
-        marked = 0;
+        const left = await this.#takeBack(counts);
+        [counts, marked] = [left.counts, left.owned];
       }
       const attempt = await this.#attempt(counts, {
         ...{ twoPhase, marked },
@@ -438,6 +445,7 @@ class RowsStep {
     await queryAll(this.#client, [
       sql.lockRows(table),
       sql.markOwned(table),
+      ...evictStale(table, lookedUp(table, comparisons)),
       probe(table, { out: sql.takeOut(table), insert: sql.insertStaged(table), unchecked }),
       sql.markOwned(table),
     ]);
@@ -466,7 +474,9 @@ class RowsStep {
   async #isChecked(): Promise<boolean> {
     const table = this.#table;
     if (table.journal === null) return true;
-    for (const unique of lookedUp(table, this.#context.comparisons, table.unchecked)) {
+    const uniques = lookedUp(table, this.#context.comparisons, table.unchecked);
+    assert(uniques.length === table.unchecked.length, 'deferrable constraints are on columns');
+    for (const unique of uniques) {
       const found = await this.#client.query(findDuplicate(table, unique));
       if (found.rows.length > 0) return false;
     }

@@ -7,7 +7,7 @@
 import { escapeLiteral } from 'pg';
 import { assert } from '../../../util/assert.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from './apply-table.ts';
-import { conflictSet } from '../overlay/conflict-sql.ts';
+import { conflictKind, conflictSet } from '../overlay/conflict-sql.ts';
 import { JOURNAL } from '../session/names.ts';
 import { stageRelation, type StagedOp } from './stage.ts';
 
@@ -278,10 +278,16 @@ export function moveBaseImages(table: ApplyTable, source: string | null): string
     return `${column.name} = CASE WHEN s.op <> 's' OR ${known(column)} THEN s.${column.staged}
       ELSE j.${column.name} END`;
   });
-  const conflicts = table.isolated ? [] : conflictSet(table, source, (column) => known(column));
+  const conflicts = table.isolated ? [] : conflictSet(table, source);
+  // Asked once for each row: see conflict-sql.ts.
+  const asked = table.isolated
+    ? ''
+    : `JOIN ${journalOf(table)} k ON ${keysEqual(table, ['k', 'name'], STAGED)}
+      LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
+      CROSS JOIN LATERAL (SELECT ${conflictKind(table, 'k', (column) => known(column))} AS kind OFFSET 0) c`;
   return `UPDATE ${journalOf(table)} j
     SET ${[`${JOURNAL.present} = s.op <> 'd'`, `${JOURNAL.moved} = true`, ...conflicts, ...set].join(', ')}
-    FROM ${stageRelation(table)} s LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
+    FROM ${stageRelation(table)} s ${asked}
     WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own
       AND (s.op <> 's' OR j.${JOURNAL.present})`;
 }

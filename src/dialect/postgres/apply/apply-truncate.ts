@@ -4,6 +4,8 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { applyFailure } from './apply-error.ts';
+import { emptiedSet } from '../overlay/conflict-sql.ts';
+import { entryFacts, insertOutcomes } from '../overlay/outcomes.ts';
 import { dropBlocked } from '../overlay/blocked-sql.ts';
 import { deleteAllEqual } from '../overlay/release-sql.ts';
 import { IMAGE, imageId, JOURNAL, relation } from '../session/names.ts';
@@ -92,15 +94,33 @@ export async function truncateCaptured(
     const deleted = await client.query(
       `DELETE FROM ${rows} t WHERE NOT EXISTS (SELECT FROM ${journal} j WHERE ${match})`,
     );
-    const gone = [`${JOURNAL.present} = false`, `${JOURNAL.moved} = true`, ...nulls];
+    if (table.policy.rows === 'source-wins' && !table.isolated) {
+      const ended = await client.query(endAll(table, within, source));
+      return { rows: (deleted.rowCount ?? 0) + (ended.rowCount ?? 0), owned: 0 };
+    }
+    const gone = [
+      ...[`${JOURNAL.present} = false`, `${JOURNAL.moved} = true`, ...nulls],
+      ...(table.isolated ? [] : emptiedSet(table, source)),
+    ];
     const emptied = await client.query(
-      `UPDATE ${journal} SET ${gone.join(', ')} WHERE ${JOURNAL.present} AND (${within})`,
+      `UPDATE ${journal} j SET ${gone.join(', ')} WHERE ${JOURNAL.present} AND (${within})`,
     );
     await client.query(release);
     return { rows: deleted.rowCount ?? 0, owned: emptied.rowCount ?? 0 };
   } catch (error) {
     throw applyFailure(error, tableName(truncated.id));
   }
+}
+
+/** Production's change is the end of what the candidate has: its rows and entries go. Counts the rows. */
+function endAll(table: ApplyTable, within: string, source: string | null): string {
+  const key = table.key.map(({ name }, i) => `j.${name} AS k${String(i)}`).join(', ');
+  const same = table.key.map((c, i) => `t.${c.name} ${c.equals} g.k${String(i)}`).join(' AND ');
+  const ending = { outcome: 'theirs', source } as const;
+  return `WITH gone AS (DELETE FROM ${table.journal ?? ''} j WHERE (${within})
+      RETURNING ${key}, ${entryFacts(table)}),
+    told AS (${insertOutcomes(table, ending, 'gone')})
+    DELETE FROM ${table.rows} t USING gone g WHERE ${same}`;
 }
 
 /** Forgets what the ledgers say of the rows of a table, or of one partition of it. */

@@ -74,7 +74,7 @@ export function releaseParked(table: ApplyTable): string {
   const stage = stageRelation(table);
   const same = sameLedgerKey(table, 'p', ['s', 'staged']);
   return `DELETE FROM ${PARKED} p WHERE ${ofTable(table, 'p')}
-    AND EXISTS (SELECT FROM ${stage} s WHERE ${same})
+    AND EXISTS (SELECT FROM ${stage} s WHERE ${same} AND s.restored IS NOT TRUE)
     AND NOT EXISTS (SELECT FROM ${stage} s WHERE ${same} AND s.op = 'd' AND s.mask IS NOT NULL)`;
 }
 
@@ -85,5 +85,5 @@ export function releaseParked(table: ApplyTable): string {
 export function releaseImages(table: ApplyTable): string {
   return `DELETE FROM ${relation(imageId(table.schema.id))} i
     USING ${stageRelation(table)} s
-    WHERE i.${IMAGE.letter} IS NULL AND ${keysEqual(table, ['i', 'name'], ['s', 'staged'])}`;
+    WHERE i.${IMAGE.letter} IS NULL AND s.restored IS NOT TRUE AND ${keysEqual(table, ['i', 'name'], ['s', 'staged'])}`;
 }

@@ -99,8 +99,8 @@ export async function ensureStages(
 }
 
 /** seq, op, mask, doubt, own, what release-sql.ts notes: seen, held, freed; and blocked-sql.ts: refused, detail,
- * evicted. */
-const STAGE_EXTRAS = 11;
+ * evicted, kept; and policy-sql.ts: restored. */
+const STAGE_EXTRAS = 13;
 
 /**
  * Types and collations are the table's own, so that keys compare as in the table; a domain is
@@ -119,7 +119,7 @@ function createStage(table: ApplyTable): string {
     SELECT ${[...columns, ...from].join(', ')}, 0::int4 AS seq, 'f'::"char" AS op,
       NULL::varbit AS mask, NULL::varbit AS doubt, false AS own,
       false AS seen, false AS held, false AS freed, NULL::text AS refused, NULL::text AS detail,
-      false AS evicted
+      false AS evicted, NULL::jsonb AS kept, false AS restored
     FROM ${table.rows} t WITH NO DATA`;
 }
 

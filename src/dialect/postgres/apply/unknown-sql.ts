@@ -125,7 +125,7 @@ export function saveUnknown(table: ApplyTable, source: string | null): string {
     .join(' ');
   const stays = columns.length === 0 ? 'false' : `CASE l.column_name ${bit} ELSE false END`;
   const remove = `DELETE FROM ${UNKNOWN_VALUE} l WHERE ${ofTable(table, 'l')}
-    AND EXISTS (SELECT FROM ${stage} s WHERE ${same})
+    AND EXISTS (SELECT FROM ${stage} s WHERE ${same} AND s.restored IS NOT TRUE)
     AND NOT EXISTS (SELECT FROM ${stage} s WHERE ${same} AND s.op <> 'd' AND ${stays})`;
   if (columns.length === 0) return remove;
   const list = columns

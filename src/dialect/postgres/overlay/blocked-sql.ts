@@ -12,6 +12,7 @@ import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-tab
 import { stageRelation } from '../apply/stage.ts';
 import type { Comparisons } from '../catalogue/key-facts.ts';
 import { JOURNAL } from '../session/names.ts';
+import { baseImage, settledKind } from './conflict-sql.ts';
 
 const TABLE = ['t', 'name'] as const;
 const STAGED = ['s', 'staged'] as const;
@@ -39,25 +40,28 @@ export function isBlockedAbsent(table: ApplyTable): string {
 /** Kept out, beside the visible row `t`. */
 export const IS_STALE = `j.${JOURNAL.blocked} = t.xmin`;
 
-const FORGET = [JOURNAL.blocked, JOURNAL.refused, JOURNAL.detail]
-  .map((column) => `${column} = NULL`)
-  .join(', ');
-
-/** Of conflicts, those by which a row is kept out go as well. */
-const FORGET_ALL = `${FORGET}, ${JOURNAL.conflict} = CASE
-  WHEN j.${JOURNAL.conflict} IS DISTINCT FROM j.${JOURNAL.refused} THEN j.${JOURNAL.conflict} END`;
-
-/** Entries that the candidate came to since are its own, of the staged ones that are owned. */
-export function settleStaged(table: ApplyTable): string {
-  return `UPDATE ${table.journal ?? ''} j SET ${FORGET_ALL} FROM ${stageRelation(table)} s
-    WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own AND j.${JOURNAL.blocked} IS NOT NULL
-      AND NOT ${isBlocked(table)}`;
+/**
+ * Entries that the candidate came to since are its own: with the stale row as what both began with. Conflicts
+ * by which a row was kept out become those that they are then. `staged`: only of staged keys that are owned.
+ */
+function settle(table: ApplyTable, staged: boolean): string {
+  const journal = table.journal ?? '';
+  const same = (left: string, right: string): string =>
+    keysEqual(table, [left, 'name'], [right, 'name']);
+  return `UPDATE ${journal} j SET ${JOURNAL.blocked} = NULL, ${JOURNAL.refused} = NULL,
+      ${JOURNAL.detail} = NULL, ${JOURNAL.conflict} = ${settledKind(table)}
+    FROM ${journal} k ${staged ? `JOIN ${stageRelation(table)} s ON s.own AND ${keysEqual(table, ['k', 'name'], STAGED)}` : ''}
+      LEFT JOIN ${table.rows} t ON ${same('t', 'k')}
+    WHERE k.${JOURNAL.refused} IS NOT NULL AND ${same('j', 'k')}
+      AND j.${JOURNAL.refused} IS NOT NULL AND NOT ${IS_BLOCKED}`;
 }
 
-/** The same of all entries. */
+export function settleStaged(table: ApplyTable): string {
+  return settle(table, true);
+}
+
 export function settleAll(table: ApplyTable): string {
-  return `UPDATE ${table.journal ?? ''} j SET ${FORGET_ALL}
-    WHERE j.${JOURNAL.blocked} IS NOT NULL AND NOT ${isBlocked(table)}`;
+  return settle(table, false);
 }
 
 /** After the visible rows were written anew, as a changed column does, and settled before. */
@@ -69,7 +73,7 @@ export function noteVersions(table: ApplyTable): string {
 
 /** A row if any row of the table is kept out. */
 export function findAnyBlocked(journal: string): string {
-  return `SELECT 1 AS found FROM ${journal} j WHERE j.${JOURNAL.blocked} IS NOT NULL LIMIT 1`;
+  return `SELECT 1 AS found FROM ${journal} j WHERE j.${JOURNAL.refused} IS NOT NULL LIMIT 1`;
 }
 
 /** A row if one of the staged keys is kept out. */
@@ -154,7 +158,9 @@ export function findDuplicate(table: ApplyTable, unique: UniqueColumns): string 
     AND EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 's')}) LIMIT 1`;
 }
 
-const REFUSAL = `integrity_constraint_violation OR data_exception OR program_limit_exceeded`;
+/** As isOfTheRow has it. */
+export const REFUSAL = `integrity_constraint_violation OR data_exception OR program_limit_exceeded
+  OR plpgsql_error`;
 
 /**
  * Finds out which staged images the visible table refuses, and by which constraint, and notes it with them:
@@ -227,7 +233,7 @@ BEGIN
     RAISE SQLSTATE 'US001';
   EXCEPTION WHEN SQLSTATE 'US001' THEN NULL;
   END;
-  SELECT pg_catalog.array_agg(t), pg_catalog.array_agg(s.seq)
+  SELECT pg_catalog.array_agg(t.*), pg_catalog.array_agg(s.seq)
     INTO understudy_left, understudy_left_seqs
     FROM ${stage} s JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
     WHERE s.seq = ANY (understudy_seqs);
@@ -247,6 +253,8 @@ BEGIN
       ${leftTwice.join('\n      ')}
       RAISE SQLSTATE 'US001';
     EXCEPTION WHEN SQLSTATE 'US001' THEN NULL;
+    -- The candidate has come to hold a value between the two: it is all tried again.
+    WHEN ${REFUSAL} THEN understudy_seqs := '{}';
     END;
   END IF;
   UPDATE ${stage} s SET refused = r.kind, detail = r.name, evicted = s.seq = ANY (understudy_evicted)
@@ -270,36 +278,106 @@ export function blockRows(table: ApplyTable, source: string | null): string {
   const values = table.columns.map(({ staged }) => `s.${staged}`).join(', ');
   const at = source === null ? 'NULL' : escapeLiteral(source);
   const more = [JOURNAL.present, JOURNAL.moved, JOURNAL.blocked, JOURNAL.refused, JOURNAL.detail];
-  const of = [JOURNAL.conflict, JOURNAL.conflictAt, JOURNAL.conflictSource];
+  const of = [
+    ...[JOURNAL.at, JOURNAL.conflict, JOURNAL.conflictAt, JOURNAL.conflictSource],
+    JOURNAL.conflictBase,
+  ];
+  const now = 'pg_catalog.clock_timestamp()';
+  // Tried again without a change of production's, it is what it was, also where it was resolved.
+  const told = (name: string, type: string, otherwise: string): string =>
+    source === null
+      ? `CASE WHEN s.kept IS NULL THEN ${otherwise} ELSE (s.kept->>'${name}')::${type} END`
+      : otherwise;
   return `INSERT INTO ${table.journal ?? ''} (${[columns, ...more, ...of].join(', ')})
     SELECT ${values}, true, true, COALESCE(t.xmin, ${NO_ROW}), s.refused, s.detail,
-      s.refused, pg_catalog.clock_timestamp(), ${at}::json
+      COALESCE((s.kept->>'at')::timestamptz, ${now}), ${told('conflict', 'text', 's.refused')},
+      ${told('conflictAt', 'timestamptz', now)}, ${told('conflictSource', 'json', `${at}::json`)},
+      CASE WHEN t.${table.key[0]?.name ?? ''} IS NULL THEN s.kept->'base'
+        ELSE ${baseImage(table, 't')} END
     FROM ${stageRelation(table)} s LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
     WHERE s.refused IS NOT NULL AND NOT s.own AND s.op = 'f'
     ON CONFLICT (${table.key.map(({ name }) => name).join(', ')}) DO NOTHING`;
 }
 
+/** What an entry that is given up to be tried again hands on to the one that may come after it. */
+export const KEPT = `pg_catalog.jsonb_build_object('at', j.${JOURNAL.at}, 'conflict', j.${JOURNAL.conflict},
+  'conflictAt', j.${JOURNAL.conflictAt}, 'conflictSource', j.${JOURNAL.conflictSource},
+  'base', CASE WHEN pg_catalog.jsonb_typeof(j.${JOURNAL.conflictBase}) = 'object'
+    THEN j.${JOURNAL.conflictBase} END)`;
+
 /**
- * Stages the rows that are kept out and of which no row can be found that holds a value of theirs, as images
- * to be written, `limit` at most. `schema`: those too that the schema refused.
+ * Rows of production's as they were before, which rows of the batch find in their way though nobody owns them:
+ * first their locks, then they go, and who is kept out with them is seen by nobody.
+ */
+export function evictStale(
+  table: ApplyTable,
+  uniques: readonly UniqueColumns[],
+): readonly string[] {
+  if (uniques.length === 0) return [];
+  const journal = table.journal ?? '';
+  const wanted = uniques.map((unique) => {
+    const same = unique.columns.map(
+      ({ column, equals }) => `t.${column.name} ${equals} s.${column.staged}`,
+    );
+    return `(${same.join(' AND ')})`;
+  });
+  const inTheWay = `EXISTS (SELECT FROM ${journal} j
+      WHERE ${keysEqual(table, TABLE, JOURNALED)} AND ${IS_STALE})
+    AND EXISTS (SELECT FROM ${stageRelation(table)} s WHERE s.op = 'f' AND NOT s.own
+      AND (${wanted.join(' OR ')}) AND NOT (${keysEqual(table, TABLE, STAGED)}))`;
+  const key = table.key.map(({ name }) => `t.${name}`).join(', ');
+  return [
+    `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t WHERE ${inTheWay}
+      ORDER BY ${key} FOR UPDATE OF t) locked`,
+    `WITH gone AS (DELETE FROM ${table.rows} t WHERE ${inTheWay} RETURNING ${key})
+      UPDATE ${journal} j SET ${JOURNAL.blocked} = ${NO_ROW} FROM gone g
+      WHERE ${table.key.map((c) => `j.${c.name} ${c.equals} g.${c.name}`).join(' AND ')}`,
+  ];
+}
+
+/**
+ * Stages rows that are kept out, as images to be written, `limit` at most: those of which no row can be found
+ * that holds a value of theirs, but as it was before; and a few, by chance, of those of which that cannot be
+ * told (`others`: how many). `schema`: those too that the schema refused. `selected`: of the entries, as `j`.
  */
 export function stageBlocked(
   table: ApplyTable,
   uniques: readonly UniqueColumns[],
-  { schema, limit }: { readonly schema: boolean; readonly limit: number },
+  wanted: {
+    readonly schema: boolean;
+    readonly limit: number;
+    readonly others: number;
+    readonly selected?: string | undefined;
+  },
 ): string {
+  const journal = table.journal ?? '';
   const free = uniques.map(
-    (unique) => `NOT EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 'j')})`,
+    (unique) => `NOT EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 'j')}
+      AND NOT EXISTS (SELECT FROM ${journal} o
+        WHERE ${keysEqual(table, ['o', 'name'], ['u', 'name'])} AND o.${JOURNAL.blocked} = u.xmin))`,
   );
-  const which = schema ? [] : [`j.${JOURNAL.refused} = 'multiple_unique'`];
+  const told = uniques.map(({ name, columns }) => {
+    const set = columns.map(({ column }) => `j.${column.name} IS NOT NULL`);
+    return `(j.${JOURNAL.detail} = ${escapeLiteral(name)} AND ${set.join(' AND ')})`;
+  });
+  const isTold = told.length === 0 ? 'false' : `COALESCE(${told.join(' OR ')}, false)`;
   const stage = stageRelation(table);
+  const names = table.columns.map(({ name }, i) => `j.${name} AS i${String(i)}`).join(', ');
+  const which = [
+    isBlocked(table),
+    ...(wanted.schema ? [] : [`j.${JOURNAL.refused} = 'multiple_unique'`]),
+    ...(wanted.selected === undefined ? [] : [`(${wanted.selected})`]),
+    ...free,
+  ].join(' AND ');
+  const part = (isLookedUp: string, limit: number): string =>
+    `(SELECT ${names} FROM ${journal} j WHERE j.${JOURNAL.refused} IS NOT NULL AND ${which} AND ${isLookedUp}
+      ${isLookedUp.startsWith('NOT') ? 'ORDER BY pg_catalog.random()' : ''} LIMIT ${String(limit)})`;
   return `INSERT INTO ${stage} (${table.columns.map(({ staged }) => staged).join(', ')},
       seq, op, own, seen, held, freed)
-    SELECT ${table.columns.map(({ name }) => `j.${name}`).join(', ')},
+    SELECT ${table.columns.map((_, i) => `b.i${String(i)}`).join(', ')},
       COALESCE((SELECT pg_catalog.max(m.seq) FROM ${stage} m), 0)
         + (pg_catalog.row_number() OVER ())::int4, 'f', true, false, false, false
-    FROM ${table.journal ?? ''} j
-    WHERE ${[isBlocked(table), ...which, ...free].join(' AND ')} LIMIT ${String(limit)}`;
+    FROM (${part(isTold, wanted.limit)} UNION ALL ${part(`NOT ${isTold}`, wanted.others)}) b`;
 }
 
 /** What could not be taken up, since somebody is at it. */

@@ -74,7 +74,7 @@ const CONFLICT_COLUMNS: readonly string[] = [
 
 /** Few entries are such, and they are looked for often. */
 function conflictIndexes(journal: string): readonly string[] {
-  return [JOURNAL.blocked, JOURNAL.conflict].map(
+  return [JOURNAL.refused, JOURNAL.conflict].map(
     (column) => `CREATE INDEX ON ${journal} (${JOURNAL.at}) WHERE ${column} IS NOT NULL`,
   );
 }

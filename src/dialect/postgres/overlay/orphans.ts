@@ -10,7 +10,7 @@ import type { OverlayConflict, RowSelection } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
-import { JOURNAL, relation } from '../session/names.ts';
+import { JOURNAL, relation, TRACE_CHARACTERS } from '../session/names.ts';
 import { readCapturedTables } from './capture.ts';
 import { selectionCondition } from './read.ts';
 
@@ -77,7 +77,11 @@ function orphansOf(
     ...set,
     none,
     selected,
-    ...(trace === null ? [] : [`e.${JOURNAL.trace} = $${String(trace)}`]),
+    ...(trace === null
+      ? []
+      : [
+          `e.${JOURNAL.trace} = pg_catalog.left($${String(trace)}::text, ${String(TRACE_CHARACTERS)})`,
+        ]),
   ].join(' AND ');
   const texts = (names: readonly string[]): string =>
     `ARRAY[${names.map((name) => `c.${name}::text`).join(', ')}]::text[]`;

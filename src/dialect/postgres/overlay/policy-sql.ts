@@ -9,7 +9,7 @@ import { unreachable } from '../../../util/assert.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
 import { stageRelation } from '../apply/stage.ts';
 import { JOURNAL } from '../session/names.ts';
-import { holdsStaged, type UniqueColumns } from './blocked-sql.ts';
+import { holdsStaged, REFUSAL, type UniqueColumns } from './blocked-sql.ts';
 import { differ, UNMERGED } from './conflict-sql.ts';
 import { entryFacts, insertOutcomes, type Ending } from './outcomes.ts';
 
@@ -32,16 +32,27 @@ export function lockOwned(table: ApplyTable): readonly string[] {
   ];
 }
 
-/** Production's change is the end of what the candidate has there: the rows are nobody's then. */
+/** A patch of a row that production has, and of which nothing is here but the candidate's: it is to meet none. */
+export function removeUnknown(table: ApplyTable): string {
+  return `DELETE FROM ${table.rows} t USING ${stageRelation(table)} s
+      JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
+    WHERE ${keysEqual(table, TABLE, STAGED)} AND s.own AND s.op = 's' AND NOT j.${JOURNAL.present}`;
+}
+
+/**
+ * Production's change is the end of what the candidate has there: the rows are nobody's then, but for those
+ * that are kept out. Selects how many.
+ */
 export function takeBackStaged(table: ApplyTable, source: string | null): string {
   const stage = stageRelation(table);
   return `WITH gone AS (
       DELETE FROM ${table.journal ?? ''} j USING ${stage} s
-      WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own
+      WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own AND j.${JOURNAL.blocked} IS NULL
       RETURNING s.ctid AS at, ${entryFacts(table)}
     ), freed AS (
       UPDATE ${stage} s SET own = false, freed = true FROM gone g WHERE s.ctid = g.at
-    ) ${insertOutcomes(table, taken(source), '(SELECT * FROM gone WHERE NOT blocked)')}`;
+    ), told AS (${insertOutcomes(table, taken(source), 'gone')})
+    SELECT pg_catalog.count(*)::int4 AS taken FROM gone`;
 }
 
 const taken = (source: string | null): Ending => ({ outcome: 'theirs', source });
@@ -60,7 +71,7 @@ export function takeBackBlockers(
     table.key.map(({ name }) => `${alias}.${name}`).join(', ');
   const inTheWay = `NOT EXISTS (SELECT FROM ${stage} m WHERE ${keysEqual(table, ['m', 'staged'], JOURNALED)})
     AND ${holdsStaged(table, uniques)}`;
-  const columns = table.columns.map(({ name }) => `j.${name}`).join(', ');
+  const columns = table.columns.map(({ name }, i) => `j.${name} AS i${String(i)}`).join(', ');
   return [
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t WHERE EXISTS (SELECT FROM ${journal} j
         WHERE ${keysEqual(table, TABLE, JOURNALED)} AND ${inTheWay})
@@ -69,15 +80,15 @@ export function takeBackBlockers(
       ORDER BY ${order('j')} FOR UPDATE OF j) locked`,
     `WITH gone AS (
         DELETE FROM ${journal} j WHERE ${inTheWay}
-        RETURNING ${columns}, j.${JOURNAL.present}, ${entryFacts(table)}
+        RETURNING ${columns}, j.${JOURNAL.present} AS is_present, ${entryFacts(table)}
       ), told AS (${insertOutcomes(table, taken(source), '(SELECT * FROM gone WHERE NOT blocked)')})
       INSERT INTO ${stage} (${table.columns.map(({ staged }) => staged).join(', ')}, seq, op, own,
-          seen, held, freed, evicted)
-        SELECT ${table.columns.map(({ name }) => `g.${name}`).join(', ')},
+          seen, held, freed, evicted, restored)
+        SELECT ${table.columns.map((_, i) => `g.i${String(i)}`).join(', ')},
           (SELECT COALESCE(pg_catalog.max(m.seq), 0) FROM ${stage} m)
             + (pg_catalog.row_number() OVER ())::int4,
-          CASE WHEN g.${JOURNAL.present} THEN 'f'::"char" ELSE 'd'::"char" END, false,
-          false, false, true, false FROM gone g`,
+          CASE WHEN g.is_present THEN 'f'::"char" ELSE 'd'::"char" END, false,
+          false, false, true, false, true FROM gone g`,
   ];
 }
 
@@ -89,9 +100,13 @@ export function mergeColumns(
   table: ApplyTable,
   known: (column: ApplyColumn) => string,
 ): string | null {
+  // What the session does not check, it must not write beside others: see apply-rows.ts.
+  const unchecked = new Set(table.unchecked.flatMap(({ columns }) => columns));
   const merged = table.rest.filter(
     ({ schema }) =>
-      schema.identity !== 'always' && columnPolicy(table.policy, schema.name) !== 'overlay-wins',
+      !unchecked.has(schema.name) &&
+      schema.identity !== 'always' &&
+      columnPolicy(table.policy, schema.name) !== 'overlay-wins',
   );
   if (merged.length === 0) return null;
   const comes = (column: ApplyColumn): string => `(s.op <> 's' OR ${known(column)})`;
@@ -137,7 +152,7 @@ BEGIN
   FOR understudy_place IN SELECT s.ctid FROM ${stage} s WHERE s.own LOOP
     BEGIN
       ${statement} AND s.ctid = understudy_place;
-    EXCEPTION WHEN integrity_constraint_violation OR data_exception THEN
+    EXCEPTION WHEN ${REFUSAL} THEN
       UPDATE ${stage} s SET refused = '${UNMERGED}' WHERE s.ctid = understudy_place;
     END;
   END LOOP;

@@ -106,7 +106,7 @@ export async function readOverlayConflicts(
 
 /** Over `j` and `t`: one that kept a row out that the candidate came to since is none any more. */
 const isConflict = `j.${JOURNAL.conflict} IS NOT NULL
-  AND (j.${JOURNAL.blocked} IS NULL OR ${IS_BLOCKED})`;
+  AND (j.${JOURNAL.refused} IS NULL OR ${IS_BLOCKED})`;
 
 function columnLists(table: ApplyTable): string {
   const list = (values: readonly string[], type: string): string =>

@@ -12,7 +12,7 @@
  * So a write of the candidate is before 2, and then they differ; or after the commit, and then it is captured
  * anew, with what it finds as production's image.
  */
-import { IS_STALE, isBlocked, isBlockedAbsent } from './blocked-sql.ts';
+import { IS_STALE, isBlocked, KEPT, isBlockedAbsent } from './blocked-sql.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { stageRelation } from '../apply/stage.ts';
 import { JOURNAL } from '../session/names.ts';
@@ -69,9 +69,10 @@ export function deleteEqualEntries(
       WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own AND s.held
         AND CASE WHEN s.seen THEN ${isSame(table)}${keptOut}
           ELSE ${isNeither(table)}${keptOut} END
-      RETURNING s.ctid AS at, ${entryFacts(table)}
+      RETURNING s.ctid AS at, ${entryFacts(table)}, ${KEPT} AS kept
     ), freed AS (
-      UPDATE ${stage} s SET own = false, freed = true FROM gone g WHERE s.ctid = g.at
+      UPDATE ${stage} s SET own = false, freed = true, kept = CASE WHEN g.blocked THEN g.kept END
+      FROM gone g WHERE s.ctid = g.at
     ), told AS (${insertOutcomes(table, ending, told(table))})
     SELECT pg_catalog.count(*)::int4 AS released FROM gone`;
 }

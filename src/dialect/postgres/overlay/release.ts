@@ -9,7 +9,7 @@ import type { ApplyTable } from '../apply/apply-table.ts';
 import { ensureStages } from '../apply/stage.ts';
 import { CAPTURED_TABLE, OUTCOME_TABLE, OWN_SCHEMA } from '../session/names.ts';
 import { queryAll } from '../session/query-all.ts';
-import { admitBlocked } from './admit.ts';
+import { admitBlocked, ALL_PARTS } from './admit.ts';
 import { settleStaged } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { selectionCondition } from './read.ts';
@@ -18,6 +18,8 @@ import { capturedTables } from './reset.ts';
 
 /** Pages of a journal that one part of a sweep looks at: some thousand entries. */
 const PAGES = 32;
+/** Parts of a table's rows that were kept out, of a sweep. */
+const SWEPT_PARTS = 2;
 /** Lines that are forgotten at once. */
 const FORGOTTEN = 10_000;
 
@@ -33,7 +35,10 @@ export async function releaseOverlay(
   let [released, kept] = [0, 0];
   for (const table of selectTables(capturedTables(session), only)) {
     const { sql, values } = selectionCondition(table, 'j', only);
-    await admitBlocked(session, table, { schema: true });
+    await admitBlocked(session, table, {
+      ...{ schema: true, parts: ALL_PARTS },
+      ...(values.length === 0 && { selected: sql }),
+    });
     released += await releaseTable(session, table, { sql, values, outcome: 'released' });
     const left = await session.client.query<{ entries: number }>(
       `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal} j WHERE ${sql}`,
@@ -64,7 +69,7 @@ export async function sweepOverlay(session: ApplySession, place: string | null):
     const next = String(first + PAGES);
     const sql = `j.ctid >= '(${String(first)},0)'::pg_catalog.tid AND j.ctid < '(${next},0)'::pg_catalog.tid`;
     // Before its first part: what nothing keeps out any more.
-    if (first === 0) await admitBlocked(session, table, { schema: false });
+    if (first === 0) await admitBlocked(session, table, { schema: false, parts: SWEPT_PARTS });
     const released = await releaseTable(session, table, { sql, values: [], outcome: 'converged' });
     return { released, next: placeText({ table: label, after: [next] } satisfies SweepPlace) };
   }

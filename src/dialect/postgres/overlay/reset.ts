@@ -9,7 +9,7 @@ import { clearStage } from '../apply/apply-sql.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import { ensureStages, stageRelation } from '../apply/stage.ts';
 import { queryAll } from '../session/query-all.ts';
-import { admitBlocked, takeUp, withoutLedgers } from './admit.ts';
+import { ALL_PARTS, admitBlocked, takeUp, withoutLedgers } from './admit.ts';
 import { lookedUp, settleAll, stageBlocked } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
@@ -152,7 +152,9 @@ export async function resetTable(
       FROM ${journal} j JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')}`,
     `DELETE FROM ${journal} j USING ${KEYS} k WHERE ${sameKey(table, 'k', 'j')}`,
     // They may have swapped values with rows that were kept out, too.
-    stageBlocked(table, lookedUp(table, session.comparisons), { schema: false, limit: 100_000 }),
+    stageBlocked(table, lookedUp(table, session.comparisons), {
+      ...{ schema: false, limit: 100_000, others: 100_000 },
+    }),
   ]);
   await takeUp(session, table);
   await writeStaged(withoutLedgers(session), { ...table, isolated: false });
@@ -160,7 +162,9 @@ export async function resetTable(
     `SELECT j.${JOURNAL.detail} AS constraint FROM ${journal} j
       JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')} WHERE j.${JOURNAL.blocked} IS NOT NULL LIMIT 1`,
   );
-  if (kept.rows.length > 0) throw inTheWay(table, kept.rows[0]?.constraint ?? '');
-  await admitBlocked(session, table, { schema: false });
+  if (kept.rows.length > 0 && selected.outcome !== 'theirs') {
+    throw inTheWay(table, kept.rows[0]?.constraint ?? '');
+  }
+  await admitBlocked(session, table, { schema: false, parts: ALL_PARTS });
   return owned;
 }

@@ -9,7 +9,8 @@ import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
 import { JOURNAL } from '../session/names.ts';
 import { queryAll } from '../session/query-all.ts';
-import { admitBlocked } from './admit.ts';
+import { ALL_PARTS, admitBlocked } from './admit.ts';
+import { baseImage } from './conflict-sql.ts';
 import { holdsBlocked, lookedUp, settleAll } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
@@ -23,9 +24,16 @@ interface Selected {
   readonly values: readonly string[];
 }
 
-const FORGET = [JOURNAL.conflict, JOURNAL.conflictBase, JOURNAL.conflictAt, JOURNAL.conflictSource]
+const FORGET = [JOURNAL.conflict, JOURNAL.conflictAt, JOURNAL.conflictSource]
   .map((column) => `${column} = NULL`)
   .join(', ');
+
+/** From here on production's image of now is what both began with; of what is kept out the stale row stays so. */
+function begunAnew(table: ApplyTable): string {
+  return `${FORGET}, ${JOURNAL.conflictBase} = CASE
+    WHEN j.${JOURNAL.blocked} IS NOT NULL OR NOT j.${JOURNAL.present} THEN j.${JOURNAL.conflictBase}
+    ELSE ${baseImage(table, 'j')} END`;
+}
 
 /**
  * Decides the selected conflicts, see OverlayActs. In the caller's READ COMMITTED transaction on an applier's
@@ -42,7 +50,7 @@ export async function resolveOverlay(
     await session.client.query(settleAll(table));
     const { sql, values } = selectionCondition(table, 'j', only);
     const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql}`, values };
-    const before = await countSelected(session, table, selected);
+    const before = await noteSelected(session, table, selected);
     if (before === 0) continue;
     try {
       await resolveTable(session, table, selected, side);
@@ -51,7 +59,7 @@ export async function resolveOverlay(
       const clash = uniqueViolation(error);
       throw clash === null ? applyFailure(error, table.label) : inTheWay(table, clash.constraint);
     }
-    const left = await countSelected(session, table, selected);
+    const left = await countNoted(session, table);
     resolved += before - left;
     kept += left;
   }
@@ -59,14 +67,32 @@ export async function resolveOverlay(
   return { resolved, kept };
 }
 
-async function countSelected(
+/** Keys of the conflicts at hand. One table at a time: dropped again within the transaction. */
+const CONFLICTS = 'pg_temp.understudy_conflicts';
+
+/** Returns how many there are. */
+async function noteSelected(
   { client }: ApplySession,
   table: ApplyTable,
   { sql, values }: Selected,
 ): Promise<number> {
-  const { rows } = await client.query<{ entries: number }>(
-    `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal ?? ''} j WHERE ${sql}`,
+  const key = table.key.map(({ name }) => `j.${name}`).join(', ');
+  await client.query(`DROP TABLE IF EXISTS ${CONFLICTS};
+    CREATE TEMPORARY TABLE understudy_conflicts ON COMMIT DROP AS
+      SELECT ${key} FROM ${table.journal ?? ''} j WITH NO DATA`);
+  const noted = await client.query(
+    `INSERT INTO ${CONFLICTS} SELECT ${key} FROM ${table.journal ?? ''} j WHERE ${sql}`,
     [...values],
+  );
+  return noted.rowCount ?? 0;
+}
+
+/** How many of them are conflicts still. */
+async function countNoted({ client }: ApplySession, table: ApplyTable): Promise<number> {
+  const { rows } = await client.query<{ entries: number }>(
+    `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal ?? ''} j
+      JOIN ${CONFLICTS} n ON ${keysEqual(table, ['j', 'name'], ['n', 'name'])}
+      WHERE j.${JOURNAL.conflict} IS NOT NULL`,
   );
   return rows[0]?.entries ?? 0;
 }
@@ -96,7 +122,7 @@ async function takeOurs(
   { sql, values }: Selected,
 ): Promise<void> {
   await client.query(
-    `WITH decided AS (UPDATE ${table.journal ?? ''} j SET ${FORGET} WHERE ${sql}
+    `WITH decided AS (UPDATE ${table.journal ?? ''} j SET ${begunAnew(table)} WHERE ${sql}
         RETURNING ${entryFacts(table)})
       ${insertOutcomes(table, { outcome: 'ours', source: null }, 'decided')}`,
     [...values],
@@ -112,8 +138,11 @@ async function takeTheirs(
   const uniques = lookedUp(table, session.comparisons);
   if (uniques.length === 0) return;
   const blocking = holdsBlocked(table, uniques, sql);
-  await resetTable(session, table, { sql: blocking, values, outcome: 'theirs' });
-  await admitBlocked(session, table, { schema: false });
+  // One that is put back may be kept out by another one in turn.
+  for (let put = 1; put > 0;) {
+    put = await resetTable(session, table, { sql: blocking, values, outcome: 'theirs' });
+  }
+  await admitBlocked(session, table, { schema: false, parts: ALL_PARTS });
 }
 
 /**
@@ -148,12 +177,16 @@ async function merge(
   const theirs = (column: ApplyColumn): string =>
     `j.${column.name}::text IS DISTINCT FROM ${base(column)}`;
   const apart = (column: ApplyColumn): string => `NOT ${imageEqual([column.schema], 'j', 't')}`;
+  // What the session does not check it must not write beside others: see apply-rows.ts.
+  const unchecked = new Set(table.unchecked.flatMap(({ columns }) => columns));
+  const isFixed = ({ schema }: ApplyColumn): boolean =>
+    schema.identity === 'always' || unchecked.has(schema.name);
   const overlaps = table.rest.map((column) =>
-    column.schema.identity === 'always'
+    isFixed(column)
       ? apart(column)
       : `(${ours(column)} AND ${theirs(column)} AND ${apart(column)})`,
   );
-  const settable = table.rest.filter(({ schema }) => schema.identity !== 'always');
+  const settable = table.rest.filter((column) => !isFixed(column));
   const set = settable.map(
     (column) =>
       `${column.name} = CASE WHEN ${ours(column)} THEN t.${column.name} ELSE j.${column.name} END`,
@@ -176,6 +209,6 @@ async function merge(
         'j',
         't',
       )})`,
-    `UPDATE ${journal} j SET ${FORGET} WHERE j.${JOURNAL.conflict} = 'merging'`,
+    `UPDATE ${journal} j SET ${begunAnew(table)} WHERE j.${JOURNAL.conflict} = 'merging'`,
   ]);
 }

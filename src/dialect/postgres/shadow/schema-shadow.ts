@@ -375,7 +375,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
             ADD COLUMN IF NOT EXISTS understudy_conflict_at timestamptz,
             ADD COLUMN IF NOT EXISTS understudy_conflict_source json', journal);
           EXECUTE pg_catalog.format('CREATE INDEX ON understudy.%I (understudy_at)
-            WHERE understudy_blocked IS NOT NULL', journal);
+            WHERE understudy_refused IS NOT NULL', journal);
           EXECUTE pg_catalog.format('CREATE INDEX ON understudy.%I (understudy_at)
             WHERE understudy_conflict IS NOT NULL', journal);
         END LOOP;
