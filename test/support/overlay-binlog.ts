@@ -127,7 +127,7 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
     reset: (key) =>
       act(async () => {
         const only = key === 'all' ? { table: id } : { table: id, key: hot.keyOf(key, '5') };
-        if ((await resetOverlay(session, only)) > 0) await released('TRUE');
+        if ((await resetOverlay(session, only)) > 0) await released('s.freed = 1');
       }),
     sweep: () => sweepAll(session, act, () => released('s.freed = 1')),
     close: () => client.end(),

@@ -112,6 +112,15 @@ export function duplicatedKey(error: unknown): string | null {
   return name.slice(name.lastIndexOf('.') + 1);
 }
 
+/**
+ * What a statement was refused for, if that is due to what a row holds: in the words of the server, without
+ * row values. Null if it is not.
+ */
+export function refusalOf(error: unknown): string | null {
+  const known = error instanceof UnderstudyError ? null : serverError(error);
+  return known !== null && OF_THE_ROW.has(known.errno) ? detailOf(known) : null;
+}
+
 /** Number and name, and of a constraint which one it is. */
 function detailOf({ errno, code, sqlMessage }: ServerError): string {
   const name = `${String(errno)} ${code}`;

@@ -66,6 +66,13 @@ export const JOURNAL = {
   moved: 'understudy_moved',
   /** The candidate's `@understudy_trace` at its first write; as bytes, whatever it is. */
   trace: 'understudy_trace',
+  /**
+   * Of production's row that is kept out, and nobody's: why, as the kind of conflict it is. NULL: the entry is
+   * of the candidate's. Its first write of the row clears it.
+   */
+  blocked: 'understudy_blocked',
+  /** What keeps it out, as the server names it. */
+  detail: 'understudy_conflict_detail',
 } as const;
 
 /** A session's variable: the request, or trace, that it writes for. As many bytes of it are kept. */
