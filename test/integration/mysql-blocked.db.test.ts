@@ -204,6 +204,16 @@ describe.each(ENGINES)('a row that is kept out on %s', (engine) => {
     expect(await keptOut(at)).toEqual(['2 multiple_unique by_n']);
   });
 
+  it('was the candidate’s, who changed it back, beside one that still is', async () => {
+    const at = await scene(engine, [`INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b')`]);
+    await write(at, `INSERT INTO t VALUES (90, 50, NULL); UPDATE t SET s = 'mine' WHERE id = 2`);
+    await write(at, `UPDATE t SET s = 'x' WHERE id = 1; UPDATE t SET s = 'a' WHERE id = 1`);
+    expect(await apply(at, row(1, 50, 'c'), row(2, 3, 'd'))).toMatchObject({ owned: 1 });
+    expect(await keptOut(at)).toEqual(['1 multiple_unique by_n']);
+    expect((await image(at)).map(({ n }) => n)).toEqual([50, 3]);
+    expect(await owned(at)).toEqual([2, 90]);
+  });
+
   it('becomes the candidate’s with its first write, whatever that is', async () => {
     const writes: Readonly<Record<string, string>> = {
       update: `UPDATE t SET s = 'mine' WHERE id = 1`,
@@ -364,6 +374,20 @@ describe.each(ENGINES)('a row that is kept out on %s', (engine) => {
       }
     }
   });
+});
+
+it('a key over an expression keeps a row out', async () => {
+  const schema = [
+    'CREATE TABLE t (id INT PRIMARY KEY, n INT, s VARCHAR(20), UNIQUE KEY low ((LOWER(s))))',
+  ];
+  const at = await scene('mysql', [`INSERT INTO t VALUES (1, 1, 'a')`], schema);
+  await write(at, `INSERT INTO t VALUES (90, 90, 'Mine')`);
+  await apply(at, row(1, 2, 'mine'), row(2, 3, 'b'));
+  expect(await keptOut(at)).toEqual(['1 multiple_unique low']);
+  expect((await visible(at)).map(({ n }) => n)).toEqual([1, 3, 90]);
+  await write(at, `DELETE FROM t WHERE id = 90`);
+  await sweep(at);
+  expect(await visible(at)).toEqual(await image(at));
 });
 
 describe.each(ENGINES)('on %s', (engine) => {

@@ -110,7 +110,8 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
     await client.run(
       `INSERT INTO ${logOf(place)} (id, kind)
         SELECT ${hot.id(staged)}, 'released' FROM ${captured?.stage ?? ''} s WHERE ${which}
-        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j WHERE ${on})`,
+        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j
+          WHERE ${on} AND j.understudy_blocked IS NULL)`,
     );
   };
   return {
@@ -157,7 +158,7 @@ export function emptyEntries(place: Place): string {
   const hot = hotTable(place.table);
   const of = (alias: string) => (column: string) => `${alias}.${column}`;
   return `FROM ${journalOf(place)} j LEFT JOIN ${place.database}.${place.table} t ON ${sameKey(hot, 't', 'j')}
-    WHERE CASE WHEN t.${hot.key[0] ?? ''} IS NULL THEN j.understudy_present = 0
+    WHERE j.understudy_blocked IS NULL AND CASE WHEN t.${hot.key[0] ?? ''} IS NULL THEN j.understudy_present = 0
       ELSE j.understudy_present = 1 AND ${hot.a(of('t'))} <=> ${hot.a(of('j'))}
         AND BINARY t.b <=> BINARY j.b AND BINARY t.c <=> BINARY j.c END`;
 }
@@ -174,11 +175,13 @@ class Scenario {
   readonly #candidateUrl: string;
   readonly #observer: Connection;
   readonly #fire: Fire;
+  /** Rows seen that were kept out, of all checks. */
+  keptOut = 0;
 
   constructor(options: FireOptions, place: Place, observer: Connection) {
     this.#place = place;
     this.#observer = observer;
-    this.#fire = new Fire(options);
+    this.#fire = new Fire({ ...options, unique: hotTable(place.table).unique === true });
     this.#candidateUrl = candidateUrl(place);
   }
 
@@ -198,7 +201,7 @@ class Scenario {
           },
           empty: () => this.#empty(),
           write: (random) => this.#write(random),
-          check: () => this.#check(),
+          check: (settled) => this.#check(settled),
         },
         WRITERS,
       );
@@ -237,7 +240,7 @@ class Scenario {
     return Number(row?.entries ?? -1);
   }
 
-  async #check(): Promise<void> {
+  async #check(settled = false): Promise<void> {
     const { database, table } = this.#place;
     const journal = journalOf(this.#place);
     const hot = hotTable(table);
@@ -254,10 +257,14 @@ class Scenario {
         WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(hot, 'j', 't')})
         UNION ALL SELECT ${list} FROM ${journal} t WHERE t.understudy_present = 1`,
     );
-    const entries = await rowsOf<{ id: number }>(
+    const entries = await rowsOf<{ id: number; isOut: number }>(
       this.#observer,
-      `SELECT ${hot.id(of('j'))} AS id FROM ${journal} j ORDER BY id`,
+      `SELECT ${hot.id(of('j'))} AS id, j.understudy_blocked IS NOT NULL AS isOut
+        FROM ${journal} j ORDER BY id`,
     );
+    const ids = (some: typeof entries): readonly number[] => some.map(({ id }) => Number(id));
+    const blocked = ids(entries.filter(({ isOut }) => Number(isOut) === 1));
+    this.keptOut += blocked.length;
     const log = await rowsOf<LastWrite>(
       this.#observer,
       `SELECT w.id, w.kind, w.a, w.b, w.c FROM ${logOf(this.#place)} w
@@ -265,7 +272,7 @@ class Scenario {
           ON last.seq = w.seq`,
     );
     await this.#observer.query('COMMIT');
-    this.#fire.judge({ image, visible, log, entries: entries.map(({ id }) => Number(id)) });
+    this.#fire.judge({ image, visible, log, entries: ids(entries), blocked, settled });
   }
 }
 
@@ -307,7 +314,8 @@ export class OverlayGround {
     note(table);
     await this.#onRollout(place, async (client) => {
       const scenario = new Scenario({ ...options, serverUrl: this.#url }, place, client);
-      note(`checks ${String(await scenario.play(open))}`);
+      const checks = await scenario.play(open);
+      note(`checks ${String(checks)}, kept out ${String(scenario.keptOut)}`);
     });
   }
 

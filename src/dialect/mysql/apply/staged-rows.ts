@@ -133,7 +133,8 @@ export async function giveUpEmpty(
   if (found.length === 0) return 0;
   const numbers = found.map(({ seq }) => seq);
   await mark(client, table, numbers, 'own = 0, freed = 1');
-  const entries = `${joined(table, 'j', 'staged')} WHERE s.freed = 1`;
+  // One that was refused after it was given up has another entry, of what is kept out.
+  const entries = `${joined(table, 'j', 'staged')} WHERE s.freed = 1 AND s.own = ${String(OWN.nobodys)}`;
   // In an isolated table it may be that only production wrote the row.
   if (!table.isolated) {
     await client.run(insertOutcomes(table, ending, `${entries} AND j.${JOURNAL.moved} = 1`));
