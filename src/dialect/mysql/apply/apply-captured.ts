@@ -22,6 +22,7 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
+import { noteConflicts } from '../overlay/conflict-sql.ts';
 import { acts, rowItself, type Edge } from '../overlay/edges.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
@@ -194,8 +195,14 @@ class Attempt {
       await assertComplete(client, this.#table, changes);
       await lockParents(client, this.#table);
     }
-    if (owned > 0) await this.#moveImages();
-    const how = { masks: this.#masks, of: 'a step' } as const;
+    if (owned > 0) {
+      // Of rows that are kept apart it is not told who wrote them.
+      if (!this.#table.isolated) {
+        await noteConflicts(client, this.#table, this.#masks, { source });
+      }
+      await this.#moveImages();
+    }
+    const how = { of: 'a step', masks: this.#masks, source } as const;
     if ((await writeUnowned(client, this.#table, how)) === 'raced') return 'raced';
     // A parent that was not there has no lock, and may have come since, and be about to go again with
     // what the candidate found below it before these rows were.

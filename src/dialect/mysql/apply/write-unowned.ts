@@ -12,6 +12,7 @@
  */
 import type { ConflictKind } from '../../../overlay/conflict.ts';
 import { heldByCandidate } from '../../sql/overlay-rows.ts';
+import { orNull } from '../overlay/conflict-sql.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal, quote } from '../session/names.ts';
@@ -27,14 +28,23 @@ const PART = 'understudy_part';
 const DETAIL = 500;
 
 /** What rows are written of. */
-export interface Writing {
-  readonly masks: Masks;
-  /**
-   * A step of the log's; or rows that are put back, of which those whose entry goes (`freed`) are put in
-   * place of what is there, and are never kept out: APPLY_BLOCKED.
-   */
-  readonly of: 'a step' | 'what is put back';
-}
+export type Writing =
+  | {
+      readonly of: 'a step';
+      readonly masks: Masks;
+      /** Where the log stands by then, as text. */
+      readonly source: string | null;
+    }
+  | {
+      /**
+       * Of these, those whose entry goes (`freed`) are put in place of what is there. Where one is refused it
+       * is APPLY_BLOCKED, or it stays as it is and is `freed` no more.
+       */
+      readonly of: 'what is put back';
+      readonly refused: 'fails' | 'stays';
+    };
+
+const NO_MASKS: Masks = new Map();
 
 interface Refused {
   readonly seq: number;
@@ -210,8 +220,8 @@ class Writer {
       const [first] = group;
       if (first === undefined) continue;
       const seqs = group.map(({ seq }) => seq);
-      if (this.#writing.of === 'what is put back') await this.#assertNoneFreed(first, seqs);
       await mark(this.#client, this.#table, seqs, `own = ${String(OWN.refusing)}`);
+      if (this.#writing.of === 'what is put back') await this.#leaveFreed(first);
       try {
         await this.#writeEntries(first);
       } catch (error) {
@@ -237,7 +247,21 @@ class Writer {
         [JOURNAL.detail, literal(detail)],
       ] as const),
     ]);
+    const isNew = `j.${JOURNAL.conflict} IS NULL`;
     const set = [...values].map(([name, value]) => `j.${name} = ${value}`);
+    if (this.#writing.of === 'a step') {
+      const at = [
+        [JOURNAL.conflictAt, 'CURRENT_TIMESTAMP(6)'],
+        [JOURNAL.conflictSource, orNull(this.#writing.source)],
+      ] as const;
+      set.push(...at.map(([name, value]) => `j.${name} = IF(${isNew}, ${value}, j.${name})`));
+      for (const [name, value] of at) values.set(name, value);
+      values.set(JOURNAL.conflict, literal(why));
+      set.push(`j.${JOURNAL.conflict} = ${literal(why)}`);
+    } else {
+      // What was resolved is not listed again for that it was tried.
+      set.push(`j.${JOURNAL.conflict} = IF(${isNew}, NULL, ${literal(why)})`);
+    }
     const which = `s.own = ${String(OWN.refusing)}`;
     await this.#client.run(
       `UPDATE ${joined(this.#table, 'j', 'staged')} SET ${set.join(', ')}
@@ -249,13 +273,13 @@ class Writer {
     );
   }
 
-  /** Their entries go: a row that is put back is in the table, or nothing is done. */
-  async #assertNoneFreed({ why, detail }: Refused, seqs: readonly number[]): Promise<void> {
-    const freed = await this.#client.rows<{ seq: number }>(
-      `SELECT seq FROM ${this.#table.stage} WHERE freed = 1`,
+  /** Their entries were to go: such a row is in the table, or stays the candidate's. */
+  async #leaveFreed({ why, detail }: Refused): Promise<void> {
+    const { rows } = await this.#client.run(
+      `UPDATE ${this.#table.stage} SET own = ${String(OWN.candidates)}, freed = 0
+        WHERE own = ${String(OWN.refusing)} AND freed = 1`,
     );
-    const all = new Set(freed.map(({ seq }) => seq));
-    if (!seqs.some((seq) => all.has(seq))) return;
+    if (rows === 0 || this.#writing.of === 'a step' || this.#writing.refused === 'stays') return;
     throw heldByCandidate(this.#table, why === 'schema' ? detail : quote(detail));
   }
 
@@ -284,7 +308,8 @@ class Writer {
     };
     await insert(columns, `s.op = 'f'`);
     // Columns that production's connector leaves out get their defaults.
-    const lacking = await lackingMasks(this.#client, this.#table, this.#writing.masks);
+    const masks = this.#writing.of === 'a step' ? this.#writing.masks : NO_MASKS;
+    const lacking = await lackingMasks(this.#client, this.#table, masks);
     for (const [number, mask] of lacking) {
       const known = columns.filter((_, i) => mask[i] === true);
       await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);

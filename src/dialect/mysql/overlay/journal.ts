@@ -71,6 +71,10 @@ function createJournal(table: CapturedTable, name: string): string {
     ${JOURNAL.moved} TINYINT NOT NULL DEFAULT 0,
     ${JOURNAL.trace} VARBINARY(${String(TRACE_BYTES)}),
     ${JOURNAL.blocked} VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin,
+    ${JOURNAL.conflict} VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin,
+    ${JOURNAL.conflictBase} LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+    ${JOURNAL.conflictAt} TIMESTAMP(6) NULL,
+    ${JOURNAL.conflictSource} TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
     ${JOURNAL.detail} VARCHAR(500) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
     PRIMARY KEY (${[...keys].join(', ')})
   ) ENGINE=InnoDB`;
@@ -233,6 +237,7 @@ const unlessOwned = (column: string, value: string): string =>
 export const KEEPING = `ON DUPLICATE KEY UPDATE
     ${unlessOwned(JOURNAL.at, 'CURRENT_TIMESTAMP(6)')},
     ${unlessOwned(JOURNAL.trace, TRACE)},
+    ${unlessOwned(JOURNAL.conflict, 'NULL')},
     ${unlessOwned(JOURNAL.detail, 'NULL')},
     ${JOURNAL.blocked} = NULL`;
 

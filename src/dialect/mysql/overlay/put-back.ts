@@ -44,7 +44,7 @@ export async function letIn(session: ApplySession, table: OverlaidTable): Promis
     await client.run(`SAVEPOINT ${SAVEPOINT}`);
     let done: number | 'raced';
     try {
-      done = await write(session, table, 'SKIP LOCKED');
+      done = await write(session, table, 'reset', 'SKIP LOCKED');
     } catch (error) {
       if (!hasErrno(error, ERRNO.lockWaitTimeout)) throw error;
       done = 'raced';
@@ -56,14 +56,18 @@ export async function letIn(session: ApplySession, table: OverlaidTable): Promis
   }
 }
 
+/** How rows are given back: a reset is done whole, or not at all. */
+export type GivingBack = 'reset' | 'theirs';
+
 /**
- * Gives the entries back of which `which` holds, and lets in what was kept out. Returns how many were given
- * back. Waits. Errors: APPLY_BLOCKED.
+ * Gives the entries back of which `which` holds, and lets in what was kept out. Returns how many there were.
+ * Waits. Errors: APPLY_BLOCKED.
  */
 export async function putBack(
   session: ApplySession,
   table: OverlaidTable,
   which: EntryCondition,
+  how: GivingBack,
 ): Promise<number> {
   const { client } = session;
   const { columns, stage, journal } = table;
@@ -79,8 +83,8 @@ export async function putBack(
     );
     const others = await stageKeptOut(session, table, { but: which, limited: false, after: owned });
     if (owned + others === 0) return 0;
-    if ((await write(session, table, '')) === 'raced') {
-      const what = 'the candidate makes rows that are to be reset';
+    if ((await write(session, table, how, '')) === 'raced') {
+      const what = 'the candidate makes rows that are to be put back';
       throw new UnderstudyError('APPLY_BLOCKED', what, { table: table.label });
     }
     return owned;
@@ -144,6 +148,7 @@ async function stageKeptOut(
 async function write(
   { client }: ApplySession,
   table: OverlaidTable,
+  how: GivingBack,
   others: Others,
 ): Promise<number | 'raced'> {
   const { stage } = table;
@@ -161,13 +166,20 @@ async function write(
   await client.run(`DELETE FROM ${stage} WHERE freed = 0 AND held = 0`);
   await client.run(`UPDATE ${stage} SET own = 0, have = 1 WHERE freed = 1`);
   const entries = joined(table, 'j', 'staged');
-  const told = `(j.${JOURNAL.moved} = 1 OR NOT ${isEmpty(table)})`;
-  const undone = `${entries} ${besideEntry(table)} WHERE s.freed = 1 AND ${told}`;
-  await client.run(insertOutcomes(table, { outcome: 'reset', source: null }, undone));
-  const done = await writeUnowned(client, table, { masks: new Map(), of: 'what is put back' });
+  // While the rows are as the candidate sees them; a conflict is told of whatever became of it.
+  const told = how === 'theirs' ? 'TRUE' : `(j.${JOURNAL.moved} = 1 OR NOT ${isEmpty(table)})`;
+  await client.run(
+    `UPDATE ${entries} ${besideEntry(table)} SET s.conflict = 'told' WHERE s.freed = 1 AND ${told}`,
+  );
+  const refused = how === 'theirs' ? 'stays' : 'fails';
+  const done = await writeUnowned(client, table, { of: 'what is put back', refused });
   if (done === 'raced') return done;
   // Those that came in the meantime, see apply-captured.ts.
   await lockParents(client, table);
-  await client.run(`DELETE j FROM ${entries} WHERE s.freed = 1`);
+  const ended = `${entries} WHERE s.freed = 1`;
+  await client.run(
+    insertOutcomes(table, { outcome: how, source: null }, `${ended} AND s.conflict = 'told'`),
+  );
+  await client.run(`DELETE j FROM ${ended}`);
   return done;
 }

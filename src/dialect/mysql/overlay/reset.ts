@@ -18,7 +18,8 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   let owned = 0;
   for (const table of selectTables([...session.captured.values()], only)) {
     if (selectionCondition(table, only) === null) continue;
-    owned += await putBack(session, table, (alias) => selectionCondition(table, only, alias) ?? '');
+    const which = (alias: string): string => selectionCondition(table, only, alias) ?? 'FALSE';
+    owned += await putBack(session, table, which, 'reset');
   }
   return owned;
 }

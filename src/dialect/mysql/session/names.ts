@@ -71,7 +71,14 @@ export const JOURNAL = {
    * of the candidate's. Its first write of the row clears it.
    */
   blocked: 'understudy_blocked',
-  /** What keeps it out, as the server names it. */
+  /** What both sides did to the row (overlay/conflict.ts); NULL where nothing waits to be resolved. */
+  conflict: 'understudy_conflict',
+  /** Production's image before that, as texts by column, in JSON; NULL if it had no such row. */
+  conflictBase: 'understudy_conflict_base',
+  conflictAt: 'understudy_conflict_at',
+  /** Where production's log stood with that change, as text. */
+  conflictSource: 'understudy_conflict_source',
+  /** What keeps a row out, as the server names it. */
   detail: 'understudy_conflict_detail',
 } as const;
 
