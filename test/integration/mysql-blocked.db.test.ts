@@ -402,6 +402,60 @@ describe.each(ENGINES)('on %s', (engine) => {
     expect(await visible(at)).toEqual(await image(at));
   });
 
+  it('foreign keys reach a row that is kept out, of both sides', async () => {
+    const schema = [
+      'CREATE TABLE p (id INT PRIMARY KEY)',
+      `CREATE TABLE t (id INT PRIMARY KEY, n INT, s VARCHAR(20), pid INT, UNIQUE KEY by_n (n),
+        FOREIGN KEY (pid) REFERENCES p (id) ON DELETE CASCADE)`,
+    ];
+    const at = await scene(
+      engine,
+      ['INSERT INTO p VALUES (1), (2)', `INSERT INTO t VALUES (1, 1, 'a', 1), (2, 2, 'b', 2)`],
+      schema,
+    );
+    const child = (id: number, n: number, pid: number): NetChange =>
+      put(['id'], { id: String(id), n: String(n), s: null, pid: String(pid) });
+    await write(at, `INSERT INTO t VALUES (90, 50, NULL, NULL), (91, 51, NULL, NULL)`);
+    await apply(at, child(1, 50, 1), child(2, 51, 2), child(3, 50, 2));
+    expect(await keptOut(at)).toHaveLength(3);
+    // The candidate's delete reaches what it sees; production's what it has.
+    await write(at, 'DELETE FROM p WHERE id = 1');
+    expect(await owned(at)).toEqual([1, 90, 91]);
+    expect((await image(at)).map(({ id, n }) => [id, n])).toEqual([
+      ...[
+        [1, 50],
+        [2, 51],
+        [3, 50],
+      ],
+    ]);
+    await at.apply({
+      ...{ kind: 'cascade', table: { schema: at.stage.source, name: 'p' } },
+      changes: [{ kind: 'delete', key: ['2'] }],
+    });
+    expect((await image(at)).map(({ id }) => id)).toEqual([1]);
+    expect(await keptOut(at)).toEqual([]);
+    expect((await visible(at)).map(({ id }) => id)).toEqual([90, 91]);
+  });
+
+  it('what is kept out is so still when the journal is made anew', async () => {
+    const at = await scene(engine, [`INSERT INTO t VALUES (1, 1, 'a')`]);
+    await write(at, `INSERT INTO t VALUES (90, 50, NULL)`);
+    await apply(at, row(1, 50, 'b'));
+    await at.admin.query(
+      `ALTER TABLE \`${at.name}__understudy\`.\`t#journal\` DROP COLUMN understudy_trace, COMMENT ''`,
+    );
+    await at.database.releaseFence(at.fence);
+    const opened = await at.stage.server.open(at.name);
+    if (opened === null) throw new Error('there is no such rollout');
+    await using next = opened;
+    const fence = await next.takeFence('next');
+    if (fence === null) throw new Error('it is held');
+    expect(await keptOut(at)).toEqual(['1 multiple_unique by_n']);
+    await write(at, 'DELETE FROM t WHERE id = 90');
+    await next.sweepOverlay(fence, null);
+    expect(await visible(at)).toEqual([{ id: 1, n: 50, s: 'b' }]);
+  });
+
   it('a row that is reset goes in beside what was kept out by it, but not over another’s value', async () => {
     const at = await scene(engine, [`INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b')`]);
     const only = (key: string) => ({ table: { schema: at.stage.source, name: 't' }, key: [key] });

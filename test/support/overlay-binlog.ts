@@ -175,13 +175,17 @@ class Scenario {
   readonly #candidateUrl: string;
   readonly #observer: Connection;
   readonly #fire: Fire;
+  readonly #random: Random;
+  readonly #isUnique: boolean;
   /** Rows seen that were kept out, of all checks. */
   keptOut = 0;
 
   constructor(options: FireOptions, place: Place, observer: Connection) {
     this.#place = place;
     this.#observer = observer;
-    this.#fire = new Fire({ ...options, unique: hotTable(place.table).unique === true });
+    this.#isUnique = hotTable(place.table).unique === true;
+    this.#random = options.random.fork();
+    this.#fire = new Fire({ ...options, unique: this.#isUnique });
     this.#candidateUrl = candidateUrl(place);
   }
 
@@ -197,6 +201,8 @@ class Scenario {
             else await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
           },
           sweep: async () => {
+            // So that there is something to be let in.
+            if (this.#isUnique) await this.#write(this.#random, (writer) => writer.giveBack());
             equal(await applier.sweep(), true);
           },
           empty: () => this.#empty(),
@@ -211,7 +217,8 @@ class Scenario {
     }
   }
 
-  async #write(random: Random): Promise<void> {
+  /** All through the fire, or once what is given. */
+  async #write(random: Random, once?: (writer: BinlogWriter) => Promise<void>): Promise<void> {
     const client = await connectTo(this.#candidateUrl);
     try {
       await client.query('SET SESSION innodb_lock_wait_timeout = 2');
@@ -223,6 +230,7 @@ class Scenario {
         ...{ random, fire: this.#fire, table: this.#place.table, log: logOf(this.#place) },
         firesInVain: version.includes('MariaDB'),
       });
+      if (once !== undefined) return await once(writer);
       await this.#fire.write(random, {
         begin: () => writer.begin(),
         run: (sql) => writer.run(sql),

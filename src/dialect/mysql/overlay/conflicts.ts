@@ -3,19 +3,13 @@ import type { ConflictKind } from '../../../overlay/conflict.ts';
 import { mergedColumns, type ColumnTexts } from '../../../overlay/merge.ts';
 import type { Outcome } from '../../../overlay/outcome.ts';
 import { unreachable } from '../../../util/assert.ts';
-import type { OverlayConflict, ResolvedRows, RowSelection, Side } from '../../overlay.ts';
+import type { TableId } from '../../../change/table-id.ts';
+import type { RowSelection } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
 import { applyFailure, refusalOf } from '../apply/apply-error.ts';
-import {
-  besideEntry,
-  isEmpty,
-  joined,
-  lockEntries,
-  lockRows,
-  OWN,
-} from '../apply/staged-rows.ts';
+import { besideEntry, isEmpty, joined, lockEntries, lockRows, OWN } from '../apply/staged-rows.ts';
 import { findingKeys } from '../apply/write-unowned.ts';
 import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
@@ -24,6 +18,24 @@ import { traceText, type CapturedTable } from './journal.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
 import { journalWithRows, selectionCondition } from './read.ts';
+
+export type Side = 'ours' | 'theirs' | 'merge';
+export interface ResolvedRows {
+  readonly resolved: number;
+  readonly kept: number;
+}
+export interface OverlayConflict {
+  readonly table: TableId;
+  readonly key: readonly string[];
+  readonly kind: ConflictKind;
+  readonly base: ColumnTexts | null;
+  readonly production: ColumnTexts | null;
+  readonly candidate: ColumnTexts | null;
+  readonly detail: string | null;
+  readonly at: Date;
+  readonly source: string | null;
+  readonly trace: string | null;
+}
 
 /** Those that can be put together. */
 const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];

@@ -46,6 +46,13 @@ import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
+import {
+  readConflicts,
+  resolveOverlay,
+  type OverlayConflict,
+  type ResolvedRows,
+  type Side,
+} from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -342,6 +349,18 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
     return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
       sweepOverlay(await this.#applySession(client, fence), place),
+    );
+  }
+
+  overlayConflicts(limit: number, only: RowSelection): Promise<readonly OverlayConflict[]> {
+    return this.#read('read conflicts', async (client) =>
+      readConflicts(client, await readCaptured(client, this.name, this.#source), { limit, only }),
+    );
+  }
+
+  resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
+    return this.#act(fence, 'resolve conflicts', 'APPLY_FAILED', async (client) =>
+      resolveOverlay(await this.#applySession(client, fence), only, side),
     );
   }
 
