@@ -27,6 +27,7 @@ import type {
   OverlayCount,
   OverlayRow,
   ReleasedRows,
+  ResolvedRows,
   RowSelection,
 } from './overlay.ts';
 import type { TopicLedger } from './topic-ledger.ts';
@@ -43,6 +44,7 @@ export type {
   OverlayCount,
   OverlayRow,
   ReleasedRows,
+  ResolvedRows,
   RowSelection,
 };
 
@@ -391,6 +393,7 @@ export type RequestKind =
   | 'rollout-delete'
   | 'reset'
   | 'release'
+  | 'resolve'
   | 'drift-check'
   | 'repair'
   | 'dead-letters-replay'

@@ -29,6 +29,9 @@ export type ConflictKind =
  */
 export type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked';
 
+/** In whose favour a conflict is resolved: the candidate's, production's, or of each what it alone changed. */
+export type Side = 'ours' | 'theirs' | 'merge';
+
 /**
  * Does a change of production's to a row in `state` make a conflict, under *overlay-wins*?
  * `differs`: production's row differs from before the change. `overlaps`: in a column that the candidate

@@ -26,6 +26,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   'rollout-delete': rolloutDelete,
   reset,
   release,
+  resolve,
   'drift-check': driftCheckAct,
   repair: repairAct,
   'dead-letters-replay': replayDead,
@@ -98,6 +99,18 @@ async function release(stage: Stage, args: unknown): Promise<unknown> {
     stage.betweenWrites(() => stage.database.releaseOverlay(stage.holder.fence, only)),
   );
   await audit(stage, 'rollout release', outcome);
+  return outcome;
+}
+
+const sideArgs = selectionArgs.extend({ side: z.enum(['ours', 'theirs', 'merge']) });
+
+async function resolve(stage: Stage, args: unknown): Promise<unknown> {
+  const { side, ...selection } = parseArgs(sideArgs, args);
+  const only = selectionOf(selection);
+  const outcome = await despiteLocks(stage, () =>
+    stage.betweenWrites(() => stage.database.resolveOverlay(stage.holder.fence, only, side)),
+  );
+  await audit(stage, 'rollout resolve', { ...outcome, side });
   return outcome;
 }
 

@@ -14,7 +14,7 @@ import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
-import { addRelease, addReset } from './rollout-rows.ts';
+import { addConflicts, addRelease, addReset, addResolve } from './rollout-rows.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
   const rollout = program
@@ -26,6 +26,8 @@ export function addRolloutCommands(program: Command, register: Register): void {
   addDiff(rollout, register);
   addReset(rollout, register);
   addRelease(rollout, register);
+  addConflicts(rollout, register);
+  addResolve(rollout, register);
   addDelete(rollout, register);
 }
 

@@ -17,6 +17,8 @@ import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
+import type { Side } from '../../../overlay/conflict.ts';
+import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -63,9 +65,15 @@ import {
 } from './fence.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
-import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import {
+  countOutcomes,
+  readOverlayConflicts,
+  readOverlayCounts,
+  readOverlayRows,
+} from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
 import {
@@ -211,6 +219,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     return this.#read('read the overlay', (client) => readOverlayRows(client, limit, only));
   }
 
+  overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
+    return this.#read('read conflicts', (client) => readOverlayConflicts(client, limit, only));
+  }
+
   fenceState(): Promise<FenceState> {
     const what = { doing: 'read the fence', otherwise: 'INTERNAL' } as const;
     return this.#signs.use(what, (client) => readFence(client, this.#leaseMs));
@@ -311,6 +323,12 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
     return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
       releaseOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
+    return this.#act(fence, 'resolve conflicts', 'APPLY_FAILED', async (client) =>
+      resolveOverlay(await this.#applySession(client, fence), only, side),
     );
   }
 
