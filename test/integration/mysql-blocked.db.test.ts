@@ -323,9 +323,7 @@ describe.each(ENGINES)('a row that is kept out on %s', (engine) => {
     const step = rowsStep(at.stage, 't', row(1, 500, 'late'), row(2, 3, null), row(3, 30, 'c'));
     expect(await next.apply(taken, batchOf([step]))).toMatchObject({ rows: 3 });
     const out = await keptOut(at);
-    expect(out).toHaveLength(2);
-    expect(out[0]).toMatch(/^1 schema .*small/);
-    expect(out[1]).toMatch(/^2 schema 1048 /);
+    expect(out).toEqual(['1 schema small', '2 schema s']);
     expect(await visible(at)).toEqual([
       ...[
         { id: 1, n: 1, s: 'a' },

@@ -198,7 +198,11 @@ class Scenario {
           release: async (random) => {
             // One that gives way is no longer wanted; the next is as good.
             if (random.chance(0.3)) await applier.sweep();
-            else await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
+            else {
+              // Where rows are kept out, most of them are to be let in by something else.
+              const all = random.chance(this.#isUnique ? 0.15 : 0.7);
+              await applier.reset(all ? 'all' : random.integer(1, HOT_KEYS));
+            }
           },
           sweep: async () => {
             // So that there is something to be let in.

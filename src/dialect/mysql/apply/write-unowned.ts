@@ -16,7 +16,7 @@ import { orNull } from '../overlay/conflict-sql.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal, quote } from '../session/names.ts';
-import { duplicatedKey, refusalOf } from './apply-error.ts';
+import { duplicatedKey, isRefusal, refuserOf } from './apply-error.ts';
 import { lackingMasks } from './apply-rows.ts';
 import type { ApplyColumn, ApplyTable } from './apply-table.ts';
 import type { Masks } from './stage.ts';
@@ -199,9 +199,8 @@ class Writer {
   }
 
   async #refused(seq: number, error: unknown): Promise<Refused> {
-    const detail = (refusalOf(error) ?? '').slice(0, DETAIL);
     const name = duplicatedKey(error);
-    if (name === null) return { seq, why: 'schema', detail };
+    if (name === null) return { seq, why: 'schema', detail: refuserOf(error).slice(0, DETAIL) };
     if (!this.#keys.some((key) => key.name === name)) {
       return { seq, why: 'multiple_unique', detail: name };
     }
@@ -318,7 +317,7 @@ class Writer {
 
   /** Was it that a row has the key already? Throws what is due to nothing that a row holds. */
   #isOfKey(error: unknown): boolean {
-    if (refusalOf(error) === null) throw error;
+    if (!isRefusal(error)) throw error;
     const name = duplicatedKey(error);
     return name !== null && name === this.#table.keyIndex;
   }

@@ -1,41 +1,21 @@
 /** Rows that both sides changed, and production's rows that are kept out: as a list, and settled. */
-import type { ConflictKind } from '../../../overlay/conflict.ts';
+import type { ConflictKind, Side } from '../../../overlay/conflict.ts';
 import { mergedColumns, type ColumnTexts } from '../../../overlay/merge.ts';
 import type { Outcome } from '../../../overlay/outcome.ts';
 import { unreachable } from '../../../util/assert.ts';
-import type { TableId } from '../../../change/table-id.ts';
-import type { RowSelection } from '../../overlay.ts';
-import { selectTables } from '../../sql/overlay-rows.ts';
+import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.ts';
+import { selectTables, toOverlayConflict } from '../../sql/overlay-rows.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
-import { applyFailure, refusalOf } from '../apply/apply-error.ts';
+import { applyFailure, isRefusal } from '../apply/apply-error.ts';
 import { besideEntry, isEmpty, joined, lockEntries, lockRows, OWN } from '../apply/staged-rows.ts';
 import { findingKeys } from '../apply/write-unowned.ts';
-import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
-import { traceText, type CapturedTable } from './journal.ts';
+import type { CapturedTable } from './journal.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
-import { journalWithRows, selectionCondition } from './read.ts';
-
-export type Side = 'ours' | 'theirs' | 'merge';
-export interface ResolvedRows {
-  readonly resolved: number;
-  readonly kept: number;
-}
-export interface OverlayConflict {
-  readonly table: TableId;
-  readonly key: readonly string[];
-  readonly kind: ConflictKind;
-  readonly base: ColumnTexts | null;
-  readonly production: ColumnTexts | null;
-  readonly candidate: ColumnTexts | null;
-  readonly detail: string | null;
-  readonly at: Date;
-  readonly source: string | null;
-  readonly trace: string | null;
-}
+import { differenceColumns, journalWithRows, selectionCondition, toDifference } from './read.ts';
 
 /** Those that can be put together. */
 const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];
@@ -46,21 +26,30 @@ type Found = Readonly<Record<string, string | number | null>>;
 export async function readConflicts(
   client: Client,
   tables: readonly CapturedTable[],
-  { limit, only }: { readonly limit: number; readonly only: RowSelection },
+  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
 ): Promise<readonly OverlayConflict[]> {
   const conflicts: OverlayConflict[] = [];
   for (const table of selectTables(tables, only)) {
     const which = listedIn(table, only);
     if (which === null) continue;
     const found = await client.rows<Found>(
-      `SELECT j.${JOURNAL.conflict} AS kind, j.${JOURNAL.detail} AS detail,
-          UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS at, j.${JOURNAL.conflictSource} AS source,
-          ${traceText('j')} AS trace, ${texts(table)}
+      `SELECT j.${JOURNAL.conflict} AS kind, ${differenceColumns(table)}, j.${JOURNAL.detail} AS detail,
+          UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
+          j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base
         FROM ${journalWithRows(table)} WHERE ${which('j')}
         ORDER BY j.${JOURNAL.conflictAt}, ${table.key.map(({ name }) => `j.${name}`).join(', ')}
         LIMIT ${String(limit)}`,
     );
-    conflicts.push(...found.map((row) => toConflict(table, row)));
+    for (const row of found) {
+      const { at: firstAt, ...difference } = toDifference(table, row);
+      conflicts.push(
+        toOverlayConflict(table, {
+          ...{ ...difference, firstAt, at: Number(row['conflictAt']), base: baseOf(row) },
+          kind: row['kind'] as ConflictKind,
+          ...{ detail: textOf(row, 'detail'), source: textOf(row, 'source') },
+        }),
+      );
+    }
   }
   return conflicts;
 }
@@ -72,20 +61,6 @@ function listedIn(table: CapturedTable, only: RowSelection): EntryCondition | nu
     `(${alias}.${JOURNAL.conflict} IS NOT NULL AND ${selectionCondition(table, only, alias) ?? 'FALSE'})`;
 }
 
-/** Of an entry and the row beside it, and whether there are such. */
-function texts(table: CapturedTable): string {
-  return [
-    ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
-    `j.${JOURNAL.present} = 1 AS p`,
-    `t.${table.key[0]?.name ?? ''} IS NOT NULL AS v`,
-    `j.${JOURNAL.conflictBase} AS base`,
-    ...table.columns.flatMap((column, i) => [
-      `${exactText(`j.${column.name}`, column.schema)} AS j${String(i)}`,
-      `${exactText(`t.${column.name}`, column.schema)} AS t${String(i)}`,
-    ]),
-  ].join(', ');
-}
-
 function baseOf(row: Found): ColumnTexts | null {
   const { base } = row;
   return typeof base === 'string' ? (JSON.parse(base) as ColumnTexts) : null;
@@ -94,28 +69,6 @@ function baseOf(row: Found): ColumnTexts | null {
 function textOf(row: Found, name: string): string | null {
   const value = row[name] ?? null;
   return value === null ? null : String(value);
-}
-
-function sideOf(table: CapturedTable, row: Found, side: 'j' | 't'): ColumnTexts {
-  return Object.fromEntries(
-    table.columns.map(({ schema }, i) => [schema.name, textOf(row, `${side}${String(i)}`)]),
-  );
-}
-
-function toConflict(table: CapturedTable, row: Found): OverlayConflict {
-  const base = baseOf(row);
-  const production = Number(row['p']) === 1 ? sideOf(table, row, 'j') : null;
-  const candidate = Number(row['v']) === 1 ? sideOf(table, row, 't') : null;
-  return {
-    table: table.schema.id,
-    key: table.key.map((_, i) => textOf(row, `k${String(i)}`) ?? ''),
-    kind: row['kind'] as ConflictKind,
-    ...{ base, production, candidate },
-    detail: textOf(row, 'detail'),
-    at: new Date(Number(row['at'])),
-    source: textOf(row, 'source'),
-    trace: textOf(row, 'trace'),
-  };
 }
 
 /**
@@ -219,8 +172,7 @@ const UNLISTED = [
 
 async function keepOurs(client: Client, table: OverlaidTable): Promise<void> {
   const listed = `${joined(table, 'j', 'staged')} WHERE j.${JOURNAL.conflict} IS NOT NULL`;
-  // What is kept out is production's: it is listed no more, and no row of the candidate's ended.
-  await tell(client, table, 'ours', `${listed} AND j.${JOURNAL.blocked} IS NULL`);
+  await tell(client, table, 'ours', listed);
   await client.run(
     `UPDATE ${joined(table, 'j', 'staged')} SET ${UNLISTED} WHERE j.${JOURNAL.conflict} IS NOT NULL`,
   );
@@ -238,13 +190,17 @@ function tell(
 /** Row by row: those of which both sides changed a column, and those that are refused, stay as they are. */
 async function merge(client: Client, table: OverlaidTable): Promise<void> {
   const found = await client.rows<Found>(
-    `SELECT s.seq, ${texts(table)} FROM ${joined(table, 'j', 'staged')} ${besideEntry(table)}
+    `SELECT s.seq, ${differenceColumns(table)}, j.${JOURNAL.conflictBase} AS base
+      FROM ${joined(table, 'j', 'staged')} ${besideEntry(table)}
       WHERE s.have = 1 AND s.own = ${String(OWN.candidates)} AND s.op = 'f'
         AND j.${JOURNAL.conflict} IS NOT NULL ORDER BY s.seq`,
   );
   const merged: string[] = [];
   for (const row of found) {
-    const taken = mergedColumns(baseOf(row), sideOf(table, row, 'j'), sideOf(table, row, 't'));
+    const { production, candidate } = toDifference(table, row);
+    const named = (values: readonly (string | null)[]): ColumnTexts =>
+      Object.fromEntries(table.columns.map(({ schema }, i) => [schema.name, values[i] ?? null]));
+    const taken = mergedColumns(baseOf(row), named(production), named(candidate));
     if (taken === null) continue;
     const seq = String(row['seq']);
     if (await takeColumns(client, table, seq, new Set(taken))) merged.push(seq);
@@ -277,7 +233,7 @@ async function takeColumns(
     );
     return true;
   } catch (error) {
-    if (refusalOf(error) === null) throw error;
+    if (!isRefusal(error)) throw error;
     return false;
   }
 }

@@ -83,8 +83,7 @@ export async function readOverlayRows(
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
     const found = await client.rows<Record<string, string | number | null>>(
-      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${texts(table)},
-          UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace
+      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${differenceColumns(table)}
         FROM ${journalWithRows(table)} WHERE ${condition}) d
         WHERE d.kind <> 'equal'
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
@@ -95,8 +94,10 @@ export async function readOverlayRows(
   return rows;
 }
 
-function texts(table: CapturedTable): string {
+/** Over `j` and `t`: what `toDifference` makes a difference of, but its kind. */
+export function differenceColumns(table: CapturedTable): string {
   return [
+    `UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace`,
     ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
     ...table.columns.flatMap((column, i) => [
       `${exactText(`j.${column.name}`, column.schema)} AS j${String(i)}`,
@@ -106,7 +107,7 @@ function texts(table: CapturedTable): string {
   ].join(', ');
 }
 
-function toDifference(
+export function toDifference(
   table: CapturedTable,
   row: Readonly<Record<string, string | number | null>>,
 ): DifferenceRow {
