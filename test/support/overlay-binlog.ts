@@ -17,12 +17,14 @@ import {
   type ApplySession,
 } from '../../src/dialect/mysql/apply/apply.ts';
 import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
+import { resolveOverlay } from '../../src/dialect/mysql/overlay/conflicts.ts';
 import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
 import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
 import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
+import type { Side } from '../../src/overlay/conflict.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { MySqlServer } from './mysql-server.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
@@ -74,6 +76,7 @@ export interface BinlogApplier {
   reset(key: number | 'all'): Promise<boolean>;
   /** Gives up all that is production's again, part by part. */
   sweep(): Promise<boolean>;
+  resolve(side: Side): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -114,6 +117,15 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
           WHERE ${on} AND j.understudy_blocked IS NULL)`,
     );
   };
+  /** What is written for the candidate is its own, and in the log as what it writes. */
+  const merged = async (): Promise<void> => {
+    const of = (name: string): string => `t.${name}`;
+    const same = hot.key.map((name) => `t.${name} = ${staged(name)}`).join(' AND ');
+    await client.run(
+      `INSERT INTO ${logOf(place)} (id, kind, a, b, c) SELECT ${hot.id(of)}, 'put', ${hot.a(of)}, t.b, t.c
+        FROM ${captured?.stage ?? ''} s JOIN ${place.database}.${table} t ON ${same} WHERE s.freed = 1`,
+    );
+  };
   return {
     apply: (changes) =>
       act(async () => {
@@ -131,6 +143,14 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
         if ((await resetOverlay(session, only)) > 0) await released('s.freed = 1');
       }),
     sweep: () => sweepAll(session, act, () => released('s.freed = 1')),
+    resolve: (side) =>
+      act(async () => {
+        const { resolved, kept } = await resolveOverlay(session, { table: id }, side);
+        // Nothing was staged.
+        if (resolved + kept === 0 || side === 'ours') return;
+        if (side === 'merge') await merged();
+        await released('s.freed = 1');
+      }),
     close: () => client.end(),
   };
 }
@@ -197,7 +217,9 @@ class Scenario {
           apply: (changes) => applier.apply(changes),
           release: async (random) => {
             // One that gives way is no longer wanted; the next is as good.
-            if (random.chance(0.3)) await applier.sweep();
+            if (random.chance(0.2)) {
+              await applier.resolve(random.pick(['ours', 'theirs', 'merge', 'merge']));
+            } else if (random.chance(0.3)) await applier.sweep();
             else {
               // Where rows are kept out, most of them are to be let in by something else.
               const all = random.chance(this.#isUnique ? 0.15 : 0.7);
@@ -424,14 +446,15 @@ export class OverlayGround {
 }
 
 /**
- * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, or on tables that foreign
- * keys lead between, with resets in between.
+ * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, with unique values that
+ * both sides give, or on tables that foreign keys lead between, with resets in between.
  */
 export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServer>): TortureSuite {
   return {
     name,
     promise:
-      'production’s image is production, the candidate sees its own writes, and a row is owned iff written',
+      'production’s image is production, the candidate sees its own writes, a row is owned iff written, and one ' +
+      'that is kept out has something in its way',
     deadlineMs: 60_000,
     async open(): Promise<TortureStage> {
       const server = await start();

@@ -10,12 +10,12 @@
  * nothing of the candidate's in the way is one that production's rows do not keep to: of the candidate's
  * schema, or of production's between two parts of its log.
  */
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ConflictKind } from '../../../overlay/conflict.ts';
-import { heldByCandidate } from '../../sql/overlay-rows.ts';
 import { orNull } from '../overlay/conflict-sql.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
-import { JOURNAL, literal, quote } from '../session/names.ts';
+import { JOURNAL, literal } from '../session/names.ts';
 import { duplicatedKey, isRefusal, refuserOf } from './apply-error.ts';
 import { lackingMasks } from './apply-rows.ts';
 import type { ApplyColumn, ApplyTable } from './apply-table.ts';
@@ -279,7 +279,12 @@ class Writer {
         WHERE own = ${String(OWN.refusing)} AND freed = 1`,
     );
     if (rows === 0 || this.#writing.of === 'a step' || this.#writing.refused === 'stays') return;
-    throw heldByCandidate(this.#table, why === 'schema' ? detail : quote(detail));
+    const what =
+      why === 'multiple_unique'
+        ? 'a row of the candidate holds a unique value of one that is put back'
+        : 'the schema of the rollout refuses a row that is put back';
+    const context = { table: this.#table.label, detail: `constraint ${detail}` };
+    throw new UnderstudyError('APPLY_BLOCKED', what, context);
   }
 
   /** Null if it was done; else nothing is changed, and why. */
