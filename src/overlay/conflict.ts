@@ -13,6 +13,8 @@ import type { RowState, UpstreamChange } from './decide.ts';
  * - `delete_updated`: production changed a row that the candidate had deleted
  * - `multiple_unique`: production's row is kept out, since a row of the candidate holds a unique value of it
  * - `schema`: production's row is kept out, since the candidate's schema refuses it
+ * - `fk_orphan`: a row refers to one that the other side deleted. Nothing is noted of it: it is one for as
+ *   long as it is so
  */
 export type ConflictKind =
   | 'insert_exists'
@@ -20,7 +22,8 @@ export type ConflictKind =
   | 'update_deleted'
   | 'delete_updated'
   | 'multiple_unique'
-  | 'schema';
+  | 'schema'
+  | 'fk_orphan';
 
 /**
  * How a row of the overlay differs from production's: the candidate inserted, changed or deleted it; or

@@ -7,10 +7,12 @@ import { RowShape } from '../../src/change/value.ts';
 import type { OverlayConflict } from '../../src/dialect/overlay.ts';
 import { openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { readOrphans } from '../../src/dialect/postgres/overlay/orphans.ts';
 import { readOverlayConflicts } from '../../src/dialect/postgres/overlay/read.ts';
 import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
+import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { resolveOverlay } from '../../src/dialect/postgres/overlay/resolve.ts';
-import type { NetChange } from '../../src/order/change-batch.ts';
+import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { conflictOf, type Side } from '../../src/overlay/conflict.ts';
 import type { RowState, UpstreamChange } from '../../src/overlay/decide.ts';
 import {
@@ -237,5 +239,48 @@ describe('resolve', () => {
       [1, 'theirs', 'b0', null],
       [2, 'a0', 'b0', 'two'],
     ]);
+  });
+});
+
+describe('a row that refers to none', () => {
+  const FAMILY = `CREATE TABLE p (id int PRIMARY KEY, code text UNIQUE);
+    CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p, code text REFERENCES p (code));
+    INSERT INTO p VALUES (1, 'one'), (2, 'two'), (3, 'three');
+    INSERT INTO c VALUES (20, 2, NULL), (30, NULL, 'three');`;
+  const orphans = async (): Promise<readonly string[]> =>
+    (await readOrphans(user, 100, {})).map(({ key, detail }) => `${key.join()} by ${detail ?? ''}`);
+  const parent = (id: number): BatchStep => rows('p', gone(String(id)));
+  const child = (id: number, p: string | null, code: string | null): BatchStep =>
+    rows('c', put(id, { p, code }));
+
+  it('is listed for as long as it does, whichever side deleted what it refers to', async () => {
+    await tables(FAMILY, true);
+    await user.query(
+      'INSERT INTO c VALUES (10, 1, NULL); DELETE FROM c; DELETE FROM p WHERE id = 3',
+    );
+    await user.query('INSERT INTO c VALUES (11, 1, NULL)');
+    expect(await orphans()).toEqual([]);
+    // Production deletes what the candidate's row refers to, and refers to what the candidate deleted.
+    await applySteps(parent(1));
+    await applySteps(child(31, null, 'three'), child(32, '3', null), child(33, '2', null));
+    expect(await orphans()).toEqual(['31 by c_code_fkey', '11 by c_p_fkey', '32 by c_p_fkey']);
+    expect(await readOrphans(user, 100, { table: shop('c'), key: ['31'] })).toMatchObject([
+      { kind: 'fk_orphan', columns: [{ column: 'code', candidate: 'three' }] },
+    ]);
+    await acting((session) => resetOverlay(session, { table: shop('p') }));
+    expect(await orphans()).toEqual(['11 by c_p_fkey']);
+    await user.query('DELETE FROM c WHERE id = 11');
+    expect(await orphans()).toEqual([]);
+  });
+
+  it('is one of production’s, where what it refers to is kept out', async () => {
+    await tables(FAMILY, true);
+    await user.query(`INSERT INTO p VALUES (70, 'held')`);
+    await applySteps(rows('p', put(9, { code: 'held' })));
+    await applySteps(child(90, '9', null));
+    expect(await orphans()).toEqual(['90 by c_p_fkey']);
+    await user.query('DELETE FROM p WHERE id = 70');
+    await acting((session) => sweepOverlay(session, null));
+    expect(await orphans()).toEqual([]);
   });
 });

@@ -73,6 +73,7 @@ import {
 } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { readOrphans } from '../overlay/orphans.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
@@ -220,7 +221,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', (client) => readOverlayConflicts(client, limit, only));
+    return this.#read('read conflicts', async (client) => [
+      ...(await readOverlayConflicts(client, limit, only)),
+      ...(await readOrphans(client, limit, only ?? {})),
+    ]);
   }
 
   fenceState(): Promise<FenceState> {
