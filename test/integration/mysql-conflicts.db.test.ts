@@ -336,3 +336,55 @@ describe.each(ENGINES)('conflicts on %s are settled', (engine) => {
     expect(await rowsOf(at.admin, 'SELECT n FROM t WHERE id = 1')).toEqual([{ n: 50 }]);
   });
 });
+
+describe.each(ENGINES)('a row that refers to none on %s', (engine) => {
+  const FAMILY = [
+    `CREATE TABLE p (id INT PRIMARY KEY, code VARCHAR(9) UNIQUE)`,
+    `CREATE TABLE t (id INT PRIMARY KEY, p INT, code VARCHAR(9),
+      CONSTRAINT by_p FOREIGN KEY (p) REFERENCES p (id),
+      CONSTRAINT by_code FOREIGN KEY (code) REFERENCES p (code))`,
+  ];
+  const ROWS = [
+    `INSERT INTO p VALUES (1, 'one'), (2, 'two'), (3, 'three')`,
+    `INSERT INTO t VALUES (20, 2, NULL), (30, NULL, 'three')`,
+  ];
+  const child = (id: number, p: string | null, code: string | null): NetChange =>
+    put(['id'], { id: String(id), p, code });
+  const orphans = async (at: Scene): Promise<readonly string[]> =>
+    (await at.database.overlayConflicts(99))
+      .filter(({ kind }) => kind === 'fk_orphan')
+      .map(({ key, detail }) => `${key.join()} ${String(detail)}`)
+      .toSorted();
+
+  it('is listed for as long as it does, whichever side deleted what it refers to', async () => {
+    const at = await scene(engine, ROWS, FAMILY);
+    await write(
+      at,
+      `INSERT INTO t VALUES (10, 1, NULL); DELETE FROM t; DELETE FROM p WHERE id = 3`,
+    );
+    await write(at, 'INSERT INTO t VALUES (11, 1, NULL)');
+    expect(await orphans(at)).toEqual([]);
+    await at.apply(rowsStep(at.stage, 'p', gone('1')));
+    await apply(at, child(31, null, 'three'), child(32, '3', null), child(33, '2', null));
+    expect(await orphans(at)).toEqual(['11 by_p', '31 by_code', '32 by_p']);
+    const table = (name: string) => ({ schema: at.stage.source, name });
+    expect(await at.database.overlayConflicts(9, { table: table('t'), key: ['31'] })).toMatchObject(
+      [{ kind: 'fk_orphan', columns: [{ column: 'code', candidate: 'three' }] }],
+    );
+    await at.database.resetOverlay(at.fence, { table: table('p') });
+    expect(await orphans(at)).toEqual(['11 by_p']);
+    await write(at, 'DELETE FROM t WHERE id = 11');
+    expect(await orphans(at)).toEqual([]);
+  });
+
+  it('is one of production’s, where what it refers to is kept out', async () => {
+    const at = await scene(engine, ROWS, FAMILY);
+    await write(at, `INSERT INTO p VALUES (70, 'held')`);
+    await at.apply(rowsStep(at.stage, 'p', put(['id'], { id: '9', code: 'held' })));
+    await apply(at, child(90, '9', null));
+    expect(await orphans(at)).toEqual(['90 by_p']);
+    await write(at, 'DELETE FROM p WHERE id = 70');
+    await at.database.releaseOverlay(at.fence, {});
+    expect(await orphans(at)).toEqual([]);
+  });
+});

@@ -54,6 +54,7 @@ import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { readConflicts, resolveOverlay } from '../overlay/conflicts.ts';
+import { readOrphans } from '../overlay/orphans.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -354,9 +355,13 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', async (client) =>
-      readConflicts(client, await readCaptured(client, this.name, this.#source), { limit, only }),
-    );
+    return this.#read('read conflicts', async (client) => {
+      const tables = await readCaptured(client, this.name, this.#source);
+      return [
+        ...(await readConflicts(client, tables, { limit, only })),
+        ...(await readOrphans(client, this.name, tables, { limit, only })),
+      ];
+    });
   }
 
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
