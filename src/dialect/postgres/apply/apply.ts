@@ -1,4 +1,5 @@
 import type { Isolates } from '../../overlay.ts';
+import { assertMergeable, OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -68,6 +69,7 @@ export interface ApplySession {
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;
   readonly isolates: Isolates;
+  readonly policies: PolicyOf<TableId>;
 }
 
 /**
@@ -77,12 +79,16 @@ export interface ApplySession {
 export async function openApplySession(
   client: ClientBase,
   catalogue: SchemaCatalogue,
-  options: { readonly spared?: SparedAccount; readonly isolates?: Isolates } = {},
+  options: {
+    readonly spared?: SparedAccount;
+    readonly isolates?: Isolates;
+    readonly policies?: PolicyOf<TableId>;
+  } = {},
 ): Promise<ApplySession> {
-  const { spared = null, isolates = () => false } = options;
+  const { spared = null, isolates = () => false, policies = () => OVERLAY_WINS } = options;
   if (spared !== null) await assertSpared(client, spared);
   return {
-    ...{ spared, isolates },
+    ...{ spared, isolates, policies },
     client,
     catalogue,
     comparisons: await readComparisons(client),
@@ -208,8 +214,11 @@ export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const known = session.described.get(label);
   if (known !== undefined) return known;
   const journal = session.captured?.get(label) ?? null;
-  const isolated = session.isolates(schema.id);
-  const table = describeTable(schema, session.comparisons, journal, isolated);
+  const ruled = { isolated: session.isolates(schema.id), policy: session.policies(schema.id) };
+  const table = describeTable(schema, session.comparisons, journal, ruled);
+  const keys = new Set(table.schema.key);
+  const columns = table.columns.map((one) => ({ ...one.schema, isKey: keys.has(one.schema.name) }));
+  assertMergeable(label, columns, table.policy);
   session.described.set(label, table);
   return table;
 }

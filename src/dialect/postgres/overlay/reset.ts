@@ -26,8 +26,8 @@ export function capturedTables(session: ApplySession): readonly ApplyTable[] {
   return [...(session.captured ?? [])].flatMap(([label, journal]) => {
     const schema = session.catalogue.get(label);
     if (schema === undefined) return [];
-    const isolated = session.isolates(schema.id);
-    return [describeTable(schema, session.comparisons, journal, isolated)];
+    const ruled = { isolated: session.isolates(schema.id) };
+    return [describeTable(schema, session.comparisons, journal, ruled)];
   });
 }
 
