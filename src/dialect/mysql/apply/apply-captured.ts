@@ -187,7 +187,7 @@ class Attempt {
     await lockParents(client, this.#table);
     await lockRows(client, this.#table);
     if (this.#table.isolated) await ownStaged(client, this.#table);
-    const entries = await lockEntries(client, this.#table);
+    const { owned: entries, held } = await lockEntries(client, this.#table);
     const isKept = entries === 0 || this.#table.isolated;
     const owned = isKept ? entries : entries - (await giveUp());
     if (this.#masks.size > 0) {
@@ -202,7 +202,7 @@ class Attempt {
       }
       await this.#moveImages();
     }
-    const how = { of: 'a step', masks: this.#masks, source } as const;
+    const how = { of: 'a step', masks: this.#masks, source, anyHeld: held > 0 } as const;
     if ((await writeUnowned(client, this.#table, how)) === 'raced') return 'raced';
     // A parent that was not there has no lock, and may have come since, and be about to go again with
     // what the candidate found below it before these rows were.

@@ -62,22 +62,22 @@ export async function lockRows(
   await mark(client, table, numbers, 'have = 1');
 }
 
-/** The same of the entries. Returns how many of them are the candidate's. */
+/** The same of the entries. Returns how many of them are the candidate's, and of rows that are kept out. */
 export async function lockEntries(
   client: Client,
   table: CapturedTable,
   others: Others = '',
-): Promise<number> {
+): Promise<{ readonly owned: number; readonly held: number }> {
   const rows = await client.rows<{ seq: number; held: number }>(
     `SELECT s.seq, j.${JOURNAL.blocked} IS NOT NULL AS held FROM ${joined(table, 'j', 'staged')}
       ORDER BY s.seq FOR UPDATE ${others}`,
   );
   const numbers = (held: boolean): readonly number[] =>
     rows.filter((row) => (Number(row.held) === 1) === held).map(({ seq }) => seq);
-  const owned = numbers(false);
+  const [owned, held] = [numbers(false), numbers(true)];
   await mark(client, table, owned, `own = ${String(OWN.candidates)}`);
-  await mark(client, table, numbers(true), 'held = 1');
-  return owned.length;
+  await mark(client, table, held, 'held = 1');
+  return { owned: owned.length, held: held.length };
 }
 
 export async function mark(

@@ -34,6 +34,8 @@ export type Writing =
       readonly masks: Masks;
       /** Where the log stands by then, as text. */
       readonly source: string | null;
+      /** Some of its rows were kept out until now. */
+      readonly anyHeld: boolean;
     }
   | {
       /**
@@ -111,6 +113,7 @@ class Writer {
       out += refused.length;
       await client.run(`SAVEPOINT ${SAVEPOINT}`);
     }
+    if (this.#writing.of === 'a step' && !this.#writing.anyHeld) return out;
     await client.run(`DELETE j FROM ${joined(this.#table, 'j', 'staged')}
       WHERE s.held = 1 AND s.own = ${String(OWN.nobodys)}`);
     return out;
