@@ -89,7 +89,6 @@ const TABLES: Readonly<Record<string, HotTable>> = {
 };
 
 export const HOT_TABLES = Object.keys(TABLES);
-export const UNIQUE_TABLES = HOT_TABLES.filter((name) => TABLES[name]?.unique === true);
 /** Those whose key is the number, and whose rows hold nothing that others may not. */
 export const NUMBERED_TABLES: readonly string[] = ['plain', 'parted'];
 
