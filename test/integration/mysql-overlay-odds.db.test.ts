@@ -135,9 +135,9 @@ describe.each(ENGINES)('on %s', (engine) => {
     ]);
     await at.candidate.query('INSERT INTO p VALUES (9, 9)');
     const taken = put(['id'], { id: '8', code: '9' });
-    await expect(at.apply(rowsStep(stage, 'p', taken))).rejects.toMatchObject({
-      ...{ code: 'APPLY_BLOCKED', context: { key: 'id=9' } },
-    });
+    await at.apply(rowsStep(stage, 'p', taken));
+    const counts = await at.database.overlayCounts();
+    expect(counts.find(({ table }) => table.name === 'p')).toMatchObject({ blocked: 1 });
   });
 
   it('the language of the server’s messages does not matter', async () => {
@@ -149,10 +149,8 @@ describe.each(ENGINES)('on %s', (engine) => {
     await expect(at.candidate.query('SELECT')).rejects.toThrow(/Fehler|Syntax/);
     await at.candidate.query('INSERT INTO t VALUES (9, 1)');
     const taken = put(['id'], { id: '1', code: '1' });
-    await expect(at.apply(rowsStep(stage, 't', taken))).rejects.toMatchObject({
-      code: 'APPLY_BLOCKED',
-      context: { key: 'id=9' },
-    });
+    await at.apply(rowsStep(stage, 't', taken));
+    expect(await at.database.overlayCounts()).toMatchObject([{ blocked: 1 }]);
     await at.candidate.query('DELETE FROM t');
     await at.apply(rowsStep(stage, 't', taken, put(['id'], { id: '2', code: '2' })));
     const swapped = [put(['id'], { id: '1', code: '2' }), put(['id'], { id: '2', code: '1' })];

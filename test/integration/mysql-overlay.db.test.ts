@@ -273,6 +273,7 @@ describe.each(ENGINES)('capture on %s', (engine) => {
       [
         {
           ...{ table: table('w'), key: ['new'], kind: 'insert', trace: null },
+          candidate: true,
           columns: [
             { column: 'k', production: null, candidate: 'new' },
             { column: 'v', production: null, candidate: null },
@@ -283,6 +284,7 @@ describe.each(ENGINES)('capture on %s', (engine) => {
       [
         {
           ...{ table: table('w'), key: ['a'], kind: 'update', trace: null },
+          candidate: true,
           columns: [{ column: 'v', production: 'x', candidate: 'X' }],
         },
         true,
@@ -290,6 +292,7 @@ describe.each(ENGINES)('capture on %s', (engine) => {
       [
         {
           ...{ table: table('w'), key: ['b'], kind: 'delete', trace: null },
+          candidate: false,
           columns: [
             { column: 'k', production: 'b', candidate: null },
             { column: 'v', production: 'y', candidate: null },

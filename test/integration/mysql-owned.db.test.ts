@@ -189,20 +189,4 @@ describe.each(ENGINES)('beside a candidate on %s', (engine) => {
       { id: 3, n: 3, v: 'mine' },
     ]);
   });
-
-  it('a unique value that the candidate holds blocks until it is given back', async () => {
-    const at = await scene(engine);
-    const apply = (row: SeatRow) =>
-      at.database.apply(at.fence, batchOf([rowsStep(at.stage, 'seat', changeOf(row))]));
-    await at.candidate.query(`INSERT INTO seat VALUES (7, 'mine', NULL, 5)`);
-    const row: SeatRow = { id: 1, k: 'a', v: null, n: 5 };
-    await expect(apply(row)).rejects.toMatchObject({
-      code: 'APPLY_BLOCKED',
-      context: { key: 'id=7, k=mine' },
-    });
-    await at.candidate.query('UPDATE seat SET n = 6 WHERE id = 7');
-    expect(await apply(row)).toMatchObject({ rows: 1, owned: 0 });
-    // A production that contradicts itself is another matter.
-    await expect(apply({ ...row, id: 2 })).rejects.toMatchObject({ code: 'APPLY_FAILED' });
-  });
 });

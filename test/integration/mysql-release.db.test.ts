@@ -319,7 +319,9 @@ describe.each(ENGINES)('the ledger on %s', (engine) => {
     )) {
       await admin.query(
         `ALTER TABLE \`${name}__understudy\`.\`${String(journal)}\` DROP COLUMN understudy_moved,
-          DROP COLUMN understudy_trace, COMMENT ''`,
+          DROP COLUMN understudy_trace, DROP COLUMN understudy_blocked, DROP COLUMN understudy_conflict,
+          DROP COLUMN understudy_conflict_base, DROP COLUMN understudy_conflict_at,
+          DROP COLUMN understudy_conflict_source, DROP COLUMN understudy_conflict_detail, COMMENT ''`,
       );
     }
     const opened = await stage.server.open(name);

@@ -17,6 +17,8 @@ export interface HotTable {
   readonly a: (column: (name: string) => string) => string;
   /** There is a column for `a`. */
   readonly hasA: boolean;
+  /** `c` is unique. */
+  readonly unique?: true;
 }
 
 const REST = 'b VARCHAR(20), c VARCHAR(20)';
@@ -63,8 +65,17 @@ function spelled(type: string, letters: string, space: boolean): HotTable {
 /** Rows of one number of the first column lie in the same leaf. */
 const WIDTH = 7;
 
+function unique(table: HotTable, key: string): HotTable {
+  const definition = `${table.definition.slice(0, -1)}, UNIQUE KEY c_only ${key})`;
+  return { ...table, definition, unique: true };
+}
+
 const TABLES: Readonly<Record<string, HotTable>> = {
   plain: NUMBERED,
+  single: unique(NUMBERED, '(c)'),
+  // By a part of a column no row is found.
+  single_part: unique(NUMBERED, '(c(12))'),
+  single_cased: unique(spelled('VARCHAR(12)', 'xyz', true), '(c)'),
   parted: { ...NUMBERED, definition: `${NUMBERED.definition} PARTITION BY HASH (id) PARTITIONS 2` },
   pair: {
     ...NUMBERED,
@@ -78,7 +89,7 @@ const TABLES: Readonly<Record<string, HotTable>> = {
 };
 
 export const HOT_TABLES = Object.keys(TABLES);
-/** Those whose key is the number. */
+/** Those whose key is the number, and whose rows hold nothing that others may not. */
 export const NUMBERED_TABLES: readonly string[] = ['plain', 'parted'];
 
 export const HOT_DDL = Object.entries(TABLES).map(

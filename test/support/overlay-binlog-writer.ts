@@ -2,7 +2,7 @@
 import type { Connection, ResultSetHeader } from 'mysql2/promise';
 import { hotTable, type HotTable } from './overlay-binlog-tables.ts';
 import { rowsOf } from './overlay-binlog-session.ts';
-import { HOT_KEYS, type Fire, type HotRow } from './overlay-fire.ts';
+import { HOT_KEYS, SHARED_VALUES, type Fire, type HotRow } from './overlay-fire.ts';
 import type { Random } from './random.ts';
 
 /** What ends a transaction of two phases that lost a deadlock, or waited for too long. */
@@ -88,6 +88,11 @@ export class BinlogWriter {
     const value = this.#fire.meant(id);
     switch (random.integer(0, 11)) {
       case 0:
+        if (this.#table.unique === true && random.chance(0.7)) {
+          const set = `b = '${value}', c = '${random.pick(SHARED_VALUES)}'`;
+          return this.#put(id, `UPDATE ${name} SET ${set} WHERE ${this.#is(id)}`);
+        }
+        return this.#put(id, `UPDATE ${name} SET b = '${value}' WHERE ${this.#is(id)}`);
       case 1:
         return this.#put(id, `UPDATE ${name} SET b = '${value}' WHERE ${this.#is(id)}`);
       case 2:
@@ -102,6 +107,9 @@ export class BinlogWriter {
       case 4:
         return this.#put(id, this.#insert(id, '8', value, 'INSERT IGNORE'));
       case 5:
+        if (this.#table.unique === true && random.chance(0.5)) {
+          return this.#put(id, this.#insert(id, '9', value, 'INSERT', random.pick(SHARED_VALUES)));
+        }
         return this.#put(id, this.#insert(id, '9', value, 'REPLACE'));
       case 6:
         await this.#delete(id, random.pick(['', 'IGNORE']));
@@ -124,6 +132,15 @@ export class BinlogWriter {
         return this.#move(id, random.integer(1, HOT_KEYS), 'IGNORE');
       default:
         return this.#move(id, random.integer(1, HOT_KEYS), '');
+    }
+  }
+
+  /** Gives back what some rows hold that others may not. */
+  async giveBack(): Promise<void> {
+    for (let id = 1; id <= HOT_KEYS; id += 1) {
+      if (this.#random.chance(0.5)) continue;
+      const held = `${this.#is(id)} AND c IS NOT NULL`;
+      await this.#put(id, `UPDATE ${this.#name} SET c = NULL WHERE ${held}`);
     }
   }
 

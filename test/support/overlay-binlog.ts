@@ -17,12 +17,14 @@ import {
   type ApplySession,
 } from '../../src/dialect/mysql/apply/apply.ts';
 import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
+import { resolveOverlay } from '../../src/dialect/mysql/overlay/conflicts.ts';
 import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
 import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
 import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
+import type { Side } from '../../src/overlay/conflict.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { MySqlServer } from './mysql-server.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
@@ -74,6 +76,7 @@ export interface BinlogApplier {
   reset(key: number | 'all'): Promise<boolean>;
   /** Gives up all that is production's again, part by part. */
   sweep(): Promise<boolean>;
+  resolve(side: Side): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -110,7 +113,17 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
     await client.run(
       `INSERT INTO ${logOf(place)} (id, kind)
         SELECT ${hot.id(staged)}, 'released' FROM ${captured?.stage ?? ''} s WHERE ${which}
-        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j WHERE ${on})`,
+        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j
+          WHERE ${on} AND j.understudy_blocked IS NULL)`,
+    );
+  };
+  /** What is written for the candidate is its own, and in the log as what it writes. */
+  const merged = async (): Promise<void> => {
+    const of = (name: string): string => `t.${name}`;
+    const same = hot.key.map((name) => `t.${name} = ${staged(name)}`).join(' AND ');
+    await client.run(
+      `INSERT INTO ${logOf(place)} (id, kind, a, b, c) SELECT ${hot.id(of)}, 'put', ${hot.a(of)}, t.b, t.c
+        FROM ${captured?.stage ?? ''} s JOIN ${place.database}.${table} t ON ${same} WHERE s.freed = 1`,
     );
   };
   return {
@@ -127,9 +140,17 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
     reset: (key) =>
       act(async () => {
         const only = key === 'all' ? { table: id } : { table: id, key: hot.keyOf(key, '5') };
-        if ((await resetOverlay(session, only)) > 0) await released('TRUE');
+        if ((await resetOverlay(session, only)) > 0) await released('s.freed = 1');
       }),
     sweep: () => sweepAll(session, act, () => released('s.freed = 1')),
+    resolve: (side) =>
+      act(async () => {
+        const { resolved, kept } = await resolveOverlay(session, { table: id }, side);
+        // Nothing was staged.
+        if (resolved + kept === 0 || side === 'ours') return;
+        if (side === 'merge') await merged();
+        await released('s.freed = 1');
+      }),
     close: () => client.end(),
   };
 }
@@ -157,7 +178,7 @@ export function emptyEntries(place: Place): string {
   const hot = hotTable(place.table);
   const of = (alias: string) => (column: string) => `${alias}.${column}`;
   return `FROM ${journalOf(place)} j LEFT JOIN ${place.database}.${place.table} t ON ${sameKey(hot, 't', 'j')}
-    WHERE CASE WHEN t.${hot.key[0] ?? ''} IS NULL THEN j.understudy_present = 0
+    WHERE j.understudy_blocked IS NULL AND CASE WHEN t.${hot.key[0] ?? ''} IS NULL THEN j.understudy_present = 0
       ELSE j.understudy_present = 1 AND ${hot.a(of('t'))} <=> ${hot.a(of('j'))}
         AND BINARY t.b <=> BINARY j.b AND BINARY t.c <=> BINARY j.c END`;
 }
@@ -174,11 +195,17 @@ class Scenario {
   readonly #candidateUrl: string;
   readonly #observer: Connection;
   readonly #fire: Fire;
+  readonly #random: Random;
+  readonly #isUnique: boolean;
+  /** Rows seen that were kept out, of all checks. */
+  keptOut = 0;
 
   constructor(options: FireOptions, place: Place, observer: Connection) {
     this.#place = place;
     this.#observer = observer;
-    this.#fire = new Fire(options);
+    this.#isUnique = hotTable(place.table).unique === true;
+    this.#random = options.random.fork();
+    this.#fire = new Fire({ ...options, unique: this.#isUnique });
     this.#candidateUrl = candidateUrl(place);
   }
 
@@ -190,15 +217,23 @@ class Scenario {
           apply: (changes) => applier.apply(changes),
           release: async (random) => {
             // One that gives way is no longer wanted; the next is as good.
-            if (random.chance(0.3)) await applier.sweep();
-            else await applier.reset(random.chance(0.7) ? 'all' : random.integer(1, HOT_KEYS));
+            if (random.chance(0.2)) {
+              await applier.resolve(random.pick(['ours', 'theirs', 'merge', 'merge']));
+            } else if (random.chance(0.3)) await applier.sweep();
+            else {
+              // Where rows are kept out, most of them are to be let in by something else.
+              const all = random.chance(this.#isUnique ? 0.15 : 0.7);
+              await applier.reset(all ? 'all' : random.integer(1, HOT_KEYS));
+            }
           },
           sweep: async () => {
+            // So that there is something to be let in.
+            if (this.#isUnique) await this.#write(this.#random, (writer) => writer.giveBack());
             equal(await applier.sweep(), true);
           },
           empty: () => this.#empty(),
           write: (random) => this.#write(random),
-          check: () => this.#check(),
+          check: (settled) => this.#check(settled),
         },
         WRITERS,
       );
@@ -208,7 +243,8 @@ class Scenario {
     }
   }
 
-  async #write(random: Random): Promise<void> {
+  /** All through the fire, or once what is given. */
+  async #write(random: Random, once?: (writer: BinlogWriter) => Promise<void>): Promise<void> {
     const client = await connectTo(this.#candidateUrl);
     try {
       await client.query('SET SESSION innodb_lock_wait_timeout = 2');
@@ -220,6 +256,7 @@ class Scenario {
         ...{ random, fire: this.#fire, table: this.#place.table, log: logOf(this.#place) },
         firesInVain: version.includes('MariaDB'),
       });
+      if (once !== undefined) return await once(writer);
       await this.#fire.write(random, {
         begin: () => writer.begin(),
         run: (sql) => writer.run(sql),
@@ -237,7 +274,7 @@ class Scenario {
     return Number(row?.entries ?? -1);
   }
 
-  async #check(): Promise<void> {
+  async #check(settled = false): Promise<void> {
     const { database, table } = this.#place;
     const journal = journalOf(this.#place);
     const hot = hotTable(table);
@@ -254,10 +291,14 @@ class Scenario {
         WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(hot, 'j', 't')})
         UNION ALL SELECT ${list} FROM ${journal} t WHERE t.understudy_present = 1`,
     );
-    const entries = await rowsOf<{ id: number }>(
+    const entries = await rowsOf<{ id: number; isOut: number }>(
       this.#observer,
-      `SELECT ${hot.id(of('j'))} AS id FROM ${journal} j ORDER BY id`,
+      `SELECT ${hot.id(of('j'))} AS id, j.understudy_blocked IS NOT NULL AS isOut
+        FROM ${journal} j ORDER BY id`,
     );
+    const ids = (some: typeof entries): readonly number[] => some.map(({ id }) => Number(id));
+    const blocked = ids(entries.filter(({ isOut }) => Number(isOut) === 1));
+    this.keptOut += blocked.length;
     const log = await rowsOf<LastWrite>(
       this.#observer,
       `SELECT w.id, w.kind, w.a, w.b, w.c FROM ${logOf(this.#place)} w
@@ -265,7 +306,7 @@ class Scenario {
           ON last.seq = w.seq`,
     );
     await this.#observer.query('COMMIT');
-    this.#fire.judge({ image, visible, log, entries: entries.map(({ id }) => Number(id)) });
+    this.#fire.judge({ image, visible, log, entries: ids(entries), blocked, settled });
   }
 }
 
@@ -307,7 +348,8 @@ export class OverlayGround {
     note(table);
     await this.#onRollout(place, async (client) => {
       const scenario = new Scenario({ ...options, serverUrl: this.#url }, place, client);
-      note(`checks ${String(await scenario.play(open))}`);
+      const checks = await scenario.play(open);
+      note(`checks ${String(checks)}, kept out ${String(scenario.keptOut)}`);
     });
   }
 
@@ -404,14 +446,15 @@ export class OverlayGround {
 }
 
 /**
- * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, or on tables that foreign
- * keys lead between, with resets in between.
+ * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, with unique values that
+ * both sides give, or on tables that foreign keys lead between, with resets in between.
  */
 export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServer>): TortureSuite {
   return {
     name,
     promise:
-      'production’s image is production, the candidate sees its own writes, and a row is owned iff written',
+      'production’s image is production, the candidate sees its own writes, a row is owned iff written, and one ' +
+      'that is kept out has something in its way',
     deadlineMs: 60_000,
     async open(): Promise<TortureStage> {
       const server = await start();

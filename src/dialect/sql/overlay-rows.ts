@@ -103,19 +103,6 @@ export function selectTables<Table extends ReadTable>(
   return selected;
 }
 
-/** A candidate's row is in the way of production's: only its leaving can help. */
-export function heldByCandidate(
-  table: { readonly label: string },
-  constraint: string,
-  key?: string,
-): UnderstudyError {
-  return new UnderstudyError(
-    'APPLY_BLOCKED',
-    'a row of the candidate holds a unique value that production gave to another row',
-    { table: table.label, ...(key !== undefined && { key }), detail: `constraint ${constraint}` },
-  );
-}
-
 /** Of what a ledger counted; what it has none of is 0. */
 export function toOutcomeCounts(
   found: readonly { readonly outcome: string; readonly entries: number }[],

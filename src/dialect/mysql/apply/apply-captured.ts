@@ -4,7 +4,8 @@
  * Invariants, for whatever commits beside it:
  * - A row that the candidate owns, which its entry in the journal says, stays as it is: its entry's image
  *   moves to production's.
- * - All other rows are production's.
+ * - All other rows are production's. One that the candidate's rows or schema refuse is kept out
+ *   (write-unowned.ts): it is nobody's, and written with its next change as others are.
  * - An entry goes where the row is production's again: before, so that the row is written as one that
  *   nobody owns, and after, when production came to what the candidate sees.
  *
@@ -21,17 +22,24 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
-import { heldByCandidate } from '../../sql/overlay-rows.ts';
-import { exactText } from '../compare/exact-text.ts';
+import { noteConflicts } from '../overlay/conflict-sql.ts';
 import { acts, rowItself, type Edge } from '../overlay/edges.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
-import { applyFailure, duplicatedKey } from './apply-error.ts';
+import { applyFailure } from './apply-error.ts';
 import type { ApplyColumn } from './apply-table.ts';
-import { assertComplete, lackingMasks } from './apply-rows.ts';
+import { assertComplete } from './apply-rows.ts';
 import { stageChanges, type Masks, type Staged } from './stage.ts';
-import { besideEntry, giveUpEmpty, joined, lockStaged, ownStaged } from './staged-rows.ts';
+import {
+  besideEntry,
+  giveUpEmpty,
+  joined,
+  lockEntries,
+  lockRows,
+  ownStaged,
+} from './staged-rows.ts';
+import { writeUnowned } from './write-unowned.ts';
 
 const SAVEPOINT = 'understudy_captured';
 /** Times that a step is done again at once, for a candidate that was faster. */
@@ -177,9 +185,9 @@ class Attempt {
     const ending = { outcome: 'converged', source } as const;
     const giveUp = (): Promise<number> => giveUpEmpty(client, this.#table, ending);
     await lockParents(client, this.#table);
-    await lockStaged(client, this.#table, 't');
+    await lockRows(client, this.#table);
     if (this.#table.isolated) await ownStaged(client, this.#table);
-    const entries = await lockStaged(client, this.#table, 'j');
+    const { owned: entries, held } = await lockEntries(client, this.#table);
     const isKept = entries === 0 || this.#table.isolated;
     const owned = isKept ? entries : entries - (await giveUp());
     if (this.#masks.size > 0) {
@@ -187,8 +195,15 @@ class Attempt {
       await assertComplete(client, this.#table, changes);
       await lockParents(client, this.#table);
     }
-    if (owned > 0) await this.#moveImages();
-    if (!(await this.#writeRows())) return 'raced';
+    if (owned > 0) {
+      // Of rows that are kept apart it is not told who wrote them.
+      if (!this.#table.isolated) {
+        await noteConflicts(client, this.#table, this.#masks, { source });
+      }
+      await this.#moveImages();
+    }
+    const how = { of: 'a step', masks: this.#masks, source, anyHeld: held > 0 } as const;
+    if ((await writeUnowned(client, this.#table, how)) === 'raced') return 'raced';
     // A parent that was not there has no lock, and may have come since, and be about to go again with
     // what the candidate found below it before these rows were.
     await lockParents(client, this.#table);
@@ -250,81 +265,6 @@ class Attempt {
       `UPDATE ${images} SET ${[...none, `j.${JOURNAL.present} = 0`, `j.${JOURNAL.moved} = 1`].join(', ')}
         WHERE s.own = 1 AND s.op = 'd'`,
     );
-  }
-
-  /** Of all others. False if the candidate wrote one of them meanwhile. */
-  async #writeRows(): Promise<boolean> {
-    const client = this.#client;
-    const rows = this.#joined('t', 'staged');
-    const { columns } = this.#table;
-    await client.run(`SAVEPOINT ${SAVEPOINT}_rows`);
-    try {
-      await client.run(`DELETE t FROM ${rows} WHERE s.op = 'd' AND s.own = 0 AND s.have = 1`);
-      await client.run(
-        `UPDATE ${rows} SET ${columns.map((c) => `t.${c.name} = s.${c.staged}`).join(', ')}
-          WHERE s.op = 'f' AND s.own = 0 AND s.have = 1`,
-      );
-      await this.#insert('s.own = 0 AND s.have = 0');
-      return true;
-    } catch (error) {
-      if (this.#isOfKey(error)) return false;
-    }
-    // Another unique key is in the way, as when two rows swap their values: all go before any comes.
-    await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}_rows`);
-    try {
-      await client.run(`DELETE t FROM ${rows} WHERE s.own = 0 AND s.have = 1`);
-      await this.#insert('s.own = 0');
-      return true;
-    } catch (error) {
-      if (this.#isOfKey(error)) return false;
-      throw (await this.#heldByCandidate(duplicatedKey(error) ?? '')) ?? error;
-    }
-  }
-
-  /** Null if it is no row of the candidate that is in the way of one by this unique key. */
-  async #heldByCandidate(name: string): Promise<UnderstudyError | null> {
-    const { columns, key, schema, stage, relation, journal, hint } = this.#table;
-    const unique = schema.uniques.find((one) => one.name === name);
-    const parts = columns.filter((column) => unique?.columns.includes(column.schema.name));
-    // By what is computed no row is found; but all of the step's are gone, and others are the candidate's.
-    if (unique?.plain !== true || parts.length < unique.columns.length) {
-      return heldByCandidate(this.#table, name);
-    }
-    const texts = key.map((one, i) => `${exactText(`t.${one.name}`, one.schema)} AS k${String(i)}`);
-    const [found] = await this.#client.rows<Record<string, string | number>>(
-      `SELECT ${texts.join(', ')} FROM ${stage} s
-        STRAIGHT_JOIN ${relation} t ${hint(name)}
-          ON ${parts.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ')}
-        JOIN ${journal} j ON ${key.map((one) => `j.${one.name} = t.${one.name}`).join(' AND ')}
-        WHERE s.own = 0 AND s.op <> 'd' LIMIT 1`,
-    );
-    if (found === undefined) return null;
-    const text = key.map((one, i) => `${one.schema.name}=${String(found[`k${String(i)}`])}`);
-    return heldByCandidate(this.#table, name, text.join(', '));
-  }
-
-  /** Was it that a row has the key already? Throws what is no such failure of any unique key. */
-  #isOfKey(error: unknown): boolean {
-    const name = duplicatedKey(error);
-    if (name === null) throw error;
-    return name === this.#table.keyIndex;
-  }
-
-  async #insert(which: string): Promise<void> {
-    const { columns, relation, stage } = this.#table;
-    const insert = async (some: readonly ApplyColumn[], op: string): Promise<void> => {
-      await this.#client.run(
-        `INSERT INTO ${relation} (${some.map(({ name }) => name).join(', ')})
-          SELECT ${some.map(({ staged }) => `s.${staged}`).join(', ')} FROM ${stage} s
-          WHERE ${which} AND ${op}`,
-      );
-    };
-    await insert(columns, `s.op = 'f'`);
-    // Columns that production's connector leaves out get their defaults.
-    for (const [number, mask] of await lackingMasks(this.#client, this.#table, this.#masks)) {
-      const known = columns.filter((_, i) => mask[i] === true);
-      await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);
-    }
   }
 
   #joined(what: 't' | 'j', side: 'staged' | 'from'): string {

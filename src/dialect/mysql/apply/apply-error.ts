@@ -112,6 +112,23 @@ export function duplicatedKey(error: unknown): string | null {
   return name.slice(name.lastIndexOf('.') + 1);
 }
 
+/** Is it due to what a row holds? */
+export function isRefusal(error: unknown): boolean {
+  const known = error instanceof UnderstudyError ? null : serverError(error);
+  return known !== null && OF_THE_ROW.has(known.errno);
+}
+
+/** `Check constraint 'c' is violated.`, or on MariaDB `CONSTRAINT \`c\` failed for …`; `Column 'c' cannot be null`. */
+const REFUSER = /^(?:Check constraint|CONSTRAINT|Column) ['`](.*?)['`] /;
+
+/** Of what refused a row, that it was no unique key: its constraint or column, if that is known. */
+export function refuserOf(error: unknown): string {
+  const known = serverError(error);
+  if (known === null) return '';
+  const name = NAMES_CONSTRAINT.has(known.errno) ? REFUSER.exec(known.sqlMessage)?.[1] : undefined;
+  return name ?? detailOf(known);
+}
+
 /** Number and name, and of a constraint which one it is. */
 function detailOf({ errno, code, sqlMessage }: ServerError): string {
   const name = `${String(errno)} ${code}`;

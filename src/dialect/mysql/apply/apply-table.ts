@@ -113,7 +113,7 @@ export function stagedType({ type }: ColumnSchema, form: TextForm | undefined): 
 
 /**
  * The staging table: the last of several rows whose keys the server holds equal counts; without
- * key, every row does. `have`, `own` and `freed` are of tables that a candidate writes to (staged-rows.ts).
+ * key, every row does. `have`, `own`, `held`, `freed` and `conflict` are of tables that a candidate writes to (staged-rows.ts).
  */
 export function createStage(table: ApplyTable): string {
   const keys = new Set(table.key.map((column) => column.staged));
@@ -129,7 +129,9 @@ export function createStage(table: ApplyTable): string {
     mask INT NOT NULL,
     have TINYINT NOT NULL DEFAULT 0,
     own TINYINT NOT NULL DEFAULT 0,
+    held TINYINT NOT NULL DEFAULT 0,
     freed TINYINT NOT NULL DEFAULT 0,
+    conflict VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NULL,
     PRIMARY KEY (${primary.join(', ')})
   ) ENGINE=InnoDB`;
 }

@@ -43,13 +43,11 @@ const LOCK_WAIT_S = 1;
 
 /** Once for each connection that applies. */
 export async function prepareActs(client: Client, { engine }: Flavour): Promise<void> {
-  // What production took was checked there, as its sessions chose to.
-  const unchecked = engine === 'mariadb' ? ', check_constraint_checks = 0' : '';
   // A batch that is cut off by a limit meant for others would be cut off by it each time.
   const unlimited = engine === 'mariadb' ? 'max_statement_time' : 'max_execution_time';
   await client.run(
     `SET SESSION foreign_key_checks = 0, unique_checks = 1,
-      innodb_lock_wait_timeout = ${String(LOCK_WAIT_S)}, ${unlimited} = 0${unchecked}`,
+      innodb_lock_wait_timeout = ${String(LOCK_WAIT_S)}, ${unlimited} = 0`,
   );
 }
 
@@ -79,11 +77,17 @@ export async function openApplySession(
   { isolates = () => false }: { readonly isolates?: Isolates } = {},
 ): Promise<ApplySession> {
   const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
+  const overlay = await readOverlaid(client, database, tables, isolates);
+  const { engine } = await readFlavour(client);
+  if (engine === 'mariadb') {
+    // What production took was checked there, as its sessions chose to; the candidate's schema is another.
+    const checked = overlay.captured.size > 0 ? '1' : '0';
+    await client.run(`SET SESSION check_constraint_checks = ${checked}`);
+  }
   return {
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
-    ...(await readOverlaid(client, database, tables, isolates)),
-    engine: (await readFlavour(client)).engine,
+    ...{ ...overlay, engine },
     parked: await readParkedTables(client, database),
   };
 }

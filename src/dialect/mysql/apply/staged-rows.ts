@@ -1,6 +1,6 @@
 /**
  * Staged rows of a captured table beside what they are of: which are there (`have`), which the candidate
- * owns (`own`), and of which the entry was given up (`freed`), since nothing was left of it.
+ * owns (`own`), which are nobody's and were kept out (`held`), and of which the entry was given up (`freed`).
  */
 import { insertOutcomes, type Ending } from '../overlay/outcomes.ts';
 import { sameImage } from '../overlay/images.ts';
@@ -26,29 +26,61 @@ export function besideEntry({ key, relation, keyHint }: CapturedTable): string {
   return `LEFT JOIN ${relation} t ${keyHint} ON ${on}`;
 }
 
-/** Of an entry and the row beside it: they are the same to the byte, or there is neither. */
+/** What `own` says of a staged row. */
+export const OWN = {
+  /** Nobody's: it is written. */
+  nobodys: 0,
+  /** The candidate's: its image moves. */
+  candidates: 1,
+  /** Nobody's, and refused: it is kept out. */
+  refused: 2,
+  /** The same while that is done. */
+  refusing: 3,
+} as const;
+
+/**
+ * Of an entry of the candidate's and the row beside it: they are the same to the byte, or there is neither.
+ */
 export function isEmpty({ columns, key }: CapturedTable): string {
   const gone = `t.${key[0]?.name ?? ''} IS NULL`;
-  return `((j.${JOURNAL.present} = 0 AND ${gone})
-    OR (j.${JOURNAL.present} = 1 AND NOT ${gone} AND ${sameImage(columns, 'j', 't')}))`;
+  return `(j.${JOURNAL.blocked} IS NULL AND ((j.${JOURNAL.present} = 0 AND ${gone})
+    OR (j.${JOURNAL.present} = 1 AND NOT ${gone} AND ${sameImage(columns, 'j', 't')})))`;
 }
 
-/** Locks what is there of the staged keys, and marks it. Returns how many. */
-export async function lockStaged(
+export type Others = '' | 'SKIP LOCKED';
+
+/** Locks the rows that are there of the staged keys, and marks them. */
+export async function lockRows(
   client: Client,
   table: CapturedTable,
-  what: 't' | 'j',
-  others: '' | 'SKIP LOCKED' = '',
-): Promise<number> {
+  others: Others = '',
+): Promise<void> {
   const rows = await client.rows<{ seq: number }>(
-    `SELECT s.seq FROM ${joined(table, what, 'staged')} ORDER BY s.seq FOR UPDATE ${others}`,
+    `SELECT s.seq FROM ${joined(table, 't', 'staged')} ORDER BY s.seq FOR UPDATE ${others}`,
   );
   const numbers = rows.map(({ seq }) => seq);
-  await mark(client, table, numbers, what === 't' ? 'have = 1' : 'own = 1');
-  return numbers.length;
+  await mark(client, table, numbers, 'have = 1');
 }
 
-async function mark(
+/** The same of the entries. Returns how many of them are the candidate's, and of rows that are kept out. */
+export async function lockEntries(
+  client: Client,
+  table: CapturedTable,
+  others: Others = '',
+): Promise<{ readonly owned: number; readonly held: number }> {
+  const rows = await client.rows<{ seq: number; held: number }>(
+    `SELECT s.seq, j.${JOURNAL.blocked} IS NOT NULL AS held FROM ${joined(table, 'j', 'staged')}
+      ORDER BY s.seq FOR UPDATE ${others}`,
+  );
+  const numbers = (held: boolean): readonly number[] =>
+    rows.filter((row) => (Number(row.held) === 1) === held).map(({ seq }) => seq);
+  const [owned, held] = [numbers(false), numbers(true)];
+  await mark(client, table, owned, `own = ${String(OWN.candidates)}`);
+  await mark(client, table, held, 'held = 1');
+  return { owned: owned.length, held: held.length };
+}
+
+export async function mark(
   client: Client,
   { stage }: CapturedTable,
   numbers: readonly number[],
@@ -62,7 +94,8 @@ async function mark(
 
 /**
  * Makes the entries that staged rows lack, with production's image as it was, so that nothing that is staged
- * is written to the table. What is there was locked: who makes such a row now waits with its entry.
+ * is written to the table. What is there was locked: who makes such a row now waits with its entry. What was
+ * kept out is so no more: here all is production's image alone.
  */
 export async function ownStaged(client: Client, table: CapturedTable): Promise<void> {
   const { journal, columns, key, stage } = table;
@@ -84,7 +117,7 @@ export async function ownStaged(client: Client, table: CapturedTable): Promise<v
  * what the candidate sees are the same to the byte, or there is neither. They are then not owned, but
  * `freed`. Returns how many.
  *
- * The rows were locked first and the entries then, each in a statement of its own, which lockStaged did. Who
+ * The rows were locked first and the entries then, each in a statement of its own. Who
  * writes such a row now is before its entry, which it waits for, and makes a new one by what it found. A
  * row that came between the two locks is left alone: only one that was locked may be taken for the same.
  */
@@ -100,7 +133,8 @@ export async function giveUpEmpty(
   if (found.length === 0) return 0;
   const numbers = found.map(({ seq }) => seq);
   await mark(client, table, numbers, 'own = 0, freed = 1');
-  const entries = `${joined(table, 'j', 'staged')} WHERE s.freed = 1`;
+  // One that was refused after it was given up has another entry, of what is kept out.
+  const entries = `${joined(table, 'j', 'staged')} WHERE s.freed = 1 AND s.own = ${String(OWN.nobodys)}`;
   // In an isolated table it may be that only production wrote the row.
   if (!table.isolated) {
     await client.run(insertOutcomes(table, ending, `${entries} AND j.${JOURNAL.moved} = 1`));

@@ -70,6 +70,12 @@ function createJournal(table: CapturedTable, name: string): string {
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     ${JOURNAL.moved} TINYINT NOT NULL DEFAULT 0,
     ${JOURNAL.trace} VARBINARY(${String(TRACE_BYTES)}),
+    ${JOURNAL.blocked} VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin,
+    ${JOURNAL.conflict} VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin,
+    ${JOURNAL.conflictBase} LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+    ${JOURNAL.conflictAt} TIMESTAMP(6) NULL,
+    ${JOURNAL.conflictSource} TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+    ${JOURNAL.detail} VARCHAR(500) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
     PRIMARY KEY (${[...keys].join(', ')})
   ) ENGINE=InnoDB`;
 }
@@ -217,8 +223,23 @@ export async function lacksColumn(
   return found.length > 0 && !found.some(({ name }) => name === column);
 }
 
-/** An entry that is there stays; its row is locked, which who applies relies on. */
-export const KEEPING = `ON DUPLICATE KEY UPDATE ${JOURNAL.present} = ${JOURNAL.present}`;
+/** What the candidate's session says of what it writes for: any bytes, of which no statement of its fails. */
+export const TRACE = `LEFT(CAST(${TRACE_VARIABLE} AS BINARY), ${String(TRACE_BYTES)})`;
+
+const unlessOwned = (column: string, value: string): string =>
+  `${column} = IF(${JOURNAL.blocked} IS NULL, ${column}, ${value})`;
+
+/**
+ * An entry that is there stays; its row is locked, which who applies relies on. One of a row that is kept out
+ * becomes the candidate's, with production's image as it is: who is first to write the row is so now. (The
+ * servers assign from left to right, and write nothing where nothing changes.)
+ */
+export const KEEPING = `ON DUPLICATE KEY UPDATE
+    ${unlessOwned(JOURNAL.at, 'CURRENT_TIMESTAMP(6)')},
+    ${unlessOwned(JOURNAL.trace, TRACE)},
+    ${unlessOwned(JOURNAL.conflict, 'NULL')},
+    ${unlessOwned(JOURNAL.detail, 'NULL')},
+    ${JOURNAL.blocked} = NULL`;
 
 /**
  * Columns of an entry that a trigger makes with production's image, and of one that says that production has
@@ -231,9 +252,6 @@ export function imageColumns(table: CapturedTable): string {
 export function absentColumns(table: CapturedTable): string {
   return [...table.key.map(({ name }) => name), JOURNAL.present, JOURNAL.trace].join(', ');
 }
-
-/** What the candidate's session says of what it writes for: any bytes, of which no statement of its fails. */
-export const TRACE = `LEFT(CAST(${TRACE_VARIABLE} AS BINARY), ${String(TRACE_BYTES)})`;
 
 /** A trace as text. */
 export const traceText = (alias: string): string =>

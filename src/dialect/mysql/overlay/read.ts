@@ -26,12 +26,16 @@ export function journalWithRows(table: CapturedTable): string {
   return `${table.journal} j LEFT JOIN ${table.relation} t ${table.keyHint} ON ${sameKey(table)}`;
 }
 
-/** What the candidate did to a row with an entry, over `j` and `t`: insert, update, delete; or 'equal' where the candidate's image is production's again. */
+/**
+ * What the candidate did to a row with an entry, over `j` and `t`: insert, update, delete; or 'equal' where the
+ * candidate's image is production's again; 'blocked' where it is production's, and kept out.
+ */
 export function differenceKind(table: CapturedTable): string {
   const [key] = table.key;
   if (key === undefined) throw new UnderstudyError('INTERNAL', `${table.label} has no key`);
   const gone = `t.${key.name} IS NULL`;
   return `CASE
+    WHEN j.${JOURNAL.blocked} IS NOT NULL THEN 'blocked'
     WHEN j.${JOURNAL.present} = 0 AND ${gone} THEN 'equal'
     WHEN j.${JOURNAL.present} = 0 THEN 'insert'
     WHEN ${gone} THEN 'delete'
@@ -79,8 +83,7 @@ export async function readOverlayRows(
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
     const found = await client.rows<Record<string, string | number | null>>(
-      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${texts(table)},
-          UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace
+      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${differenceColumns(table)}
         FROM ${journalWithRows(table)} WHERE ${condition}) d
         WHERE d.kind <> 'equal'
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
@@ -91,8 +94,10 @@ export async function readOverlayRows(
   return rows;
 }
 
-function texts(table: CapturedTable): string {
+/** Over `j` and `t`: what `toDifference` makes a difference of, but its kind. */
+export function differenceColumns(table: CapturedTable): string {
   return [
+    `UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace`,
     ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
     ...table.columns.flatMap((column, i) => [
       `${exactText(`j.${column.name}`, column.schema)} AS j${String(i)}`,
@@ -102,7 +107,7 @@ function texts(table: CapturedTable): string {
   ].join(', ');
 }
 
-function toDifference(
+export function toDifference(
   table: CapturedTable,
   row: Readonly<Record<string, string | number | null>>,
 ): DifferenceRow {
@@ -121,15 +126,18 @@ function toDifference(
   };
 }
 
-/** Which entries, as `j`, a selection means; null if no row can have the key. USAGE. */
+/** Which entries, as `alias`, a selection means; null if no row can have the key. USAGE. */
 export function selectionCondition(
   table: CapturedTable,
   { key, trace }: RowSelection,
+  alias = 'j',
 ): string | null {
   const traced =
     trace === undefined
       ? []
-      : [`j.${JOURNAL.trace} = LEFT(CAST(${literal(trace)} AS BINARY), ${String(TRACE_BYTES)})`];
+      : [
+          `${alias}.${JOURNAL.trace} = LEFT(CAST(${literal(trace)} AS BINARY), ${String(TRACE_BYTES)})`,
+        ];
   if (key === undefined) return traced[0] ?? 'TRUE';
   if (key.length !== table.key.length) {
     const names = table.key.map((column) => column.schema.name).join(', ');
@@ -137,7 +145,7 @@ export function selectionCondition(
   }
   const parts = table.key.map((column, i) => {
     const word = spell(key[i] ?? '', column.schema.type);
-    return word === null ? null : `j.${column.name} = ${keyLiteral(word, column.schema)}`;
+    return word === null ? null : `${alias}.${column.name} = ${keyLiteral(word, column.schema)}`;
   });
   return parts.includes(null) ? null : [...parts, ...traced].join(' AND ');
 }

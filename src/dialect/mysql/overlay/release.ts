@@ -1,4 +1,7 @@
-/** Entries of which nothing is left, looked for and given up: when somebody asks, and from time to time. */
+/**
+ * Entries of which nothing is left, looked for and given up, and what was kept out let in: when somebody asks,
+ * and from time to time.
+ */
 import type { Outcome } from '../../../overlay/outcome.ts';
 import type { ReleasedRows, RowSelection, Swept } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
@@ -6,13 +9,14 @@ import { parsePlace, placeText } from '../../sql/sweep-place.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import type { OverlaidTable } from '../apply/apply-captured.ts';
-import { besideEntry, giveUpEmpty, isEmpty, lockStaged } from '../apply/staged-rows.ts';
+import { besideEntry, giveUpEmpty, isEmpty, lockEntries, lockRows } from '../apply/staged-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { areOrdered, boundSql } from '../compare/table-reader.ts';
 import { NOW_US } from '../session/clock.ts';
 import type { Client } from '../session/client.ts';
-import { companionName, quote } from '../session/names.ts';
+import { companionName, JOURNAL, quote } from '../session/names.ts';
 import { hasEntries } from './journal.ts';
+import { letIn } from './put-back.ts';
 import { selectionCondition } from './read.ts';
 
 /** Entries that one part of a sweep looks at. */
@@ -33,9 +37,11 @@ export async function releaseOverlay(
   for (const table of selectTables([...session.captured.values()], only)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
+    await letIn(session, table);
     released += await releaseTable(session, table, { condition, outcome: 'released' });
     const { entries } = await session.client.row<{ entries: string }>(
-      `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${condition}`,
+      `SELECT COUNT(*) AS entries FROM ${table.journal} j
+        WHERE ${condition} AND j.${JOURNAL.blocked} IS NULL`,
     );
     kept += Number(entries);
   }
@@ -44,7 +50,7 @@ export async function releaseOverlay(
 
 /**
  * The next part of a sweep: some entries of one table, by its key; all of a table whose keys have another
- * order than their literals. As `releaseOverlay`; see ShadowDatabase.
+ * order than their literals. With the last part of a table's comes what was kept out of it. As `releaseOverlay`; see ShadowDatabase.
  */
 export async function sweepOverlay(session: ApplySession, place: string | null): Promise<Swept> {
   const tables = [...session.captured.values()];
@@ -56,6 +62,7 @@ export async function sweepOverlay(session: ApplySession, place: string | null):
     if (!(await hasEntries(session.client, table))) continue;
     const after = i === 0 ? (from?.after ?? []) : [];
     const { condition, end } = await nextPart(session.client, table, after);
+    if (end === null) await letIn(session, table);
     const released = await releaseTable(session, table, { condition, outcome: 'converged' });
     const then = tables[at + i + 1];
     if (end !== null) return { released, next: placeText({ table: table.label, after: end }) };
@@ -104,8 +111,8 @@ async function releaseTable(
         FROM ${journal} j ${besideEntry(table)} WHERE ${what.condition} AND ${isEmpty(table)}`,
     );
     if (rows === 0) return 0;
-    await lockStaged(client, table, 't', 'SKIP LOCKED');
-    await lockStaged(client, table, 'j', 'SKIP LOCKED');
+    await lockRows(client, table, 'SKIP LOCKED');
+    await lockEntries(client, table, 'SKIP LOCKED');
     return await giveUpEmpty(client, table, { outcome: what.outcome, source: null });
   } catch (error) {
     throw applyFailure(error, table.label);

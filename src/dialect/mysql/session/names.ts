@@ -66,6 +66,20 @@ export const JOURNAL = {
   moved: 'understudy_moved',
   /** The candidate's `@understudy_trace` at its first write; as bytes, whatever it is. */
   trace: 'understudy_trace',
+  /**
+   * Of production's row that is kept out, and nobody's: why, as the kind of conflict it is. NULL: the entry is
+   * of the candidate's. Its first write of the row clears it.
+   */
+  blocked: 'understudy_blocked',
+  /** What both sides did to the row (overlay/conflict.ts); NULL where nothing waits to be resolved. */
+  conflict: 'understudy_conflict',
+  /** Production's image before that, as texts by column, in JSON; NULL if it had no such row. */
+  conflictBase: 'understudy_conflict_base',
+  conflictAt: 'understudy_conflict_at',
+  /** Where production's log stood with that change, as text. */
+  conflictSource: 'understudy_conflict_source',
+  /** What keeps a row out, as the server names it. */
+  detail: 'understudy_conflict_detail',
 } as const;
 
 /** A session's variable: the request, or trace, that it writes for. As many bytes of it are kept. */

@@ -30,10 +30,14 @@ import type {
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
-import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
-import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type {
+  OutcomeCounts,
+  OverlayConflict,
+  ReleasedRows,
+  ResolvedRows,
+  Swept,
+} from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
-import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
@@ -49,6 +53,8 @@ import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
+import { readConflicts, resolveOverlay } from '../overlay/conflicts.ts';
+import { readOrphans } from '../overlay/orphans.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -342,17 +348,25 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     );
   }
 
-  overlayConflicts(_limit: number, _only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return Promise.reject(new UnderstudyError('INTERNAL', 'conflicts are in work'));
-  }
-
-  resolveOverlay(_fence: Fence, _only: RowSelection, _side: Side): Promise<ResolvedRows> {
-    return Promise.reject(new UnderstudyError('INTERNAL', 'conflicts are in work'));
-  }
-
   sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
     return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
       sweepOverlay(await this.#applySession(client, fence), place),
+    );
+  }
+
+  overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
+    return this.#read('read conflicts', async (client) => {
+      const tables = await readCaptured(client, this.name, this.#source);
+      return [
+        ...(await readConflicts(client, tables, { limit, only })),
+        ...(await readOrphans(client, this.name, tables, { limit, only })),
+      ];
+    });
+  }
+
+  resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
+    return this.#act(fence, 'resolve conflicts', 'APPLY_FAILED', async (client) =>
+      resolveOverlay(await this.#applySession(client, fence), only, side),
     );
   }
 

@@ -1,0 +1,103 @@
+/**
+ * Conflicts, as overlay/conflict.ts names them, for whole batches: over a staged change `s`, the entry `j` whose
+ * image is about to be moved, and the row `t` that the candidate sees, which is NULL where there is none.
+ */
+import type { ConflictKind } from '../../../overlay/conflict.ts';
+import type { ApplyColumn } from '../apply/apply-table.ts';
+import type { Masks } from '../apply/stage.ts';
+import { besideEntry, joined, OWN } from '../apply/staged-rows.ts';
+import { exactText } from '../compare/exact-text.ts';
+import type { Client } from '../session/client.ts';
+import { JOURNAL, literal } from '../session/names.ts';
+import { exactValue, sameImage } from './images.ts';
+import type { CapturedTable } from './journal.ts';
+
+/** Kinds whose texts may be long. */
+const LONG = new Set<string>(['text', 'char', 'bytes', 'json', 'geometry', 'vector']);
+/** Bytes that one byte of a value may become in JSON. */
+const ESCAPED = 12;
+
+/**
+ * Notes the conflicts that staged changes of rows of the candidate's make, before their images are moved.
+ * `source`: where the log stands by then, as text.
+ */
+export async function noteConflicts(
+  client: Client,
+  table: CapturedTable,
+  masks: Masks,
+  { source }: { readonly source: string | null },
+): Promise<void> {
+  let found = 0;
+  const groups: readonly (readonly [which: string, sent: readonly ApplyColumn[]])[] = [
+    [`s.op IN ('f', 'd')`, table.columns],
+    ...[...masks].map(
+      ([number, mask]) =>
+        [
+          `s.op = 'q' AND s.mask = ${String(number)}`,
+          table.columns.filter((_, i) => mask[i] === true),
+        ] as const,
+    ),
+  ];
+  for (const [which, sent] of groups) {
+    const kind = conflictKind(table, sent);
+    const { rows } = await client.run(
+      `UPDATE ${joined(table, 'j', 'staged')} ${besideEntry(table)} SET s.conflict = ${kind}
+        WHERE s.own = ${String(OWN.candidates)} AND ${which} AND ${kind} IS NOT NULL`,
+    );
+    found += rows;
+  }
+  if (found === 0) return;
+  const entries = joined(table, 'j', 'staged');
+  // Base, moment and place are those of the first; the kind is that of the last.
+  await client.run(
+    `UPDATE ${entries} SET j.${JOURNAL.conflictBase} = ${imageText(table, 'j')},
+        j.${JOURNAL.conflictAt} = CURRENT_TIMESTAMP(6), j.${JOURNAL.conflictSource} = ${orNull(source)}
+      WHERE s.conflict IS NOT NULL AND j.${JOURNAL.conflict} IS NULL`,
+  );
+  await client.run(
+    `UPDATE ${entries} SET j.${JOURNAL.conflict} = s.conflict WHERE s.conflict IS NOT NULL`,
+  );
+}
+
+export function orNull(source: string | null): string {
+  return source === null ? 'NULL' : literal(source);
+}
+
+/** NULL for none. `sent`: the columns that the changes bring. */
+function conflictKind(table: CapturedTable, sent: readonly ApplyColumn[]): string {
+  const gone = `t.${table.key[0]?.name ?? ''} IS NULL`;
+  const staged = ({ staged: name, schema }: ApplyColumn): string => exactValue(`s.${name}`, schema);
+  const of = (alias: 'j' | 't', { name, schema }: ApplyColumn): string =>
+    exactValue(`${alias}.${name}`, schema);
+  const isAs = (alias: 'j' | 't', column: ApplyColumn): string =>
+    `${staged(column)} <=> ${of(alias, column)}`;
+  const all = (alias: 'j' | 't'): string => sent.map((column) => isAs(alias, column)).join(' AND ');
+  const overlaps = sent.map(
+    (column) =>
+      `NOT (${isAs('j', column)} OR ${isAs('t', column)}
+        OR ${of('j', column)} <=> ${of('t', column)})`,
+  );
+  const kind = (is: ConflictKind): string => literal(is);
+  return `CASE
+    WHEN j.${JOURNAL.present} = 0 THEN
+      IF(s.op = 'd' OR ${gone} OR (${all('t')}), NULL, ${kind('insert_exists')})
+    WHEN ${gone} THEN IF(s.op = 'd' OR (${all('j')}), NULL, ${kind('delete_updated')})
+    WHEN ${sameImage(table.columns, 'j', 't')} THEN NULL
+    WHEN s.op = 'd' THEN ${kind('update_deleted')}
+    WHEN ${overlaps.join(' OR ')} THEN ${kind('update_differs')} END`;
+}
+
+/** An entry's image as texts by column, in JSON; NULL if there is none, or one longer than a text may be. */
+function imageText({ columns }: CapturedTable, alias: string): string {
+  const pairs = columns.map(
+    ({ name, schema }) => `${literal(schema.name)}, ${exactText(`${alias}.${name}`, schema)}`,
+  );
+  const long = columns
+    .filter(({ schema }) => LONG.has(schema.type.kind))
+    .map(({ name }) => `COALESCE(OCTET_LENGTH(${alias}.${name}), 0)`);
+  const isShort =
+    long.length === 0
+      ? ''
+      : `AND (${long.join(' + ')}) * ${String(ESCAPED)} < @@SESSION.max_allowed_packet`;
+  return `IF(${alias}.${JOURNAL.present} = 1 ${isShort}, JSON_OBJECT(${pairs.join(', ')}), NULL)`;
+}

@@ -1,0 +1,239 @@
+/** Rows that both sides changed, and production's rows that are kept out: as a list, and settled. */
+import type { ConflictKind, Side } from '../../../overlay/conflict.ts';
+import { mergedColumns, type ColumnTexts } from '../../../overlay/merge.ts';
+import type { Outcome } from '../../../overlay/outcome.ts';
+import { unreachable } from '../../../util/assert.ts';
+import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.ts';
+import { selectTables, toOverlayConflict } from '../../sql/overlay-rows.ts';
+import { ensureStage, type ApplySession } from '../apply/apply.ts';
+import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
+import { applyFailure, isRefusal } from '../apply/apply-error.ts';
+import { besideEntry, isEmpty, joined, lockEntries, lockRows, OWN } from '../apply/staged-rows.ts';
+import { findingKeys } from '../apply/write-unowned.ts';
+import type { Client } from '../session/client.ts';
+import { JOURNAL, literal } from '../session/names.ts';
+import type { CapturedTable } from './journal.ts';
+import { insertOutcomes } from './outcomes.ts';
+import { putBack, type EntryCondition } from './put-back.ts';
+import { differenceColumns, journalWithRows, selectionCondition, toDifference } from './read.ts';
+
+/** Those that can be put together. */
+const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];
+
+type Found = Readonly<Record<string, string | number | null>>;
+
+/** At most `limit` per table, the oldest first. Errors: USAGE, TABLE_UNKNOWN. */
+export async function readConflicts(
+  client: Client,
+  tables: readonly CapturedTable[],
+  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
+): Promise<readonly OverlayConflict[]> {
+  const conflicts: OverlayConflict[] = [];
+  for (const table of selectTables(tables, only)) {
+    const which = listedIn(table, only);
+    if (which === null) continue;
+    const found = await client.rows<Found>(
+      `SELECT j.${JOURNAL.conflict} AS kind, ${differenceColumns(table)}, j.${JOURNAL.detail} AS detail,
+          UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
+          j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base
+        FROM ${journalWithRows(table)} WHERE ${which('j')}
+        ORDER BY j.${JOURNAL.conflictAt}, ${table.key.map(({ name }) => `j.${name}`).join(', ')}
+        LIMIT ${String(limit)}`,
+    );
+    for (const row of found) {
+      const { at: firstAt, ...difference } = toDifference(table, row);
+      conflicts.push(
+        toOverlayConflict(table, {
+          ...{ ...difference, firstAt, at: Number(row['conflictAt']), base: baseOf(row) },
+          kind: row['kind'] as ConflictKind,
+          ...{ detail: textOf(row, 'detail'), source: textOf(row, 'source') },
+        }),
+      );
+    }
+  }
+  return conflicts;
+}
+
+/** The entries that are listed, of a selection; null if no row can have the key. USAGE. */
+function listedIn(table: CapturedTable, only: RowSelection): EntryCondition | null {
+  if (selectionCondition(table, only) === null) return null;
+  return (alias) =>
+    `(${alias}.${JOURNAL.conflict} IS NOT NULL AND ${selectionCondition(table, only, alias) ?? 'FALSE'})`;
+}
+
+function baseOf(row: Found): ColumnTexts | null {
+  const { base } = row;
+  return typeof base === 'string' ? (JSON.parse(base) as ColumnTexts) : null;
+}
+
+function textOf(row: Found, name: string): string | null {
+  const value = row[name] ?? null;
+  return value === null ? null : String(value);
+}
+
+/**
+ * Settles the conflicts of the selected rows in favour of one side, or of both. In the caller's READ COMMITTED
+ * transaction on an applier's session. Waits for who is at the rows. Errors: USAGE, TABLE_UNKNOWN,
+ * APPLY_BLOCKED.
+ */
+export async function resolveOverlay(
+  session: ApplySession,
+  only: RowSelection,
+  side: Side,
+): Promise<ResolvedRows> {
+  const { client } = session;
+  let [resolved, kept] = [0, 0];
+  for (const table of selectTables([...session.captured.values()], only)) {
+    const which = listedIn(table, only);
+    if (which === null) continue;
+    const count = async (): Promise<number> => {
+      const { entries } = await client.row<{ entries: string }>(
+        `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${which('j')}`,
+      );
+      return Number(entries);
+    };
+    const before = await count();
+    if (before === 0) continue;
+    await settle(session, table, which, side);
+    const after = await count();
+    resolved += before - after;
+    kept += after;
+  }
+  return { resolved, kept };
+}
+
+async function settle(
+  session: ApplySession,
+  table: OverlaidTable,
+  which: EntryCondition,
+  side: Side,
+): Promise<void> {
+  try {
+    switch (side) {
+      case 'ours':
+        await lockListed(session, table, which('j'));
+        await keepOurs(session.client, table);
+        break;
+      case 'theirs':
+        await putBack(session, table, orInTheWay(table, which), 'theirs');
+        break;
+      case 'merge': {
+        const kinds = MERGEABLE.map(literal).join(', ');
+        await lockListed(session, table, `${which('j')} AND j.${JOURNAL.conflict} IN (${kinds})`);
+        await merge(session.client, table);
+        break;
+      }
+      default:
+        unreachable(side);
+    }
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+}
+
+/** These, and what the candidate has in the way of those of them that are kept out. */
+function orInTheWay(table: OverlaidTable, which: EntryCondition): EntryCondition {
+  const { key, journal, relation, hint } = table;
+  const keys = (alias: string): string => key.map(({ name }) => `${alias}.${name}`).join(', ');
+  const holders = findingKeys(table).map(({ name, columns }) => {
+    const is = columns.map((column) => `x.${column.name} = b.${column.name}`).join(' AND ');
+    return `SELECT ${keys('x')} FROM ${journal} b STRAIGHT_JOIN ${relation} x ${hint(name)} ON ${is}
+      WHERE b.${JOURNAL.blocked} = 'multiple_unique' AND ${which('b')}`;
+  });
+  return (alias) =>
+    `(${[which(alias), ...holders.map((one) => `(${keys(alias)}) IN (${one})`)].join(' OR ')})`;
+}
+
+/** Stages production's images of these, and locks rows, then entries. */
+async function lockListed(
+  session: ApplySession,
+  table: OverlaidTable,
+  condition: string,
+): Promise<void> {
+  const { client } = session;
+  const { columns, stage, journal } = table;
+  await ensureStage(session, table);
+  await client.run(`DELETE FROM ${stage}`);
+  await client.run(
+    `INSERT INTO ${stage} (${columns.map(({ staged }) => staged).join(', ')}, seq, op, mask)
+      SELECT ${columns.map(({ name }) => `j.${name}`).join(', ')}, ROW_NUMBER() OVER (),
+        IF(j.${JOURNAL.present} = 1, 'f', 'd'), 0 FROM ${journal} j WHERE ${condition}`,
+  );
+  await lockParents(client, table);
+  await lockRows(client, table);
+  await lockEntries(client, table);
+}
+
+const UNLISTED = [
+  ...[JOURNAL.conflict, JOURNAL.conflictBase, JOURNAL.conflictAt, JOURNAL.conflictSource],
+]
+  .map((column) => `j.${column} = NULL`)
+  .join(', ');
+
+async function keepOurs(client: Client, table: OverlaidTable): Promise<void> {
+  const listed = `${joined(table, 'j', 'staged')} WHERE j.${JOURNAL.conflict} IS NOT NULL`;
+  await tell(client, table, 'ours', listed);
+  await client.run(
+    `UPDATE ${joined(table, 'j', 'staged')} SET ${UNLISTED} WHERE j.${JOURNAL.conflict} IS NOT NULL`,
+  );
+}
+
+function tell(
+  client: Client,
+  table: OverlaidTable,
+  outcome: Outcome,
+  from: string,
+): Promise<unknown> {
+  return client.run(insertOutcomes(table, { outcome, source: null }, from));
+}
+
+/** Row by row: those of which both sides changed a column, and those that are refused, stay as they are. */
+async function merge(client: Client, table: OverlaidTable): Promise<void> {
+  const found = await client.rows<Found>(
+    `SELECT s.seq, ${differenceColumns(table)}, j.${JOURNAL.conflictBase} AS base
+      FROM ${joined(table, 'j', 'staged')} ${besideEntry(table)}
+      WHERE s.have = 1 AND s.own = ${String(OWN.candidates)} AND s.op = 'f'
+        AND j.${JOURNAL.conflict} IS NOT NULL ORDER BY s.seq`,
+  );
+  const merged: string[] = [];
+  for (const row of found) {
+    const { production, candidate } = toDifference(table, row);
+    const named = (values: readonly (string | null)[]): ColumnTexts =>
+      Object.fromEntries(table.columns.map(({ schema }, i) => [schema.name, values[i] ?? null]));
+    const taken = mergedColumns(baseOf(row), named(production), named(candidate));
+    if (taken === null) continue;
+    const seq = String(row['seq']);
+    if (await takeColumns(client, table, seq, new Set(taken))) merged.push(seq);
+  }
+  if (merged.length === 0) return;
+  await lockParents(client, table);
+  await client.run(`UPDATE ${table.stage} SET freed = 1 WHERE seq IN (${merged.join(', ')})`);
+  const entries = joined(table, 'j', 'staged');
+  await tell(client, table, 'merged', `${entries} WHERE s.freed = 1`);
+  await client.run(`UPDATE ${entries} SET ${UNLISTED} WHERE s.freed = 1`);
+  await client.run(
+    `DELETE j FROM ${entries} ${besideEntry(table)} WHERE s.freed = 1 AND ${isEmpty(table)}`,
+  );
+}
+
+/** False if that is refused. */
+async function takeColumns(
+  client: Client,
+  table: OverlaidTable,
+  seq: string,
+  taken: ReadonlySet<string>,
+): Promise<boolean> {
+  if (taken.size === 0) return true;
+  const set = table.columns
+    .filter(({ schema }) => taken.has(schema.name))
+    .map(({ name, staged }) => `t.${name} = s.${staged}`);
+  try {
+    await client.run(
+      `UPDATE ${joined(table, 't', 'staged')} SET ${set.join(', ')} WHERE s.seq = ${seq}`,
+    );
+    return true;
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    return false;
+  }
+}
