@@ -391,6 +391,7 @@ export type RequestKind =
   | 'rollout-delete'
   | 'reset'
   | 'release'
+  | 'truncate'
   | 'drift-check'
   | 'repair'
   | 'dead-letters-replay'

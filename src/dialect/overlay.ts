@@ -80,6 +80,11 @@ export interface OverlayActs {
   /** Puts rows back to production's. Returns how many were owned. */
   resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
   /**
+   * Empties a captured table, each of its rows as if the candidate had deleted it. Returns how many there
+   * were. Errors: USAGE if another table refers to it, TABLE_UNKNOWN if it is not captured.
+   */
+  truncateOverlay(fence: Fence, table: TableId): Promise<number>;
+  /**
    * Gives up those of the selected rows that are production's again, to the byte, or on neither side. Changes
    * no row: what differs stays owned. Waits for no lock of the candidate's.
    */

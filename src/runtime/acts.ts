@@ -26,6 +26,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   'rollout-delete': rolloutDelete,
   reset,
   release,
+  truncate,
   'drift-check': driftCheckAct,
   repair: repairAct,
   'dead-letters-replay': replayDead,
@@ -99,6 +100,19 @@ async function release(stage: Stage, args: unknown): Promise<unknown> {
   );
   await audit(stage, 'rollout release', outcome);
   return outcome;
+}
+
+const truncateArgs = z.strictObject({
+  table: z.strictObject({ schema: z.string(), name: z.string() }),
+});
+
+async function truncate(stage: Stage, args: unknown): Promise<unknown> {
+  const { table } = parseArgs(truncateArgs, args);
+  const rows = await despiteLocks(stage, () =>
+    stage.betweenWrites(() => stage.database.truncateOverlay(stage.holder.fence, table)),
+  );
+  await audit(stage, 'rollout truncate', { table: tableName(table), rows });
+  return { rows };
 }
 
 const lettersArgs = z.strictObject({ ids: z.array(z.string()).nullable() });

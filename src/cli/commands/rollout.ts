@@ -14,7 +14,7 @@ import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
-import { addRelease, addReset } from './rollout-rows.ts';
+import { addRelease, addReset, addTruncate } from './rollout-rows.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
   const rollout = program
@@ -26,6 +26,7 @@ export function addRolloutCommands(program: Command, register: Register): void {
   addDiff(rollout, register);
   addReset(rollout, register);
   addRelease(rollout, register);
+  addTruncate(rollout, register);
   addDelete(rollout, register);
 }
 

@@ -60,6 +60,15 @@ export function selectTables<Table extends ReadTable>(
   return selected;
 }
 
+/** USAGE if other tables refer to one that is to be emptied, as the engines' own statement has it. */
+export function assertUnreferenced(label: string, referring: readonly string[]): void {
+  const others = [...new Set(referring.filter((other) => other !== label))];
+  if (others.length === 0) return;
+  const what = 'a table that others refer to by foreign keys cannot be truncated';
+  const detail = `${others.join(', ')} refer to it: delete its rows instead`;
+  throw new UnderstudyError('USAGE', what, { table: label, detail });
+}
+
 /** A candidate's row is in the way of production's: only its leaving can help. */
 export function heldByCandidate(
   table: { readonly label: string },

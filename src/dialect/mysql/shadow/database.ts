@@ -7,6 +7,7 @@
  * at the commit nobody knows, and the caller reads `progress` again.
  */
 import type { Isolates } from '../../overlay.ts';
+import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
@@ -47,6 +48,7 @@ import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { truncateOverlay } from '../overlay/truncate.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -330,6 +332,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
     return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
       resetOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  truncateOverlay(fence: Fence, table: TableId): Promise<number> {
+    return this.#act(fence, 'truncate a table', 'APPLY_FAILED', async (client) =>
+      truncateOverlay(await this.#applySession(client, fence), table),
     );
   }
 

@@ -66,6 +66,7 @@ import { relation, viewId } from '../session/names.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { truncateOverlay } from '../overlay/truncate.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
 import {
@@ -305,6 +306,12 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
     return this.#act(fence, 'reset rows', 'APPLY_FAILED', async (client) =>
       resetOverlay(await this.#applySession(client, fence), only),
+    );
+  }
+
+  truncateOverlay(fence: Fence, table: TableId): Promise<number> {
+    return this.#act(fence, 'truncate a table', 'APPLY_FAILED', async (client) =>
+      truncateOverlay(await this.#applySession(client, fence), table),
     );
   }
 
