@@ -3,6 +3,7 @@ import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
 import type { Fence, ShadowDatabase, ShadowServer } from '../../src/dialect/dialect.ts';
+import type { MigratingShadow } from '../../src/dialect/migrating.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { databaseUrl } from '../support/postgres.ts';
@@ -20,10 +21,12 @@ export interface AnyRollout {
   readonly role: string;
   /** What production's tables are in, as events name it. */
   readonly source: string;
-  readonly database: ShadowDatabase;
+  readonly database: ShadowDatabase & MigratingShadow;
   readonly fence: Fence;
   /** As the candidate. */
   run(sql: string): Promise<void>;
+  /** By another account's address. */
+  as(url: string, sql: string): Promise<void>;
   /** As who sees everything. */
   rows(sql: string): Promise<readonly (readonly unknown[])[]>;
   /** Production's image of a table, by the view that shows it. */
@@ -56,11 +59,11 @@ export async function anyRollout(
 
 type Parts = Pick<
   AnyRollout,
-  'server' | 'name' | 'role' | 'source' | 'database' | 'fence' | 'run' | 'rows'
+  'server' | 'name' | 'role' | 'source' | 'database' | 'fence' | 'run' | 'as' | 'rows'
 > & { readonly beside: (table: string) => string };
 
 async function opened(server: ShadowServer, name: string) {
-  const database = await openTrunk(server, name);
+  const database = (await openTrunk(server, name)) as AnyRollout['database'];
   const fence = await database.takeFence('test');
   if (fence === null) throw new Error('the fence of a new rollout is taken');
   await database.installOverlay(fence);
@@ -95,6 +98,9 @@ async function postgresParts(ddl: readonly string[]): Promise<Parts> {
     run: async (sql) => {
       await query(url, sql);
     },
+    as: async (where, sql) => {
+      await query(where, sql);
+    },
     rows: (sql) => query(databaseUrl(postgresUrl(), name), sql),
   };
 }
@@ -104,13 +110,15 @@ async function binlogParts(engine: 'mysql' | 'mariadb', ddl: readonly string[]):
   const name = await rolloutOf(stage);
   const { database, fence, url } = await opened(stage.server, name);
   const admin = await sessionOn(stage.url, name);
+  const as = async (where: string, sql: string): Promise<void> => {
+    const client = await mysql.createConnection({ uri: where, multipleStatements: true });
+    await client.query(sql).finally(() => client.end());
+  };
   return {
     ...{ server: stage.server, name, role: name, source: stage.source, database, fence },
     beside: (table) => `\`${name}__production\`.\`${table}\``,
-    run: async (sql) => {
-      const candidate = await mysql.createConnection({ uri: url, multipleStatements: true });
-      await candidate.query(sql).finally(() => candidate.end());
-    },
+    run: (sql) => as(url, sql),
+    as,
     rows: async (sql) => {
       const [rows] = await admin.query({ sql, rowsAsArray: true });
       return rows as unknown[][];

@@ -5,10 +5,10 @@ import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
 import { applyFailure, duplicatedKey } from '../apply/apply-error.ts';
 import { besideEntry, isEmpty } from '../apply/staged-rows.ts';
-import type { Client } from '../session/client.ts';
 import { JOURNAL } from '../session/names.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
+import { readDefaults } from './reshapes.ts';
 
 /**
  * Puts the selected rows back to production's and gives them up. Runs in the caller's READ COMMITTED
@@ -28,7 +28,7 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
     if (condition === null) continue;
     await ensureStage(session, table);
     try {
-      owned += await resetTable(session.client, table, condition);
+      owned += await resetTable(session, table, condition);
     } catch (error) {
       throw resetFailure(error, table);
     }
@@ -37,7 +37,7 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
 }
 
 async function resetTable(
-  client: Client,
+  { client, database, reshaped }: ApplySession,
   table: OverlaidTable,
   condition: string,
 ): Promise<number> {
@@ -65,9 +65,18 @@ async function resetTable(
   await client.run(insertOutcomes(table, { outcome: 'reset', source: null }, undone));
   // All out before any comes in: the rows may have swapped unique values among each other.
   await client.run(`DELETE t FROM ${rows}`);
+  const shape = reshaped.get(table.label);
+  const defaults =
+    shape === undefined
+      ? new Map<string, string>()
+      : await readDefaults(client, database, table, shape);
+  const values = columns.map(({ staged: name, schema }) => {
+    const otherwise = defaults.get(schema.name);
+    return otherwise === undefined ? `s.${name}` : `COALESCE(s.${name}, ${otherwise})`;
+  });
   await client.run(
     `INSERT INTO ${relation} (${names.join(', ')})
-      SELECT ${staged.map((name) => `s.${name}`).join(', ')} FROM ${stage} s WHERE s.op = 'f'`,
+      SELECT ${values.join(', ')} FROM ${stage} s WHERE s.op = 'f'`,
   );
   // Those that came in the meantime, see apply-captured.ts.
   await lockParents(client, table);

@@ -47,13 +47,13 @@ async function isWhole(client: Client, view: string): Promise<boolean> {
 }
 
 /** Of a stored program: what its text means depends on these. */
-interface Circumstances {
+export interface Circumstances {
   readonly sqlMode: string;
   readonly collation: string;
 }
 
 /** As when it was written: what its text is made of, and of what character set texts in it are. */
-async function defineProgram(
+export async function defineProgram(
   client: Client,
   { sqlMode, collation }: Circumstances,
   sql: string,

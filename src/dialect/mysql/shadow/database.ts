@@ -35,6 +35,8 @@ import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
+import type { Migrations, MigratingShadow } from '../../migrating.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -42,6 +44,8 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { beginMigration, endMigration } from '../overlay/migrating.ts';
+import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
@@ -93,7 +97,10 @@ export interface DatabaseParts {
   readonly isolates?: Isolates;
 }
 
-export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
+export class MySqlShadowDatabase
+  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+{
+  readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
   readonly name: string;
@@ -168,6 +175,16 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
           noteTable(client, database, table, state),
         ),
     };
+    const migrate = <T>(fence: Fence, act: () => Promise<T>): Promise<T> =>
+      this.#act(fence, 'let the candidate migrate', 'SCHEMA_FAILED', () => {
+        this.#session.forget();
+        return act();
+      });
+    this.migrations = {
+      begin: (fence, { renames }) =>
+        migrate(fence, () => beginMigration(this.#place, fence, renames)),
+      end: (fence) => migrate(fence, () => endMigration(this.#place, fence)),
+    };
     this.sharing = mysqlSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
@@ -198,7 +215,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     return this.#reads.use(what, async (client) =>
       withFormerNames(
         withFormerColumns(
-          (await readTables(client, this.name, this.#source)).catalogue,
+          facing(
+            (await readTables(client, this.name, this.#source)).catalogue,
+            await readReshapes(client, this.name, this.#source),
+          ),
           await readFormerColumns(client, this.name),
         ),
         await readRenames(client, this.name),

@@ -32,6 +32,9 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `outcome`: how rows that the candidate owned came to be production's again, see outcomes.ts; `row_key` is
  *   a list in JSON. Neither a trace nor where the log stood when they were written first is kept so far.
+ * - `reshaped`: tables that the candidate's migrations gave another shape than production's, as they are
+ *   there, with what became of them (JSON, see sql/reshaped.ts); `own_table`: tables that it made. `migrating`: a
+ *   migration that was begun and not ended, see overlay/migrating.ts; without `kept` nothing was changed yet.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
  *   acts of the holder hold a share lock on, so that nothing is given away meanwhile: the number of the
@@ -333,6 +336,25 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         decided_at_us BIGINT NOT NULL,
         decided_source TEXT,
         KEY decided (decided_at_us)
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 16,
+    what: 'what the candidate’s migrations made of tables',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.reshaped (
+        name VARCHAR(64) NOT NULL PRIMARY KEY,
+        shape LONGTEXT NOT NULL
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.own_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.migrating (
+        ${ONE},
+        account VARCHAR(80) NOT NULL,
+        renames LONGTEXT NOT NULL,
+        kept TINYINT NOT NULL DEFAULT 0
       ) ${TABLE}`,
     ],
   },

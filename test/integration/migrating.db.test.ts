@@ -1,0 +1,223 @@
+/**
+ * A candidate's migration: production's image stays exact through it and after, whatever it did to tables and
+ * rows, and production's changes go on into what it made.
+ */
+import { describe, expect, it } from 'vitest';
+import { tableName } from '../../src/change/table-id.ts';
+import type { ColumnRename, MigrationOutcome } from '../../src/dialect/migrating.ts';
+import { gone, put } from './mysql.fixture.ts';
+import { ALL_ENGINES, anyRollout, type AnyRollout } from './rollout.fixture.ts';
+
+const ITEM = `CREATE TABLE thing (id INT PRIMARY KEY, name VARCHAR(20), qty INT, note VARCHAR(40), old VARCHAR(9))`;
+const OTHER = 'CREATE TABLE other (id INT PRIMARY KEY, v VARCHAR(9))';
+
+type Model = Map<number, Record<string, string>>;
+
+/** Production, as it has been told so far. */
+class Production {
+  readonly rows: Model = new Map();
+  readonly #at: AnyRollout;
+
+  constructor(at: AnyRollout) {
+    this.#at = at;
+  }
+
+  async put(id: number, values: Record<string, string>): Promise<void> {
+    const row = { ...this.rows.get(id), id: String(id), ...values };
+    this.rows.set(id, row);
+    await this.#at.apply(this.#at.step('thing', put(['id'], row)));
+  }
+
+  async delete(id: number): Promise<void> {
+    this.rows.delete(id);
+    await this.#at.apply(this.#at.step('thing', gone(String(id))));
+  }
+
+  /** Of its own columns, also those that the candidate dropped. */
+  async expectImage(): Promise<void> {
+    const found = await this.#at.production('thing', 'id, name, qty, note, old');
+    const model = [...this.rows.values()]
+      .map(({ id, name, qty, note, old }) => [Number(id), name, Number(qty), note, old])
+      .toSorted((a, b) => Number(a[0]) - Number(b[0]));
+    expect(found.map(([id, name, qty, ...rest]) => [id, name, Number(qty), ...rest])).toEqual(
+      model,
+    );
+  }
+}
+
+const row = (n: number) => ({ name: `n${n}`, qty: String(n), note: `note${n}`, old: `o${n}` });
+
+async function scene(engine: (typeof ALL_ENGINES)[number]) {
+  const at = await anyRollout(engine, ITEM, OTHER);
+  const production = new Production(at);
+  for (const id of [1, 2, 3, 4, 5, 6]) await production.put(id, row(id));
+  await at.apply(
+    at.step('other', put(['id'], { id: '1', v: 'a' }), put(['id'], { id: '2', v: 'b' })),
+  );
+  await at.run(`UPDATE thing SET name = 'mine' WHERE id = 2`);
+  await at.run('DELETE FROM thing WHERE id = 3');
+  await at.run(`INSERT INTO thing VALUES (100, 'new', 1, 'n', 'o')`);
+  const migrate = async (
+    sql: string,
+    {
+      renames = [],
+      beside,
+    }: { readonly renames?: readonly ColumnRename[]; readonly beside?: string } = {},
+  ): Promise<MigrationOutcome> => {
+    const { migrations } = at.database;
+    const { url } = await migrations.begin(at.fence, { role: at.role, renames });
+    if (beside !== undefined) await at.run(beside);
+    await at.as(url, sql);
+    const outcome = await migrations.end(at.fence);
+    // The account is closed again.
+    await expect(at.as(url, 'SELECT 1')).rejects.toThrow();
+    return outcome;
+  };
+  const rename = { table: { schema: at.source, name: 'thing' }, from: 'note', to: 'remark' };
+  const kinds = async () =>
+    (await at.database.overlayRows(100)).map(
+      ({ table, key, kind }) => `${table.name} ${key.join('/')} ${kind}`,
+    );
+  return { at, production, migrate, rename, kinds };
+}
+
+describe.each(ALL_ENGINES)('a migration on %s', (engine) => {
+  const retype =
+    engine === 'postgresql' ? 'ALTER COLUMN qty TYPE bigint' : 'MODIFY COLUMN qty BIGINT';
+
+  it('adds, drops, renames and retypes columns; production’s image is exact and goes on', async () => {
+    const { at, production, migrate, rename, kinds } = await scene(engine);
+    const outcome = await migrate(
+      `ALTER TABLE thing ADD COLUMN full_name VARCHAR(50) NOT NULL DEFAULT 'x';
+      ALTER TABLE thing DROP COLUMN old;
+      ALTER TABLE thing RENAME COLUMN note TO remark;
+      ALTER TABLE thing ${retype};
+      UPDATE thing SET full_name = name;
+      UPDATE thing SET qty = qty + 100 WHERE id = 4;
+      CREATE TABLE added (id INT PRIMARY KEY, v INT);
+      INSERT INTO added VALUES (1, 1);
+      CREATE INDEX by_name ON thing (name)`,
+      { renames: [rename], beside: `UPDATE thing SET name = 'mid' WHERE id = 5` },
+    );
+    expect(outcome).toMatchObject({
+      reshaped: [
+        {
+          ...{ table: { name: 'thing' }, visible: { name: 'thing' }, without: ['old'] },
+          ...{ renamed: { note: 'remark' }, own: ['full_name'] },
+        },
+      ],
+      own: [{ name: 'added' }],
+      notCaptured: [],
+    });
+    await production.expectImage();
+    const owned = ['added 1 insert', 'thing 100 insert', 'thing 2 update', 'thing 3 delete'];
+    expect((await kinds()).toSorted()).toEqual(
+      [...owned, 'thing 4 update', 'thing 5 update'].toSorted(),
+    );
+    // Who follows knows production's tables, and none but these.
+    const catalogue = await at.database.catalogue();
+    expect(
+      [...catalogue.keys()].filter((label) => /\.(thing|other|added)$/.test(label)).length,
+    ).toBe(2);
+    const thing = catalogue.get(tableName({ schema: at.source, name: 'thing' }));
+    expect(thing?.columns.map(({ name }) => name)).toEqual(['id', 'name', 'qty', 'note', 'old']);
+
+    for (const id of [1, 2, 3, 4])
+      await production.put(id, { name: `later${id}`, note: 'told', old: 'z' });
+    await production.put(7, row(7));
+    await production.delete(5);
+    await production.delete(6);
+    await production.expectImage();
+    const seen = await at.rows('SELECT id, name, qty, remark, full_name FROM thing ORDER BY id');
+    expect(seen.map(([id, name, qty, ...rest]) => [id, name, Number(qty), ...rest])).toEqual([
+      [1, 'later1', 1, 'told', 'n1'],
+      [2, 'mine', 2, 'note2', 'mine'],
+      [4, 'n4', 104, 'note4', 'n4'],
+      [5, 'mid', 5, 'note5', 'mid'],
+      [7, 'n7', 7, 'note7', 'x'],
+      [100, 'new', 1, 'n', 'new'],
+    ]);
+    // What it writes from then on is captured, in the new shape.
+    await at.run(`UPDATE thing SET remark = 'mine too' WHERE id = 7`);
+    await at.run('UPDATE added SET v = 2');
+    expect(await kinds()).toContain('thing 7 update');
+    await production.put(7, { name: 'later7' });
+    await production.expectImage();
+    await at.database.resetOverlay(at.fence, { table: { schema: at.source, name: 'thing' } });
+    const back = await at.rows('SELECT id, name, qty, remark FROM thing ORDER BY id');
+    expect(back.map(([id, name, qty, remark]) => [id, name, Number(qty), remark])).toEqual(
+      (await at.production('thing', 'id, name, qty, note')).map(([id, name, qty, note]) => [
+        ...[id, name, Number(qty), note],
+      ]),
+    );
+    await production.expectImage();
+  });
+
+  it('that changes no shape leaves nothing beside, and captures what it wrote', async () => {
+    const { at, production, migrate, kinds } = await scene(engine);
+    const outcome = await migrate(
+      `CREATE INDEX by_name ON thing (name); UPDATE thing SET name = 'm' WHERE id = 1;
+      DELETE FROM thing WHERE id = 100`,
+    );
+    expect(outcome).toEqual({ reshaped: [], own: [], notCaptured: [] });
+    expect(await kinds()).toEqual(['thing 2 update', 'thing 3 delete', 'thing 1 update']);
+    for (const id of [1, 2, 3, 4]) await production.put(id, { name: `later${id}` });
+    await production.expectImage();
+    await at.database.resetOverlay(at.fence, {});
+    expect(await at.rows('SELECT id, name, note FROM thing ORDER BY id')).toEqual(
+      await at.production('thing', 'id, name, note'),
+    );
+  });
+
+  it('drops a table of production’s: its rows are kept, and go on in its image alone', async () => {
+    const { at, production, migrate, kinds } = await scene(engine);
+    const outcome = await migrate('DROP TABLE thing');
+    expect(outcome.reshaped).toMatchObject([{ table: { name: 'thing' }, visible: null }]);
+    await production.expectImage();
+    await production.put(1, { name: 'later' });
+    await production.delete(2);
+    await production.put(8, row(8));
+    await production.expectImage();
+    await at.run(`UPDATE other SET v = 'm' WHERE id = 1`);
+    expect(await kinds()).toEqual(['other 1 update']);
+  });
+
+  it('comes after another one, and what both did holds', async () => {
+    const { production, migrate, at, rename, kinds } = await scene(engine);
+    await migrate(
+      'ALTER TABLE thing RENAME COLUMN note TO remark; CREATE TABLE added (id INT PRIMARY KEY)',
+      {
+        renames: [rename],
+      },
+    );
+    await production.put(1, { note: 'between' });
+    await migrate(
+      'ALTER TABLE thing DROP COLUMN old; ALTER TABLE added ADD COLUMN v INT; INSERT INTO added VALUES (1, 1)',
+    );
+    await production.put(4, { note: 'after', old: 'kept' });
+    await production.expectImage();
+    expect(await at.rows('SELECT remark FROM thing WHERE id IN (1, 4) ORDER BY id')).toEqual([
+      ['between'],
+      ['after'],
+    ]);
+    expect((await kinds()).toSorted()).toEqual(
+      ['added 1 insert', 'thing 100 insert', 'thing 2 update', 'thing 3 delete'].toSorted(),
+    );
+  });
+
+  it('that a crash cut off is ended by who takes the fence next', async () => {
+    const { at, production, kinds } = await scene(engine);
+    const { url } = await at.database.migrations.begin(at.fence, { role: at.role, renames: [] });
+    await at.as(url, `ALTER TABLE thing DROP COLUMN old; UPDATE thing SET name = 'm' WHERE id = 1`);
+    await at.database.releaseFence(at.fence);
+    const fence = await at.database.takeFence('another');
+    expect(fence).not.toBeNull();
+    await expect(at.as(url, 'SELECT 1')).rejects.toThrow();
+    await production.expectImage();
+    expect((await kinds()).toSorted()).toEqual(
+      ['thing 1 update', 'thing 100 insert', 'thing 2 update', 'thing 3 delete'].toSorted(),
+    );
+    await at.run(`UPDATE thing SET name = 'own' WHERE id = 6`);
+    expect(await kinds()).toContain('thing 6 update');
+  });
+});
