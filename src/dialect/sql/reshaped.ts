@@ -27,6 +27,8 @@ export interface Reshaped {
   readonly visible: TableId | null;
   /** Columns of production's to those of the candidate; null where there is none. */
   readonly columns: ReadonlyMap<string, string | null>;
+  /** Of a partitioned table, as production has it: tables that its changes may be told of. */
+  readonly partitions: readonly TableSchema[];
 }
 
 /** What a rollout's registry holds of its migrations. */
@@ -44,40 +46,94 @@ interface StoredReshaped {
   readonly schema: TableSchema;
   readonly visible: TableId | null;
   readonly columns: readonly (readonly [string, string | null])[];
+  readonly partitions: readonly TableSchema[];
 }
 
-export function reshapedText({ schema, visible, columns }: Reshaped): string {
+export function reshapedText({ schema, visible, columns, partitions }: Reshaped): string {
   const { former: _, names: __, ...plain } = schema;
-  const stored: StoredReshaped = { schema: plain, visible, columns: [...columns] };
+  const stored: StoredReshaped = { schema: plain, visible, columns: [...columns], partitions };
   return JSON.stringify(stored);
 }
 
 export function parseReshaped(text: string): Reshaped {
-  const { schema, visible, columns } = JSON.parse(text) as StoredReshaped;
-  return { schema, visible, columns: new Map(columns) };
+  const { columns, ...rest } = JSON.parse(text) as StoredReshaped;
+  return { ...rest, columns: new Map(columns) };
 }
 
 /** The tables as production has them, of those that a rollout has. */
 export function facing(catalogue: SchemaCatalogue, { tables, own }: Reshapes): SchemaCatalogue {
   if (tables.size === 0 && own.size === 0) return catalogue;
   const visible = new Set([...tables.values()].flatMap((one) => nameOf(one.visible) ?? []));
+  const isOthers = (label: string): boolean =>
+    !own.has(label) && !visible.has(label) && !tables.has(label);
   const others = [...catalogue].filter(
-    ([label]) => !own.has(label) && !visible.has(label) && !tables.has(label),
+    ([label, { partitionOf }]) =>
+      isOthers(label) && (partitionOf === undefined || isOthers(tableName(partitionOf))),
   );
-  return new Map([
-    ...others,
-    ...[...tables].map(([label, { schema }]) => [label, schema] as const),
-  ]);
+  const kept = [...tables.values()].flatMap(({ schema, partitions }) => [schema, ...partitions]);
+  return new Map([...others, ...kept.map((table) => [tableName(table.id), table] as const)]);
 }
 
 function nameOf(table: TableId | null): string | null {
   return table === null ? null : tableName(table);
 }
 
+/**
+ * Steps of which production's image is kept, and those for what the candidate sees. Of a partition they are
+ * of its root.
+ */
+export function splitSteps(
+  steps: readonly BatchStep[],
+  reshaped: ReadonlyMap<string, Reshaped>,
+): { readonly kept: readonly BatchStep[]; readonly visible: readonly BatchStep[] } {
+  if (reshaped.size === 0) return { kept: [], visible: steps };
+  const roots = new Map(
+    [...reshaped.values()].flatMap(({ schema, partitions }) =>
+      partitions.map((partition) => [tableName(partition.id), { schema, partition }] as const),
+    ),
+  );
+  const kept: BatchStep[] = [];
+  const visible: BatchStep[] = [];
+  for (const step of steps) {
+    const root = roots.get(tableName(step.table));
+    const whole = root === undefined ? step : ofRoot(step, root);
+    const one = reshaped.get(tableName(whole.table));
+    if (one === undefined) visible.push(step);
+    else {
+      kept.push(whole);
+      const seen = toVisible(whole, one);
+      if (seen !== null) visible.push(seen);
+    }
+  }
+  return { kept, visible };
+}
+
+/** A partition may name the key's columns in another order. A truncated one is not told from its root. */
+function ofRoot(
+  step: BatchStep,
+  { schema, partition }: { readonly schema: TableSchema; readonly partition: TableSchema },
+): BatchStep {
+  if (step.kind !== 'rows') {
+    throw new UnderstudyError(
+      'SCHEMA_FAILED',
+      'one partition of a table was emptied that the candidate migrated',
+      { table: tableName(step.table), detail: 'make the rollout anew, and migrate it again' },
+    );
+  }
+  const order = schema.key.map((column) => partition.key.indexOf(column));
+  const sort = (key: NetChange['key']): NetChange['key'] => order.map((from) => key[from] ?? null);
+  const changes = step.changes.map((change) =>
+    change.kind === 'delete'
+      ? { ...change, key: sort(change.key) }
+      : { ...change, key: sort(change.key), from: sort(change.from) },
+  );
+  return { ...step, table: schema.id, changes };
+}
+
 const SHAPES = new WeakMap<Reshaped, WeakMap<RowShape, RowShape>>();
 
 /** What of a step reaches the table that the candidate sees; null if nothing does. */
-export function toVisible(step: BatchStep, reshaped: Reshaped): BatchStep | null {
+function toVisible(step: BatchStep, reshaped: Reshaped): BatchStep | null {
   const { visible: table } = reshaped;
   if (table === null) return null;
   switch (step.kind) {
@@ -192,9 +248,10 @@ export function assertNotOwn(change: SchemaChange, { own }: Reshapes): void {
 
 /** Null where the table is as production has it. `renamed`: by which names columns go that have others. */
 export function reshapeOf(
-  schema: TableSchema,
+  { schema, partitions }: Pick<Reshaped, 'schema' | 'partitions'>,
   now: TableSchema | null,
   nameNow: (column: string) => string | null,
+  partitionsNow: readonly TableSchema[] = [],
 ): Reshaped | null {
   const there = new Map((now?.columns ?? []).map((column) => [column.name, column]));
   const columns = new Map(
@@ -214,9 +271,14 @@ export function reshapeOf(
       const other = there.get(column.name);
       return other?.type.sql === column.type.sql && other.generated === column.generated;
     }) &&
-    unlogged(now) === unlogged(schema);
+    unlogged(now) === unlogged(schema) &&
+    labels(partitionsNow) === labels(partitions);
   if (isSame) return null;
-  return { schema, visible: isKeyed ? now.id : null, columns };
+  return { schema, visible: isKeyed ? now.id : null, columns, partitions };
+}
+
+function labels(tables: readonly TableSchema[]): string {
+  return JSON.stringify(tables.map(({ id }) => tableName(id)).toSorted());
 }
 
 /** What the server does to the table's rows by foreign keys, and its log does not tell. */

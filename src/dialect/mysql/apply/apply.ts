@@ -22,7 +22,8 @@ import { readFlavour, type Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
 import { readEdges, type Edge } from '../overlay/edges.ts';
 import { describeCaptured, readCapturedNames } from '../overlay/journal.ts';
-import { readKept, splitSteps, type KeptTables } from '../overlay/reshapes.ts';
+import { readKept, type KeptTables } from '../overlay/reshapes.ts';
+import { splitSteps } from '../../sql/reshaped.ts';
 import { applyBag } from './apply-bag.ts';
 import {
   applyCaptured,
@@ -122,7 +123,7 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
   };
   const at = batch.position.source;
   const source = at === null ? null : sourceText(at);
-  const steps = splitSteps(batch.steps, session);
+  const steps = splitSteps(batch.steps, session.reshaped);
   for (const step of steps.kept) await applyKept(session, step);
   for (const group of groupSteps(session, steps.visible)) {
     switch (group.kind) {

@@ -84,7 +84,12 @@ export async function beginMigration(
         await keepImage(client, database, table);
         await letRead(client, database, schema.id.name);
         const columns = new Map(table.columns.map(({ schema: { name } }) => [name, name] as const));
-        await saveReshaped(client, database, { schema, visible: schema.id, columns });
+        await saveReshaped(client, database, {
+          schema,
+          visible: schema.id,
+          columns,
+          partitions: [],
+        });
       }
       await client.run(`UPDATE ${note(database)} SET kept = 1`);
       await dropCapture(client, database);
@@ -205,7 +210,7 @@ async function reconcile(client: Client, place: Place, begun: Begun): Promise<vo
       );
       return renamed?.to ?? (schema === undefined ? was : columnNow(schema, was));
     };
-    const found = reshapeOf(before.schema, schema ?? null, nameNow);
+    const found = reshapeOf(before, schema ?? null, nameNow);
     const reshaped = found ?? { ...before, visible: before.schema.id, columns: same(before) };
     const table =
       reshaped.visible === null ? null : describeCaptured(now, database, before.schema.id);
@@ -240,10 +245,10 @@ function same({ schema }: Reshaped): Reshaped['columns'] {
 async function forgetSame(client: Client, { database, source }: Place): Promise<void> {
   const { catalogue } = await readTables(client, database, source);
   const { tables } = await readReshapes(client, database, source);
-  for (const [label, { schema, visible, columns }] of tables) {
-    const now = visible === null ? null : (catalogue.get(label) ?? null);
-    if (reshapeOf(schema, now, (name) => columns.get(name) ?? name) !== null) continue;
-    await forgetReshaped(client, database, schema.id.name);
+  for (const [label, before] of tables) {
+    const now = before.visible === null ? null : (catalogue.get(label) ?? null);
+    if (reshapeOf(before, now, (name) => before.columns.get(name) ?? name) !== null) continue;
+    await forgetReshaped(client, database, before.schema.id.name);
   }
 }
 

@@ -94,8 +94,9 @@ interface Next {
 async function fill(
   client: Client,
   { database, table, next }: Next,
-  { schema, columns }: Reshaped,
+  reshaped: Reshaped,
 ): Promise<Reshaped['columns'] | null> {
+  const { schema, columns } = reshaped;
   const types = new Map(schema.columns.map((column) => [column.name, column.type.sql]));
   const typesNow = new Map(table.columns.map((one) => [one.schema.name, one.schema.type.sql]));
   const insert = (pairs: Reshaped['columns']): Promise<unknown> => {
@@ -124,7 +125,7 @@ async function fill(
       [...columns].map(([from, to]) => [from, key.has(from) || isSame(from, to) ? to : null]),
     );
     if ([...cut.values()].join('\0') === [...columns.values()].join('\0')) throw error;
-    return fill(client, { database, table, next }, { schema, columns: cut, visible: null });
+    return fill(client, { database, table, next }, { ...reshaped, columns: cut });
   }
 }
 

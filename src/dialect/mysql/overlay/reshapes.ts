@@ -3,8 +3,7 @@
  * such tables, which is kept whole in the companion, in production's own shape.
  */
 import { tableName } from '../../../change/table-id.ts';
-import type { BatchStep } from '../../../order/change-batch.ts';
-import { NO_RESHAPES, parseReshaped, reshapedText, toVisible } from '../../sql/reshaped.ts';
+import { NO_RESHAPES, parseReshaped, reshapedText } from '../../sql/reshaped.ts';
 import type { Reshaped, Reshapes } from '../../sql/reshaped.ts';
 import { shortenedTo } from '../../sql/shortened.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
@@ -129,22 +128,6 @@ export async function readKept(
     kept.set(label, describeTable(tables, companion, id, companion));
   }
   return { reshaped, kept };
-}
-
-/** Steps for what production's image is kept of, and those for what the candidate sees. */
-export function splitSteps(
-  steps: readonly BatchStep[],
-  { reshaped }: KeptTables,
-): { readonly kept: readonly BatchStep[]; readonly visible: readonly BatchStep[] } {
-  if (reshaped.size === 0) return { kept: [], visible: steps };
-  const of = (step: BatchStep): Reshaped | undefined => reshaped.get(tableName(step.table));
-  return {
-    kept: steps.filter((step) => of(step) !== undefined),
-    visible: steps.flatMap((step) => {
-      const one = of(step);
-      return one === undefined ? [step] : (toVisible(step, one) ?? []);
-    }),
-  };
 }
 
 /** In place of the views of the same names; others are dropped by `ensureViews`. */

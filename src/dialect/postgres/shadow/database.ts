@@ -36,6 +36,8 @@ import type {
 } from '../../dialect.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
+import type { Migrations, MigratingShadow, MigrationOutcome } from '../../migrating.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -63,6 +65,9 @@ import {
 } from './fence.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
+import { beginMigration, endMigration, isMigrating } from '../overlay/migrating.ts';
+import { readReshapes } from '../overlay/reshapes.ts';
+import { endMigratingSessions, shutMigratingRole } from './migrating-role.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
@@ -95,7 +100,10 @@ export interface DatabaseParts {
   readonly isolates?: Isolates;
 }
 
-export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
+export class PgShadowDatabase
+  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+{
+  readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
   readonly copying: PgCopyTarget;
@@ -159,6 +167,14 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
           noteTable(client, table, state),
         ),
     };
+    this.migrations = {
+      begin: (fence, { role: candidate }) =>
+        this.#act(fence, 'let the candidate migrate', 'SCHEMA_FAILED', (client) => {
+          this.#session.forget();
+          return beginMigration(client, { address, database, candidate });
+        }),
+      end: (fence) => this.#endMigration(fence),
+    };
     this.sharing = pgSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
@@ -182,7 +198,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   catalogue(): Promise<SchemaCatalogue> {
     return this.#read('read the catalogue', async (client) =>
       withFormerNames(
-        withFormerColumns(await readCatalogue(client), await readFormerColumns(client)),
+        withFormerColumns(
+          facing(await readCatalogue(client), await readReshapes(client)),
+          await readFormerColumns(client),
+        ),
         await readRenames(client),
       ),
     );
@@ -220,10 +239,34 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   async takeFence(holder: string): Promise<Fence | null> {
     const { name: database } = this;
     const what = { doing: 'take the fence', otherwise: 'INTERNAL' } as const;
-    return this.#signs.use(what, async (client) => {
-      const fence = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
-      if (fence !== null) this.#present.set(client, fence.generation);
-      return fence;
+    const fence = await this.#signs.use(what, async (client) => {
+      const taken = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
+      if (taken !== null) this.#present.set(client, taken.generation);
+      return taken;
+    });
+    if (fence !== null && this.marker.kind === 'rollout') await this.#endBegunMigration(fence);
+    return fence;
+  }
+
+  /** What a crash left of one. The fence is given back where that cannot be ended. */
+  async #endBegunMigration(fence: Fence): Promise<void> {
+    try {
+      if (await this.#read('look for a migration', isMigrating)) await this.#endMigration(fence);
+    } catch (error) {
+      await this.releaseFence(fence);
+      throw error;
+    }
+  }
+
+  /** Who migrates is out for good before what it did is looked at. */
+  async #endMigration(fence: Fence): Promise<MigrationOutcome> {
+    const what = ['end a migration', 'SCHEMA_FAILED'] as const;
+    const { name } = this;
+    await this.#act(fence, ...what, (client) => shutMigratingRole(client, name));
+    await this.#act(fence, ...what, (client) => endMigratingSessions(client, name));
+    return this.#act(fence, ...what, (client) => {
+      this.#session.forget();
+      return endMigration(client, name);
     });
   }
 
@@ -348,9 +391,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
         captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
       tables: async (snapshot) => {
         const overlay = await readCaptured(snapshot);
-        captured = new Set(overlay?.keys());
+        const reshapes = await readReshapes(snapshot);
+        captured = new Set([...(overlay?.keys() ?? []), ...reshapes.tables.keys()]);
         gaps = await readGaps(snapshot, null);
-        const catalogue = await readCatalogue(snapshot);
+        const catalogue = facing(await readCatalogue(snapshot), reshapes);
         const all = overlay === null ? [] : [...catalogue.keys()];
         notCaptured = new Set(all.filter((label) => !captured.has(label)));
         return catalogue;
