@@ -392,6 +392,7 @@ export type RequestKind =
   | 'reset'
   | 'release'
   | 'truncate'
+  | 'yield'
   | 'drift-check'
   | 'repair'
   | 'dead-letters-replay'

@@ -65,3 +65,8 @@ export interface Migrations {
 export interface MigratingShadow extends ShadowDatabase {
   readonly migrations: Migrations;
 }
+
+/** Null on an engine that has none. */
+export function migrationsOf(database: ShadowDatabase): Migrations | null {
+  return 'migrations' in database ? (database as MigratingShadow).migrations : null;
+}

@@ -27,6 +27,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   reset,
   release,
   truncate,
+  yield: giveWay,
   'drift-check': driftCheckAct,
   repair: repairAct,
   'dead-letters-replay': replayDead,
@@ -137,13 +138,19 @@ async function discardDead(stage: Stage, args: unknown): Promise<unknown> {
   return { discarded };
 }
 
+/** Closes the stage: whoever asked takes the database next (migrate.ts). */
+async function giveWay(stage: Stage): Promise<unknown> {
+  await stage.close();
+  return {};
+}
+
 async function audit(stage: Stage, action: string, detail: unknown): Promise<void> {
   const control = await stage.context.control();
   await control.audit(stage.context.holder, action, stage.database.name, detail);
 }
 
 /** The candidate may be in the midst of a transaction: its locks mostly go within moments. */
-async function despiteLocks<T>(stage: Stage, act: () => Promise<T>): Promise<T> {
+export async function despiteLocks<T>(stage: Stage, act: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + LOCK_PATIENCE_MS;
   for (let attempt = 0; ; attempt += 1) {
     try {

@@ -112,7 +112,11 @@ async function binlogParts(engine: 'mysql' | 'mariadb', ddl: readonly string[]):
   const admin = await sessionOn(stage.url, name);
   const as = async (where: string, sql: string): Promise<void> => {
     const client = await mysql.createConnection({ uri: where, multipleStatements: true });
-    await client.query(sql).finally(() => client.end());
+    try {
+      await client.query(sql);
+    } finally {
+      await client.end();
+    }
   };
   return {
     ...{ server: stage.server, name, role: name, source: stage.source, database, fence },

@@ -14,6 +14,7 @@ import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
+import { addMigrate } from './rollout-migrate.ts';
 import { addRelease, addReset, addTruncate } from './rollout-rows.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
@@ -27,6 +28,7 @@ export function addRolloutCommands(program: Command, register: Register): void {
   addReset(rollout, register);
   addRelease(rollout, register);
   addTruncate(rollout, register);
+  addMigrate(rollout, register);
   addDelete(rollout, register);
 }
 

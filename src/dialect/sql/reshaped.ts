@@ -283,13 +283,10 @@ function labels(tables: readonly TableSchema[]): string {
 
 /** What the server does to the table's rows by foreign keys, and its log does not tell. */
 function unlogged({ foreignKeys }: TableSchema): string {
-  const told = foreignKeys.filter((one) => one.unlogged !== undefined);
-  return JSON.stringify(
-    told
-      .map(({ name: _, ...one }) => one)
-      .map((one) => JSON.stringify(one))
-      .toSorted(),
+  const texts = foreignKeys.flatMap(({ columns, references, referencedColumns, unlogged: does }) =>
+    does === undefined ? [] : [JSON.stringify({ columns, references, referencedColumns, does })],
   );
+  return texts.toSorted().join('\n');
 }
 
 /** For people. `visible`: the table as the candidate has it. */

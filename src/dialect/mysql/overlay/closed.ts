@@ -18,7 +18,6 @@ import { withParents } from './edges.ts';
 import { captureTables, type Place } from './install.ts';
 import { isOldJournal, noteUncaptured, readCapturedNames, type CapturedTable } from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
-import { endBegunMigration } from './migrating.ts';
 import { closeTable, isToBeCaptured, openTables } from './triggers.ts';
 
 /**
@@ -129,7 +128,6 @@ export async function recapture(place: Place, fence: Fence): Promise<void> {
   try {
     await assertGround(client, database);
     await noteApplier(client, database);
-    if (await endBegunMigration(client, place, fence)) return;
     const isHalfMade = (await tableNames(client, database)).some((name) =>
       name.endsWith(UNADMITTED),
     );

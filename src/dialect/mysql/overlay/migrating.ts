@@ -26,6 +26,7 @@ import {
 } from '../session/names.ts';
 import {
   closeMigratingAccount,
+  noteApplier,
   openMigratingAccount,
   triggerDefiner,
   unlessNotedApplier,
@@ -150,17 +151,20 @@ export async function endMigration(place: Place, fence: Fence): Promise<Migratio
   }
 }
 
-/** What a crash left. False if there is none. */
-export async function endBegunMigration(
-  client: Client,
-  place: Place,
-  fence: Fence,
-): Promise<boolean> {
-  const begun = await client.rows(`SELECT kept FROM ${note(place.database)}`);
-  if (begun.length === 0) return false;
-  await claimPresence(client, place.database, fence, 'copy0');
-  await endNoted(client, place);
-  return true;
+/** What a crash left, while the caller holds the fence. False if there is none. Errors: see Migrations. */
+export async function endBegunMigration(place: Place, fence: Fence): Promise<boolean> {
+  const { address, database } = place;
+  const client = await Client.connect(address, database);
+  try {
+    const begun = await client.rows(`SELECT kept FROM ${note(database)}`);
+    if (begun.length === 0) return false;
+    await claimPresence(client, database, fence, 'copy0');
+    await noteApplier(client, database);
+    await endNoted(client, place);
+    return true;
+  } finally {
+    await client.end();
+  }
 }
 
 async function endNoted(client: Client, place: Place): Promise<MigrationOutcome | null> {

@@ -44,7 +44,7 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
-import { beginMigration, endMigration } from '../overlay/migrating.ts';
+import { beginMigration, endBegunMigration, endMigration } from '../overlay/migrating.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
@@ -254,9 +254,10 @@ export class MySqlShadowDatabase
   /** What a crash left of a schema change. The fence is given back where that cannot be. */
   async #recapture(fence: Fence): Promise<void> {
     try {
-      await this.#act(fence, 'capture what the candidate writes', 'SCHEMA_FAILED', () =>
-        recapture(this.#place, fence),
-      );
+      await this.#act(fence, 'capture what the candidate writes', 'SCHEMA_FAILED', async () => {
+        if (await endBegunMigration(this.#place, fence)) return;
+        await recapture(this.#place, fence);
+      });
     } catch (error) {
       await this.releaseFence(fence);
       throw error;
