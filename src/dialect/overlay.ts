@@ -1,5 +1,6 @@
 /** The rows of a rollout that its candidate owns, as the port tells of them and gives them back. */
 import type { TableId } from '../change/table-id.ts';
+import type { DifferenceKind } from '../overlay/conflict.ts';
 import type { Outcome } from '../overlay/outcome.ts';
 import type { Fence } from './fence.ts';
 
@@ -9,11 +10,11 @@ import type { Fence } from './fence.ts';
  */
 export type Isolates = (table: TableId) => boolean;
 
-/** One entry of the overlay: a row the candidate owns and how it differs from production's. */
+/** One entry of the overlay: a row and how it differs from production's. */
 export interface OverlayRow {
   readonly table: TableId;
   readonly key: readonly string[];
-  readonly kind: 'insert' | 'update' | 'delete';
+  readonly kind: DifferenceKind;
   /** Columns that differ; for inserts and deletes all columns of the row. */
   readonly columns: readonly {
     readonly column: string;
@@ -30,6 +31,8 @@ export interface OverlayCount {
   readonly inserted: number;
   readonly updated: number;
   readonly deleted: number;
+  /** Rows of production's that are kept out. */
+  readonly blocked: number;
   /** Rows owned whose image equals production's again. */
   readonly equal: number;
   /** Rows of the visible table, for a ratio. */

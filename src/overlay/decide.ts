@@ -22,6 +22,13 @@ import { unreachable } from '../util/assert.ts';
 export type OwnedState = 'none' | 'inserted' | 'updated' | 'same' | 'deleted' | 'void';
 
 /**
+ * Or nobody owns it, and it is kept out (`blocked`): production's image stands beside a row as it was before,
+ * or beside none, since a unique value of a row of the candidate's, or its schema, refuses it. Once the
+ * candidate writes it, it is one of its own.
+ */
+export type RowState = OwnedState | 'blocked';
+
+/**
  * What production did, as a net change:
  * - `upsert`: the row has this image
  * - `patch`: the row has these values, and keeps the columns that were not sent
@@ -30,7 +37,10 @@ export type OwnedState = 'none' | 'inserted' | 'updated' | 'same' | 'deleted' | 
 export type UpstreamChange = 'upsert' | 'patch' | 'delete';
 
 export type ApplyDecision =
-  /** Write the visible row, after its entry is given up if there is one: it said nothing. */
+  /**
+   * Write the visible row, after its entry is given up if there is one: it said nothing. If the candidate's
+   * rows or schema refuse it, it is `blocked` instead: the visible row stays, and production's image is kept.
+   */
   | { readonly kind: 'write'; readonly next: 'none' }
   /** Leave the visible row as it is and move the base image. */
   | { readonly kind: 'move-base'; readonly next: 'inserted' | 'updated' | 'deleted' }
@@ -47,11 +57,12 @@ const CONVERGE = { kind: 'converge', next: 'none' } as const;
  * byte; of a delete that follows from the state. For an unowned row a patch is decided as a write;
  * whether there is a row to patch is for the writer to find out; if there is none, the key is parked as well.
  */
-export function decide(change: UpstreamChange, state: OwnedState, meets: boolean): ApplyDecision {
+export function decide(change: UpstreamChange, state: RowState, meets: boolean): ApplyDecision {
   switch (state) {
     case 'none':
     case 'same':
     case 'void':
+    case 'blocked':
       return WRITE;
     case 'inserted':
       switch (change) {

@@ -3,13 +3,16 @@
  * table, kind and set of columns, and the rows themselves. Pure.
  */
 
+/** As overlay/conflict.ts has them. */
+type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked';
+
 /** One row the candidate owns and how it differs, as the overlay reads it. */
 export interface DivergentRow {
   /** `schema.name`. */
   readonly table: string;
   readonly keyColumns: readonly string[];
   readonly key: readonly string[];
-  readonly kind: 'insert' | 'update' | 'delete';
+  readonly kind: DifferenceKind;
   readonly columns: readonly {
     readonly column: string;
     readonly production: string | null;
@@ -23,6 +26,8 @@ export interface DivergentTable {
   readonly inserted: number;
   readonly updated: number;
   readonly deleted: number;
+  /** Rows of production's that the candidate's rows or schema keep out. */
+  readonly blocked: number;
   /** Rows owned whose image equals production's again. */
   readonly equal: number;
   /** Rows the candidate sees. */
@@ -44,7 +49,7 @@ export interface DivergenceColumn {
 export interface DivergenceRow {
   readonly table: string;
   readonly key: Readonly<Record<string, string>>;
-  readonly kind: 'insert' | 'update' | 'delete';
+  readonly kind: DifferenceKind;
   readonly columns: readonly DivergenceColumn[];
   /** When the candidate first wrote the row, ISO 8601. */
   readonly at: string;
@@ -53,7 +58,7 @@ export interface DivergenceRow {
 /** Rows that differ in the same way. */
 export interface DivergenceGroup {
   readonly table: string;
-  readonly kind: 'insert' | 'update' | 'delete';
+  readonly kind: DifferenceKind;
   /** Columns that differ; empty for inserts and deletes, where the whole row does. */
   readonly columns: readonly string[];
   readonly count: number;
@@ -80,7 +85,7 @@ export function buildDivergence(options: {
   readonly showValues: boolean;
 }): Divergence {
   const tables = options.tables
-    .filter((table) => table.inserted + table.updated + table.deleted + table.equal > 0)
+    .filter((table) => differing(table) + table.equal > 0)
     .map((table) => ({ ...table, ratio: ratioOf(table) }))
     .sort((a, b) => differing(b) - differing(a) || compareText(a.table, b.table));
   const findings = options.rows.map((row) => finding(row, options.showValues));
@@ -95,7 +100,7 @@ export function buildDivergence(options: {
 }
 
 function differing(table: DivergentTable): number {
-  return table.inserted + table.updated + table.deleted;
+  return table.inserted + table.updated + table.deleted + table.blocked;
 }
 
 function ratioOf(table: DivergentTable): number {

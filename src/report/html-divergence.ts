@@ -69,6 +69,8 @@ function kindWord(kind: DivergenceGroup['kind']): string {
       return 'changed';
     case 'delete':
       return 'removed by the candidate';
+    case 'blocked':
+      return 'of production’s, kept out by the candidate';
     default:
       return unreachable(kind);
   }
@@ -83,6 +85,7 @@ function tables(all: readonly DivergenceTable[]): Html {
           <th scope="col" class="n">Added</th>
           <th scope="col" class="n">Changed</th>
           <th scope="col" class="n">Removed</th>
+          <th scope="col" class="n">Kept out</th>
           <th scope="col" class="n">Written, equal again</th>
           <th scope="col" class="n">Rows</th>
           <th scope="col">Share that differs</th>
@@ -101,7 +104,8 @@ function tableRow(table: DivergenceTable): Html {
   const width = table.ratio === 0 ? 0 : Math.max(2, Math.min(100, table.ratio * 100));
   return html`<tr>
     <th scope="row"><code>${table.table}</code></th>
-    ${number(table.inserted)}${number(table.updated)}${number(table.deleted)}${number(table.equal)}
+    ${number(table.inserted)}${number(table.updated)}${number(table.deleted)}
+    ${number(table.blocked)}${number(table.equal)}
     <td class="n">${countText(table.rows)}</td>
     <td>
       ${percentText(table.ratio)}<span class="bar" aria-hidden="true"
@@ -169,6 +173,7 @@ function columnOf(row: DivergenceRow, column: DivergenceRow['columns'][number]):
     case 'delete':
       return valueChange(column.name, column.production, undefined);
     case 'update':
+    case 'blocked':
       return valueChange(column.name, column.production, column.candidate);
     default:
       return unreachable(row.kind);
@@ -183,6 +188,8 @@ function rowWord(kind: DivergenceRow['kind']): string {
       return 'changed';
     case 'delete':
       return 'removed';
+    case 'blocked':
+      return 'kept out';
     default:
       return unreachable(kind);
   }

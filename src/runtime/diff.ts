@@ -2,6 +2,7 @@
 import { isolatedTables } from '../config/table-filter.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { Isolates, OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
+import type { DifferenceKind } from '../overlay/conflict.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
 import { existingRollout } from './existing-rollout.ts';
@@ -15,6 +16,8 @@ export interface RolloutDiff {
     readonly inserted: number;
     readonly updated: number;
     readonly deleted: number;
+    /** Rows of production's that the candidate's rows or schema keep out. */
+    readonly blocked: number;
     /** Owned rows whose image equals production's again. */
     readonly equal: number;
   }[];
@@ -28,7 +31,7 @@ export interface RolloutDiff {
 export interface DiffRow {
   readonly table: string;
   readonly key: readonly string[];
-  readonly kind: 'insert' | 'update' | 'delete';
+  readonly kind: DifferenceKind;
   /** See OverlayRow. */
   readonly trace: string | null;
   readonly columns: readonly (
@@ -79,6 +82,10 @@ export async function readDiff(
   }
 }
 
+function differing(count: Omit<OverlayCount, 'table' | 'rows' | 'equal'>): number {
+  return count.inserted + count.updated + count.deleted + count.blocked;
+}
+
 function assemble(
   name: string,
   {
@@ -93,17 +100,18 @@ function assemble(
   options: DiffOptions,
 ): Omit<RolloutDiff, 'outcomes'> {
   const chosen = counts
-    .map(({ table, inserted, updated, deleted, equal }) => ({
+    .map(({ table, inserted, updated, deleted, blocked, equal }) => ({
       ...{ table: tableName(table), isolated: isolates(table) },
       inserted,
       updated,
       deleted,
+      blocked,
       equal,
     }))
     .filter((count) => options.table === undefined || count.table === tableName(options.table))
-    .filter((count) => count.inserted + count.updated + count.deleted + count.equal > 0);
+    .filter((count) => differing(count) + count.equal > 0);
   const told = chosen.filter(({ isolated }) => options.table !== undefined || !isolated);
-  const total = told.reduce((sum, c) => sum + c.inserted + c.updated + c.deleted, 0);
+  const total = told.reduce((sum, count) => sum + differing(count), 0);
   return {
     name,
     tables: chosen,

@@ -79,15 +79,15 @@ async function replayAll(at: SlotTrunk, follower: Follower): Promise<ReplayOutco
 
 test('rows that are set aside are shown as in production, through all that comes for them', async () => {
   const at = await start();
-  await at.database.installOverlay(at.fence);
   const { follower, catchUp } = await follow(at, { decode: unsent });
-  await commit(at, ROWS);
+  // Two that the candidate will own, one that it will not; none with its big value.
+  await commit(at, ROWS, 'UPDATE a SET v = 500 WHERE id IN (1, 2, 4)');
   await catchUp();
+  await at.database.installOverlay(at.fence);
+  expect(await seen(at, 'a')).toEqual(await due(at, 'a'));
   await at.shadow.query('UPDATE a SET v = 77 WHERE id IN (2, 3, 5)');
   await at.shadow.query('DELETE FROM a WHERE id = 4');
   const steps = [
-    // Two that the candidate owns, one that it does not; none with its big value.
-    'UPDATE a SET v = 500 WHERE id IN (1, 2, 4)',
     'UPDATE a SET u = u + 100 WHERE id < 6',
     // A key that changes and keeps what was not sent; into one that was left; two that swap theirs.
     'UPDATE a SET id = 20 WHERE id = 1',
@@ -116,10 +116,11 @@ test('rows that are set aside are shown as in production, through all that comes
 
 test('of a table where all rows wait together each row is shown as it is', async () => {
   const at = await start();
-  await at.database.installOverlay(at.fence);
   const { catchUp } = await follow(at, { decode: unsent });
   await commit(at, 'INSERT INTO word VALUES (1.0, 1), (2, 2), (3, 3)');
   await commit(at, 'UPDATE word SET v = 500 WHERE id = 1');
+  await catchUp();
+  await at.database.installOverlay(at.fence);
   await commit(at, 'UPDATE word SET v = 20, id = 2.00 WHERE id = 2; DELETE FROM word WHERE id = 3');
   await commit(at, 'INSERT INTO word VALUES (4, 4); UPDATE word SET id = 5.0 WHERE id = 1');
   await catchUp();
@@ -194,11 +195,11 @@ test('what the trunk set aside comes along, and an older rollout learns to show 
 
 test('what is discarded stays as it is known until an event tells more; a truncate ends it all', async () => {
   const at = await start();
-  await at.database.installOverlay(at.fence);
   const { follower, catchUp } = await follow(at, { decode: unsent });
   await commit(at, ROWS);
   await commit(at, 'UPDATE a SET v = 500 WHERE id IN (1, 2, 3)');
   await catchUp();
+  await at.database.installOverlay(at.fence);
   const ids = (await letters(at)).map(({ id }) => id);
   expect(ids).toHaveLength(3);
   await at.database.deadLetters.discard(at.fence, ids);

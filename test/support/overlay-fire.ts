@@ -25,6 +25,9 @@ export interface HotChange {
   readonly from: number;
 }
 
+/** Of the column `c`, where it is unique: both sides give rows values from these. */
+export const SHARED_VALUES = Array.from({ length: 40 }, (_, i) => `u${String(i)}`);
+
 export interface FireOptions {
   readonly serverUrl: string;
   readonly database: string;
@@ -33,6 +36,8 @@ export interface FireOptions {
   readonly note: (line: string) => void;
   /** Milliseconds of fire. */
   readonly durationMs: number;
+  /** `c` is unique: production’s rows take values that rows of the candidate hold. */
+  readonly unique?: boolean;
 }
 
 /** What an engine has for it. */
@@ -51,7 +56,7 @@ export interface FireParts {
   /** One writer of the candidate; ends when the fire is over. */
   write(random: Random): Promise<void>;
   /** Whether all is as it must be, in one snapshot, so that it may be asked while others write. */
-  check(): Promise<void>;
+  check(settled?: boolean): Promise<void>;
 }
 
 /** A session of the candidate. */
@@ -75,6 +80,8 @@ export interface LastWrite extends HotRow {
 export class Fire {
   readonly #options: FireOptions;
   readonly #production = new Map<number, HotRow>();
+  /** Of each key, the rows that production ever had, as JSON. */
+  readonly #former = new Map<number, Set<string>>();
   /** What the candidate last meant to give each row. */
   readonly #meant = new Map<number, string>();
   #over = false;
@@ -130,7 +137,7 @@ export class Fire {
     }
     await parts.check();
     await parts.sweep();
-    await parts.check();
+    await parts.check(true);
     strictEqual(await parts.empty(), 0, 'after a sweep the journal is exactly the difference');
   }
 
@@ -160,7 +167,11 @@ export class Fire {
       const { changes, next } = this.#nextBatch(random);
       if (!(await this.#untilDone(() => parts.apply(changes)))) return;
       this.#production.clear();
-      for (const [id, row] of next) this.#production.set(id, row);
+      for (const [id, row] of next) {
+        this.#production.set(id, row);
+        const former = this.#former.get(id) ?? new Set();
+        this.#former.set(id, former.add(JSON.stringify(row)));
+      }
       // Before each release, which would heal what is wrong.
       await parts.check();
       // Owned rows cannot be fought for: only giving most of them up again keeps the race alive.
@@ -211,6 +222,19 @@ export class Fire {
         const row = random.chance(0.3)
           ? { a: `${random.integer(6, 9)}`, b: this.#theirs(id, random), c: null }
           : { a: `${random.integer(0, 9)}`, b: this.#value('p'), c: this.#value('c') };
+        if (this.#options.unique === true && row.c !== null) {
+          const c = random.pick(SHARED_VALUES);
+          const other = [...next].find(([key, held]) => held.c === c && key !== id);
+          if (other !== undefined) {
+            // Rows may exchange their values, as long as each is written once.
+            if (used.has(other[0])) continue;
+            used.add(other[0]);
+            const given = { ...other[1], c: before?.c ?? null };
+            next.set(other[0], given);
+            changes.push({ id: other[0], row: given, partial: false, from: other[0] });
+          }
+          row.c = c;
+        }
         next.set(id, row);
         changes.push({ id, row, partial: false, from: id });
       }
@@ -224,6 +248,10 @@ export class Fire {
     readonly visible: readonly (readonly [number, HotRow])[];
     readonly entries: readonly number[];
     readonly log: readonly LastWrite[];
+    /** Keys of rows that are kept out. */
+    readonly blocked?: readonly number[];
+    /** Nobody writes, and all was tried again. */
+    readonly settled?: boolean;
   }): void {
     deepStrictEqual(found.image, sorted(this.#production), 'the base view is production’s image');
     const owned = new Map<number, HotRow | null>();
@@ -231,6 +259,22 @@ export class Fire {
       if (kind !== 'released') owned.set(id, kind === 'delete' ? null : { a, b, c });
     }
     const visible = new Map(this.#production);
+    const blocked = found.blocked ?? [];
+    const seen = new Map(found.visible);
+    for (const id of blocked) {
+      strictEqual(owned.has(id), false, `row ${String(id)} is kept out, and nobody’s`);
+      const stale = seen.get(id);
+      if (stale === undefined) visible.delete(id);
+      else {
+        const was = this.#former.get(id)?.has(JSON.stringify(stale)) === true;
+        strictEqual(was, true, `row ${String(id)}, which is kept out, is as production had it`);
+        visible.set(id, stale);
+      }
+      if (found.settled !== true) continue;
+      const wanted = this.#production.get(id)?.c ?? null;
+      const isHeld = found.visible.some(([key, { c }]) => key !== id && c === wanted);
+      strictEqual(isHeld, true, `something keeps row ${String(id)} out`);
+    }
     for (const [id, row] of owned) {
       if (row === null) visible.delete(id);
       else visible.set(id, row);
@@ -242,8 +286,8 @@ export class Fire {
     );
     deepStrictEqual(
       found.entries,
-      [...owned.keys()].sort((x, y) => x - y),
-      'an entry exists exactly for owned rows',
+      [...owned.keys(), ...blocked].sort((x, y) => x - y),
+      'an entry exists exactly for rows that are owned or kept out',
     );
     this.checks += 1;
   }

@@ -13,6 +13,7 @@ import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import {
   Fire,
   HOT_KEYS,
+  SHARED_VALUES,
   type FireOptions,
   type HotChange,
   type HotRow,
@@ -56,6 +57,7 @@ const PARTITIONED = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL
     PARTITION BY HASH (id);
   CREATE TABLE public.hot_0 PARTITION OF public.hot FOR VALUES WITH (MODULUS 2, REMAINDER 0);
   CREATE TABLE public.hot_1 PARTITION OF public.hot FOR VALUES WITH (MODULUS 2, REMAINDER 1)`;
+const UNIQUE = 'ALTER TABLE public.hot ADD CONSTRAINT hot_c UNIQUE (c)';
 const LOG = `CREATE TABLE public.written (seq int8 PRIMARY KEY, id int NOT NULL,
     kind text NOT NULL, a text, b text, c text);
   CREATE SEQUENCE public.write_order`;
@@ -76,12 +78,16 @@ export async function playOverlay(options: ScenarioOptions): Promise<void> {
       const partitioned = random.chance(0.3);
       note(partitioned ? 'partitioned' : 'plain');
       await client.query(partitioned ? PARTITIONED : PLAIN);
+      // A unique constraint of a partitioned table has the columns of its partitions in it.
+      const unique = !partitioned && random.chance(0.6);
+      if (unique) await client.query(UNIQUE);
+      note(unique ? 'unique' : 'not unique');
       await createLedgers(client);
       await client.query('BEGIN');
       await installOverlay(client);
       await client.query('COMMIT');
       await client.query(LOG);
-      await new Scenario(options, url, client).play();
+      await new Scenario({ ...options, unique }, url, client).play();
     });
   } finally {
     await dropDatabase(serverUrl, database);
@@ -121,6 +127,8 @@ class Scenario {
   readonly #url: string;
   readonly #observer: pg.Client;
   readonly #fire: Fire;
+  /** Rows seen that were kept out, of all checks. */
+  blocked = 0;
 
   constructor(options: ScenarioOptions, url: string, observer: pg.Client) {
     this.#options = options;
@@ -137,14 +145,14 @@ class Scenario {
         apply: (changes: readonly HotChange[]) => applier.apply(changes, noteReleased),
         release: (random: Random) => release(applier, random),
         write: (random: Random) => this.#write(random),
-        check: () => this.#check(),
+        check: (settled?: boolean) => this.#check(settled),
         sweep: async () => {
           equal(await applier.sweep(noteReleased), true);
         },
         empty: () => this.#empty(),
       };
       await this.#fire.play(parts, WRITERS);
-      note(`repairs ${applier.repairs()}, checks ${this.#fire.checks}`);
+      note(`repairs ${applier.repairs()}, checks ${this.#fire.checks}, kept out ${this.blocked}`);
     } finally {
       await applier.close();
     }
@@ -178,6 +186,15 @@ class Scenario {
     const returning = 'RETURNING id, a::text, b, c';
     switch (random.integer(0, 8)) {
       case 0:
+        if (this.#options.unique === true && random.chance(0.6)) {
+          const c = random.pick(SHARED_VALUES);
+          const sql = `UPDATE public.hot SET b = $2, c = $3 WHERE id = $1 ${returning}`;
+          return this.#logged(client, sql, [id, value, c]);
+        }
+        return this.#logged(client, `UPDATE public.hot SET b = $2 WHERE id = $1 ${returning}`, [
+          id,
+          value,
+        ]);
       case 1:
         return this.#logged(client, `UPDATE public.hot SET b = $2 WHERE id = $1 ${returning}`, [
           id,
@@ -251,7 +268,7 @@ class Scenario {
   // ---- the judge ----------------------------------------------------------------------------
 
   /** In one snapshot, so that it may be taken while the candidate writes. */
-  async #check(): Promise<void> {
+  async #check(settled = false): Promise<void> {
     await this.#observer.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const image = await this.#read('public__production.hot');
     const log = await this.#observer.query<LastWrite>(
@@ -261,14 +278,22 @@ class Scenario {
     const entries = await this.#observer.query<{ id: number }>(
       'SELECT id FROM understudy."public.hot#journal" ORDER BY id',
     );
-    this.#fire.judge({ image, visible, log: log.rows, entries: entries.rows.map(({ id }) => id) });
+    const blocked = await this.#observer.query<{ id: number }>(
+      `SELECT id FROM public__difference.hot WHERE understudy_kind = 'blocked' ORDER BY id`,
+    );
+    const ids = (found: typeof entries): readonly number[] => found.rows.map(({ id }) => id);
+    this.#fire.judge({
+      ...{ image, visible, log: log.rows, settled },
+      ...{ entries: ids(entries), blocked: ids(blocked) },
+    });
+    this.blocked += blocked.rows.length;
     await this.#observer.query('COMMIT');
   }
 
   async #empty(): Promise<number> {
     const { rows } = await this.#observer.query<{ empty: number }>(
       `SELECT count(*)::int4 AS empty FROM understudy."public.hot#journal" j
-       WHERE (SELECT ROW(t.*) FROM public.hot t WHERE t.id = j.id) IS NOT DISTINCT FROM
+       WHERE j.understudy_blocked IS NULL AND (SELECT ROW(t.*) FROM public.hot t WHERE t.id = j.id) IS NOT DISTINCT FROM
          CASE WHEN j.understudy_present THEN ROW(j.id, j.a, j.b, j.c) END`,
     );
     return rows[0]?.empty ?? -1;

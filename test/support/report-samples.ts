@@ -9,9 +9,33 @@ export function sampleDivergence(showValues: boolean): NonNullable<DriftReport['
   return buildDivergence({
     showValues,
     tables: [
-      { table: 'public.orders', inserted: 1, updated: 4, deleted: 0, equal: 118, rows: 5_214 },
-      { table: 'public.order_items', inserted: 0, updated: 0, deleted: 1, equal: 0, rows: 16_022 },
-      { table: 'public.customers', inserted: 0, updated: 0, deleted: 0, equal: 3, rows: 1_200 },
+      {
+        table: 'public.orders',
+        inserted: 1,
+        updated: 4,
+        deleted: 0,
+        blocked: 0,
+        equal: 118,
+        rows: 5_214,
+      },
+      {
+        table: 'public.order_items',
+        inserted: 0,
+        updated: 0,
+        deleted: 1,
+        blocked: 0,
+        equal: 0,
+        rows: 16_022,
+      },
+      {
+        table: 'public.customers',
+        inserted: 0,
+        updated: 0,
+        deleted: 0,
+        blocked: 0,
+        equal: 3,
+        rows: 1_200,
+      },
     ],
     rows: [
       ...[1041, 1044, 1050].map((id, i) => ({

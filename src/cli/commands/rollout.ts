@@ -182,12 +182,13 @@ function renderDiff(diff: RolloutDiff): string {
 function renderRows(diff: RolloutDiff): string {
   if (diff.tables.length === 0) return 'The candidate’s image equals production’s.\n';
   const counts = renderTable(
-    ['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'SAME AGAIN'],
+    ['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'KEPT OUT', 'SAME AGAIN'],
     diff.tables.map((t) => [
       t.isolated ? `${t.table} (isolated)` : t.table,
       t.inserted,
       t.updated,
       t.deleted,
+      t.blocked,
       t.equal,
     ]),
   );
@@ -198,7 +199,7 @@ function renderRows(diff: RolloutDiff): string {
         : column.name,
     );
     const trace = row.trace === null ? '' : `  trace ${row.trace}`;
-    return `${row.kind.padEnd(6)} ${row.table} (${row.key.join(', ')})  ${columns.join(', ')}${trace}`;
+    return `${row.kind.padEnd(7)} ${row.table} (${row.key.join(', ')})  ${columns.join(', ')}${trace}`;
   });
   const cut = diff.truncated ? ['… more rows than --limit'] : [];
   return `${counts}\n${[...rows, ...cut].join('\n')}\n`;

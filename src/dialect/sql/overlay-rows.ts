@@ -1,6 +1,7 @@
 /** What the engines' statements find of an overlay, as the port tells it. */
 import { tableName } from '../../change/table-id.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
+import type { DifferenceKind } from '../../overlay/conflict.ts';
 import type { Outcome } from '../../overlay/outcome.ts';
 import type { TableSchema } from '../../schema/table-schema.ts';
 import type { OverlayRow, RowSelection } from '../dialect.ts';
@@ -15,7 +16,7 @@ interface ReadTable {
 
 /** Values are texts, in the order of the table's columns. */
 export interface DifferenceRow {
-  readonly kind: 'insert' | 'update' | 'delete';
+  readonly kind: DifferenceKind;
   readonly key: readonly string[];
   /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
   readonly at: number;
@@ -25,10 +26,10 @@ export interface DifferenceRow {
   readonly candidate: readonly (string | null)[];
 }
 
-/** Of an update only the columns that differ. */
+/** Of an update, and of a row that is kept out, only the columns that differ. */
 export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
   const columns = table.columns.flatMap((column, i) => {
-    if (row.kind === 'update' && row.changed[i] !== true) return [];
+    if ((row.kind === 'update' || row.kind === 'blocked') && row.changed[i] !== true) return [];
     return [
       {
         column: column.schema.name,

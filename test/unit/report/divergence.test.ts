@@ -18,7 +18,9 @@ describe('divergence', () => {
   test('counts by the overlay’s counts, not by the rows that were listed', () => {
     const divergence = buildDivergence({
       showValues: false,
-      tables: [{ table: 'a.t', inserted: 900, updated: 0, deleted: 100, equal: 1, rows: 900 }],
+      tables: [
+        { table: 'a.t', inserted: 900, updated: 0, deleted: 100, blocked: 0, equal: 1, rows: 900 },
+      ],
       rows: [],
     });
     expect(divergence).toMatchObject({ rows: 1_000, complete: false });
@@ -26,7 +28,7 @@ describe('divergence', () => {
   });
 
   test('leaves out tables nobody wrote', () => {
-    const none = { inserted: 0, updated: 0, deleted: 0, equal: 0, rows: 5 };
+    const none = { inserted: 0, updated: 0, deleted: 0, blocked: 0, equal: 0, rows: 5 };
     const divergence = buildDivergence({
       showValues: false,
       tables: [{ table: 'a.t', ...none }],

@@ -59,6 +59,7 @@ export async function readOverlayCounts(
     counts.push({
       ...{ table: table.schema.id, rows: Number(rows), equal: count('equal') },
       ...{ inserted: count('insert'), updated: count('update'), deleted: count('delete') },
+      blocked: count('blocked'),
     });
   }
   return counts;

@@ -1,19 +1,27 @@
-import type { ClientBase } from 'pg';
-import { tableName } from '../../../change/table-id.ts';
+import { DatabaseError, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import { heldByCandidate } from '../../sql/overlay-rows.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { assert } from '../../../util/assert.ts';
 import { RowRefused } from '../../dead-letters.ts';
-import { applyFailure, uniqueViolation, type UniqueViolation } from './apply-error.ts';
+import { applyFailure, isOfTheRow, uniqueViolation, type UniqueViolation } from './apply-error.ts';
 import * as sql from './apply-sql.ts';
 import type { ApplyTable } from './apply-table.ts';
 import type { Comparisons } from '../catalogue/key-facts.ts';
 import {
+  blockRows,
+  evict,
+  findBlocked,
+  findDuplicate,
+  lookedUp,
+  probe,
+  settleStaged,
+} from '../overlay/blocked-sql.ts';
+import {
   deleteEqualEntries,
   lockEqualEntries,
   lockEqualRows,
+  type Given,
   type Patience,
 } from '../overlay/release-sql.ts';
 import { StepLedgers, type Ledgers } from './ledgers.ts';
@@ -64,7 +72,8 @@ const SAVEPOINT = 'understudy_rows';
  * the same fence, so the loop ends, and base images (B) cannot be missed.
  *
  * Unique constraints are met optimistically too: only a violation makes the step delete all its
- * rows before it inserts them again, and only a row of the candidate can then still be in the way.
+ * rows before it inserts them again, and only a row of the candidate can then still be in the way. What it
+ * keeps out, and what the candidate's schema refuses, stands in the journal alone: see blocked-sql.ts.
  *
  * What production's row is here, for values that were not sent or may not have been, is asked
  * before anything is written (see ledgers.ts). A row that is not here is found only afterwards, by
@@ -84,11 +93,24 @@ export async function applyRows(
   }
 }
 
+/**
+ * Writes what is staged already, as whole images and deletes that nobody owns: rows that come to be
+ * production's again. `owned`: those that were kept out. In the caller's transaction, as `applyRows`.
+ */
+export async function writeStaged(context: StepContext, table: ApplyTable): Promise<StepOutcome> {
+  try {
+    return await new RowsStep(context, table, 0).again();
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+}
+
 type Attempt =
   /** `isLast`: nothing more can undo it. */
   | { readonly kind: 'written'; readonly owned: number; readonly isLast: boolean }
   | { readonly kind: 'raced' }
-  | { readonly kind: 'clashed'; readonly violation: UniqueViolation };
+  /** A unique value is another row's; or the row itself is refused (null), by a schema that is the candidate's. */
+  | { readonly kind: 'clashed'; readonly violation: UniqueViolation | null };
 
 class RowsStep {
   readonly #context: StepContext;
@@ -105,8 +127,20 @@ class RowsStep {
 
   async run(staged: Staged): Promise<StepOutcome> {
     const table = this.#table;
-    let counts = await this.#prepare(staged);
-    let marked = table.journal === null ? null : await this.#markBefore();
+    const prepared = await this.#prepare(staged);
+    const before = table.journal === null ? null : await this.#markBefore(prepared);
+    return this.#write(before?.counts ?? prepared, before?.owned ?? null);
+  }
+
+  async again(): Promise<StepOutcome> {
+    if (this.#table.keyDeferrable || this.#table.unchecked.length > 0) await this.#keepWritersOut();
+    return this.#write(await this.#count(), null);
+  }
+
+  /** Writes what is staged, of which `marked` are owned, if that is known. */
+  async #write(prepared: StagedCounts, owned: number | null): Promise<StepOutcome> {
+    const table = this.#table;
+    let [counts, marked] = [prepared, owned];
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
       const attempt = await this.#attempt(counts, {
@@ -127,7 +161,11 @@ class RowsStep {
             counts = await this.#count();
             break;
           }
-          await this.#checkUnchecked();
+          if (!(await this.#isChecked())) {
+            await this.#undo();
+            await this.#block();
+            break;
+          }
           await this.#moveBase(attempt.owned);
           if (attempt.owned > 0) await this.#release('pass over');
           await this.#client.query(`RELEASE SAVEPOINT ${SAVEPOINT}`);
@@ -141,7 +179,8 @@ class RowsStep {
         case 'clashed':
           await this.#undo();
           counts = await this.#fill('s', counts);
-          await this.#refuseOwnedBlocker(attempt.violation, twoPhase);
+          if (table.journal === null && twoPhase) this.#refuse(attempt.violation);
+          if (twoPhase || attempt.violation === null) await this.#block();
           twoPhase = true;
           break;
       }
@@ -246,7 +285,7 @@ class RowsStep {
     if (mode.lockFirst) statements.push(sql.lockRows(table));
     const marking = statements.length;
     if (captured && mode.marked === null) statements.push(sql.markOwned(table));
-    if (mode.twoPhase) statements.push(sql.deleteRows(table, ['d', 'f']));
+    if (mode.twoPhase) statements.push(sql.takeOut(table));
     else {
       if (counts.d > 0) statements.push(sql.deleteRows(table, ['d']));
       if (table.fixed.length > 0) statements.push(sql.deleteRenumbered(table));
@@ -265,36 +304,44 @@ class RowsStep {
       return { kind: 'written', owned, isLast };
     } catch (error) {
       const violation = uniqueViolation(error);
-      if (violation === null) throw error;
+      const isRefused = captured && error instanceof DatabaseError && isOfTheRow(error);
+      if (violation === null && !isRefused) throw error;
       return { kind: 'clashed', violation };
     }
   }
 
   /**
-   * Marks the owned keys, and gives up those of which nothing is left. In an isolated table all of them are
-   * owned. Returns how many are.
+   * Marks the owned keys, and gives up those of which nothing is left, and those of rows that are kept out,
+   * to try them anew: what they were not sent with they have from production's image first. In an isolated
+   * table all of them are owned. Returns how many are.
    */
-  async #markBefore(): Promise<number> {
+  async #markBefore(
+    counts: StagedCounts,
+  ): Promise<{ readonly owned: number; readonly counts: StagedCounts }> {
     const table = this.#table;
     if (table.isolated) {
       await queryAll(this.#client, [sql.lockRows(table), ...sql.ownRows(table)]);
     }
     const marked = await this.#client.query(sql.markOwned(table));
-    if (table.isolated) return marked.rowCount ?? 0;
     const owned = marked.rowCount ?? 0;
-    return owned === 0 ? 0 : owned - (await this.#release('wait'));
+    if (table.isolated || owned === 0) return { owned, counts };
+    const [, blocked] = await queryAll(this.#client, [settleStaged(table), findBlocked(table)]);
+    const isBlocked = (blocked?.rows.length ?? 0) > 0;
+    const whole = isBlocked ? await this.#fill('s', counts) : counts;
+    const given = isBlocked ? 'equal or kept out' : 'equal';
+    return { owned: owned - (await this.#release('wait', given)), counts: whole };
   }
 
-  async #release(patience: Patience): Promise<number> {
+  async #release(patience: Patience, given: Given = 'equal'): Promise<number> {
     const table = this.#table;
     const [, held] = await queryAll(this.#client, [
-      lockEqualRows(table, patience),
-      lockEqualEntries(table, patience),
+      lockEqualRows(table, patience, given),
+      lockEqualEntries(table, patience, given),
     ]);
     if ((held?.rowCount ?? 0) === 0) return 0;
     const ending = { outcome: 'converged', source: this.#context.source } as const;
     const { rows } = await this.#client.query<{ released: number }>(
-      deleteEqualEntries(table, ending),
+      deleteEqualEntries(table, ending, given),
     );
     return rows[0]?.released ?? 0;
   }
@@ -305,7 +352,7 @@ class RowsStep {
 
   async #moveBase(owned: number): Promise<void> {
     if (owned === 0) return;
-    const moved = await this.#client.query(sql.moveBaseImages(this.#table));
+    const moved = await this.#client.query(sql.moveBaseImages(this.#table, this.#context.source));
     if (moved.rowCount === owned) return;
     throw new UnderstudyError('INTERNAL', 'an owned row lost its base image', {
       table: this.#table.label,
@@ -318,63 +365,39 @@ class RowsStep {
     return found.rows.map((row) => row.seq);
   }
 
-  /** The key, for messages, of the row a query finds by k1, k2, …; null if it finds none. */
-  async #findKey(query: string): Promise<string | null> {
-    const found = await this.#client.query<Record<string, string | null>>(query);
-    const row = found.rows[0];
-    if (row === undefined) return null;
-    return this.#table.key
-      .map((column, i) => `${column.schema.name}=${row[`k${i + 1}`] ?? 'null'}`)
-      .join(', ');
+  /** After a violation that is not of the batch's own making: of a trunk, whose rows are all production's. */
+  #refuse(violation: UniqueViolation | null): never {
+    const what = 'a row that is not of the batch holds the same value';
+    throw new RowRefused(what, {
+      table: this.#table.label,
+      ...(violation !== null && { detail: `constraint ${violation.constraint}` }),
+    });
   }
 
-  /** After a violation: if a row of the candidate is in the way, only its leaving can help. */
-  async #refuseOwnedBlocker(violation: UniqueViolation, twoPhase: boolean): Promise<void> {
+  /** Finds the staged images that the visible table refuses, and keeps them out: see blocked-sql.ts. */
+  async #block(): Promise<void> {
     const table = this.#table;
-    if (table.journal !== null) {
-      await this.#client.query(sql.markOwned(table));
-      const unique = this.#uniqueOf(violation);
-      const key = unique === null ? null : await this.#findKey(sql.findOwnedBlocker(table, unique));
-      if (key !== null) throw heldByCandidate(this.#table, violation.constraint, key);
-      // An index on expressions cannot be looked up, but after the two-phase form no other is left.
-      if (twoPhase && unique === null) throw heldByCandidate(this.#table, violation.constraint);
+    const { comparisons, source } = this.#context;
+    const unchecked = lookedUp(table, comparisons, table.unchecked);
+    assert(unchecked.length === table.unchecked.length, 'deferrable constraints are on columns');
+    await queryAll(this.#client, [
+      sql.lockRows(table),
+      sql.markOwned(table),
+      probe(table, { out: sql.takeOut(table), insert: sql.insertStaged(table), unchecked }),
+      sql.markOwned(table),
+      evict(table),
+      blockRows(table, source),
+    ]);
+  }
+
+  /** Deferrable constraints, which this session's writes did not check, are met. */
+  async #isChecked(): Promise<boolean> {
+    const table = this.#table;
+    if (table.journal === null) return true;
+    for (const unique of lookedUp(table, this.#context.comparisons, table.unchecked)) {
+      const found = await this.#client.query(findDuplicate(table, unique));
+      if (found.rows.length > 0) return false;
     }
-    if (!twoPhase) return;
-    throw new RowRefused('a row that is not of the batch holds the same value', {
-      table: table.label,
-      detail: `constraint ${violation.constraint}`,
-    });
-  }
-
-  /** The violated constraint's columns; null if it is not on plain columns of this table. */
-  #uniqueOf(violation: UniqueViolation): sql.UniqueColumns | null {
-    if (violation.schema === null || violation.table === null) return null;
-    // A partition's own index names the partition.
-    const label = tableName({ schema: violation.schema, name: violation.table });
-    const unique = this.#context.catalogue
-      .get(label)
-      ?.uniques.find((candidate) => candidate.name === violation.constraint);
-    return unique?.plain === true ? this.#columnsOf(label, unique.columns) : null;
-  }
-
-  #columnsOf(label: string, columns: readonly string[]): sql.UniqueColumns | null {
-    const comparisons = this.#context.comparisons.get(label);
-    const found = columns.flatMap((name) => {
-      const column = this.#table.columns.find((candidate) => candidate.schema.name === name);
-      const equals = comparisons?.get(name)?.equals;
-      return column === undefined || equals === undefined ? [] : [{ column, equals }];
-    });
-    return found.length === columns.length ? { columns: found } : null;
-  }
-
-  /** Deferrable constraints, which this session's writes did not check. */
-  async #checkUnchecked(): Promise<void> {
-    if (this.#table.journal === null) return;
-    for (const unique of this.#table.unchecked) {
-      const columns = unique.plain ? this.#columnsOf(this.#table.label, unique.columns) : null;
-      assert(columns !== null, 'a deferrable constraint is on plain columns');
-      const key = await this.#findKey(sql.findDuplicate(this.#table, columns));
-      if (key !== null) throw heldByCandidate(this.#table, unique.name, key);
-    }
+    return true;
   }
 }

@@ -7,6 +7,7 @@
 import { escapeLiteral } from 'pg';
 import { assert } from '../../../util/assert.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from './apply-table.ts';
+import { conflictSet } from '../overlay/conflict-sql.ts';
 import { JOURNAL } from '../session/names.ts';
 import { stageRelation, type StagedOp } from './stage.ts';
 
@@ -80,8 +81,8 @@ export function fillStage(
     }`,
   ];
   // 'g' holds the completed rows apart until the incomplete ones are gone.
-  return `INSERT INTO ${stage} (${table.columns.map((c) => c.staged).join(', ')}, seq, op, doubt, own)
-      SELECT ${values.join(', ')}, s.seq, 'g', s.doubt, s.own
+  return `INSERT INTO ${stage} (${table.columns.map((c) => c.staged).join(', ')}, seq, op, doubt, own, freed)
+      SELECT ${values.join(', ')}, s.seq, 'g', s.doubt, s.own, s.freed
       FROM ${stage} s ${joins.join(' ')} WHERE s.op = '${op}' AND ${present};
     UPDATE ${stage} SET op = 'k' WHERE op = '${op}'
       AND seq NOT IN (SELECT g.seq FROM ${stage} g WHERE g.op = 'g');
@@ -150,6 +151,11 @@ export function markOwned(table: ApplyTable): string {
     WHERE ${keysEqual(table, JOURNALED, STAGED)}`;
 }
 
+/** All unowned images out, so that they may exchange unique values. */
+export function takeOut(table: ApplyTable): string {
+  return deleteRows(table, ['d', 'f']);
+}
+
 /** W1: deletes rows, of the given kinds. */
 export function deleteRows(table: ApplyTable, ops: readonly StagedOp[]): string {
   return `DELETE FROM ${table.rows} t USING ${stageRelation(table)} s
@@ -194,7 +200,8 @@ function upsertDeferrable(table: ApplyTable): string {
     AND NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, STAGED)})`;
 }
 
-function insertStaged(table: ApplyTable): string {
+/** The staged images that nobody owns, new; conditions over `s` can be added to it. */
+export function insertStaged(table: ApplyTable): string {
   const staged = table.columns.map((column) => `s.${column.staged}`).join(', ');
   return `INSERT INTO ${table.relation} (${names(table.columns)}) OVERRIDING SYSTEM VALUE
     SELECT ${staged} FROM ${stageRelation(table)} s WHERE s.op = 'f' AND NOT s.own`;
@@ -259,10 +266,11 @@ export function findUnpatched(table: ApplyTable): string {
 }
 
 /**
- * B: moves the base images of owned rows. Its row count equals the number of owned staged rows,
+ * B: moves the base images of owned rows, and notes where both sides changed one; what is kept apart has no
+ * conflicts. Its row count equals the number of owned staged rows,
  * unless a patch met an image that is not there.
  */
-export function moveBaseImages(table: ApplyTable): string {
+export function moveBaseImages(table: ApplyTable, source: string | null): string {
   const columns = table.respell ? table.columns : table.rest;
   const set = columns.map((column) => {
     const isKey = table.key.some((key) => key.name === column.name);
@@ -270,39 +278,12 @@ export function moveBaseImages(table: ApplyTable): string {
     return `${column.name} = CASE WHEN s.op <> 's' OR ${known(column)} THEN s.${column.staged}
       ELSE j.${column.name} END`;
   });
+  const conflicts = table.isolated ? [] : conflictSet(table, source, (column) => known(column));
   return `UPDATE ${journalOf(table)} j
-    SET ${[`${JOURNAL.present} = s.op <> 'd'`, `${JOURNAL.moved} = true`, ...set].join(', ')}
-    FROM ${stageRelation(table)} s WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own
+    SET ${[`${JOURNAL.present} = s.op <> 'd'`, `${JOURNAL.moved} = true`, ...conflicts, ...set].join(', ')}
+    FROM ${stageRelation(table)} s LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
+    WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own
       AND (s.op <> 's' OR j.${JOURNAL.present})`;
-}
-
-/** The key's columns of a staged row as text: k1, k2, … */
-function keyText(table: ApplyTable): string {
-  return table.key.map((column, i) => `s.${column.staged}::text AS k${i + 1}`).join(', ');
-}
-
-/** Columns of a unique constraint with the operator of its index. */
-export interface UniqueColumns {
-  readonly columns: readonly { readonly column: ApplyColumn; readonly equals: string }[];
-}
-
-/** A staged row that another, owned row keeps out by this constraint, with its key as text. */
-export function findOwnedBlocker(table: ApplyTable, unique: UniqueColumns): string {
-  const same = unique.columns.map((u) => `t.${u.column.name} ${u.equals} s.${u.column.staged}`);
-  return `SELECT ${keyText(table)} FROM ${journalOf(table)} j
-    JOIN ${table.rows} t ON ${keysEqual(table, TABLE, JOURNALED)}
-    JOIN ${stageRelation(table)} s ON ${same.join(' AND ')}
-      AND NOT (${keysEqual(table, TABLE, STAGED)})
-    WHERE s.op = 'f' AND NOT s.own ORDER BY s.seq LIMIT 1`;
-}
-
-/** As findOwnedBlocker, for a constraint the session did not check: rows that are there twice. */
-export function findDuplicate(table: ApplyTable, unique: UniqueColumns): string {
-  const same = unique.columns.map((u) => `t.${u.column.name} ${u.equals} s.${u.column.staged}`);
-  return `SELECT ${keyText(table)} FROM ${stageRelation(table)} s
-    WHERE s.op = 'f' AND NOT s.own AND EXISTS (SELECT FROM ${table.rows} t
-      WHERE ${same.join(' AND ')} AND NOT (${keysEqual(table, TABLE, STAGED)}))
-    ORDER BY s.seq LIMIT 1`;
 }
 
 function quoted(ops: readonly StagedOp[]): string {

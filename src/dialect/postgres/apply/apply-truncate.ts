@@ -4,6 +4,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { applyFailure } from './apply-error.ts';
+import { dropBlocked } from '../overlay/blocked-sql.ts';
 import { deleteAllEqual } from '../overlay/release-sql.ts';
 import { IMAGE, imageId, JOURNAL, relation } from '../session/names.ts';
 import { PARKED } from './parked-sql.ts';
@@ -87,7 +88,7 @@ export async function truncateCaptured(
       await client.query(`INSERT INTO ${journal} (${columns}, ${JOURNAL.present})
         SELECT ${columns}, true FROM ${rows}
         ON CONFLICT (${table.key.map(({ name }) => name).join(', ')}) DO NOTHING`);
-    } else await client.query(release);
+    } else await client.query([...dropBlocked(table, within), release].join(';\n'));
     const deleted = await client.query(
       `DELETE FROM ${rows} t WHERE NOT EXISTS (SELECT FROM ${journal} j WHERE ${match})`,
     );

@@ -98,8 +98,9 @@ export async function ensureStages(
   }
 }
 
-/** seq, op, mask, doubt, own, and what release-sql.ts notes: seen, held, freed. */
-const STAGE_EXTRAS = 8;
+/** seq, op, mask, doubt, own, what release-sql.ts notes: seen, held, freed; and blocked-sql.ts: refused, detail,
+ * evicted. */
+const STAGE_EXTRAS = 11;
 
 /**
  * Types and collations are the table's own, so that keys compare as in the table; a domain is
@@ -117,7 +118,8 @@ function createStage(table: ApplyTable): string {
   return `CREATE TEMPORARY TABLE ${stageName(table)} ON COMMIT DELETE ROWS AS
     SELECT ${[...columns, ...from].join(', ')}, 0::int4 AS seq, 'f'::"char" AS op,
       NULL::varbit AS mask, NULL::varbit AS doubt, false AS own,
-      false AS seen, false AS held, false AS freed
+      false AS seen, false AS held, false AS freed, NULL::text AS refused, NULL::text AS detail,
+      false AS evicted
     FROM ${table.rows} t WITH NO DATA`;
 }
 

@@ -11,6 +11,7 @@ import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import type { CarriedChange } from '../../evolving.ts';
 import { relation, viewId } from '../session/names.ts';
+import { findAnyBlocked, noteVersions, settleAll } from './blocked-sql.ts';
 import { captureTables } from './capture.ts';
 import { captureFunctions, dropKeyTrigger, keyTrigger, partitionCapture } from './capture-sql.ts';
 import { readCaptured, type CapturedTables } from './journal.ts';
@@ -43,6 +44,7 @@ export class ChangedOverlay {
     if (captured === null) return null;
     assertKept(captured, changes);
     const overlay = new ChangedOverlay(client, captured, changes);
+    await overlay.#settleBlocked();
     for (const id of overlay.#altered('before')) {
       await client.query(dropKeyTrigger(id));
       for (const view of ['production', 'difference'] as const) {
@@ -76,6 +78,8 @@ export class ChangedOverlay {
         keyTrigger(table, spared),
         ...viewSchemaStatements(id.schema),
         ...viewStatements(table),
+        // Rows that were written anew have other versions.
+        noteVersions(table),
       ];
       await this.#client.query(statements.join(';\n'));
     }
@@ -89,6 +93,24 @@ export class ChangedOverlay {
       await this.#client.query(captureFunctions(table, partitions).join(';\n'));
     }
     await moveSequencesAbove(this.#client);
+  }
+
+  /** Of rows that are kept out, which ones are the candidate's by now: after the change, nothing tells. */
+  async #settleBlocked(): Promise<void> {
+    const blocked: ApplyTable[] = [];
+    for (const id of this.#altered('before')) {
+      const journal = this.#captured.get(tableName(id));
+      if (journal === undefined) continue;
+      const any = await this.#client.query(findAnyBlocked(relation(journal)));
+      if (any.rows.length === 0) continue;
+      const schema = (await readCatalogue(this.#client)).get(tableName(id));
+      if (schema === undefined) continue;
+      blocked.push(describeTable(schema, await readComparisons(this.#client), journal));
+    }
+    for (const table of blocked) {
+      await this.#client.query(`LOCK TABLE ${table.relation} IN ACCESS EXCLUSIVE MODE`);
+      await this.#client.query(settleAll(table));
+    }
   }
 
   /** New tables get an overlay of their own; a partition shares its root's. */

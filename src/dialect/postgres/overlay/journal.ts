@@ -62,6 +62,23 @@ export interface GeneratedColumn {
   readonly stored: boolean;
 }
 
+/** Columns of a journal that tell of rows that are kept out, and of conflicts. */
+const CONFLICT_COLUMNS: readonly string[] = [
+  `${JOURNAL.refused} text`,
+  `${JOURNAL.detail} text`,
+  `${JOURNAL.conflict} text`,
+  `${JOURNAL.conflictBase} jsonb`,
+  `${JOURNAL.conflictAt} timestamptz`,
+  `${JOURNAL.conflictSource} json`,
+];
+
+/** Few entries are such, and they are looked for often. */
+function conflictIndexes(journal: string): readonly string[] {
+  return [JOURNAL.blocked, JOURNAL.conflict].map(
+    (column) => `CREATE INDEX ON ${journal} (${JOURNAL.at}) WHERE ${column} IS NOT NULL`,
+  );
+}
+
 /** The statements that make the journal of a table, see copyStatements. */
 export function journalStatements(
   table: ApplyTable,
@@ -79,9 +96,11 @@ export function journalStatements(
         `${JOURNAL.trace} text`,
         `${JOURNAL.blocked} xid`,
         `${JOURNAL.moved} boolean NOT NULL DEFAULT false`,
+        ...CONFLICT_COLUMNS,
       ],
       isRow: JOURNAL.present,
     }),
+    ...conflictIndexes(relation(id)),
     `INSERT INTO ${CAPTURED_TABLE} (schema, name, journal) VALUES (${values.join(', ')})`,
   ];
 }

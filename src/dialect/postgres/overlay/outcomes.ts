@@ -14,7 +14,8 @@ export interface Ending {
 export function entryFacts({ key }: ApplyTable): string {
   const texts = key.map(({ name }) => `j.${name}::text`);
   return `ARRAY[${texts.join(', ')}]::text[] AS key, j.${JOURNAL.trace} AS trace,
-    j.${JOURNAL.at} AS first_at, j.${JOURNAL.moved} AS moved`;
+    j.${JOURNAL.at} AS first_at, j.${JOURNAL.moved} AS moved,
+    j.${JOURNAL.blocked} IS NOT NULL AS blocked`;
 }
 
 /** One line for each entry; `entries` names, or selects, their facts. */

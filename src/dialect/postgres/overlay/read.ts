@@ -27,6 +27,7 @@ export async function readOverlayCounts(client: ClientBase): Promise<readonly Ov
       `SELECT pg_catalog.count(*) FILTER (WHERE kind = 'insert')::int4 AS inserted,
          pg_catalog.count(*) FILTER (WHERE kind = 'update')::int4 AS updated,
          pg_catalog.count(*) FILTER (WHERE kind = 'delete')::int4 AS deleted,
+         pg_catalog.count(*) FILTER (WHERE kind = 'blocked')::int4 AS blocked,
          pg_catalog.count(*) FILTER (WHERE kind = 'equal')::int4 AS equal
        FROM (SELECT ${differenceKind(table)} AS kind FROM ${journalWithRows(table)}) d`,
     );

@@ -12,6 +12,7 @@
  * So a write of the candidate is before 2, and then they differ; or after the commit, and then it is captured
  * anew, with what it finds as production's image.
  */
+import { IS_STALE, isBlocked, isBlockedAbsent } from './blocked-sql.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { stageRelation } from '../apply/stage.ts';
 import { JOURNAL } from '../session/names.ts';
@@ -22,35 +23,52 @@ const STAGED = ['s', 'staged'] as const;
 const JOURNALED = ['j', 'name'] as const;
 const TABLE = ['t', 'name'] as const;
 
+/** What is given up: entries of which nothing is left; or also those of rows that are kept out, see blocked-sql.ts. */
+export type Given = 'equal' | 'equal or kept out';
+
 /** Whether it waits for locks of the candidate, or leaves alone what it is at. */
 export type Patience = 'wait' | 'pass over';
 
 const LOCKED: Readonly<Record<Patience, string>> = { wait: '', 'pass over': 'SKIP LOCKED' };
 
 /** 1. */
-export function lockEqualRows(table: ApplyTable, patience: Patience): string {
+export function lockEqualRows(
+  table: ApplyTable,
+  patience: Patience,
+  given: Given = 'equal',
+): string {
   return `UPDATE ${stageRelation(table)} s SET seen = true FROM (SELECT s.ctid AS at
       FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
       JOIN ${table.rows} t ON ${keysEqual(table, TABLE, JOURNALED)}
-      WHERE s.own AND ${areEqual(table)}
+      WHERE s.own AND (${areEqual(table)}${given === 'equal' ? '' : ` OR ${IS_STALE}`})
       ORDER BY ${list(table, 't')} FOR NO KEY UPDATE OF t ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
 }
 
 /** 2. Its row count says whether there is anything to be given up. */
-export function lockEqualEntries(table: ApplyTable, patience: Patience): string {
+export function lockEqualEntries(
+  table: ApplyTable,
+  patience: Patience,
+  given: Given = 'equal',
+): string {
   return `UPDATE ${stageRelation(table)} s SET held = true FROM (SELECT s.ctid AS at
       FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
-      WHERE s.own AND (s.seen OR ${isNeither(table)})
+      WHERE s.own AND (s.seen OR ${isNeither(table)}${given === 'equal' ? '' : ` OR ${isBlockedAbsent(table)}`})
       ORDER BY ${list(table, 'j')} FOR UPDATE OF j ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
 }
 
 /** 3. Selects how many were given up, of which the staging table then says that they are `freed`. */
-export function deleteEqualEntries(table: ApplyTable, ending: Ending): string {
+export function deleteEqualEntries(
+  table: ApplyTable,
+  ending: Ending,
+  given: Given = 'equal',
+): string {
+  const keptOut = given === 'equal' ? '' : ` OR ${isBlocked(table)}`;
   const stage = stageRelation(table);
   return `WITH gone AS (
       DELETE FROM ${table.journal ?? ''} j USING ${stage} s
       WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own AND s.held
-        AND CASE WHEN s.seen THEN ${isSame(table)} ELSE ${isNeither(table)} END
+        AND CASE WHEN s.seen THEN ${isSame(table)}${keptOut}
+          ELSE ${isNeither(table)}${keptOut} END
       RETURNING s.ctid AS at, ${entryFacts(table)}
     ), freed AS (
       UPDATE ${stage} s SET own = false, freed = true FROM gone g WHERE s.ctid = g.at
@@ -67,9 +85,11 @@ export function deleteAllEqual(table: ApplyTable, ending: Ending, condition: str
     ) ${insertOutcomes(table, ending, told(table))}`;
 }
 
-/** In an isolated table it may be that only production wrote the row. */
+/** In an isolated table it may be that only production wrote the row, as it alone wrote one that is kept out. */
 function told({ isolated }: ApplyTable): string {
-  return isolated ? '(SELECT * FROM gone WHERE false)' : '(SELECT * FROM gone WHERE moved)';
+  return isolated
+    ? '(SELECT * FROM gone WHERE false)'
+    : '(SELECT * FROM gone WHERE moved AND NOT blocked)';
 }
 
 /** Stages the entries, as `j`, that `condition` holds for and of which nothing is left by now. */

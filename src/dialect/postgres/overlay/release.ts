@@ -9,6 +9,8 @@ import type { ApplyTable } from '../apply/apply-table.ts';
 import { ensureStages } from '../apply/stage.ts';
 import { CAPTURED_TABLE, OUTCOME_TABLE, OWN_SCHEMA } from '../session/names.ts';
 import { queryAll } from '../session/query-all.ts';
+import { admitBlocked } from './admit.ts';
+import { settleStaged } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { selectionCondition } from './read.ts';
 import { deleteEqualEntries, lockEqualEntries, lockEqualRows, stageEqual } from './release-sql.ts';
@@ -31,6 +33,7 @@ export async function releaseOverlay(
   let [released, kept] = [0, 0];
   for (const table of selectTables(capturedTables(session), only)) {
     const { sql, values } = selectionCondition(table, 'j', only);
+    await admitBlocked(session, table, { schema: true });
     released += await releaseTable(session, table, { sql, values, outcome: 'released' });
     const left = await session.client.query<{ entries: number }>(
       `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal} j WHERE ${sql}`,
@@ -60,6 +63,8 @@ export async function sweepOverlay(session: ApplySession, place: string | null):
     if (table === undefined || first >= Number(pages)) continue;
     const next = String(first + PAGES);
     const sql = `j.ctid >= '(${String(first)},0)'::pg_catalog.tid AND j.ctid < '(${next},0)'::pg_catalog.tid`;
+    // Before its first part: what nothing keeps out any more.
+    if (first === 0) await admitBlocked(session, table, { schema: false });
     const released = await releaseTable(session, table, { sql, values: [], outcome: 'converged' });
     return { released, next: placeText({ table: label, after: [next] } satisfies SweepPlace) };
   }
@@ -80,6 +85,7 @@ async function releaseTable(
     const staged = await client.query(stageEqual(table, what.sql), [...what.values]);
     if ((staged.rowCount ?? 0) === 0) return 0;
     await queryAll(client, [
+      settleStaged(table),
       lockEqualRows(table, 'pass over'),
       lockEqualEntries(table, 'pass over'),
     ]);

@@ -2,8 +2,14 @@ import type { ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { RowSelection } from '../../dialect.ts';
 import { checkDeferred, type ApplySession } from '../apply/apply.ts';
-import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
+import { applyFailure } from '../apply/apply-error.ts';
+import { writeStaged } from '../apply/apply-rows.ts';
+import { clearStage } from '../apply/apply-sql.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
+import { ensureStages, stageRelation } from '../apply/stage.ts';
+import { queryAll } from '../session/query-all.ts';
+import { admitBlocked, takeUp, withoutLedgers } from './admit.ts';
+import { lookedUp, settleAll, stageBlocked } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
@@ -39,7 +45,7 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   let owned = 0;
   for (const table of tables) {
     owned += await acting(table, async () => {
-      const reset = await resetTable(session.client, table, only);
+      const reset = await resetTable(session, table, only);
       await checkDeferred(session);
       return reset;
     });
@@ -48,17 +54,19 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   return owned;
 }
 
+function inTheWay(table: ApplyTable, constraint: string): UnderstudyError {
+  return new UnderstudyError(
+    'APPLY_BLOCKED',
+    'a row of the candidate that is not reset holds a unique value of one that is, or its schema refuses it',
+    { table: table.label, detail: `constraint ${constraint}` },
+  );
+}
+
 async function acting<T>(table: ApplyTable, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
-    const clash = uniqueViolation(error);
-    if (clash === null) throw applyFailure(error, table.label);
-    throw new UnderstudyError(
-      'APPLY_BLOCKED',
-      'a row of the candidate that is not reset holds a unique value of one that is',
-      { table: table.label, detail: `constraint ${clash.constraint}` },
-    );
+    throw applyFailure(error, table.label);
   }
 }
 
@@ -90,11 +98,13 @@ async function lockEntries(
 }
 
 async function resetTable(
-  client: ClientBase,
+  session: ApplySession,
   table: ApplyTable,
   only: RowSelection,
 ): Promise<number> {
+  const { client } = session;
   const journal = table.journal ?? '';
+  const stage = stageRelation(table);
   const selected = selectionCondition(table, 'j', only);
   if (table.keyDeferrable || table.unchecked.length > 0) {
     // Deferrable constraints are not checked in this session: see apply-rows.ts.
@@ -106,27 +116,39 @@ async function resetTable(
        ORDER BY ${list(table.key, 't')} FOR UPDATE OF t) locked`,
     [...selected.values],
   );
-  const owned = await lockEntries(client, table, selected);
+  await client.query(settleAll(table));
+  const owned = await lockEntries(client, table, {
+    ...selected,
+    sql: `${selected.sql} AND j.${JOURNAL.blocked} IS NULL`,
+  });
   if (owned === 0) return 0;
+  await ensureStages(client, [table], {
+    ...{ known: session.staged, used: new Set(), made: new Set() },
+  });
   const undone = `(SELECT ${entryFacts(table)} FROM ${journalWithRows(table)}
     JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')}
     WHERE j.${JOURNAL.moved} OR ${differenceKind(table)} <> 'equal')`;
-  await client.query(insertOutcomes(table, { outcome: 'reset', source: null }, undone));
-  // All out before any comes in: the rows may have swapped unique values among each other.
-  const columns = table.columns.map((column) => column.name).join(', ');
-  const set = table.columns
-    .filter((column) => column.schema.identity !== 'always')
-    .map((column) => `${column.name} = excluded.${column.name}`);
-  const key = table.key.map((column) => column.name).join(', ');
-  // A row that came in between is one that the candidate inserted again: it is reset as well.
-  const conflict = table.keyDeferrable
-    ? ''
-    : `ON CONFLICT (${key}) ${set.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set.join(', ')}`}`;
-  await client.query(`DELETE FROM ${table.rows} t USING ${KEYS} k WHERE ${sameKey(table, 'k', 't')};
-    INSERT INTO ${table.relation} (${columns}) OVERRIDING SYSTEM VALUE
-      SELECT ${list(table.columns, 'j')} FROM ${journal} j JOIN ${KEYS} k
-        ON ${sameKey(table, 'k', 'j')} WHERE j.${JOURNAL.present}
-      ORDER BY ${list(table.key, 'j')} ${conflict};
-    DELETE FROM ${journal} j USING ${KEYS} k WHERE ${sameKey(table, 'k', 'j')}`);
+  await queryAll(client, [
+    insertOutcomes(table, { outcome: 'reset', source: null }, undone),
+    clearStage(table),
+    // All out before any comes in: the rows may have swapped unique values among each other. A row that
+    // comes in between is one that the candidate inserted again: it is reset as well.
+    `DELETE FROM ${table.rows} t USING ${KEYS} k WHERE ${sameKey(table, 'k', 't')}`,
+    `INSERT INTO ${stage} (${table.columns.map(({ staged }) => staged).join(', ')}, seq, op, own)
+      SELECT ${list(table.columns, 'j')}, (pg_catalog.row_number() OVER ())::int4,
+        CASE WHEN j.${JOURNAL.present} THEN 'f'::"char" ELSE 'd'::"char" END, false
+      FROM ${journal} j JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')}`,
+    `DELETE FROM ${journal} j USING ${KEYS} k WHERE ${sameKey(table, 'k', 'j')}`,
+    // They may have swapped values with rows that were kept out, too.
+    stageBlocked(table, lookedUp(table, session.comparisons), { schema: false, limit: 100_000 }),
+  ]);
+  await takeUp(session, table);
+  await writeStaged(withoutLedgers(session), { ...table, isolated: false });
+  const kept = await client.query<{ constraint: string | null }>(
+    `SELECT j.${JOURNAL.detail} AS constraint FROM ${journal} j
+      JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')} WHERE j.${JOURNAL.blocked} IS NOT NULL LIMIT 1`,
+  );
+  if (kept.rows.length > 0) throw inTheWay(table, kept.rows[0]?.constraint ?? '');
+  await admitBlocked(session, table, { schema: false });
   return owned;
 }

@@ -1,6 +1,7 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import type { ColumnSchema } from '../../../schema/table-schema.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
+import { IS_BLOCKED } from './blocked-sql.ts';
 import {
   IMAGE,
   imageId,
@@ -35,12 +36,13 @@ function sameKey(table: ApplyTable, left = 'j', right = 't'): string {
 
 /**
  * What the candidate did to a row with a journal entry, as an expression over `j` and `t` (null
- * where the row is not visible): insert, update, delete; or equal, if nothing is left of it.
+ * where the row is not visible): insert, update, delete; equal, if nothing is left
+ * of it; or blocked, if it is production's alone and kept out.
  */
 export function differenceKind(table: ApplyTable): string {
   const visible = `t.${table.key[0]?.name ?? ''} IS NOT NULL`;
   const columns = table.columns.map((column) => column.schema);
-  return `CASE WHEN j.${JOURNAL.present} AND ${visible}
+  return `CASE WHEN ${IS_BLOCKED} THEN 'blocked' WHEN j.${JOURNAL.present} AND ${visible}
       THEN CASE WHEN ${imageEqual(columns, 'j', 't')} THEN 'equal' ELSE 'update' END
     WHEN j.${JOURNAL.present} THEN 'delete' WHEN ${visible} THEN 'insert' ELSE 'equal' END`;
 }

@@ -26,8 +26,19 @@ export const JOURNAL = {
   trace: 'understudy_trace',
   /** Production changed the row since, or said again what it is. */
   moved: 'understudy_moved',
-  /** Of a row that waits for a unique value the candidate holds: xmin of the visible row. */
+  /** Of a row of production's that is kept out: xmin of the visible row; see blocked-sql.ts. */
   blocked: 'understudy_blocked',
+  /** And why: `multiple_unique` or `schema`. */
+  refused: 'understudy_refused',
+  /** The constraint that refused it; may be empty. */
+  detail: 'understudy_detail',
+  /** Both sides changed the row, see overlay/conflict.ts; null where nothing waits to be resolved. */
+  conflict: 'understudy_conflict',
+  /** Production's image before that, as texts by column; null if it had no such row. */
+  conflictBase: 'understudy_conflict_base',
+  conflictAt: 'understudy_conflict_at',
+  /** Where production's log stood with that change. */
+  conflictSource: 'understudy_conflict_source',
 } as const;
 
 /** Columns of a table's images beside those of the table: see images.ts. */

@@ -365,6 +365,27 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 17,
+    what: 'rows that are kept out, and conflicts',
+    sql: `
+      DO $journals$ DECLARE journal text; BEGIN
+        IF pg_catalog.to_regclass('understudy.captured_table') IS NULL THEN RETURN; END IF;
+        FOR journal IN EXECUTE 'SELECT journal FROM understudy.captured_table' LOOP
+          EXECUTE pg_catalog.format('ALTER TABLE understudy.%I
+            ADD COLUMN IF NOT EXISTS understudy_refused text,
+            ADD COLUMN IF NOT EXISTS understudy_detail text,
+            ADD COLUMN IF NOT EXISTS understudy_conflict text,
+            ADD COLUMN IF NOT EXISTS understudy_conflict_base jsonb,
+            ADD COLUMN IF NOT EXISTS understudy_conflict_at timestamptz,
+            ADD COLUMN IF NOT EXISTS understudy_conflict_source json', journal);
+          EXECUTE pg_catalog.format('CREATE INDEX ON understudy.%I (understudy_at)
+            WHERE understudy_blocked IS NOT NULL', journal);
+          EXECUTE pg_catalog.format('CREATE INDEX ON understudy.%I (understudy_at)
+            WHERE understudy_conflict IS NOT NULL', journal);
+        END LOOP;
+      END $journals$;`,
+  },
+  {
+    version: 18,
     what: 'what the candidate’s migrations made of tables',
     sql: `
       CREATE TABLE understudy.reshaped (

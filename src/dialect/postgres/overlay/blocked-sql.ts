@@ -1,0 +1,290 @@
+/**
+ * Rows of production's that the candidate's rows, or its schema, keep out of the visible table: pure
+ * statements. Production's image stands in the journal; the visible row stays as it was before, or there is
+ * none. The entry notes the visible row's `xmin` (0: there is none). That one is another now tells that the
+ * candidate came to the row, and owns it: its triggers need not do more for that than for any row.
+ *
+ * Aliases: t the table, s the staging table, j the journal.
+ */
+import { escapeLiteral } from 'pg';
+import type { UniqueKey } from '../../../schema/table-schema.ts';
+import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
+import { stageRelation } from '../apply/stage.ts';
+import type { Comparisons } from '../catalogue/key-facts.ts';
+import { JOURNAL } from '../session/names.ts';
+
+const TABLE = ['t', 'name'] as const;
+const STAGED = ['s', 'staged'] as const;
+const JOURNALED = ['j', 'name'] as const;
+
+/** No row of a table has it: it stands for that there is none. */
+const NO_ROW = `'0'::pg_catalog.xid`;
+
+/** The row is production's, and kept out: over `j`, and `t`, which is null where there is no visible row. */
+export const IS_BLOCKED = `(j.${JOURNAL.blocked} IS NOT NULL
+  AND j.${JOURNAL.blocked} = COALESCE(t.xmin, ${NO_ROW}))`;
+
+/** The same of an entry, `j`, alone. */
+export function isBlocked(table: ApplyTable): string {
+  return `(j.${JOURNAL.blocked} IS NOT NULL AND j.${JOURNAL.blocked} = COALESCE((SELECT t.xmin
+    FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, JOURNALED)}), ${NO_ROW}))`;
+}
+
+/** Kept out, and there is no visible row. */
+export function isBlockedAbsent(table: ApplyTable): string {
+  return `(j.${JOURNAL.blocked} = ${NO_ROW} AND NOT EXISTS (SELECT FROM ${table.rows} t
+    WHERE ${keysEqual(table, TABLE, JOURNALED)}))`;
+}
+
+/** Kept out, beside the visible row `t`. */
+export const IS_STALE = `j.${JOURNAL.blocked} = t.xmin`;
+
+const FORGET = [JOURNAL.blocked, JOURNAL.refused, JOURNAL.detail]
+  .map((column) => `${column} = NULL`)
+  .join(', ');
+
+/** Of conflicts, those by which a row is kept out go as well. */
+const FORGET_ALL = `${FORGET}, ${JOURNAL.conflict} = CASE
+  WHEN j.${JOURNAL.conflict} IS DISTINCT FROM j.${JOURNAL.refused} THEN j.${JOURNAL.conflict} END`;
+
+/** Entries that the candidate came to since are its own, of the staged ones that are owned. */
+export function settleStaged(table: ApplyTable): string {
+  return `UPDATE ${table.journal ?? ''} j SET ${FORGET_ALL} FROM ${stageRelation(table)} s
+    WHERE ${keysEqual(table, JOURNALED, STAGED)} AND s.own AND j.${JOURNAL.blocked} IS NOT NULL
+      AND NOT ${isBlocked(table)}`;
+}
+
+/** The same of all entries. */
+export function settleAll(table: ApplyTable): string {
+  return `UPDATE ${table.journal ?? ''} j SET ${FORGET_ALL}
+    WHERE j.${JOURNAL.blocked} IS NOT NULL AND NOT ${isBlocked(table)}`;
+}
+
+/** After the visible rows were written anew, as a changed column does, and settled before. */
+export function noteVersions(table: ApplyTable): string {
+  return `UPDATE ${table.journal ?? ''} j SET ${JOURNAL.blocked} = COALESCE((SELECT t.xmin
+      FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, JOURNALED)}), ${NO_ROW})
+    WHERE j.${JOURNAL.blocked} IS NOT NULL`;
+}
+
+/** A row if any row of the table is kept out. */
+export function findAnyBlocked(journal: string): string {
+  return `SELECT 1 AS found FROM ${journal} j WHERE j.${JOURNAL.blocked} IS NOT NULL LIMIT 1`;
+}
+
+/** A row if one of the staged keys is kept out. */
+export function findBlocked(table: ApplyTable): string {
+  return `SELECT 1 AS found FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j
+    ON ${keysEqual(table, JOURNALED, STAGED)} WHERE s.own AND j.${JOURNAL.blocked} IS NOT NULL LIMIT 1`;
+}
+
+/** Columns of a unique constraint, with the operators of its index. */
+export interface UniqueColumns {
+  readonly name: string;
+  readonly columns: readonly { readonly column: ApplyColumn; readonly equals: string }[];
+}
+
+/** The constraints that can be looked up by columns: all but the key's, and those on expressions or a part. */
+export function lookedUp(
+  table: ApplyTable,
+  comparisons: Comparisons,
+  uniques: readonly UniqueKey[] = table.schema.uniques,
+): readonly UniqueColumns[] {
+  const compared = comparisons.get(table.label);
+  const key = table.schema.key.toSorted().join('\0');
+  return uniques.flatMap(({ name, columns, plain }) => {
+    if (!plain || columns.toSorted().join('\0') === key) return [];
+    const found = columns.flatMap((of) => {
+      const column = table.columns.find(({ schema }) => schema.name === of);
+      const equals = compared?.get(of)?.equals;
+      return column === undefined || equals === undefined ? [] : [{ column, equals }];
+    });
+    return found.length === columns.length ? [{ name, columns: found }] : [];
+  });
+}
+
+/** Another row, `u`, holds the values of `of` (`j` or `s`). */
+function holds(table: ApplyTable, unique: UniqueColumns, of: 'j' | 's'): string {
+  const side = of === 'j' ? 'name' : 'staged';
+  const same = unique.columns.map(
+    ({ column, equals }) => `u.${column.name} ${equals} ${of}.${column[side]}`,
+  );
+  return `${same.join(' AND ')} AND NOT (${keysEqual(table, ['u', 'name'], [of, side])})`;
+}
+
+/** A row if a staged image that nobody owns holds what another row does: of what the session did not check. */
+export function findDuplicate(table: ApplyTable, unique: UniqueColumns): string {
+  return `SELECT 1 AS found FROM ${stageRelation(table)} s WHERE s.op = 'f' AND NOT s.own
+    AND EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 's')}) LIMIT 1`;
+}
+
+const REFUSAL = `integrity_constraint_violation OR data_exception OR program_limit_exceeded`;
+
+/**
+ * Finds out which staged images the visible table refuses, and by which constraint, and notes it with them:
+ * all of them are taken out, put in one by one, and what was done is undone. Then, beside those that it takes,
+ * the rows that the others leave as they were are put back: one that is in the way of a row of the batch is to
+ * be `evicted`. `insert`: the statement that inserts the staged images, which a condition can be added to.
+ * `out` takes them out. `unchecked`: constraints that the session does not check, see apply-rows.ts. Other
+ * refusals, of a lock, fail it.
+ */
+export function probe(
+  table: ApplyTable,
+  parts: {
+    readonly out: string;
+    readonly insert: string;
+    readonly unchecked: readonly UniqueColumns[];
+  },
+): string {
+  const stage = stageRelation(table);
+  const key = table.key.map((column) => `s.${column.staged}`).join(', ');
+  const names = table.columns.map(({ name }) => name);
+  const left = names.map((name) => `understudy_one.${name}`);
+  const twice = parts.unchecked.map(
+    (unique) => `FOR understudy_seq IN SELECT s.seq FROM ${stage} s
+        WHERE s.op = 'f' AND NOT s.own AND s.seq <> ALL (understudy_seqs)
+          AND EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 's')}) LOOP
+      understudy_seqs := understudy_seqs || understudy_seq;
+      understudy_kinds := understudy_kinds || 'multiple_unique'::text;
+      understudy_names := understudy_names || ${escapeLiteral(unique.name)}::text;
+    END LOOP;`,
+  );
+  const leftTwice = parts.unchecked.map(
+    (unique) => `FOR understudy_seq IN SELECT s.seq FROM ${stage} s
+          JOIN ${table.rows} j ON ${keysEqual(table, JOURNALED, STAGED)}
+          WHERE s.seq = ANY (understudy_left_seqs)
+            AND EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 'j')}) LOOP
+        understudy_evicted := understudy_evicted || understudy_seq;
+      END LOOP;`,
+  );
+  return `DO $probe$
+#variable_conflict use_column
+DECLARE
+  understudy_at tid;
+  understudy_seq int4;
+  understudy_state text;
+  understudy_name text;
+  understudy_seqs int4[] := '{}';
+  understudy_kinds text[] := '{}';
+  understudy_names text[] := '{}';
+  understudy_one ${table.relation};
+  understudy_left ${table.relation}[];
+  understudy_left_seqs int4[];
+  understudy_evicted int4[] := '{}';
+BEGIN
+  BEGIN
+    ${parts.out};
+    FOR understudy_at, understudy_seq IN SELECT s.ctid, s.seq FROM ${stage} s
+        WHERE s.op = 'f' AND NOT s.own ORDER BY ${key} LOOP
+      BEGIN
+        ${parts.insert} AND s.ctid = understudy_at;
+      EXCEPTION WHEN ${REFUSAL} THEN
+        GET STACKED DIAGNOSTICS understudy_state = RETURNED_SQLSTATE,
+          understudy_name = CONSTRAINT_NAME;
+        understudy_seqs := understudy_seqs || understudy_seq;
+        understudy_kinds := understudy_kinds
+          || CASE WHEN understudy_state IN ('23505', '23P01') THEN 'multiple_unique' ELSE 'schema' END;
+        understudy_names := understudy_names || COALESCE(understudy_name, '');
+      END;
+    END LOOP;
+    ${twice.join('\n    ')}
+    RAISE SQLSTATE 'US001';
+  EXCEPTION WHEN SQLSTATE 'US001' THEN NULL;
+  END;
+  SELECT pg_catalog.array_agg(t), pg_catalog.array_agg(s.seq)
+    INTO understudy_left, understudy_left_seqs
+    FROM ${stage} s JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
+    WHERE s.seq = ANY (understudy_seqs);
+  IF understudy_left IS NOT NULL THEN
+    BEGIN
+      ${parts.out};
+      ${parts.insert} AND s.seq <> ALL (understudy_seqs);
+      FOR understudy_seq IN 1 .. pg_catalog.cardinality(understudy_left) LOOP
+        understudy_one := understudy_left[understudy_seq];
+        BEGIN
+          INSERT INTO ${table.relation} (${names.join(', ')}) OVERRIDING SYSTEM VALUE
+            VALUES (${left.join(', ')});
+        EXCEPTION WHEN ${REFUSAL} THEN
+          understudy_evicted := understudy_evicted || understudy_left_seqs[understudy_seq];
+        END;
+      END LOOP;
+      ${leftTwice.join('\n      ')}
+      RAISE SQLSTATE 'US001';
+    EXCEPTION WHEN SQLSTATE 'US001' THEN NULL;
+    END;
+  END IF;
+  UPDATE ${stage} s SET refused = r.kind, detail = r.name, evicted = s.seq = ANY (understudy_evicted)
+    FROM unnest(understudy_seqs, understudy_kinds, understudy_names) r(seq, kind, name)
+    WHERE s.seq = r.seq;
+END $probe$`;
+}
+
+/** The rows that would be in the way of the batch's: what is kept out is seen by nobody then. */
+export function evict(table: ApplyTable): string {
+  return `DELETE FROM ${table.rows} t USING ${stageRelation(table)} s
+    WHERE ${keysEqual(table, TABLE, STAGED)} AND s.evicted AND NOT s.own`;
+}
+
+/**
+ * Makes the entries of the staged images that were refused, whose rows are locked. Who makes such a row
+ * meanwhile has made its entry, or waits for this one and then owns it.
+ */
+export function blockRows(table: ApplyTable, source: string | null): string {
+  const columns = table.columns.map(({ name }) => name).join(', ');
+  const values = table.columns.map(({ staged }) => `s.${staged}`).join(', ');
+  const at = source === null ? 'NULL' : escapeLiteral(source);
+  const more = [JOURNAL.present, JOURNAL.moved, JOURNAL.blocked, JOURNAL.refused, JOURNAL.detail];
+  const of = [JOURNAL.conflict, JOURNAL.conflictAt, JOURNAL.conflictSource];
+  return `INSERT INTO ${table.journal ?? ''} (${[columns, ...more, ...of].join(', ')})
+    SELECT ${values}, true, true, COALESCE(t.xmin, ${NO_ROW}), s.refused, s.detail,
+      s.refused, pg_catalog.clock_timestamp(), ${at}::json
+    FROM ${stageRelation(table)} s LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}
+    WHERE s.refused IS NOT NULL AND NOT s.own AND s.op = 'f'
+    ON CONFLICT (${table.key.map(({ name }) => name).join(', ')}) DO NOTHING`;
+}
+
+/**
+ * Stages the rows that are kept out and of which no row can be found that holds a value of theirs, as images
+ * to be written, `limit` at most. `schema`: those too that the schema refused.
+ */
+export function stageBlocked(
+  table: ApplyTable,
+  uniques: readonly UniqueColumns[],
+  { schema, limit }: { readonly schema: boolean; readonly limit: number },
+): string {
+  const free = uniques.map(
+    (unique) => `NOT EXISTS (SELECT FROM ${table.rows} u WHERE ${holds(table, unique, 'j')})`,
+  );
+  const which = schema ? [] : [`j.${JOURNAL.refused} = 'multiple_unique'`];
+  const stage = stageRelation(table);
+  return `INSERT INTO ${stage} (${table.columns.map(({ staged }) => staged).join(', ')},
+      seq, op, own, seen, held, freed)
+    SELECT ${table.columns.map(({ name }) => `j.${name}`).join(', ')},
+      COALESCE((SELECT pg_catalog.max(m.seq) FROM ${stage} m), 0)
+        + (pg_catalog.row_number() OVER ())::int4, 'f', true, false, false, false
+    FROM ${table.journal ?? ''} j
+    WHERE ${[isBlocked(table), ...which, ...free].join(' AND ')} LIMIT ${String(limit)}`;
+}
+
+/** What could not be taken up, since somebody is at it. */
+export function unstageOwned(table: ApplyTable): string {
+  return `DELETE FROM ${stageRelation(table)} WHERE own`;
+}
+
+/** Production emptied the table: its rows that were kept out are no more. Nobody else writes meanwhile. */
+export function dropBlocked(table: ApplyTable, within: string): readonly string[] {
+  return [
+    settleAll(table),
+    `DELETE FROM ${table.rows} t USING ${table.journal ?? ''} j
+      WHERE ${keysEqual(table, TABLE, JOURNALED)} AND j.${JOURNAL.blocked} IS NOT NULL
+        AND ${inJournal(table, within)}`,
+    `DELETE FROM ${table.journal ?? ''} j WHERE j.${JOURNAL.blocked} IS NOT NULL AND (${within})`,
+  ];
+}
+
+/** `within` names columns without a table, of an entry. */
+function inJournal(table: ApplyTable, within: string): string {
+  if (within === 'true') return 'true';
+  const same = keysEqual(table, ['w', 'name'], ['j', 'name']);
+  return `EXISTS (SELECT FROM (SELECT * FROM ${table.journal ?? ''} WHERE ${within}) w WHERE ${same})`;
+}
