@@ -212,6 +212,16 @@ describe.each(ALL_ENGINES)('a migration on %s', (engine) => {
     );
   });
 
+  it('changes what production may be refused for: that is told, and the rest goes on', async () => {
+    const { at, production, migrate } = await scene(engine);
+    await migrate(
+      'CREATE UNIQUE INDEX one_name ON thing (name); ALTER TABLE thing ADD COLUMN extra INT',
+    );
+    await production.put(1, { name: 'free' });
+    await expectExact(production);
+    expect(await at.rows('SELECT name, extra FROM thing WHERE id = 1')).toEqual([['free', null]]);
+  });
+
   it('that a crash cut off is ended by who takes the fence next', async () => {
     const { at, production, kinds } = await scene(engine);
     const { url } = await at.database.migrations.begin(at.fence, { role: at.role, renames: [] });

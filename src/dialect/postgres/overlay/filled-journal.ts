@@ -170,10 +170,21 @@ export async function keepFacts(
     return `j.${column.name} ${column.equals} (${was})::${plain(column.schema.type)}`;
   });
   const facts = [JOURNAL.at, JOURNAL.trace, JOURNAL.moved];
-  await tried(client, () =>
-    client.query(
-      `UPDATE ${table.journal ?? ''} j SET ${facts.map((fact) => `${fact} = f.${fact}`).join(', ')}
-        FROM ${relation(former)} f WHERE ${on.join(' AND ')}`,
-    ),
-  );
+  const conflict = [JOURNAL.conflict, JOURNAL.conflictBase, JOURNAL.conflictAt];
+  const noted = [...conflict, JOURNAL.conflictSource];
+  const why = [JOURNAL.blocked, JOURNAL.refused, JOURNAL.detail];
+  const set = (columns: readonly string[]): string =>
+    columns.map((column) => `${column} = f.${column}`).join(', ');
+  const journal = table.journal ?? '';
+  const from = `FROM ${relation(former)} f WHERE ${on.join(' AND ')}`;
+  await tried(client, async () => {
+    await client.query(`UPDATE ${journal} j SET ${set(facts)} ${from}`);
+    // A row that is kept out beside a visible one is the candidate's now: whether it came to it meanwhile
+    // its version does not tell, for a changed table has new ones.
+    await client.query(`UPDATE ${journal} j SET ${set(noted)} ${from}
+      AND (f.${JOURNAL.blocked} IS NULL OR f.${JOURNAL.conflict} IS DISTINCT FROM f.${JOURNAL.refused})`);
+    await client.query(`UPDATE ${journal} j SET ${set([...noted, ...why])} ${from}
+      AND j.${JOURNAL.present} AND f.${JOURNAL.blocked} = '0'::pg_catalog.xid
+      AND NOT EXISTS (SELECT FROM ${table.rows} t WHERE ${sameKeys(table, 'j', 't')})`);
+  });
 }

@@ -31,6 +31,7 @@ import { spareApplier } from '../shadow/fallback-schema.ts';
 import { openMigratingRole, takeTablesBack } from '../shadow/migrating-role.ts';
 import { captureTables, readCapturedTables } from './capture.ts';
 import { CAPTURE_PURPOSES } from './capture-sql.ts';
+import { settleAll } from './blocked-sql.ts';
 import { castable, fillAsImage, fillAsOwn, keepFacts } from './filled-journal.ts';
 import { readGenerated } from './generated.ts';
 import { readCaptured, type CapturedTables } from './journal.ts';
@@ -82,6 +83,7 @@ export async function beginMigration(
   for (const table of await readCapturedTables(client)) {
     const { label, schema } = table;
     if (visible.has(label) || own.has(label)) continue;
+    await client.query(settleAll(table));
     await keepImage(client, table, generated.get(label) ?? []);
     const columns = new Map(table.columns.map(({ schema: { name } }) => [name, name] as const));
     const partitions = partitionsOf(catalogue, schema.id);
