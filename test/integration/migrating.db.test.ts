@@ -5,6 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { tableName } from '../../src/change/table-id.ts';
 import type { ColumnRename, MigrationOutcome } from '../../src/dialect/migrating.ts';
+import type { SchemaChange } from '../../src/schema/schema-change.ts';
 import { gone, put } from './mysql.fixture.ts';
 import { ALL_ENGINES, anyRollout, type AnyRollout } from './rollout.fixture.ts';
 
@@ -220,6 +221,62 @@ describe.each(ALL_ENGINES)('a migration on %s', (engine) => {
     await production.put(1, { name: 'free' });
     await expectExact(production);
     expect(await at.rows('SELECT name, extra FROM thing WHERE id = 1')).toEqual([['free', null]]);
+  });
+
+  it('is left as it is when production changes its own schema, which its image follows', async () => {
+    const { at, production, migrate, rename } = await scene(engine);
+    await migrate(
+      'ALTER TABLE thing RENAME COLUMN note TO remark; ALTER TABLE thing ADD COLUMN later INT; CREATE TABLE added (id INT PRIMARY KEY)',
+      { renames: [rename] },
+    );
+    const table = { schema: at.source, name: 'thing' };
+    const catalogue = await at.database.catalogue();
+    const column = (name: string) => {
+      const found = catalogue.get(tableName(table))?.columns.find((one) => one.name === name);
+      if (found === undefined) throw new Error(`there is no column ${name}`);
+      return found;
+    };
+    const carry = (change: SchemaChange, clause: string) =>
+      at.database.evolving.carry(at.fence, [
+        {
+          change,
+          statements: [{ sql: `ALTER TABLE thing ${clause}`, what: 'thing', optional: false }],
+          beside: (beside) => [`ALTER TABLE ${beside} ${clause}`],
+        },
+      ]);
+    // Of the name that the candidate has for one of its own.
+    const later = { ...column('name'), name: 'later' };
+    await carry({ kind: 'add', table, column: later }, 'ADD COLUMN later VARCHAR(20)');
+    await carry(
+      {
+        kind: 'rename',
+        table,
+        from: column('old'),
+        to: { ...column('old'), name: 'former' },
+        certain: true,
+      },
+      'RENAME COLUMN old TO former',
+    );
+    await carry({ kind: 'drop', table, column: column('qty') }, 'DROP COLUMN qty');
+    const names = (await at.database.catalogue()).get(tableName(table))?.columns;
+    expect(names?.map(({ name }) => name)).toEqual(['id', 'name', 'note', 'former', 'later']);
+    await at.apply(
+      at.step('thing', put(['id'], { id: '1', name: 'n', note: 'told', former: 'f', later: 'l' })),
+    );
+    expect(await at.production('thing', 'id, name, note, former, later')).toContainEqual([
+      ...[1, 'n', 'told', 'f', 'l'],
+    ]);
+    expect(await at.production('thing', 'id')).toHaveLength(production.rows.size);
+    expect(
+      await at.rows('SELECT id, name, remark, old, qty, later FROM thing WHERE id = 1'),
+    ).toEqual([[1, 'n', 'told', 'f', 1, null]]);
+    const own = { schema: at.source, name: 'added' };
+    await expect(
+      carry({ kind: 'newTable', table: own, certain: true }, 'CREATE TABLE added (id INT)'),
+    ).rejects.toMatchObject({ code: 'SCHEMA_FAILED' });
+    await expect(
+      carry({ kind: 'key', table, from: ['id'], to: ['name'], primary: true }, 'DROP PRIMARY KEY'),
+    ).rejects.toMatchObject({ code: 'SCHEMA_FAILED' });
   });
 
   it('that a crash cut off is ended by who takes the fence next', async () => {

@@ -2,7 +2,8 @@
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
-import type { Fence, ShadowDatabase, ShadowServer } from '../../src/dialect/dialect.ts';
+import type { Fence, ShadowServer } from '../../src/dialect/dialect.ts';
+import type { EvolvingShadow } from '../../src/dialect/evolving.ts';
 import type { MigratingShadow } from '../../src/dialect/migrating.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
@@ -21,7 +22,7 @@ export interface AnyRollout {
   readonly role: string;
   /** What production's tables are in, as events name it. */
   readonly source: string;
-  readonly database: ShadowDatabase & MigratingShadow;
+  readonly database: MigratingShadow & EvolvingShadow;
   readonly fence: Fence;
   /** As the candidate. */
   run(sql: string): Promise<void>;
