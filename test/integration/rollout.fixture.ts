@@ -20,6 +20,8 @@ export interface AnyRollout {
   readonly server: ShadowServer;
   readonly name: string;
   readonly role: string;
+  /** The candidate's address. */
+  readonly url: string;
   /** What production's tables are in, as events name it. */
   readonly source: string;
   readonly database: MigratingShadow & EvolvingShadow;
@@ -60,7 +62,7 @@ export async function anyRollout(
 
 type Parts = Pick<
   AnyRollout,
-  'server' | 'name' | 'role' | 'source' | 'database' | 'fence' | 'run' | 'as' | 'rows'
+  'url' | 'server' | 'name' | 'role' | 'source' | 'database' | 'fence' | 'run' | 'as' | 'rows'
 > & { readonly beside: (table: string) => string };
 
 async function opened(server: ShadowServer, name: string) {
@@ -94,7 +96,7 @@ async function postgresParts(ddl: readonly string[]): Promise<Parts> {
     }
   };
   return {
-    ...{ server, name, role: name, source: 'public', database, fence },
+    ...{ server, name, role: name, url, source: 'public', database, fence },
     beside: (table) => `public__production.${table}`,
     run: async (sql) => {
       await query(url, sql);
@@ -120,7 +122,7 @@ async function binlogParts(engine: 'mysql' | 'mariadb', ddl: readonly string[]):
     }
   };
   return {
-    ...{ server: stage.server, name, role: name, source: stage.source, database, fence },
+    ...{ server: stage.server, name, role: name, url, source: stage.source, database, fence },
     beside: (table) => `\`${name}__production\`.\`${table}\``,
     run: (sql) => as(url, sql),
     as,
