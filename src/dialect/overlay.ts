@@ -97,6 +97,12 @@ export interface OverlayActs {
    * thousand. `place`: null at first, and then what the part before gave.
    */
   sweepOverlay(fence: Fence, place: string | null): Promise<Swept>;
+  /**
+   * Looks whether all that captures is there, and makes it again where it is not; of these tables the
+   * candidate may have written rows that are not told from production's, from then on (BaseReader).
+   * Returns them.
+   */
+  watchCapture(fence: Fence): Promise<readonly TableId[]>;
   /** How rows came to be production's again that were owned. */
   outcomes(): Promise<OutcomeCounts>;
   /** Forgets outcomes that were decided longer ago, some thousand at a time. Returns how many. */

@@ -4,6 +4,7 @@ import { facing, type Reshapes } from '../../sql/reshaped.ts';
 import { MySqlTableReader } from '../compare/table-reader.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import { hasEntries, readCaptured } from '../overlay/journal.ts';
+import { readCaptureGaps } from '../overlay/watch.ts';
 import { keptName, readKept, readReshapes } from '../overlay/reshapes.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client } from '../session/client.ts';
@@ -46,7 +47,8 @@ export async function openBaseReader(
     const isTold = (label: string): boolean =>
       reshapes.tables.get(label)?.schema.foreignKeys.every((key) => key.unlogged === undefined) ??
       labels.has(label);
-    const notCaptured = new Set(all.filter((label) => !isTold(label)));
+    const gapped = new Set(await readCaptureGaps(session, database, source));
+    const notCaptured = new Set(all.filter((label) => !isTold(label) || gapped.has(label)));
     const gaps = await readGaps(session, database, Number.MAX_SAFE_INTEGER);
     return new MySqlTableReader({
       ...{

@@ -52,6 +52,7 @@ import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { captureLost, findLostCapture } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -372,6 +373,16 @@ export class MySqlShadowDatabase
     return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
       sweepOverlay(await this.#applySession(client, fence), place),
     );
+  }
+
+  async watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
+    const lost = await this.#act(fence, ...what, async (client) =>
+      findLostCapture(await this.#applySession(client, fence)),
+    );
+    if (lost.length === 0) return lost;
+    await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
+    return lost;
   }
 
   outcomes(): Promise<OutcomeCounts> {

@@ -100,7 +100,11 @@ export async function keepImage(
 export function describeKept({ schema }: Reshaped, comparisons: Comparisons): ApplyTable {
   const id = keptId(schema.id);
   const name = relation(id);
-  const whole = { ...schema, uniques: [], foreignKeys: [], partitioned: false };
+  // What is never sent of a row is not known here, where the table itself may have a default for it.
+  const columns = schema.columns.map((column) =>
+    schema.key.includes(column.name) ? column : { ...column, nullable: true },
+  );
+  const whole = { ...schema, columns, uniques: [], foreignKeys: [], partitioned: false };
   return {
     ...describeTable({ ...whole, id }, comparisons, null),
     ...{ schema: whole, label: tableName(schema.id), relation: name, rows: name },

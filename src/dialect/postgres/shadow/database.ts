@@ -36,7 +36,7 @@ import type {
 } from '../../dialect.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
-import type { Migrations, MigratingShadow, MigrationOutcome } from '../../migrating.ts';
+import type { Migrations, MigratingShadow } from '../../migrating.ts';
 import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
@@ -65,9 +65,10 @@ import {
 } from './fence.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { relation, viewId } from '../session/names.ts';
-import { beginMigration, endMigration, isMigrating } from '../overlay/migrating.ts';
+import { isMigrating } from '../overlay/migrating.ts';
+import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
-import { endMigratingSessions, shutMigratingRole } from './migrating-role.ts';
+import { pgMigrations } from './migrations.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
@@ -167,14 +168,11 @@ export class PgShadowDatabase
           noteTable(client, table, state),
         ),
     };
-    this.migrations = {
-      begin: (fence, { role: candidate }) =>
-        this.#act(fence, 'let the candidate migrate', 'SCHEMA_FAILED', (client) => {
-          this.#session.forget();
-          return beginMigration(client, { address, database, candidate });
-        }),
-      end: (fence) => this.#endMigration(fence),
-    };
+    this.migrations = pgMigrations({
+      ...{ address, database },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
+      forget: () => this.#session.forget(),
+    });
     this.sharing = pgSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
@@ -251,23 +249,11 @@ export class PgShadowDatabase
   /** What a crash left of one. The fence is given back where that cannot be ended. */
   async #endBegunMigration(fence: Fence): Promise<void> {
     try {
-      if (await this.#read('look for a migration', isMigrating)) await this.#endMigration(fence);
+      if (await this.#read('look for a migration', isMigrating)) await this.migrations.end(fence);
     } catch (error) {
       await this.releaseFence(fence);
       throw error;
     }
-  }
-
-  /** Who migrates is out for good before what it did is looked at. */
-  async #endMigration(fence: Fence): Promise<MigrationOutcome> {
-    const what = ['end a migration', 'SCHEMA_FAILED'] as const;
-    const { name } = this;
-    await this.#act(fence, ...what, (client) => shutMigratingRole(client, name));
-    await this.#act(fence, ...what, (client) => endMigratingSessions(client, name));
-    return this.#act(fence, ...what, (client) => {
-      this.#session.forget();
-      return endMigration(client, name);
-    });
   }
 
   async renewFence(fence: Fence, note: HolderNote): Promise<void> {
@@ -370,6 +356,12 @@ export class PgShadowDatabase
     );
   }
 
+  watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
+      watchCapture(client, await readSparedAccount(client)),
+    );
+  }
+
   outcomes(): Promise<OutcomeCounts> {
     return this.#read('count outcomes', (client) => countOutcomes(client));
   }
@@ -396,7 +388,8 @@ export class PgShadowDatabase
         gaps = await readGaps(snapshot, null);
         const catalogue = facing(await readCatalogue(snapshot), reshapes);
         const all = overlay === null ? [] : [...catalogue.keys()];
-        notCaptured = new Set(all.filter((label) => !captured.has(label)));
+        const gapped = new Set(all.length === 0 ? [] : await readCaptureGaps(snapshot));
+        notCaptured = new Set(all.filter((one) => !captured.has(one) || gapped.has(one)));
         return catalogue;
       },
       gaps: () => gaps,
