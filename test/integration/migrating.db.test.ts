@@ -295,3 +295,100 @@ describe.each(ALL_ENGINES)('a migration on %s', (engine) => {
     expect(await kinds()).toContain('thing 6 update');
   });
 });
+
+describe('a migration of a partitioned table', () => {
+  const put2 = (id: number, at: number, v: string) =>
+    put(['at', 'id'], { id: String(id), at: String(at), v });
+
+  it('goes on with what production says of its partitions, by their names', async () => {
+    const at = await anyRollout(
+      'postgresql',
+      'CREATE TABLE m (id int, at int, v text, PRIMARY KEY (at, id)) PARTITION BY RANGE (at)',
+      'CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10)',
+      'CREATE TABLE m2 PARTITION OF m FOR VALUES FROM (10) TO (20)',
+    );
+    await at.apply(
+      at.step('m1', put2(1, 1, 'a'), put2(2, 2, 'b')),
+      at.step('m2', put2(3, 11, 'c')),
+    );
+    await at.run(`UPDATE m SET v = 'mine' WHERE id = 2`);
+    const { url } = await at.database.migrations.begin(at.fence, { role: at.role, renames: [] });
+    await at.as(
+      url,
+      `ALTER TABLE m ADD COLUMN extra int DEFAULT 7; ALTER TABLE m DETACH PARTITION m2; DROP TABLE m2`,
+    );
+    const { reshaped } = await at.database.migrations.end(at.fence);
+    expect(reshaped).toMatchObject([
+      { table: { name: 'm' }, visible: { name: 'm' }, own: ['extra'] },
+    ]);
+    expect([...(await at.database.catalogue()).keys()]).toEqual(
+      expect.arrayContaining(['public.m', 'public.m1', 'public.m2']) as string[],
+    );
+    expect(await at.production('m', 'id, v')).toEqual([
+      [1, 'a'],
+      [2, 'b'],
+      [3, 'c'],
+    ]);
+    await at.apply(
+      at.step('m1', put2(1, 1, 'later'), put2(4, 4, 'd')),
+      at.step('m2', gone('11', '3')),
+    );
+    expect(await at.production('m', 'id, v')).toEqual([
+      [1, 'later'],
+      [2, 'b'],
+      [4, 'd'],
+    ]);
+    expect(await at.rows('SELECT id, v, extra FROM m ORDER BY id')).toEqual([
+      [1, 'later', 7],
+      [2, 'mine', 7],
+      [4, 'd', 7],
+    ]);
+    await at.run(`UPDATE m SET v = 'too' WHERE id = 4`);
+    expect((await at.database.overlayRows(9)).map(({ key, kind }) => [...key, kind])).toEqual([
+      ['2', '2', 'update'],
+      ['4', '4', 'update'],
+    ]);
+  });
+});
+
+describe('a migration on postgresql that renames tables', () => {
+  it('follows a table by what it is, also where another one has its name', async () => {
+    const { at, production, migrate, kinds } = await scene('postgresql');
+    const outcome = await migrate(
+      'ALTER TABLE thing RENAME TO thing_old; CREATE TABLE thing (id int PRIMARY KEY); INSERT INTO thing VALUES (1)',
+    );
+    expect(outcome).toMatchObject({
+      reshaped: [{ table: { name: 'thing' }, visible: { name: 'thing_old' } }],
+      own: [{ name: 'thing' }],
+    });
+    await expectExact(production);
+    await production.put(1, { name: 'later' });
+    await production.put(8, row(8));
+    await expectExact(production);
+    expect(await at.rows('SELECT id, name FROM thing_old WHERE id IN (1, 8) ORDER BY id')).toEqual([
+      [1, 'later'],
+      [8, 'n8'],
+    ]);
+    expect((await kinds()).toSorted()).toEqual(
+      [
+        'thing 1 insert',
+        'thing_old 100 insert',
+        'thing_old 2 update',
+        'thing_old 3 delete',
+      ].toSorted(),
+    );
+    await using reader = await at.database.openBaseSnapshot();
+    const tables = await reader.tables();
+    expect([...tables.keys()].filter((label) => label.includes('thing'))).toEqual(['public.thing']);
+    const compared = {
+      table: { schema: 'public', name: 'thing' },
+      key: ['id'],
+      columns: ['id', 'name', 'old'],
+    };
+    const hashes = await reader.rowHashes(compared, [{ from: null, to: null }]);
+    expect(hashes).toHaveLength(production.rows.size);
+    expect([...(await reader.notCaptured())].filter((label) => label.includes('thing'))).toEqual(
+      [],
+    );
+  });
+});
