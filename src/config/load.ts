@@ -135,6 +135,7 @@ const KEYS: readonly string[] = [
   'apply.maxRecordBytes',
   'apply.stallLimitSeconds',
   'apply.leaseSeconds',
+  'overlay.applyDelaySeconds',
   'overlay.sweepSeconds',
   'overlay.outcomeDays',
   'overlay.isolate',

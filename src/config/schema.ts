@@ -285,6 +285,14 @@ const fields = z.strictObject({
     .prefault({}),
   overlay: z
     .strictObject({
+      applyDelaySeconds: z
+        .number()
+        .min(0)
+        .max(3600)
+        .default(0)
+        .describe(
+          'how long production’s events wait before they reach a rollout: longer than a mirrored request takes',
+        ),
       sweepSeconds: z
         .number()
         .min(1)

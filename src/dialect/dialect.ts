@@ -27,6 +27,7 @@ import type {
   OverlayCount,
   OverlayRow,
   ReleasedRows,
+  ResolvedRows,
   RowSelection,
 } from './overlay.ts';
 import type { TopicLedger } from './topic-ledger.ts';
@@ -43,6 +44,7 @@ export type {
   OverlayCount,
   OverlayRow,
   ReleasedRows,
+  ResolvedRows,
   RowSelection,
 };
 
@@ -393,6 +395,7 @@ export type RequestKind =
   | 'release'
   | 'truncate'
   | 'yield'
+  | 'resolve'
   | 'drift-check'
   | 'repair'
   | 'dead-letters-replay'

@@ -1,6 +1,6 @@
 /** The rows of a rollout that its candidate owns, as the port tells of them and gives them back. */
 import type { TableId } from '../change/table-id.ts';
-import type { DifferenceKind } from '../overlay/conflict.ts';
+import type { ConflictKind, DifferenceKind, Side } from '../overlay/conflict.ts';
 import type { Outcome } from '../overlay/outcome.ts';
 import type { Fence } from './fence.ts';
 
@@ -69,6 +69,38 @@ export interface Swept {
   readonly next: string | null;
 }
 
+/** A row that both sides changed, or that is kept out, and that nobody decided about yet. */
+export interface OverlayConflict {
+  readonly table: TableId;
+  readonly key: readonly string[];
+  readonly kind: ConflictKind;
+  /**
+   * Columns in which both sides differ. `base`: production's value before its first change that made a
+   * conflict. Null values may be NULLs, or of a row that a side does not have.
+   */
+  readonly columns: readonly {
+    readonly column: string;
+    readonly base: string | null;
+    readonly production: string | null;
+    readonly candidate: string | null;
+  }[];
+  /** The constraint that keeps a row out, where it is known. */
+  readonly detail: string | null;
+  /** When the candidate first wrote it; of a row that is kept out, since when it is. */
+  readonly firstAt: Date;
+  readonly trace: string | null;
+  /** When production's first change came that made a conflict, and where its log stood: see sourceText. */
+  readonly at: Date;
+  readonly source: string | null;
+}
+
+export interface ResolvedRows {
+  /** They are listed no more. */
+  readonly resolved: number;
+  /** Still conflicts: this side cannot be taken of them. */
+  readonly kept: number;
+}
+
 /** How many rows ended in each way, of what is remembered (overlay/outcome.ts). */
 export type OutcomeCounts = Readonly<Record<Outcome, number>>;
 
@@ -103,6 +135,17 @@ export interface OverlayActs {
    * Returns them.
    */
   watchCapture(fence: Fence): Promise<readonly TableId[]>;
+  /** Conflicts, at most `limit` per table, oldest first. */
+  overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]>;
+  /**
+   * Decides the selected conflicts.
+   * - `ours`: the candidate's row stays as it is; one that is kept out stays so
+   * - `theirs`: the row becomes production's; where rows of the candidate's keep it out, those do first.
+   *   What its schema refuses is kept
+   * - `merge`: where both changed a row, but no column differently, each column is as who changed it has
+   *   it; others are kept
+   */
+  resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows>;
   /** How rows came to be production's again that were owned. */
   outcomes(): Promise<OutcomeCounts>;
   /** Forgets outcomes that were decided longer ago, some thousand at a time. Returns how many. */

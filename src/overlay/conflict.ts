@@ -13,6 +13,8 @@ import type { RowState, UpstreamChange } from './decide.ts';
  * - `delete_updated`: production changed a row that the candidate had deleted
  * - `multiple_unique`: production's row is kept out, since a row of the candidate holds a unique value of it
  * - `schema`: production's row is kept out, since the candidate's schema refuses it
+ * - `fk_orphan`: a row refers to one that the other side deleted. Nothing is noted of it: it is one for as
+ *   long as it is so
  */
 export type ConflictKind =
   | 'insert_exists'
@@ -20,7 +22,8 @@ export type ConflictKind =
   | 'update_deleted'
   | 'delete_updated'
   | 'multiple_unique'
-  | 'schema';
+  | 'schema'
+  | 'fk_orphan';
 
 /**
  * How a row of the overlay differs from production's: the candidate inserted, changed or deleted it; or
@@ -28,6 +31,9 @@ export type ConflictKind =
  * it out: the candidate sees it as it was before, or not at all.
  */
 export type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked';
+
+/** In whose favour a conflict is resolved: the candidate's, production's, or of each what it alone changed. */
+export type Side = 'ours' | 'theirs' | 'merge';
 
 /**
  * Does a change of production's to a row in `state` make a conflict, under *overlay-wins*?

@@ -28,6 +28,7 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   release,
   truncate,
   yield: giveWay,
+  resolve,
   'drift-check': driftCheckAct,
   repair: repairAct,
   'dead-letters-replay': replayDead,
@@ -114,6 +115,18 @@ async function truncate(stage: Stage, args: unknown): Promise<unknown> {
   );
   await audit(stage, 'rollout truncate', { table: tableName(table), rows });
   return { rows };
+}
+
+const sideArgs = selectionArgs.extend({ side: z.enum(['ours', 'theirs', 'merge']) });
+
+async function resolve(stage: Stage, args: unknown): Promise<unknown> {
+  const { side, ...selection } = parseArgs(sideArgs, args);
+  const only = selectionOf(selection);
+  const outcome = await despiteLocks(stage, () =>
+    stage.betweenWrites(() => stage.database.resolveOverlay(stage.holder.fence, only, side)),
+  );
+  await audit(stage, 'rollout resolve', { ...outcome, side });
+  return outcome;
 }
 
 const lettersArgs = z.strictObject({ ids: z.array(z.string()).nullable() });

@@ -1,5 +1,6 @@
 import { Follower } from '../apply/follower.ts';
-import { decodingOf } from '../apply/follower-parts.ts';
+import { decodingOf, type FollowerParts } from '../apply/follower-parts.ts';
+import { HoldBack } from '../apply/hold-back.ts';
 import {
   parsePartitionKey,
   type LogOffset,
@@ -12,7 +13,12 @@ import type { Config } from '../config/schema.ts';
 import { connectorNamed } from '../decode/connectors/connectors.ts';
 import { topicName } from '../decode/forms/topic-tables.ts';
 import { isBefore } from '../decode/table-names.ts';
-import type { FollowingNote, HolderNote, SnapshotView } from '../dialect/dialect.ts';
+import type {
+  FollowingNote,
+  HolderNote,
+  ShadowDatabase,
+  SnapshotView,
+} from '../dialect/dialect.ts';
 import type { Logger } from '../observability/logger.ts';
 import { TransactionAssembler } from '../order/assembler.ts';
 import { barriersOf } from '../order/barriers.ts';
@@ -149,7 +155,7 @@ export async function createFollower(parts: {
       database: holder.database,
       fence: holder.fence,
       source: parts.source,
-      ...(prepare !== null && { prepare }),
+      ...heldBack(prepare, config, holder.database),
       decode: (record) => screened(decode(record)),
       mask,
       assembler,
@@ -197,6 +203,24 @@ export async function createFollower(parts: {
     stuck: () => assembler.stuck,
     watch:
       part === null ? null : (signal) => watchOthers({ ...watching, source: part.others }, signal),
+  };
+}
+
+/** A rollout's records wait until its candidate has seen the mirrored requests: see HoldBack. */
+function heldBack(
+  prepare: NonNullable<FollowerParts['prepare']> | null,
+  { overlay }: Config,
+  { marker }: Pick<ShadowDatabase, 'marker'>,
+): Pick<FollowerParts, 'prepare'> {
+  const delayMs = overlay.applyDelaySeconds * 1000;
+  if (marker.kind !== 'rollout' || delayMs === 0) return prepare === null ? {} : { prepare };
+  const holdBack = new HoldBack(delayMs);
+  return {
+    prepare: (record, options) => {
+      const wait = holdBack.wait(record.timestampMs, options.signal);
+      if (wait === null) return prepare?.(record, options) ?? null;
+      return wait.then(() => prepare?.(record, options) ?? undefined);
+    },
   };
 }
 

@@ -146,6 +146,81 @@ describe('rollouts and recordings', () => {
     await workplace.json(['rollout', 'reset', 'blue']);
   });
 
+  it('keeps production’s twin of a candidate’s row out, lists it, and lets it in for who decides so', async () => {
+    const { url } = await workplace.json<Rollout>(['rollout', 'get', 'blue']);
+    const twin = `INSERT INTO customers (email, name, created_at)
+      VALUES ('twin@example.com', 'Twin', now()) RETURNING id`;
+    const ids: number[] = [];
+    for (const side of [url, production.url]) {
+      ids.push(((await query(side, twin)).rows[0] as { id: number }).id);
+    }
+    await query(url, `UPDATE customers SET name = 'Ours' WHERE id = 4`);
+    await query(production.url, `UPDATE customers SET name = 'Theirs' WHERE id = 4`);
+    await query(production.url, `UPDATE customers SET name = 'Still followed' WHERE id = 9`);
+    await traffic.settle(await sharedConnect(), PREFIX);
+    await workplace.json(['materialize', '--until-caught-up']);
+    const name = async (id: number): Promise<unknown> =>
+      (await query(url, `SELECT name FROM customers WHERE id = ${id}`)).rows;
+    expect(await name(9)).toEqual([{ name: 'Still followed' }]);
+    interface Conflicts {
+      readonly conflicts: readonly { readonly kind: string; readonly key: readonly string[] }[];
+    }
+    const listed = async (): Promise<readonly string[]> => {
+      const found = await workplace.json<Conflicts>(['rollout', 'conflicts', 'blue']);
+      return found.conflicts.map(({ kind, key }) => `${kind} ${key.join()}`).toSorted();
+    };
+    const both = [`multiple_unique ${ids[1]}`, 'update_differs 4'];
+    expect(await listed()).toEqual(both);
+    const text = await workplace.run(['rollout', 'conflicts', 'blue', '--show-values']);
+    expect(text.stdout).toContain('production Theirs, candidate Ours');
+    expect(text.stdout).toContain('by customers_email_key');
+    const check = await workplace.json<{ readonly verdict: string }>(['drift', 'check', 'blue']);
+    expect(check.verdict).toBe('equal');
+    const resolve = ['rollout', 'resolve', 'blue', '--table', 'public.customers'];
+    expect((await workplace.run(resolve)).status).toBe(3);
+    const ours = [...resolve, '--ours', '--key', '4'];
+    expect(await workplace.json(ours)).toEqual({ resolved: 1, kept: 0 });
+    expect(await name(4)).toEqual([{ name: 'Ours' }]);
+    expect((await workplace.run([...resolve, '--theirs'])).stdout).toBe('1 conflict resolved.\n');
+    expect(await listed()).toEqual([]);
+    expect([await name(ids[0] ?? 0), await name(ids[1] ?? 0)]).toEqual([[], [{ name: 'Twin' }]]);
+    await workplace.json(['rollout', 'reset', 'blue']);
+    expect(await canonicalState(url)).toEqual(await canonicalState(production.url));
+  });
+
+  it('waits with production’s events until the candidate has handled the mirrored request', async () => {
+    const { url } = await workplace.json<Rollout>(['rollout', 'get', 'blue']);
+    const buy = `UPDATE inventory SET on_hand = on_hand - 1 WHERE sku = (SELECT min(sku) FROM inventory)`;
+    const differing = async (): Promise<number> =>
+      (await workplace.json<Diff>(['rollout', 'diff', 'blue'])).rows.length;
+    // The same request on both sides; the event comes first, and is acted on twice.
+    await query(production.url, buy);
+    await traffic.settle(await sharedConnect(), PREFIX);
+    await workplace.json(['materialize', '--until-caught-up']);
+    await query(url, buy);
+    expect(await differing()).toBe(1);
+    await workplace.json(['rollout', 'reset', 'blue']);
+    await workplace.configure({ ...config, overlay: { applyDelaySeconds: 8 } });
+    const run = workplace.start(['run']);
+    const before = await query(url, 'SELECT sum(on_hand)::int AS n FROM inventory');
+    await query(production.url, buy);
+    await traffic.settle(await sharedConnect(), PREFIX);
+    const trunk = databaseUrl(shadow.url, 'shop');
+    const sold = [{ n: (before.rows[0] as { n: number }).n - 1 }];
+    const sum = async (at: string): Promise<unknown> =>
+      (await query(at, 'SELECT sum(on_hand)::int AS n FROM inventory')).rows;
+    // The trunk does not wait.
+    await expect.poll(() => sum(trunk), { timeout: 20_000 }).toEqual(sold);
+    expect(await sum(url)).toEqual(before.rows);
+    await query(url, buy);
+    expect(await differing()).toBe(1);
+    await expect.poll(differing, { timeout: 30_000 }).toBe(0);
+    expect(await sum(url)).toEqual(sold);
+    run.kill('SIGTERM');
+    await run.ended;
+    await workplace.configure(config);
+  });
+
   it('refuses a second rollout of that name, and forgets a deleted one', async () => {
     const again = await workplace.run(['rollout', 'create', 'blue']);
     expect(again.status).toBe(3);

@@ -1,13 +1,14 @@
-/** Rows of the candidate's that are given back, or up. */
+/** Rows of the candidate's that are given back, or up; and those that production changed too. */
 import type { Command } from 'commander';
-import type { ReleasedRows } from '../../dialect/dialect.ts';
+import type { ReleasedRows, ResolvedRows } from '../../dialect/dialect.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
 import { countOf } from '../../report/words.ts';
 import { existingRollout } from '../../runtime/existing-rollout.ts';
+import { readConflicts, type RolloutConflicts } from '../../runtime/conflicts.ts';
 import { perform } from '../../runtime/requests.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions, type Session } from '../session.ts';
-import { parseTable } from '../words.ts';
+import { parsePositive, parseTable } from '../words.ts';
 
 interface SelectionOptions extends GlobalOptions {
   readonly table?: string;
@@ -73,7 +74,95 @@ function describeReleased({ released, kept }: ReleasedRows): string {
   return `${given}, ${left}: \`understudy rollout reset\` puts rows back.\n`;
 }
 
-function selecting(rollout: Command, verb: 'reset' | 'release', description: string): Command {
+interface ConflictsOptions extends GlobalOptions {
+  readonly table?: string;
+  readonly trace?: string;
+  readonly limit: string;
+  readonly showValues: boolean;
+}
+
+export function addConflicts(rollout: Command, register: Register): void {
+  const command = rollout
+    .command('conflicts <name>')
+    .description('rows that both sides changed, or that are kept out')
+    .option('--table <schema.table>', 'only this table')
+    .option('--trace <id>', 'only rows that were first written in this request or trace')
+    .option('--limit <n>', 'conflicts listed per table', '100')
+    .option('--show-values', 'print column values, not only names', false)
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ understudy rollout conflicts new-checkout --show-values',
+    );
+  register<ConflictsOptions>(command, async (session, options, [name = '']) => {
+    const found = await withContext(session, (context) =>
+      readConflicts(context, name, {
+        limit: parsePositive(options.limit, '--limit'),
+        showValues: options.showValues,
+        ...(options.table !== undefined && { table: parseTable(options.table) }),
+        ...(options.trace !== undefined && { trace: options.trace }),
+      }),
+    );
+    if (options.json) printJson(session, found);
+    else session.terminal.out(renderConflicts(found));
+    return 0;
+  });
+}
+
+function renderConflicts({ conflicts, truncated }: RolloutConflicts): string {
+  if (conflicts.length === 0) return 'No conflicts.\n';
+  const value = (text: string | null): string => text ?? 'NULL';
+  const lines = conflicts.map((one) => {
+    const columns = one.columns.map((column) =>
+      'base' in column
+        ? `${column.name}: ${value(column.base)} → production ${value(column.production)}, candidate ${value(column.candidate)}`
+        : column.name,
+    );
+    const by = one.detail === null ? '' : `  by ${one.detail}`;
+    const trace = one.trace === null ? '' : `  trace ${one.trace}`;
+    return `${one.kind.padEnd(15)} ${one.table} (${one.key.join(', ')})  ${columns.join(', ')}${by}${trace}`;
+  });
+  const cut = truncated ? ['… perhaps more than --limit'] : [];
+  return `${[...lines, ...cut].join('\n')}\n`;
+}
+
+interface ResolveOptions extends SelectionOptions {
+  readonly ours?: boolean;
+  readonly theirs?: boolean;
+  readonly merge?: boolean;
+}
+
+export function addResolve(rollout: Command, register: Register): void {
+  const what = 'decide conflicts: for the candidate, for production, or column by column';
+  const command = selecting(rollout, 'resolve', what, ' --theirs')
+    .option('--ours', 'the candidate’s rows stay as they are')
+    .option('--theirs', 'the rows become production’s')
+    .option('--merge', 'each column as who changed it has it, where no column was changed by both');
+  register<ResolveOptions>(command, async (session, options, [name = '']) => {
+    const sides = (['ours', 'theirs', 'merge'] as const).filter((side) => options[side] === true);
+    const [side] = sides;
+    if (side === undefined || sides.length > 1) {
+      throw new UnderstudyError('USAGE', 'one of --ours, --theirs and --merge is needed');
+    }
+    const outcome = (await performOn(session, 'resolve', name, options, { side })) as ResolvedRows;
+    if (options.json) printJson(session, outcome);
+    else session.terminal.out(describeResolved(outcome));
+    return 0;
+  });
+}
+
+function describeResolved({ resolved, kept }: ResolvedRows): string {
+  const done = `${countOf(resolved, 'conflict')} resolved`;
+  return kept === 0
+    ? `${done}.\n`
+    : `${done}, ${String(kept)} left: \`understudy rollout conflicts\` lists them.\n`;
+}
+
+function selecting(
+  rollout: Command,
+  verb: 'reset' | 'release' | 'resolve',
+  description: string,
+  example = '',
+): Command {
   return rollout
     .command(`${verb} <name>`)
     .description(description)
@@ -82,15 +171,16 @@ function selecting(rollout: Command, verb: 'reset' | 'release', description: str
     .option('--trace <id>', 'only rows that were first written in this request or trace')
     .addHelpText(
       'after',
-      `\nExample:\n  $ understudy rollout ${verb} new-checkout --table public.orders --key 17`,
+      `\nExample:\n  $ understudy rollout ${verb} new-checkout${example} --table public.orders --key 17`,
     );
 }
 
 async function performOn(
   session: Session,
-  kind: 'reset' | 'release',
+  kind: 'reset' | 'release' | 'resolve',
   name: string,
   options: SelectionOptions,
+  args: Readonly<Record<string, string>> = {},
 ): Promise<unknown> {
   if (options.key !== undefined && options.table === undefined) {
     throw new UnderstudyError('USAGE', '--key needs --table');
@@ -100,6 +190,7 @@ async function performOn(
     return perform(context, {
       ...{ kind, database: row.database, timeoutMs: 3_600_000, signal: session.terminal.signal },
       args: {
+        ...args,
         table: options.table === undefined ? null : parseTable(options.table),
         key: options.key ?? null,
         trace: options.trace ?? null,

@@ -15,7 +15,7 @@ import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
 import { addMigrate } from './rollout-migrate.ts';
-import { addRelease, addReset, addTruncate } from './rollout-rows.ts';
+import { addConflicts, addRelease, addReset, addResolve, addTruncate } from './rollout-rows.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
   const rollout = program
@@ -29,6 +29,8 @@ export function addRolloutCommands(program: Command, register: Register): void {
   addRelease(rollout, register);
   addTruncate(rollout, register);
   addMigrate(rollout, register);
+  addConflicts(rollout, register);
+  addResolve(rollout, register);
   addDelete(rollout, register);
 }
 

@@ -1,11 +1,11 @@
 /** What the engines' statements find of an overlay, as the port tells it. */
 import { tableName } from '../../change/table-id.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
-import type { DifferenceKind } from '../../overlay/conflict.ts';
+import type { ConflictKind, DifferenceKind } from '../../overlay/conflict.ts';
 import type { Outcome } from '../../overlay/outcome.ts';
 import type { TableSchema } from '../../schema/table-schema.ts';
 import type { OverlayRow, RowSelection } from '../dialect.ts';
-import type { OutcomeCounts } from '../overlay.ts';
+import type { OutcomeCounts, OverlayConflict } from '../overlay.ts';
 
 /** A captured table. */
 interface ReadTable {
@@ -40,6 +40,38 @@ export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
   });
   const { key, kind, trace } = row;
   return { table: table.schema.id, key, kind, columns, at: new Date(row.at), trace };
+}
+
+/** As DifferenceRow, of a conflict. */
+export interface ConflictRow {
+  readonly kind: ConflictKind;
+  readonly key: readonly string[];
+  readonly detail: string | null;
+  /** Epoch milliseconds. */
+  readonly firstAt: number;
+  readonly at: number;
+  readonly trace: string | null;
+  readonly source: string | null;
+  readonly changed: readonly boolean[];
+  readonly production: readonly (string | null)[];
+  readonly candidate: readonly (string | null)[];
+  /** By column; null: production had no such row. */
+  readonly base: Readonly<Record<string, string | null>> | null;
+}
+
+export function toOverlayConflict(table: ReadTable, row: ConflictRow): OverlayConflict {
+  const { kind, key, trace, source, detail } = row;
+  const columns = table.columns.flatMap(({ schema: { name } }, i) => {
+    if (row.changed[i] !== true) return [];
+    const [production, candidate] = [row.production[i] ?? null, row.candidate[i] ?? null];
+    return [{ column: name, base: row.base?.[name] ?? null, production, candidate }];
+  });
+  return {
+    ...{ table: table.schema.id, key, kind, columns, trace, source },
+    detail: detail === '' ? null : detail,
+    firstAt: new Date(row.firstAt),
+    at: new Date(row.at),
+  };
 }
 
 /** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */

@@ -32,6 +32,9 @@ import type {
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { Side } from '../../../overlay/conflict.ts';
+import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
@@ -367,6 +370,14 @@ export class MySqlShadowDatabase
     return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
       releaseOverlay(await this.#applySession(client, fence), only),
     );
+  }
+
+  overlayConflicts(_limit: number, _only?: RowSelection): Promise<readonly OverlayConflict[]> {
+    return Promise.reject(new UnderstudyError('INTERNAL', 'conflicts are in work'));
+  }
+
+  resolveOverlay(_fence: Fence, _only: RowSelection, _side: Side): Promise<ResolvedRows> {
+    return Promise.reject(new UnderstudyError('INTERNAL', 'conflicts are in work'));
   }
 
   sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {

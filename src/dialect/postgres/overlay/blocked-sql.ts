@@ -112,6 +112,28 @@ function holds(table: ApplyTable, unique: UniqueColumns, of: 'j' | 's'): string 
   return `${same.join(' AND ')} AND NOT (${keysEqual(table, ['u', 'name'], [of, side])})`;
 }
 
+/**
+ * Of an entry, `j`: its visible row holds a value of a row that is kept out, whose entry `selected` holds for
+ * (as a condition over an alias `j` of its own).
+ */
+export function holdsBlocked(
+  table: ApplyTable,
+  uniques: readonly UniqueColumns[],
+  selected: string,
+): string {
+  const journal = table.journal ?? '';
+  const holding = uniques.map((unique) => {
+    const same = unique.columns.map(
+      ({ column, equals }) => `t.${column.name} ${equals} b.${column.name}`,
+    );
+    return `(${same.join(' AND ')})`;
+  });
+  return `EXISTS (SELECT FROM ${table.rows} t,
+      (SELECT j.* FROM ${journal} j WHERE j.${JOURNAL.blocked} IS NOT NULL AND ${selected}) b
+    WHERE ${keysEqual(table, TABLE, JOURNALED)} AND NOT (${keysEqual(table, TABLE, ['b', 'name'])})
+      AND (${holding.join(' OR ')}))`;
+}
+
 /** A row if a staged image that nobody owns holds what another row does: of what the session did not check. */
 export function findDuplicate(table: ApplyTable, unique: UniqueColumns): string {
   return `SELECT 1 AS found FROM ${stageRelation(table)} s WHERE s.op = 'f' AND NOT s.own

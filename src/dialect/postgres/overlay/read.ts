@@ -1,14 +1,17 @@
 import { escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
-import type { OutcomeCounts } from '../../overlay.ts';
+import type { OutcomeCounts, OverlayConflict } from '../../overlay.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
+import { IS_BLOCKED } from './blocked-sql.ts';
 import { readCapturedTables } from './capture.ts';
 import { JOURNAL, OUTCOME_TABLE, TRACE_CHARACTERS } from '../session/names.ts';
 import {
   selectTables,
   toOutcomeCounts,
+  toOverlayConflict,
   toOverlayRow,
+  type ConflictRow,
   type DifferenceRow,
 } from '../../sql/overlay-rows.ts';
 import { differenceKind, imageEqual, journalWithRows } from './views.ts';
@@ -75,6 +78,35 @@ export async function readOverlayRows(
   }
   return rows;
 }
+
+/** The conflicts, at most `limit` per table, oldest first. Errors as `readOverlayRows`. */
+export async function readOverlayConflicts(
+  client: ClientBase,
+  limit: number,
+  only: RowSelection = {},
+): Promise<readonly OverlayConflict[]> {
+  const conflicts: OverlayConflict[] = [];
+  for (const table of selectTables(await readCapturedTables(client), only)) {
+    const condition = selectionCondition(table, 'j', only);
+    const ms = (column: string): string =>
+      `pg_catalog.date_part('epoch', j.${column}) OPERATOR(pg_catalog.*) 1000`;
+    const found = await client.query<ConflictRow>(
+      `SELECT j.${JOURNAL.conflict} AS kind, ${columnLists(table)}, j.${JOURNAL.detail} AS detail,
+         ${ms(JOURNAL.at)} AS "firstAt", ${ms(JOURNAL.conflictAt)} AS at, j.${JOURNAL.trace} AS trace,
+         j.${JOURNAL.conflictSource}::text AS source, j.${JOURNAL.conflictBase} AS base
+       FROM ${journalWithRows(table)}
+       WHERE ${isConflict} AND ${condition.sql}
+       ORDER BY j.${JOURNAL.conflictAt}, key LIMIT $${condition.values.length + 1}`,
+      [...condition.values, limit],
+    );
+    conflicts.push(...found.rows.map((row) => toOverlayConflict(table, row)));
+  }
+  return conflicts;
+}
+
+/** Over `j` and `t`: one that kept a row out that the candidate came to since is none any more. */
+const isConflict = `j.${JOURNAL.conflict} IS NOT NULL
+  AND (j.${JOURNAL.blocked} IS NULL OR ${IS_BLOCKED})`;
 
 function columnLists(table: ApplyTable): string {
   const list = (values: readonly string[], type: string): string =>

@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { Outcome } from '../../../overlay/outcome.ts';
 import type { RowSelection } from '../../dialect.ts';
 import { checkDeferred, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
@@ -45,7 +46,10 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   let owned = 0;
   for (const table of tables) {
     owned += await acting(table, async () => {
-      const reset = await resetTable(session, table, only);
+      const reset = await resetTable(session, table, {
+        ...selectionCondition(table, 'j', only),
+        outcome: 'reset',
+      });
       await checkDeferred(session);
       return reset;
     });
@@ -54,7 +58,8 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   return owned;
 }
 
-function inTheWay(table: ApplyTable, constraint: string): UnderstudyError {
+/** For a row that cannot be put back alone. */
+export function inTheWay(table: ApplyTable, constraint: string): UnderstudyError {
   return new UnderstudyError(
     'APPLY_BLOCKED',
     'a row of the candidate that is not reset holds a unique value of one that is, or its schema refuses it',
@@ -97,15 +102,22 @@ async function lockEntries(
   return locked.rowCount ?? 0;
 }
 
-async function resetTable(
+/**
+ * Of one table, the entries, as `j`, that a condition holds for, but for rows that are kept out. Errors:
+ * APPLY_BLOCKED.
+ */
+export async function resetTable(
   session: ApplySession,
   table: ApplyTable,
-  only: RowSelection,
+  selected: {
+    readonly sql: string;
+    readonly values: readonly string[];
+    readonly outcome: Outcome;
+  },
 ): Promise<number> {
   const { client } = session;
   const journal = table.journal ?? '';
   const stage = stageRelation(table);
-  const selected = selectionCondition(table, 'j', only);
   if (table.keyDeferrable || table.unchecked.length > 0) {
     // Deferrable constraints are not checked in this session: see apply-rows.ts.
     await client.query(`LOCK TABLE ${table.rows} IN SHARE ROW EXCLUSIVE MODE`);
@@ -129,7 +141,7 @@ async function resetTable(
     JOIN ${KEYS} k ON ${sameKey(table, 'k', 'j')}
     WHERE j.${JOURNAL.moved} OR ${differenceKind(table)} <> 'equal')`;
   await queryAll(client, [
-    insertOutcomes(table, { outcome: 'reset', source: null }, undone),
+    insertOutcomes(table, { outcome: selected.outcome, source: null }, undone),
     clearStage(table),
     // All out before any comes in: the rows may have swapped unique values among each other. A row that
     // comes in between is one that the candidate inserted again: it is reset as well.

@@ -8,7 +8,7 @@
  */
 import type { Isolates } from '../../overlay.ts';
 import type pg from 'pg';
-import { tableName, type TableId } from '../../../change/table-id.ts';
+import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
@@ -17,6 +17,8 @@ import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
+import type { Side } from '../../../overlay/conflict.ts';
+import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -63,16 +65,22 @@ import {
   showPresence,
   takeFence,
 } from './fence.ts';
-import { readCaptured } from '../overlay/journal.ts';
-import { relation, viewId } from '../session/names.ts';
 import { isMigrating } from '../overlay/migrating.ts';
-import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
+import { watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
+import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
-import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
+import {
+  countOutcomes,
+  readOverlayConflicts,
+  readOverlayCounts,
+  readOverlayRows,
+} from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
+import { readOrphans } from '../overlay/orphans.ts';
+import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import { noteTable, readNotedTables } from './noted-tables.ts';
 import {
@@ -84,9 +92,8 @@ import {
 } from './progress.ts';
 import { assertOwn, assertShare, pgSharing } from './sharing.ts';
 import { showMember } from './member-sessions.ts';
-import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
+import { Connection, transaction, type ServerAddress } from '../session/session.ts';
 import { renderText } from '../session/types.ts';
-import { openTableReader } from '../compare/table-reader.ts';
 
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
@@ -229,6 +236,13 @@ export class PgShadowDatabase
     return this.#read('read the overlay', (client) => readOverlayRows(client, limit, only));
   }
 
+  overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
+    return this.#read('read conflicts', async (client) => [
+      ...(await readOverlayConflicts(client, limit, only)),
+      ...(await readOrphans(client, limit, only ?? {})),
+    ]);
+  }
+
   fenceState(): Promise<FenceState> {
     const what = { doing: 'read the fence', otherwise: 'INTERNAL' } as const;
     return this.#signs.use(what, (client) => readFence(client, this.#leaseMs));
@@ -350,6 +364,12 @@ export class PgShadowDatabase
     );
   }
 
+  resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
+    return this.#act(fence, 'resolve conflicts', 'APPLY_FAILED', async (client) =>
+      resolveOverlay(await this.#applySession(client, fence), only, side),
+    );
+  }
+
   sweepOverlay(fence: Fence, place: string | null): Promise<Swept> {
     return this.#act(fence, 'sweep the overlay', 'APPLY_FAILED', async (client) =>
       sweepOverlay(await this.#applySession(client, fence), place),
@@ -372,29 +392,8 @@ export class PgShadowDatabase
     );
   }
 
-  async openBaseSnapshot(): Promise<BaseReader> {
-    let captured: ReadonlySet<string> = new Set();
-    let gaps: readonly TableGaps[] = [];
-    let notCaptured: ReadonlySet<string> = new Set();
-    const client = await openSession(this.#address, this.name, 'snapshot');
-    return openTableReader({
-      client,
-      relation: (table: TableId) =>
-        captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
-      tables: async (snapshot) => {
-        const overlay = await readCaptured(snapshot);
-        const reshapes = await readReshapes(snapshot);
-        captured = new Set([...(overlay?.keys() ?? []), ...reshapes.tables.keys()]);
-        gaps = await readGaps(snapshot, null);
-        const catalogue = facing(await readCatalogue(snapshot), reshapes);
-        const all = overlay === null ? [] : [...catalogue.keys()];
-        const gapped = new Set(all.length === 0 ? [] : await readCaptureGaps(snapshot));
-        notCaptured = new Set(all.filter((one) => !captured.has(one) || gapped.has(one)));
-        return catalogue;
-      },
-      gaps: () => gaps,
-      notCaptured: () => notCaptured,
-    });
+  openBaseSnapshot(): Promise<BaseReader> {
+    return openBaseReader(this.#address, this.name);
   }
 
   breakConnections(): void {

@@ -1,0 +1,111 @@
+/**
+ * Rows of a rollout that refer to none: production deleted what a row of the candidate's refers to, or the
+ * candidate what a row of production's does. Who applies checks no foreign key, and neither side did wrong.
+ * Only a row that somebody owns, or a parent that is owned and gone, can be at an end of such a reference.
+ */
+import { escapeIdentifier, type ClientBase } from 'pg';
+import { tableName } from '../../../change/table-id.ts';
+import type { ForeignKey } from '../../../schema/table-schema.ts';
+import type { OverlayConflict, RowSelection } from '../../overlay.ts';
+import { selectTables } from '../../sql/overlay-rows.ts';
+import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
+import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
+import { JOURNAL, relation } from '../session/names.ts';
+import { readCapturedTables } from './capture.ts';
+import { selectionCondition } from './read.ts';
+
+interface Orphan {
+  readonly key: readonly string[];
+  readonly referring: readonly (string | null)[];
+  readonly firstAt: number;
+  readonly trace: string | null;
+}
+
+/** As `fk_orphan`, of each foreign key at most `limit`; a row once for each. Errors: USAGE, TABLE_UNKNOWN. */
+export async function readOrphans(
+  client: ClientBase,
+  limit: number,
+  only: RowSelection,
+): Promise<readonly OverlayConflict[]> {
+  const tables = await readCapturedTables(client);
+  const comparisons = await readComparisons(client);
+  const found: OverlayConflict[] = [];
+  // A trace is an entry's, of the row or of what it refers to.
+  const keyed = only.key === undefined ? {} : { key: only.key };
+  for (const child of selectTables(tables, only)) {
+    for (const key of child.schema.foreignKeys) {
+      const parent = tables.find(({ label }) => label === tableName(key.references));
+      const of = selectionCondition(child, 'c', keyed);
+      const traced = only.trace === undefined ? [] : [only.trace];
+      const { rows } = await client.query<Orphan>(
+        orphansOf({ child, parent, key, comparisons }, of.sql, {
+          limit,
+          trace: only.trace === undefined ? null : of.values.length + 1,
+        }),
+        [...of.values, ...traced],
+      );
+      found.push(...rows.map((row) => toConflict(child, key, row)));
+    }
+  }
+  return found;
+}
+
+function orphansOf(
+  parts: {
+    readonly child: ApplyTable;
+    /** Undefined where what is written to it is not captured. */
+    readonly parent: ApplyTable | undefined;
+    readonly key: ForeignKey;
+    readonly comparisons: Comparisons;
+  },
+  selected: string,
+  { limit, trace }: { readonly limit: number; readonly trace: number | null },
+): string {
+  const { child, parent, key, comparisons } = parts;
+  const compared = comparisons.get(tableName(key.references));
+  const refers = (alias: string): string =>
+    key.columns
+      .map((column, i) => {
+        const referenced = key.referencedColumns[i] ?? '';
+        const equals = compared?.get(referenced)?.equals ?? 'OPERATOR(pg_catalog.=)';
+        return `${alias}.${escapeIdentifier(referenced)} ${equals} c.${escapeIdentifier(column)}`;
+      })
+      .join(' AND ');
+  const set = key.columns.map((column) => `c.${escapeIdentifier(column)} IS NOT NULL`);
+  const none = `NOT EXISTS (SELECT FROM ${relation(key.references)} p WHERE ${refers('p')})`;
+  const wanted = [
+    ...set,
+    none,
+    selected,
+    ...(trace === null ? [] : [`e.${JOURNAL.trace} = $${String(trace)}`]),
+  ].join(' AND ');
+  const texts = (names: readonly string[]): string =>
+    `ARRAY[${names.map((name) => `c.${name}::text`).join(', ')}]::text[]`;
+  const what = `${texts(child.key.map(({ name }) => name))} AS key,
+    ${texts(key.columns.map(escapeIdentifier))} AS referring,
+    pg_catalog.date_part('epoch', e.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS "firstAt",
+    e.${JOURNAL.trace} AS trace`;
+  const owned = `SELECT ${what} FROM ${child.journal ?? ''} e
+    JOIN ${child.rows} c ON ${keysEqual(child, ['c', 'name'], ['e', 'name'])} WHERE ${wanted}`;
+  const gone =
+    parent === undefined
+      ? []
+      : [
+          `SELECT ${what} FROM ${parent.journal ?? ''} e JOIN ${child.rows} c ON ${refers('e')}
+            WHERE e.${JOURNAL.present} AND ${wanted}`,
+        ];
+  return `SELECT DISTINCT ON (o.key) o.* FROM (${[owned, ...gone].join(' UNION ALL ')}) o
+    ORDER BY o.key, o."firstAt" LIMIT ${String(limit)}`;
+}
+
+function toConflict({ schema }: ApplyTable, key: ForeignKey, row: Orphan): OverlayConflict {
+  const at = new Date(row.firstAt);
+  return {
+    ...{ table: schema.id, key: row.key, kind: 'fk_orphan', detail: key.name },
+    columns: key.columns.map((column, i) => ({
+      ...{ column, base: null, production: null },
+      candidate: row.referring[i] ?? null,
+    })),
+    ...{ firstAt: at, at, trace: row.trace, source: null },
+  };
+}

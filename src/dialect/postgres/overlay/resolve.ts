@@ -1,0 +1,181 @@
+/** Deciding conflicts: for the candidate, for production, or column by column. */
+import { escapeLiteral } from 'pg';
+import type { Side } from '../../../overlay/conflict.ts';
+import { unreachable } from '../../../util/assert.ts';
+import type { ResolvedRows, RowSelection } from '../../overlay.ts';
+import { selectTables } from '../../sql/overlay-rows.ts';
+import { checkDeferred, type ApplySession } from '../apply/apply.ts';
+import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
+import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
+import { JOURNAL } from '../session/names.ts';
+import { queryAll } from '../session/query-all.ts';
+import { admitBlocked } from './admit.ts';
+import { holdsBlocked, lookedUp, settleAll } from './blocked-sql.ts';
+import { touchCaptured } from './journal.ts';
+import { entryFacts, insertOutcomes } from './outcomes.ts';
+import { selectionCondition } from './read.ts';
+import { capturedTables, inTheWay, resetTable } from './reset.ts';
+import { imageEqual } from './views.ts';
+
+/** Entries, as `j`, by a condition with parameters. */
+interface Selected {
+  readonly sql: string;
+  readonly values: readonly string[];
+}
+
+const FORGET = [JOURNAL.conflict, JOURNAL.conflictBase, JOURNAL.conflictAt, JOURNAL.conflictSource]
+  .map((column) => `${column} = NULL`)
+  .join(', ');
+
+/**
+ * Decides the selected conflicts, see OverlayActs. In the caller's READ COMMITTED transaction on an applier's
+ * session. Errors: USAGE, TABLE_UNKNOWN, APPLY_BLOCKED.
+ */
+export async function resolveOverlay(
+  session: ApplySession,
+  only: RowSelection,
+  side: Side,
+): Promise<ResolvedRows> {
+  let [resolved, kept] = [0, 0];
+  const tables = selectTables(capturedTables(session), only);
+  for (const table of tables) {
+    await session.client.query(settleAll(table));
+    const { sql, values } = selectionCondition(table, 'j', only);
+    const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql}`, values };
+    const before = await countSelected(session, table, selected);
+    if (before === 0) continue;
+    try {
+      await resolveTable(session, table, selected, side);
+      await checkDeferred(session);
+    } catch (error) {
+      const clash = uniqueViolation(error);
+      throw clash === null ? applyFailure(error, table.label) : inTheWay(table, clash.constraint);
+    }
+    const left = await countSelected(session, table, selected);
+    resolved += before - left;
+    kept += left;
+  }
+  await touchCaptured(session.client, tables);
+  return { resolved, kept };
+}
+
+async function countSelected(
+  { client }: ApplySession,
+  table: ApplyTable,
+  { sql, values }: Selected,
+): Promise<number> {
+  const { rows } = await client.query<{ entries: number }>(
+    `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal ?? ''} j WHERE ${sql}`,
+    [...values],
+  );
+  return rows[0]?.entries ?? 0;
+}
+
+async function resolveTable(
+  session: ApplySession,
+  table: ApplyTable,
+  selected: Selected,
+  side: Side,
+): Promise<void> {
+  switch (side) {
+    case 'ours':
+      return takeOurs(session, table, selected);
+    case 'theirs':
+      return takeTheirs(session, table, selected);
+    case 'merge':
+      return merge(session, table, selected);
+    default:
+      return unreachable(side);
+  }
+}
+
+/** The entries stay: the rows still differ. */
+async function takeOurs(
+  { client }: ApplySession,
+  table: ApplyTable,
+  { sql, values }: Selected,
+): Promise<void> {
+  await client.query(
+    `WITH decided AS (UPDATE ${table.journal ?? ''} j SET ${FORGET} WHERE ${sql}
+        RETURNING ${entryFacts(table)})
+      ${insertOutcomes(table, { outcome: 'ours', source: null }, 'decided')}`,
+    [...values],
+  );
+}
+
+async function takeTheirs(
+  session: ApplySession,
+  table: ApplyTable,
+  { sql, values }: Selected,
+): Promise<void> {
+  await resetTable(session, table, { sql, values, outcome: 'theirs' });
+  const uniques = lookedUp(table, session.comparisons);
+  if (uniques.length === 0) return;
+  const blocking = holdsBlocked(table, uniques, sql);
+  await resetTable(session, table, { sql: blocking, values, outcome: 'theirs' });
+  await admitBlocked(session, table, { schema: false });
+}
+
+/**
+ * Row and entry are locked before anything is decided. A column that may not be set, as an identity, cannot
+ * be merged where both differ in it.
+ */
+async function merge(
+  { client }: ApplySession,
+  table: ApplyTable,
+  { sql, values }: Selected,
+): Promise<void> {
+  const journal = table.journal ?? '';
+  const same = keysEqual(table, ['t', 'name'], ['j', 'name']);
+  const which = `${sql} AND j.${JOURNAL.conflict} = 'update_differs' AND j.${JOURNAL.present}`;
+  const order = (alias: string): string =>
+    table.key.map(({ name }) => `${alias}.${name}`).join(', ');
+  await client.query(
+    `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t
+      WHERE EXISTS (SELECT FROM ${journal} j WHERE ${same} AND ${which})
+      ORDER BY ${order('t')} FOR NO KEY UPDATE OF t) locked`,
+    [...values],
+  );
+  await client.query(
+    `SELECT pg_catalog.count(*) FROM (SELECT FROM ${journal} j WHERE ${which}
+      ORDER BY ${order('j')} FOR UPDATE OF j) locked`,
+    [...values],
+  );
+  const base = (column: ApplyColumn): string =>
+    `pg_catalog.jsonb_extract_path_text(j.${JOURNAL.conflictBase}, ${escapeLiteral(column.schema.name)})`;
+  const ours = (column: ApplyColumn): string =>
+    `t.${column.name}::text IS DISTINCT FROM ${base(column)}`;
+  const theirs = (column: ApplyColumn): string =>
+    `j.${column.name}::text IS DISTINCT FROM ${base(column)}`;
+  const apart = (column: ApplyColumn): string => `NOT ${imageEqual([column.schema], 'j', 't')}`;
+  const overlaps = table.rest.map((column) =>
+    column.schema.identity === 'always'
+      ? apart(column)
+      : `(${ours(column)} AND ${theirs(column)} AND ${apart(column)})`,
+  );
+  const settable = table.rest.filter(({ schema }) => schema.identity !== 'always');
+  const set = settable.map(
+    (column) =>
+      `${column.name} = CASE WHEN ${ours(column)} THEN t.${column.name} ELSE j.${column.name} END`,
+  );
+  if (set.length === 0) return;
+  const mergeable = `${which} AND j.${JOURNAL.conflictBase} IS NOT NULL
+    AND EXISTS (SELECT FROM ${table.rows} t WHERE ${same} AND NOT (${overlaps.join(' OR ')}))`;
+  await client.query(
+    `WITH decided AS (UPDATE ${journal} j SET ${JOURNAL.conflict} = 'merging' WHERE ${mergeable}
+        RETURNING ${entryFacts(table)})
+      ${insertOutcomes(table, { outcome: 'merged', source: null }, 'decided')}`,
+    [...values],
+  );
+  await queryAll(client, [
+    `UPDATE ${table.rows} t SET ${set.join(', ')} FROM ${journal} j
+      WHERE ${same} AND j.${JOURNAL.conflict} = 'merging'`,
+    `DELETE FROM ${journal} j WHERE j.${JOURNAL.conflict} = 'merging' AND EXISTS (SELECT
+      FROM ${table.rows} t WHERE ${same} AND ${imageEqual(
+        table.columns.map(({ schema }) => schema),
+        'j',
+        't',
+      )})`,
+    `UPDATE ${journal} j SET ${FORGET} WHERE j.${JOURNAL.conflict} = 'merging'`,
+  ]);
+}

@@ -1,0 +1,79 @@
+/** What both sides of a rollout changed, read for people and machines. */
+import { tableName, type TableId } from '../change/table-id.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import type { ConflictKind } from '../overlay/conflict.ts';
+import type { RuntimeContext } from './context.ts';
+import { existingRollout } from './existing-rollout.ts';
+
+export interface RolloutConflicts {
+  readonly name: string;
+  readonly conflicts: readonly ListedConflict[];
+  /** Some table has as many as were asked for, and may have more. */
+  readonly truncated: boolean;
+}
+
+export interface ListedConflict {
+  readonly table: string;
+  readonly key: readonly string[];
+  readonly kind: ConflictKind;
+  readonly detail: string | null;
+  readonly trace: string | null;
+  /** ISO 8601: the candidate's first write, and production's first change that made a conflict. */
+  readonly firstAt: string;
+  readonly at: string;
+  /** Where production's log stood with it. */
+  readonly source: unknown;
+  /** Columns in which both sides differ. */
+  readonly columns: readonly (
+    | { readonly name: string }
+    | {
+        readonly name: string;
+        readonly base: string | null;
+        readonly production: string | null;
+        readonly candidate: string | null;
+      }
+  )[];
+}
+
+/** Takes no fence. Errors: ROLLOUT_NOT_FOUND, TABLE_UNKNOWN. */
+export async function readConflicts(
+  context: RuntimeContext,
+  name: string,
+  options: {
+    readonly table?: TableId;
+    readonly trace?: string;
+    /** Listed per table. */
+    readonly limit: number;
+    /** Only then do column values appear; keys always do. */
+    readonly showValues: boolean;
+  },
+): Promise<RolloutConflicts> {
+  const row = await existingRollout(context, name);
+  const database = await context.server.open(row.database);
+  if (database === null) {
+    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
+  }
+  try {
+    const { table, trace, limit, showValues } = options;
+    const found = await database.overlayConflicts(limit, {
+      ...(table !== undefined && { table }),
+      ...(trace !== undefined && { trace }),
+    });
+    const counts = Map.groupBy(found, (one) => tableName(one.table));
+    return {
+      name,
+      conflicts: found.map((one) => ({
+        ...{ table: tableName(one.table), key: one.key, kind: one.kind },
+        ...{ detail: one.detail, trace: one.trace },
+        ...{ firstAt: one.firstAt.toISOString(), at: one.at.toISOString() },
+        source: one.source === null ? null : (JSON.parse(one.source) as unknown),
+        columns: one.columns.map(({ column, base, production, candidate }) =>
+          showValues ? { name: column, base, production, candidate } : { name: column },
+        ),
+      })),
+      truncated: [...counts.values()].some((of) => of.length >= limit),
+    };
+  } finally {
+    await database[Symbol.asyncDispose]();
+  }
+}
