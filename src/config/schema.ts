@@ -15,6 +15,16 @@ const tablePattern = z
   .string()
   .regex(/^[^.]+\.[^.]+$/, 'expected `schema.table`, with * for any characters');
 
+const tablePolicy = z.enum(['overlay-wins', 'source-wins', 'merge']);
+
+const tableRule = z.strictObject({
+  match: tablePattern,
+  policy: tablePolicy.optional(),
+  columns: z
+    .record(z.string(), z.enum(['overlay-wins', 'source-wins', 'merge', 'delta']))
+    .optional(),
+});
+
 const kafka = z
   .looseObject({
     brokers: z.array(z.string().min(1)).min(1).describe('host:port of the brokers'),
@@ -245,6 +255,12 @@ const fields = z.strictObject({
         .default(['*.*'])
         .describe('tables to follow, as `schema.table`; * is any text'),
       exclude: z.array(tablePattern).default([]).describe('of these, tables to leave out'),
+      rules: z
+        .array(tableRule)
+        .default([])
+        .describe(
+          'who wins in them: `{ match, policy, columns }`, see below; of several the last counts',
+        ),
     })
     .prefault({}),
   apply: z
@@ -293,6 +309,9 @@ const fields = z.strictObject({
         .describe(
           'how long production’s events wait before they reach a rollout: longer than a mirrored request takes',
         ),
+      policy: tablePolicy
+        .default('overlay-wins')
+        .describe('who wins where production changes a row that the candidate wrote'),
       sweepSeconds: z
         .number()
         .min(1)

@@ -17,6 +17,7 @@ import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { BackupReading } from './backup.ts';
 import type { ConnectorTraces } from './connector-traces.ts';
+import type { PolicyOf } from '../overlay/policy.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
 import type {
@@ -456,6 +457,8 @@ export interface ShadowOptions {
   readonly leaseMs?: number;
   /** See `Isolates`. Default: no table is isolated. */
   readonly isolates?: Isolates;
+  /** Who wins in which table. By default the candidate does. */
+  readonly policies?: PolicyOf<TableId>;
 }
 
 /** What an engine offers. One per engine; found by name in the registry. */

@@ -4,6 +4,7 @@ import { afterAll, beforeAll } from 'vitest';
 import type { TableId } from '../../src/change/table-id.ts';
 import { RowShape, type ColumnValue, type KnownValue } from '../../src/change/value.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
+import { OVERLAY_WINS, type TablePolicy } from '../../src/overlay/policy.ts';
 import type { ApplyOutcome } from '../../src/dialect/dialect.ts';
 import {
   applierSessionSql,
@@ -40,8 +41,13 @@ export async function tables(ddl: string, overlay = false): Promise<void> {
   await user.query('COMMIT');
 }
 
-export async function apply(...steps: readonly BatchStep[]): Promise<ApplyOutcome> {
-  const session = await openApplySession(applier, await readCatalogue(applier));
+/** Under these policies. */
+export async function applyUnder(
+  policy: TablePolicy,
+  ...steps: readonly BatchStep[]
+): Promise<ApplyOutcome> {
+  const options = { policies: () => policy };
+  const session = await openApplySession(applier, await readCatalogue(applier), options);
   await applier.query('BEGIN');
   try {
     const outcome = await applyBatch(session, batchOf(...steps));
@@ -52,6 +58,9 @@ export async function apply(...steps: readonly BatchStep[]): Promise<ApplyOutcom
     throw error;
   }
 }
+
+export const apply = (...steps: readonly BatchStep[]): Promise<ApplyOutcome> =>
+  applyUnder(OVERLAY_WINS, ...steps);
 
 export const shop = (name: string): TableId => ({ schema: 'shop', name });
 

@@ -9,6 +9,7 @@
 import { tableName, type TableId } from '../../change/table-id.ts';
 import { UNAVAILABLE, UNSURE, RowShape, type RowImage } from '../../change/value.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
+import type { TablePolicy } from '../../overlay/policy.ts';
 import type { BatchStep, NetChange, ParentChange } from '../../order/change-batch.ts';
 import { describeChange, type SchemaChange } from '../../schema/schema-change.ts';
 import {
@@ -307,4 +308,30 @@ export function describeReshaped(
     renamed: Object.fromEntries(pairs),
     own: (now?.columns ?? []).flatMap(({ name }) => (taken.has(name) ? [] : [name])),
   };
+}
+
+/** The table of production's that the candidate made this one of; itself where it is as production has it. */
+export function originOf(
+  { id }: Pick<TableSchema, 'id'>,
+  reshaped: ReadonlyMap<string, Reshaped>,
+): { readonly id: TableId; readonly reshaped: Reshaped | null } {
+  const label = tableName(id);
+  const one = [...reshaped.values()].find(({ visible }) => nameOf(visible) === label);
+  return { id: one?.schema.id ?? id, reshaped: one ?? null };
+}
+
+/** What is said of production's columns, of those the candidate has for them; its own ones it always wins. */
+export function policyNow(
+  policy: TablePolicy,
+  { columns: now }: TableSchema,
+  reshaped: Reshaped | null,
+): TablePolicy {
+  if (reshaped === null) return policy;
+  const origins = new Map([...reshaped.columns].map(([from, to]) => [to, from]));
+  const columns = now.flatMap(({ name }) => {
+    const from = origins.get(name);
+    const of = from === undefined ? 'overlay-wins' : policy.columns.get(from);
+    return of === undefined ? [] : [[name, of] as const];
+  });
+  return { ...policy, columns: new Map(columns) };
 }

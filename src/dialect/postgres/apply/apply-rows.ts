@@ -18,6 +18,13 @@ import {
   settleStaged,
 } from '../overlay/blocked-sql.ts';
 import {
+  lockOwned,
+  mergeColumns,
+  mergeEach,
+  takeBackBlockers,
+  takeBackStaged,
+} from '../overlay/policy-sql.ts';
+import {
   deleteEqualEntries,
   lockEqualEntries,
   lockEqualRows,
@@ -26,7 +33,13 @@ import {
 } from '../overlay/release-sql.ts';
 import { StepLedgers, type Ledgers } from './ledgers.ts';
 import { queryAll } from '../session/query-all.ts';
-import { stageChanges, type Staged, type StagedCounts, type StagedOp } from './stage.ts';
+import {
+  stageChanges,
+  stageRelation,
+  type Staged,
+  type StagedCounts,
+  type StagedOp,
+} from './stage.ts';
 
 /** What a step needs to know besides its table. */
 export interface StepContext {
@@ -53,6 +66,7 @@ const OPTIMISTIC_ATTEMPTS = 2;
 const MAX_ATTEMPTS = 50;
 
 const SAVEPOINT = 'understudy_rows';
+const MERGE_SAVEPOINT = 'understudy_merge';
 
 /**
  * Writes the net changes of one table, in the caller's READ COMMITTED transaction.
@@ -132,6 +146,42 @@ class RowsStep {
     return this.#write(before?.counts ?? prepared, before?.owned ?? null);
   }
 
+  /** Production's changes are the end of what the candidate has in those rows. */
+  get #sourceWins(): boolean {
+    const { journal, isolated, policy } = this.#table;
+    return journal !== null && !isolated && policy.rows === 'source-wins';
+  }
+
+  /** Gives up what the candidate owns of the staged keys: they are written as nobody's. */
+  async #takeBack(counts: StagedCounts): Promise<StagedCounts> {
+    const table = this.#table;
+    const marked = await this.#client.query(sql.markOwned(table));
+    if ((marked.rowCount ?? 0) === 0) return counts;
+    const whole = await this.#fill('s', counts);
+    await queryAll(this.#client, [
+      ...lockOwned(table),
+      takeBackStaged(table, this.#context.source),
+    ]);
+    return whole;
+  }
+
+  /** Writes production's changes into columns of rows that the candidate owns, where a policy says so. */
+  async #merge(): Promise<void> {
+    const table = this.#table;
+    if (table.isolated) return;
+    const statement = mergeColumns(table, (column) => sql.known(column));
+    if (statement === null) return;
+    await queryAll(this.#client, [...lockOwned(table), `SAVEPOINT ${MERGE_SAVEPOINT}`]);
+    try {
+      await this.#client.query(statement);
+    } catch (error) {
+      if (!(error instanceof DatabaseError) || !isOfTheRow(error)) throw error;
+      await this.#client.query(`ROLLBACK TO SAVEPOINT ${MERGE_SAVEPOINT}`);
+      await this.#client.query(mergeEach(table, statement));
+    }
+    await this.#client.query(`RELEASE SAVEPOINT ${MERGE_SAVEPOINT}`);
+  }
+
   async again(): Promise<StepOutcome> {
     if (this.#table.keyDeferrable || this.#table.unchecked.length > 0) await this.#keepWritersOut();
     return this.#write(await this.#count(), null);
@@ -143,6 +193,10 @@ class RowsStep {
     let [counts, marked] = [prepared, owned];
     let twoPhase = false;
     for (let repairs = 0; repairs < MAX_ATTEMPTS; repairs += 1) {
+      if (this.#sourceWins && marked !== 0) {
+        counts = await this.#takeBack(counts);
+        marked = 0;
+      }
       const attempt = await this.#attempt(counts, {
         ...{ twoPhase, marked },
         lockFirst: repairs >= OPTIMISTIC_ATTEMPTS,
@@ -163,9 +217,10 @@ class RowsStep {
           }
           if (!(await this.#isChecked())) {
             await this.#undo();
-            await this.#block();
+            counts = await this.#block();
             break;
           }
+          if (attempt.owned > 0) await this.#merge();
           await this.#moveBase(attempt.owned);
           if (attempt.owned > 0) await this.#release('pass over');
           await this.#client.query(`RELEASE SAVEPOINT ${SAVEPOINT}`);
@@ -180,7 +235,7 @@ class RowsStep {
           await this.#undo();
           counts = await this.#fill('s', counts);
           if (table.journal === null && twoPhase) this.#refuse(attempt.violation);
-          if (twoPhase || attempt.violation === null) await this.#block();
+          if (twoPhase || attempt.violation === null) counts = await this.#block();
           twoPhase = true;
           break;
       }
@@ -375,7 +430,7 @@ class RowsStep {
   }
 
   /** Finds the staged images that the visible table refuses, and keeps them out: see blocked-sql.ts. */
-  async #block(): Promise<void> {
+  async #block(): Promise<StagedCounts> {
     const table = this.#table;
     const { comparisons, source } = this.#context;
     const unchecked = lookedUp(table, comparisons, table.unchecked);
@@ -385,9 +440,26 @@ class RowsStep {
       sql.markOwned(table),
       probe(table, { out: sql.takeOut(table), insert: sql.insertStaged(table), unchecked }),
       sql.markOwned(table),
-      evict(table),
-      blockRows(table, source),
     ]);
+    if (this.#sourceWins && (await this.#takeBackBlockers())) return this.#count();
+    await queryAll(this.#client, [evict(table), blockRows(table, source)]);
+    return this.#count();
+  }
+
+  /** Rows of the candidate's that keep production's out are production's again, and written with them. */
+  async #takeBackBlockers(): Promise<boolean> {
+    const table = this.#table;
+    const uniques = lookedUp(table, this.#context.comparisons);
+    if (uniques.length === 0) return false;
+    const done = await queryAll(
+      this.#client,
+      takeBackBlockers(table, uniques, this.#context.source),
+    );
+    if ((done.at(-1)?.rowCount ?? 0) === 0) return false;
+    await this.#client.query(
+      `UPDATE ${stageRelation(table)} SET refused = NULL, detail = NULL, evicted = false`,
+    );
+    return true;
   }
 
   /** Deferrable constraints, which this session's writes did not check, are met. */

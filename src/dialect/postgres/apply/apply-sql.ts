@@ -25,7 +25,7 @@ function names(columns: readonly ApplyColumn[]): string {
 }
 
 /** True if the staged row brings a value for the column. */
-function known(column: ApplyColumn, staging = 's'): string {
+export function known(column: ApplyColumn, staging = 's'): string {
   return `pg_catalog.get_bit(${staging}.mask, ${column.bit}) = 1`;
 }
 

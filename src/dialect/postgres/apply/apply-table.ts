@@ -8,6 +8,7 @@ import {
   type TableSchema,
   type UniqueKey,
 } from '../../../schema/table-schema.ts';
+import { OVERLAY_WINS, type TablePolicy } from '../../../overlay/policy.ts';
 import { isExact, type Comparisons } from '../catalogue/key-facts.ts';
 import { relation } from '../session/names.ts';
 
@@ -53,6 +54,8 @@ export interface ApplyTable {
   readonly journal: string | null;
   /** See `Isolates`; false where it does not matter. */
   readonly isolated: boolean;
+  /** Who wins where production changes what the candidate owns. */
+  readonly policy: TablePolicy;
 }
 
 /**
@@ -82,7 +85,7 @@ export function describeTable(
   table: TableSchema,
   comparisons: Comparisons,
   journal: TableId | null,
-  isolated = false,
+  ruled: { readonly isolated?: boolean; readonly policy?: TablePolicy } = {},
 ): ApplyTable {
   const label = tableName(table.id);
   const compared = comparisons.get(label);
@@ -125,7 +128,8 @@ export function describeTable(
     unchecked: deferrable.filter((unique) => !isKey(unique)),
     fixed: rest.filter((column) => column.schema.identity === 'always'),
     journal: journal === null ? null : relation(journal),
-    isolated: isolated && journal !== null,
+    isolated: ruled.isolated === true && journal !== null,
+    policy: journal === null ? OVERLAY_WINS : (ruled.policy ?? OVERLAY_WINS),
   };
 }
 

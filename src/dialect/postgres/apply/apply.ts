@@ -1,4 +1,5 @@
 import type { Isolates } from '../../overlay.ts';
+import { assertMergeable, OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -19,7 +20,7 @@ import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/jou
 import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readKept, type KeptTables } from '../overlay/reshapes.ts';
-import { splitSteps } from '../../sql/reshaped.ts';
+import { originOf, policyNow, splitSteps } from '../../sql/reshaped.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages, type KnownStages } from './stage.ts';
 
@@ -70,6 +71,7 @@ export interface ApplySession extends KeptTables {
   /** In fallback mode, the account that triggers spare. */
   readonly spared: SparedAccount;
   readonly isolates: Isolates;
+  readonly policies: PolicyOf<TableId>;
 }
 
 /**
@@ -79,13 +81,17 @@ export interface ApplySession extends KeptTables {
 export async function openApplySession(
   client: ClientBase,
   catalogue: SchemaCatalogue,
-  options: { readonly spared?: SparedAccount; readonly isolates?: Isolates } = {},
+  options: {
+    readonly spared?: SparedAccount;
+    readonly isolates?: Isolates;
+    readonly policies?: PolicyOf<TableId>;
+  } = {},
 ): Promise<ApplySession> {
-  const { spared = null, isolates = () => false } = options;
+  const { spared = null, isolates = () => false, policies = () => OVERLAY_WINS } = options;
   if (spared !== null) await assertSpared(client, spared);
   const comparisons = await readComparisons(client);
   return {
-    ...{ spared, isolates },
+    ...{ spared, isolates, policies },
     ...(await readKept(client, comparisons)),
     client,
     catalogue,
@@ -247,8 +253,13 @@ export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const known = session.described.get(label);
   if (known !== undefined) return known;
   const journal = session.captured?.get(label) ?? null;
-  const isolated = session.isolates(schema.id);
-  const table = describeTable(schema, session.comparisons, journal, isolated);
+  const { id: origin, reshaped } = originOf(schema, session.reshaped);
+  const policy = policyNow(session.policies(origin), schema, reshaped);
+  const ruled = { isolated: session.isolates(origin), policy };
+  const table = describeTable(schema, session.comparisons, journal, ruled);
+  const keys = new Set(table.schema.key);
+  const columns = table.columns.map((one) => ({ ...one.schema, isKey: keys.has(one.schema.name) }));
+  assertMergeable(label, columns, table.policy);
   session.described.set(label, table);
   return table;
 }

@@ -134,6 +134,20 @@ export function holdsBlocked(
       AND (${holding.join(' OR ')}))`;
 }
 
+/** Of an entry, `j`: its visible row holds a value of a staged image that was refused. */
+export function holdsStaged(table: ApplyTable, uniques: readonly UniqueColumns[]): string {
+  const holding = uniques.map((unique) => {
+    const same = unique.columns.map(
+      ({ column, equals }) => `u.${column.name} ${equals} b.${column.staged}`,
+    );
+    return `(${same.join(' AND ')})`;
+  });
+  return `EXISTS (SELECT FROM ${table.rows} u JOIN ${stageRelation(table)} b ON b.refused IS NOT NULL
+      AND (${holding.join(' OR ')})
+    WHERE ${keysEqual(table, ['u', 'name'], JOURNALED)}
+      AND NOT (${keysEqual(table, ['u', 'name'], ['b', 'staged'])}))`;
+}
+
 /** A row if a staged image that nobody owns holds what another row does: of what the session did not check. */
 export function findDuplicate(table: ApplyTable, unique: UniqueColumns): string {
   return `SELECT 1 AS found FROM ${stageRelation(table)} s WHERE s.op = 'f' AND NOT s.own
@@ -182,7 +196,7 @@ export function probe(
   return `DO $probe$
 #variable_conflict use_column
 DECLARE
-  understudy_at tid;
+  understudy_place tid;
   understudy_seq int4;
   understudy_state text;
   understudy_name text;
@@ -196,10 +210,10 @@ DECLARE
 BEGIN
   BEGIN
     ${parts.out};
-    FOR understudy_at, understudy_seq IN SELECT s.ctid, s.seq FROM ${stage} s
+    FOR understudy_place, understudy_seq IN SELECT s.ctid, s.seq FROM ${stage} s
         WHERE s.op = 'f' AND NOT s.own ORDER BY ${key} LOOP
       BEGIN
-        ${parts.insert} AND s.ctid = understudy_at;
+        ${parts.insert} AND s.ctid = understudy_place;
       EXCEPTION WHEN ${REFUSAL} THEN
         GET STACKED DIAGNOSTICS understudy_state = RETURNED_SQLSTATE,
           understudy_name = CONSTRAINT_NAME;

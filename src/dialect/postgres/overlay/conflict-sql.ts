@@ -3,11 +3,15 @@
  * visible row `t`, null where there is none: what overlay/conflict.ts says, for whole batches.
  */
 import { escapeLiteral } from 'pg';
+import { columnPolicy } from '../../../overlay/policy.ts';
 import type { ApplyColumn, ApplyTable } from '../apply/apply-table.ts';
 import { JOURNAL } from '../session/names.ts';
 
+/** Noted with a staged change that a policy could not write into the candidate's row. */
+export const UNMERGED = 'unmerged';
+
 /** To the byte, see imageEqual; by the type beneath a domain, as the journal and the staging table have it. */
-function differ({ schema }: ApplyColumn, left: string, right: string): string {
+export function differ({ schema }: ApplyColumn, left: string, right: string): string {
   const type = schema.type.domainOf ?? schema.type.sql;
   const value = (of: string): string =>
     `(SELECT understudy_row FROM (SELECT ${of}::${type}) understudy_row)`;
@@ -43,14 +47,19 @@ function conflictKind(table: ApplyTable, known: (column: ApplyColumn) => string)
     differ(column, `t.${column.name}`, `s.${column.staged}`);
   const changed = (column: ApplyColumn): string =>
     differ(column, `j.${column.name}`, `t.${column.name}`);
-  const both = table.rest.map(
+  // Of a counter both changes count.
+  const compared = table.rest.filter(
+    ({ schema }) => columnPolicy(table.policy, schema.name) !== 'delta',
+  );
+  const both = compared.map(
     (column) => `(${moved(column)} AND ${changed(column)} AND ${apart(column)})`,
   );
   const written = table.rest.map((column) => changed(column));
   return `CASE WHEN j.${JOURNAL.blocked} IS NOT NULL THEN j.${JOURNAL.conflict}
     WHEN s.op = 'd' THEN CASE WHEN j.${JOURNAL.present} AND ${visible} AND ${any(written)}
       THEN 'update_deleted' ELSE j.${JOURNAL.conflict} END
-    WHEN j.${JOURNAL.present} AND ${visible} AND ${any(both)} THEN 'update_differs'
+    WHEN j.${JOURNAL.present} AND ${visible} AND (s.refused = '${UNMERGED}' OR ${any(both)})
+      THEN 'update_differs'
     WHEN NOT j.${JOURNAL.present} AND ${visible} AND ${any(table.rest.map(apart))} THEN 'insert_exists'
     WHEN j.${JOURNAL.present} AND NOT (${visible})
       AND ${any(table.rest.map((column) => `(${moved(column)})`))} THEN 'delete_updated'

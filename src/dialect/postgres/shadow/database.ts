@@ -18,6 +18,7 @@ import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
+import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
@@ -106,6 +107,7 @@ export interface DatabaseParts {
   readonly leaseMs: number;
   /** Default: no table is isolated. */
   readonly isolates?: Isolates;
+  readonly policies?: PolicyOf<TableId>;
 }
 
 export class PgShadowDatabase
@@ -122,6 +124,7 @@ export class PgShadowDatabase
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
   readonly #isolates: Isolates;
+  readonly #policies: PolicyOf<TableId>;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -136,6 +139,7 @@ export class PgShadowDatabase
     this.#address = address;
     this.#leaseMs = parts.leaseMs;
     this.#isolates = parts.isolates ?? (() => false);
+    this.#policies = parts.policies ?? (() => OVERLAY_WINS);
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
@@ -452,8 +456,8 @@ export class PgShadowDatabase
   #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () => {
       const spared = await readSparedAccount(client);
-      const isolates = this.#isolates;
-      return openApplySession(client, await readCatalogue(client), { spared, isolates });
+      const options = { spared, isolates: this.#isolates, policies: this.#policies };
+      return openApplySession(client, await readCatalogue(client), options);
     });
   }
 

@@ -2,6 +2,8 @@
  * The shadow server: finds, makes, copies and drops databases of ours. It never writes to, ends
  * sessions of, or drops a database or role without our marker.
  */
+import type { TableId } from '../../../change/table-id.ts';
+import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { Isolates } from '../../overlay.ts';
 import type { ShadowOptions } from '../../dialect.ts';
 import { escapeIdentifier } from 'pg';
@@ -56,8 +58,9 @@ export async function connectShadow(
       });
     }
     const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    const isolates = options.isolates ?? (() => false);
-    return new PgShadowServer({ address, connection, version: version.text, leaseMs, isolates });
+    const { isolates = () => false, policies = () => OVERLAY_WINS } = options;
+    const parts = { address, connection, version: version.text, leaseMs, isolates, policies };
+    return new PgShadowServer(parts);
   } catch (error) {
     await connection[Symbol.asyncDispose]();
     throw error;
@@ -73,6 +76,7 @@ class PgShadowServer implements ShadowServer {
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
   readonly #isolates: Isolates;
+  readonly #policies: PolicyOf<TableId>;
   readonly #connection: Connection;
 
   constructor(parts: {
@@ -81,11 +85,13 @@ class PgShadowServer implements ShadowServer {
     readonly version: string;
     readonly leaseMs: number;
     readonly isolates: Isolates;
+    readonly policies: PolicyOf<TableId>;
   }) {
     this.version = parts.version;
     this.#address = parts.address;
     this.#leaseMs = parts.leaseMs;
     this.#isolates = parts.isolates;
+    this.#policies = parts.policies;
     this.#connection = parts.connection;
   }
 
@@ -147,6 +153,7 @@ class PgShadowServer implements ShadowServer {
       ...{ address: this.#address, name, marker },
       leaseMs: this.#leaseMs,
       isolates: this.#isolates,
+      policies: this.#policies,
     });
   }
 
