@@ -21,6 +21,7 @@ import {
   companionName,
   journalName,
   quote,
+  triggerName,
   viewDatabase,
   VIEWS,
 } from '../session/names.ts';
@@ -32,7 +33,7 @@ import {
   unlessNotedApplier,
 } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
-import { defineProgram, type Circumstances } from '../shadow/clone-code.ts';
+import { defineSparing, readDefinedTriggers } from '../shadow/clone-code.ts';
 import { assertGround } from '../shadow/ground.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { captureAgain, closeTables, tableNames } from './closed.ts';
@@ -258,36 +259,17 @@ async function forgetSame(client: Client, { database, source }: Place): Promise<
 
 /** Triggers that a migration made act for the candidate, and not on what is applied. */
 async function spareApplier(client: Client, database: string): Promise<void> {
-  const unless = unlessNotedApplier(database);
-  const triggers = await client.rows<
-    Circumstances & {
-      readonly name: string;
-      readonly table: string;
-      readonly timing: string;
-      readonly event: string;
-      readonly body: string;
-    }
-  >(
-    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\`, ACTION_TIMING AS timing,
-        EVENT_MANIPULATION AS event, ACTION_STATEMENT AS body,
-        SQL_MODE AS sqlMode, COLLATION_CONNECTION AS collation
-      FROM information_schema.TRIGGERS
-      WHERE TRIGGER_SCHEMA = ? AND TRIGGER_NAME NOT REGEXP '${CAPTURING}|${CLOSING}'
-      ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER`,
-    [database],
-  );
-  for (const trigger of triggers) {
-    if (trigger.body.includes(unless)) continue;
-    await patiently(client, database, `DROP TRIGGER ${quote(database, trigger.name)}`);
-    await defineProgram(
-      client,
-      trigger,
-      `CREATE DEFINER=${triggerDefiner(database)} TRIGGER ${quote(database, trigger.name)}
-        ${trigger.timing} ${trigger.event} ON ${quote(database, trigger.table)} FOR EACH ROW
-        IF ${unless} THEN
-${trigger.body}
-;
-END IF`,
-    );
+  const ours = new RegExp(`${CAPTURING}|${CLOSING}`);
+  for (const trigger of await readDefinedTriggers(client, database)) {
+    if (ours.test(trigger.name) || trigger.body.includes(unlessNotedApplier(database))) continue;
+    // Once beside it: what cannot be made so must not be lost.
+    const name = triggerName(trigger.name, 'tried');
+    const drop = (one: string): Promise<void> =>
+      patiently(client, database, `DROP TRIGGER IF EXISTS ${quote(database, one)}`);
+    await drop(name);
+    await defineSparing(client, database, { ...trigger, name }, triggerDefiner(database));
+    await drop(name);
+    await drop(trigger.name);
+    await defineSparing(client, database, trigger, triggerDefiner(database));
   }
 }
