@@ -12,7 +12,7 @@ import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import type { ConnectorFacts } from '../decode/connectors/settings.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
-import type { SchemaCatalogue } from '../schema/table-schema.ts';
+import type { ColumnType, SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { BackupReading } from './backup.ts';
@@ -462,6 +462,16 @@ export interface ShadowOptions {
 }
 
 /** What an engine offers. One per engine; found by name in the registry. */
+/** Pieces of statements of an engine. */
+export interface SqlWriting {
+  table(id: TableId): string;
+  column(name: string): string;
+  /** Of a value as texts tell it between the rooms (see OverlayRow); null: NULL. */
+  literal(text: string | null, type: ColumnType): string;
+  /** Between an INSERT's columns and its values. */
+  readonly overriding: string;
+}
+
 export interface Dialect {
   readonly engine: EngineName;
   /** Whether rows that its log leaves in doubt are read again from production unasked, at a pin. */
@@ -483,4 +493,6 @@ export interface Dialect {
   planFromEvents(tables: readonly EventTableSchema[]): ShadowPlan;
   /** Renders a value as this engine's input text; used by reports and tests too. */
   renderText(value: KnownValue): string | null;
+  /** How statements are written for a person to run. */
+  readonly sql: SqlWriting;
 }

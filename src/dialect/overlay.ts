@@ -15,7 +15,9 @@ export interface OverlayRow {
   readonly table: TableId;
   readonly key: readonly string[];
   readonly kind: DifferenceKind;
-  /** Columns that differ; for inserts and deletes all columns of the row. */
+  /** The candidate sees a row with this key. */
+  readonly candidate: boolean;
+  /** Columns that differ; of a row that one side does not have, all. */
   readonly columns: readonly {
     readonly column: string;
     readonly production: string | null;

@@ -85,7 +85,7 @@ td.zero { color: var(--muted); }
   font-weight: 600; white-space: nowrap; }
 .badge.equal { color: var(--equal); background: var(--equal-soft); }
 .badge.drift, .badge.delete { color: var(--drift); background: var(--drift-soft); }
-.badge.not-compared, .badge.inconclusive { color: var(--doubt); background: var(--doubt-soft); }
+.badge.not-compared, .badge.inconclusive, .badge.blocked { color: var(--doubt); background: var(--doubt-soft); }
 .badge.update, .badge.changed { color: var(--note); background: var(--note-soft); }
 .badge.insert, .badge.extra { color: var(--equal); background: var(--equal-soft); }
 .badge.missing { color: var(--drift); background: var(--drift-soft); }

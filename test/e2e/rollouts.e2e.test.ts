@@ -32,6 +32,18 @@ async function query(url: string, sql: string): Promise<pg.QueryResult> {
   }
 }
 
+/** What `--sql` prints makes the rows of one side the other's: on a copy of the database. */
+async function patched(side: string, database: string, like: string): Promise<void> {
+  const copy = `${database}_${side}`;
+  await query(shadow.url, `CREATE DATABASE ${copy} TEMPLATE ${database}`);
+  const patch = await workplace.run(['rollout', 'diff', 'blue', '--sql', side]);
+  expect(patch.status).toBe(0);
+  await query(databaseUrl(shadow.url, copy), patch.stdout);
+  const [made, wanted] = [databaseUrl(shadow.url, copy), like];
+  expect(await canonicalState(made)).toEqual(await canonicalState(wanted));
+  await query(shadow.url, `DROP DATABASE ${copy}`);
+}
+
 interface Rollout {
   readonly name: string;
   readonly url: string;
@@ -176,6 +188,8 @@ describe('rollouts and recordings', () => {
     expect(text.stdout).toContain('by customers_email_key');
     const check = await workplace.json<{ readonly verdict: string }>(['drift', 'check', 'blue']);
     expect(check.verdict).toBe('equal');
+    await patched('production', 'shop_blue', production.url);
+    await patched('candidate', 'shop', url);
     const resolve = ['rollout', 'resolve', 'blue', '--table', 'public.customers'];
     expect((await workplace.run(resolve)).status).toBe(3);
     const ours = [...resolve, '--ours', '--key', '4'];

@@ -50,7 +50,7 @@ export interface ScenarioOptions extends FireOptions {
 }
 
 const KEYS = HOT_KEYS;
-const WRITERS = 12;
+const WRITERS = 16;
 
 const PLAIN = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)`;
 const PARTITIONED = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)

@@ -4,7 +4,7 @@ import { startPostgres } from '../support/postgres.ts';
 import type { TortureContext, TortureStage, TortureSuite } from '../support/seeds.ts';
 
 /**
- * Twelve writers of a candidate (updates, no-ops, upserts, deletes, changed keys, savepoints,
+ * Sixteen writers of a candidate (updates, no-ops, upserts, deletes, changed keys, savepoints,
  * rollbacks, half of them above READ COMMITTED) and the applier on fifty rows, with resets and
  * releases in between, on a plain or a partitioned table.
  */

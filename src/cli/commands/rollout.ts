@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { tableName } from '../../change/table-id.ts';
 import type { RolloutRow } from '../../dialect/dialect.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
@@ -8,6 +8,7 @@ import type { RuntimeContext } from '../../runtime/context.ts';
 import { readDiff, type RolloutDiff } from '../../runtime/diff.ts';
 import { existingRollout } from '../../runtime/existing-rollout.ts';
 import { removeRollout } from '../../runtime/remove-rollout.ts';
+import { readPatch } from '../../runtime/patch.ts';
 import { perform } from '../../runtime/requests.ts';
 import { describeOffsets } from '../../runtime/materialize.ts';
 import type { Register } from '../register.ts';
@@ -142,6 +143,7 @@ interface DiffOptions extends GlobalOptions {
   readonly trace?: string;
   readonly limit: string;
   readonly showValues: boolean;
+  readonly sql?: 'production' | 'candidate';
 }
 
 function describeField(value: unknown): string {
@@ -158,14 +160,35 @@ function addDiff(rollout: Command, register: Register): void {
     .option('--trace <id>', 'only rows that were first written in this request or trace')
     .option('--limit <n>', 'rows listed per table', '100')
     .option('--show-values', 'print column values, not only names', false)
-    .addHelpText('after', '\nExample:\n  $ understudy rollout diff new-checkout --show-values');
+    .addOption(
+      new Option(
+        '--sql <side>',
+        'print statements, with values, that make the other side’s rows like this one’s',
+      ).choices(['production', 'candidate']),
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ understudy rollout diff new-checkout --show-values\n  $ understudy rollout diff new-checkout --sql candidate > patch.sql',
+    );
   register<DiffOptions>(command, async (session, options, [name = '']) => {
+    const only = {
+      ...(options.table !== undefined && { table: parseTable(options.table) }),
+      ...(options.trace !== undefined && { trace: options.trace }),
+    };
+    const { sql } = options;
+    if (sql !== undefined) {
+      const statements = await withContext(session, (context) =>
+        readPatch(context, name, only, sql),
+      );
+      if (options.json) printJson(session, { name, towards: sql, statements });
+      else for (const statement of statements) session.terminal.out(`${statement}\n`);
+      return 0;
+    }
     const diff = await withContext(session, async (context) =>
       readDiff(context, name, {
         limit: parseCount(options.limit),
         showValues: options.showValues,
-        ...(options.table !== undefined && { table: parseTable(options.table) }),
-        ...(options.trace !== undefined && { trace: options.trace }),
+        ...only,
       }),
     );
     if (options.json) printJson(session, diff);

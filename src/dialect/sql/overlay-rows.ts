@@ -10,7 +10,7 @@ import type { OutcomeCounts, OverlayConflict } from '../overlay.ts';
 /** A captured table. */
 interface ReadTable {
   readonly label: string;
-  readonly schema: Pick<TableSchema, 'id'>;
+  readonly schema: Pick<TableSchema, 'id' | 'key'>;
   readonly columns: readonly { readonly schema: { readonly name: string } }[];
 }
 
@@ -26,10 +26,19 @@ export interface DifferenceRow {
   readonly candidate: readonly (string | null)[];
 }
 
+/** Of a row that is kept out: the candidate sees none. */
+function isAbsent({ columns, schema }: ReadTable, row: DifferenceRow): boolean {
+  const at = columns.findIndex((column) => column.schema.name === schema.key[0]);
+  return (row.candidate[at] ?? null) === null;
+}
+
 /** Of an update, and of a row that is kept out, only the columns that differ. */
 export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
+  // A key is never NULL: it tells whether there is a row at all.
+  const hidden = row.kind === 'blocked' && isAbsent(table, row);
+  const isPart = row.kind === 'update' || (row.kind === 'blocked' && !hidden);
   const columns = table.columns.flatMap((column, i) => {
-    if ((row.kind === 'update' || row.kind === 'blocked') && row.changed[i] !== true) return [];
+    if (isPart && row.changed[i] !== true) return [];
     return [
       {
         column: column.schema.name,
@@ -39,7 +48,8 @@ export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
     ];
   });
   const { key, kind, trace } = row;
-  return { table: table.schema.id, key, kind, columns, at: new Date(row.at), trace };
+  const candidate = kind !== 'delete' && !hidden;
+  return { table: table.schema.id, key, kind, columns, at: new Date(row.at), trace, candidate };
 }
 
 /** As DifferenceRow, of a conflict. */

@@ -1,0 +1,41 @@
+/** What the candidate changed, as statements that make one side's rows like the other's. */
+import { tableName } from '../change/table-id.ts';
+import { isolatedTables } from '../config/table-filter.ts';
+import type { RowSelection } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import { patchStatements } from '../report/patch.ts';
+import type { RuntimeContext } from './context.ts';
+import { existingRollout } from './existing-rollout.ts';
+
+/** Rows of a table up to which a patch is made. */
+const MOST_ROWS = 1_000_000;
+
+/**
+ * Statements for a database that is as `towards` is not, at the applied position. Takes no fence. Tables
+ * that are kept apart are left out unless they are asked for. Errors: ROLLOUT_NOT_FOUND, TABLE_UNKNOWN.
+ */
+export async function readPatch(
+  context: RuntimeContext,
+  name: string,
+  only: RowSelection,
+  towards: 'production' | 'candidate',
+): Promise<readonly string[]> {
+  const row = await existingRollout(context, name);
+  const database = await context.server.open(row.database);
+  if (database === null) {
+    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
+  }
+  try {
+    const isolates = isolatedTables(context.config);
+    const found = await database.overlayRows(MOST_ROWS, only);
+    const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
+    const tables = await database.catalogue();
+    const sides = rows.map(({ table, key, kind, columns, candidate }) => ({
+      ...{ table: tableName(table), key, columns, candidate },
+      production: kind !== 'insert',
+    }));
+    return patchStatements(sides, tables, { towards, writer: context.dialect.sql });
+  } finally {
+    await database[Symbol.asyncDispose]();
+  }
+}
