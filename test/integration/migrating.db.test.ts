@@ -381,6 +381,21 @@ describe('a migration of a partitioned table', () => {
   });
 });
 
+describe('a migration on postgresql that production’s rows do not fit', () => {
+  it('keeps them out, as findings about the release, and nothing stops', async () => {
+    const { at, production, migrate, kinds } = await scene('postgresql');
+    await migrate(
+      'ALTER TABLE thing ADD COLUMN must int; UPDATE thing SET must = 1; ALTER TABLE thing ALTER COLUMN must SET NOT NULL',
+    );
+    await production.put(7, row(7));
+    await production.put(1, { name: 'later' });
+    await expectExact(production);
+    expect(await at.rows('SELECT id, name FROM thing WHERE id IN (1, 7)')).toEqual([[1, 'later']]);
+    expect(await kinds()).toContain('thing 7 blocked');
+    expect(await at.database.gaps(9)).toEqual([]);
+  });
+});
+
 describe('a migration on postgresql that renames tables', () => {
   it('follows a table by what it is, also where another one has its name', async () => {
     const { at, production, migrate, kinds } = await scene('postgresql');

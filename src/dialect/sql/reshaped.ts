@@ -335,3 +335,13 @@ export function policyNow(
   });
   return { ...policy, columns: new Map(columns) };
 }
+
+/**
+ * The candidate's table with columns of its own that may be NULL: of production's rows nothing is known to stand
+ * there, and it is for the server to refuse that.
+ */
+export function withOwnOpen(now: TableSchema, { columns }: Reshaped): TableSchema {
+  const theirs = new Set(columns.values());
+  const open = now.columns.map((one) => (theirs.has(one.name) ? one : { ...one, nullable: true }));
+  return { ...now, columns: open };
+}

@@ -20,7 +20,7 @@ import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/jou
 import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readKept, type KeptTables } from '../overlay/reshapes.ts';
-import { originOf, policyNow, splitSteps } from '../../sql/reshaped.ts';
+import { originOf, policyNow, splitSteps, withOwnOpen } from '../../sql/reshaped.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages, type KnownStages } from './stage.ts';
 
@@ -256,7 +256,8 @@ export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const { id: origin, reshaped } = originOf(schema, session.reshaped);
   const policy = policyNow(session.policies(origin), schema, reshaped);
   const ruled = { isolated: session.isolates(origin), policy };
-  const table = describeTable(schema, session.comparisons, journal, ruled);
+  const whole = reshaped === null ? schema : withOwnOpen(schema, reshaped);
+  const table = describeTable(whole, session.comparisons, journal, ruled);
   const keys = new Set(table.schema.key);
   const columns = table.columns.map((one) => ({ ...one.schema, isKey: keys.has(one.schema.name) }));
   assertMergeable(label, columns, table.policy);
