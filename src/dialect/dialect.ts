@@ -394,6 +394,8 @@ export type RequestKind =
   | 'rollout-delete'
   | 'reset'
   | 'release'
+  | 'truncate'
+  | 'yield'
   | 'resolve'
   | 'drift-check'
   | 'repair'

@@ -117,6 +117,11 @@ export interface OverlayActs {
   /** Puts rows back to production's. Returns how many were owned. */
   resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
   /**
+   * Empties a captured table, each of its rows as if the candidate had deleted it. Returns how many there
+   * were. Errors: USAGE if another table refers to it, TABLE_UNKNOWN if it is not captured.
+   */
+  truncateOverlay(fence: Fence, table: TableId): Promise<number>;
+  /**
    * Gives up those of the selected rows that are production's again, to the byte, or on neither side. Changes
    * no row: what differs stays owned. Waits for no lock of the candidate's.
    */
@@ -126,6 +131,12 @@ export interface OverlayActs {
    * thousand. `place`: null at first, and then what the part before gave.
    */
   sweepOverlay(fence: Fence, place: string | null): Promise<Swept>;
+  /**
+   * Looks whether all that captures is there, and makes it again where it is not; of these tables the
+   * candidate may have written rows that are not told from production's, from then on (BaseReader).
+   * Returns them.
+   */
+  watchCapture(fence: Fence): Promise<readonly TableId[]>;
   /** Conflicts, at most `limit` per table, oldest first. */
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]>;
   /**

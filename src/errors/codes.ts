@@ -268,6 +268,11 @@ export const CODES = {
     retry: 'never',
     cure: 'Run `understudy materialize --until-caught-up` or `understudy run` first.',
   },
+  MIGRATION_FAILED: {
+    exit: 1,
+    retry: 'never',
+    cure: 'Look at what the command said; run it again by `understudy rollout migrate`, or make the rollout anew.',
+  },
   REQUEST_FAILED: {
     exit: 6,
     retry: 'never',

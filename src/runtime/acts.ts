@@ -26,6 +26,8 @@ export const ACTS: Readonly<Record<RequestKind, Act>> = {
   'rollout-delete': rolloutDelete,
   reset,
   release,
+  truncate,
+  yield: giveWay,
   resolve,
   'drift-check': driftCheckAct,
   repair: repairAct,
@@ -102,6 +104,19 @@ async function release(stage: Stage, args: unknown): Promise<unknown> {
   return outcome;
 }
 
+const truncateArgs = z.strictObject({
+  table: z.strictObject({ schema: z.string(), name: z.string() }),
+});
+
+async function truncate(stage: Stage, args: unknown): Promise<unknown> {
+  const { table } = parseArgs(truncateArgs, args);
+  const rows = await despiteLocks(stage, () =>
+    stage.betweenWrites(() => stage.database.truncateOverlay(stage.holder.fence, table)),
+  );
+  await audit(stage, 'rollout truncate', { table: tableName(table), rows });
+  return { rows };
+}
+
 const sideArgs = selectionArgs.extend({ side: z.enum(['ours', 'theirs', 'merge']) });
 
 async function resolve(stage: Stage, args: unknown): Promise<unknown> {
@@ -136,13 +151,19 @@ async function discardDead(stage: Stage, args: unknown): Promise<unknown> {
   return { discarded };
 }
 
+/** Closes the stage: whoever asked takes the database next (migrate.ts). */
+async function giveWay(stage: Stage): Promise<unknown> {
+  await stage.close();
+  return {};
+}
+
 async function audit(stage: Stage, action: string, detail: unknown): Promise<void> {
   const control = await stage.context.control();
   await control.audit(stage.context.holder, action, stage.database.name, detail);
 }
 
 /** The candidate may be in the midst of a transaction: its locks mostly go within moments. */
-async function despiteLocks<T>(stage: Stage, act: () => Promise<T>): Promise<T> {
+export async function despiteLocks<T>(stage: Stage, act: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + LOCK_PATIENCE_MS;
   for (let attempt = 0; ; attempt += 1) {
     try {

@@ -26,6 +26,9 @@ const SHADOW_AWAY = ['SHADOW_UNREACHABLE', 'SHADOW_REWOUND'] as const;
 /** How often requests and the fence of another holder are looked at. */
 const POLL_MS = 200;
 
+/** How long a holder keeps away that was asked to give way. */
+const YIELD_MS = 2_000;
+
 export interface RunnerOptions {
   readonly database: string;
   readonly kind: DatabaseKind;
@@ -213,6 +216,7 @@ async function holdUntil(
         // Not all are back: whoever holds it next takes the request up anew.
         if (sharing?.isShared === true) break;
         await answer(control, stage, request);
+        if (request.kind === 'yield') await sleep(YIELD_MS, options.signal).catch(() => undefined);
         if (stage.closed) return request.kind === 'rollout-delete' ? 'ended' : 'again';
         if (gathered) return 'regrouped';
       } else if (!ended && (await isDue(sharing, running))) {

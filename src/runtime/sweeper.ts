@@ -3,6 +3,7 @@
  * follow it (dialect/overlay.ts): of those the candidate wrote and changed back no event may come for long.
  * What is remembered of rows that were given up is forgotten when it is old.
  */
+import { tableName } from '../change/table-id.ts';
 import type { Stage } from './stage.ts';
 
 /** After a failure. */
@@ -38,6 +39,24 @@ export async function sweep(
   return { released, place: null };
 }
 
+/**
+ * Makes again what captures, where somebody took it away: what the candidate wrote there meanwhile is not
+ * known, and drift checks of the table are inconclusive from then on.
+ */
+async function watchCapture(stage: Stage): Promise<void> {
+  const { context, database, holder } = stage;
+  const lost = await stage.betweenWrites(() => database.watchCapture(holder.fence));
+  if (lost.length === 0) return;
+  const tables = lost.map(tableName);
+  const what = 'what captures the candidate’s writes was gone, and was made again';
+  context.logger.error(what, {
+    ...{ database: database.name, tables },
+    cure: 'make the rollout anew; until then its drift checks are inconclusive',
+  });
+  const control = await context.control();
+  await control.audit(context.holder, 'capture_tampered', database.name, { tables });
+}
+
 /** Sweeps beside a running follower. What fails is logged and tried again. */
 export class Sweeper {
   readonly #stage: Stage;
@@ -69,6 +88,7 @@ export class Sweeper {
   async #sweep(signal: AbortSignal): Promise<void> {
     const { context, database } = this.#stage;
     try {
+      if (this.#place === null) await watchCapture(this.#stage);
       const { released, place } = await sweep(this.#stage, signal, this.#place, (at) => {
         this.#place = at;
       });

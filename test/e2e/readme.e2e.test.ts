@@ -29,6 +29,10 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   "alias understudy='npm run --silent understudy --'": 'test/e2e/readme.e2e.test.ts',
   'npm run check': 'test/support/run-tests.ts',
   'npm run torture -- --suite overlay --seeds 50': 'test/integration/torture.db.test.ts',
+  'understudy rollout migrate new-checkout -- npm run migrate':
+    'test/integration/migrate-cli.db.test.ts',
+  'understudy rollout truncate new-checkout --table public.carts':
+    'test/integration/migrate-cli.db.test.ts',
   // Measurements, not tests: their frame is tested.
   'npm run bench:apply': 'test/unit/bench/frame.test.ts',
   'npm run bench:decode': 'test/unit/bench/frame.test.ts',

@@ -2,6 +2,9 @@
  * A rollout of a MySQL or MariaDB shadow by the command line, on real parts: made while a process
  * follows, followed by that process, compared, read by its candidate, and deleted.
  */
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Connection, RowDataPacket } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { binlogConnector } from '../support/connectors.ts';
@@ -12,6 +15,7 @@ import { sharedConnect, sharedKafka } from '../support/shared-stack.ts';
 import { connectBinlog } from '../support/types/binlog.ts';
 import { followed, Workplace } from '../support/understudy.ts';
 
+const DRIVER = fileURLToPath(new URL('../../node_modules/mysql2/promise.js', import.meta.url));
 /** What a busy machine may take for it. */
 const WITHIN_MS = 120_000;
 
@@ -69,6 +73,52 @@ describe.each([
     await Promise.all([production.stop(), shadow.stop()]);
   });
 
+  /** Its release's own program changes a table; production's image of it is exact, and goes on. */
+  async function migrated(candidate: Connection): Promise<void> {
+    await writeFile(
+      path.join(workplace.directory, 'migrate.mjs'),
+      `import mysql from ${JSON.stringify(DRIVER)};
+      const client = await mysql.createConnection(process.env.DATABASE_URL);
+      await client.query('ALTER TABLE item RENAME COLUMN name TO label');
+      await client.query('ALTER TABLE item ADD COLUMN size INT NOT NULL DEFAULT 7');
+      await client.query('UPDATE item SET size = 8, label = UPPER(label) WHERE id = 4');
+      await client.query('CREATE TABLE own (id INT PRIMARY KEY)');
+      await client.end();`,
+    );
+    await candidate.query(`UPDATE item SET name = 'again' WHERE id = 4`);
+    const renamed = ['--rename', 'shop.item.name=label'];
+    const migrate = ['rollout', 'migrate', 'blue', '--json', ...renamed];
+    const command = ['--', process.execPath, 'migrate.mjs'];
+    const done = await workplace.run([...migrate, ...command]);
+    expect({ status: done.status, err: done.stderr }).toMatchObject({ status: 0 });
+    expect(JSON.parse(done.stdout)).toMatchObject({
+      reshaped: [{ table: { name: 'item' }, renamed: { name: 'label' }, own: ['size'] }],
+      own: [{ name: 'own' }],
+    });
+    await source.query(`UPDATE item SET name = 'renamed here' WHERE id = 3`);
+    await source.query(`INSERT INTO item VALUES (5, 'five')`);
+    await source.query('INSERT INTO part VALUES (5, 5)');
+    await source.query(`UPDATE item SET name = 'beneath' WHERE id = 4`);
+    const seen = 'SELECT id, label, size FROM shop_blue.item ORDER BY id';
+    await expect
+      .poll(() => rowsOf(inside, seen), { timeout: WITHIN_MS })
+      .toEqual([
+        { id: 3, label: 'renamed here', size: 7 },
+        { id: 4, label: 'AGAIN', size: 8 },
+        { id: 5, label: 'five', size: 7 },
+      ]);
+    const image = 'SELECT id, name FROM shop_blue__production.item ORDER BY id';
+    await expect
+      .poll(() => rowsOf(inside, image), { timeout: WITHIN_MS })
+      .toEqual(await rowsOf(source, 'SELECT id, name FROM item ORDER BY id'));
+    const check = await workplace.json<{ readonly verdict: string }>(['drift', 'check', 'blue']);
+    expect(check.verdict).toBe('equal');
+    await candidate.query(`UPDATE item SET label = 'mine' WHERE id = 5`);
+    await expect(candidate.query('ALTER TABLE item ADD COLUMN x INT')).rejects.toMatchObject({
+      errno: 1142,
+    });
+  }
+
   it('are made of a trunk that is followed, follow as it does, and are gone when deleted', async () => {
     await workplace.json(['materialize', '--until-caught-up']);
     const run = workplace.start(['run']);
@@ -118,7 +168,7 @@ describe.each([
     expect(await workplace.json(['rollout', 'reset', 'blue'])).toEqual({ rows: 2 });
     expect(await rowsOf(inside, read)).toEqual([{ id: 3, name: 'three!' }, four]);
     expect(await rowsOf(inside, 'SELECT id FROM shop_blue.part')).toEqual([{ id: 3 }]);
-    await candidate.query(`UPDATE item SET name = 'again' WHERE id = 4`);
+    await migrated(candidate);
     const again = await workplace.run(['rollout', 'create', 'blue']);
     expect(again.stderr).toContain('ROLLOUT_EXISTS');
     await workplace.json(['rollout', 'delete', 'blue']);

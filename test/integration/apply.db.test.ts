@@ -233,7 +233,9 @@ describe('unique constraints', () => {
   ])('held by a row of the candidate keep out the one that wants it (%s)', async (_, column) => {
     await tables(`CREATE TABLE u (id int PRIMARY KEY, ${column})`, true);
     await user.query(`INSERT INTO shop.u VALUES (100, 'a')`);
-    await apply(rows('u', put(['id'], { id: '1', mail: 'z' }), put(['id'], { id: '2', mail: 'a' })));
+    await apply(
+      rows('u', put(['id'], { id: '1', mail: 'z' }), put(['id'], { id: '2', mail: 'a' })),
+    );
     const seen = (): Promise<readonly unknown[]> => content('SELECT * FROM shop.u ORDER BY id');
     expect(await seen()).toEqual([
       [1, 'z'],

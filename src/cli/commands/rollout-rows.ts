@@ -16,6 +16,10 @@ interface SelectionOptions extends GlobalOptions {
   readonly trace?: string;
 }
 
+interface TruncateOptions extends GlobalOptions {
+  readonly table: string;
+}
+
 export function addReset(rollout: Command, register: Register): void {
   const command = selecting(rollout, 'reset', 'put the candidate’s rows back to production’s');
   register<SelectionOptions>(command, async (session, options, [name = '']) => {
@@ -35,6 +39,30 @@ export function addRelease(rollout: Command, register: Register): void {
     const outcome = (await performOn(session, 'release', name, options)) as ReleasedRows;
     if (options.json) printJson(session, outcome);
     else session.terminal.out(describeReleased(outcome));
+    return 0;
+  });
+}
+
+export function addTruncate(rollout: Command, register: Register): void {
+  const command = rollout
+    .command('truncate <name>')
+    .description('empty a table as the candidate’s TRUNCATE would, with every row captured')
+    .requiredOption('--table <schema.table>', 'the table')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ understudy rollout truncate new-checkout --table public.carts',
+    );
+  register<TruncateOptions>(command, async (session, options, [name = '']) => {
+    const table = parseTable(options.table);
+    const outcome = await withContext(session, async (context) => {
+      const row = await existingRollout(context, name);
+      return (await perform(context, {
+        ...{ kind: 'truncate', database: row.database, args: { table } },
+        ...{ timeoutMs: 3_600_000, signal: session.terminal.signal },
+      })) as { readonly rows: number };
+    });
+    if (options.json) printJson(session, outcome);
+    else session.terminal.out(`${countOf(outcome.rows, 'row')} removed.\n`);
     return 0;
   });
 }

@@ -15,7 +15,8 @@ import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
-import { addConflicts, addRelease, addReset, addResolve } from './rollout-rows.ts';
+import { addMigrate } from './rollout-migrate.ts';
+import { addConflicts, addRelease, addReset, addResolve, addTruncate } from './rollout-rows.ts';
 
 export function addRolloutCommands(program: Command, register: Register): void {
   const rollout = program
@@ -27,6 +28,8 @@ export function addRolloutCommands(program: Command, register: Register): void {
   addDiff(rollout, register);
   addReset(rollout, register);
   addRelease(rollout, register);
+  addTruncate(rollout, register);
+  addMigrate(rollout, register);
   addConflicts(rollout, register);
   addResolve(rollout, register);
   addDelete(rollout, register);

@@ -103,6 +103,15 @@ export function selectTables<Table extends ReadTable>(
   return selected;
 }
 
+/** USAGE if other tables refer to one that is to be emptied, as the engines' own statement has it. */
+export function assertUnreferenced(label: string, referring: readonly string[]): void {
+  const others = [...new Set(referring.filter((other) => other !== label))];
+  if (others.length === 0) return;
+  const what = 'a table that others refer to by foreign keys cannot be truncated';
+  const detail = `${others.join(', ')} refer to it: delete its rows instead`;
+  throw new UnderstudyError('USAGE', what, { table: label, detail });
+}
+
 /** Of what a ledger counted; what it has none of is 0. */
 export function toOutcomeCounts(
   found: readonly { readonly outcome: string; readonly entries: number }[],

@@ -247,6 +247,9 @@ class Attempt {
         ...some.map(({ name, staged }) => `j.${name} = s.${staged}`),
         ...[`j.${JOURNAL.present} = 1`, `j.${JOURNAL.moved} = 1`],
       ].join(', ');
+    // Where there is no row the image keeps what it had.
+    const seen = (name: string): string =>
+      `IF(t.${key[0]?.name ?? ''} IS NULL, j.${name}, t.${name})`;
     const images = this.#joined('j', 'staged');
     await this.#client.run(`UPDATE ${images} SET ${set(columns)} WHERE s.own = 1 AND s.op = 'f'`);
     for (const [number, mask] of this.#masks) {
@@ -254,7 +257,7 @@ class Attempt {
       const unsent = columns.filter((_, i) => mask[i] === false);
       await this.#client.run(
         `UPDATE ${images} ${besideEntry(this.#table)}
-          SET ${set(sent)}${unsent.map(({ name }) => `, j.${name} = t.${name}`).join('')}
+          SET ${set(sent)}${unsent.map(({ name }) => `, j.${name} = ${seen(name)}`).join('')}
           WHERE s.own = 1 AND s.op = 'q' AND s.mask = ${String(number)}`,
       );
     }

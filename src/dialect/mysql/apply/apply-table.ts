@@ -55,9 +55,14 @@ export interface ApplyTable {
 }
 
 /**
- * Prepares a table. Errors: TABLE_UNKNOWN, and KEY_MISSING for a key that cannot be written.
+ * Prepares a table. `companion`: where its staging tables are made. Errors: TABLE_UNKNOWN, and KEY_MISSING for a key that cannot be written.
  */
-export function describeTable(tables: DatabaseTables, database: string, id: TableId): ApplyTable {
+export function describeTable(
+  tables: DatabaseTables,
+  database: string,
+  id: TableId,
+  companion = companionName(database),
+): ApplyTable {
   const label = tableName(id);
   const schema = tables.catalogue.get(label);
   if (schema === undefined) {
@@ -89,11 +94,8 @@ export function describeTable(tables: DatabaseTables, database: string, id: Tabl
     schema,
     label,
     relation: quote(database, schema.id.name),
-    stage: quote(companionName(database), `stage_${hash}`),
-    reach: [
-      quote(companionName(database), `reach_${hash}_0`),
-      quote(companionName(database), `reach_${hash}_1`),
-    ],
+    stage: quote(companion, `stage_${hash}`),
+    reach: [quote(companion, `reach_${hash}_0`), quote(companion, `reach_${hash}_1`)],
     columns,
     key,
     keyIndex: index ?? null,

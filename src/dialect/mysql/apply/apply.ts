@@ -22,6 +22,8 @@ import { readFlavour, type Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
 import { readEdges, type Edge } from '../overlay/edges.ts';
 import { describeCaptured, readCapturedNames } from '../overlay/journal.ts';
+import { readKept, type KeptTables } from '../overlay/reshapes.ts';
+import { splitSteps } from '../../sql/reshaped.ts';
 import { applyBag } from './apply-bag.ts';
 import {
   applyCaptured,
@@ -52,7 +54,7 @@ export async function prepareActs(client: Client, { engine }: Flavour): Promise<
 }
 
 /** What a connection knows of the tables it applies to. */
-export interface ApplySession {
+export interface ApplySession extends KeptTables {
   readonly client: Client;
   readonly database: string;
   readonly tables: DatabaseTables;
@@ -88,6 +90,7 @@ export async function openApplySession(
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
     ...{ ...overlay, engine },
+    ...(await readKept(client, database, tables)),
     parked: await readParkedTables(client, database),
   };
 }
@@ -124,7 +127,9 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
   };
   const at = batch.position.source;
   const source = at === null ? null : sourceText(at);
-  for (const group of groupSteps(session, batch.steps)) {
+  const steps = splitSteps(batch.steps, session.reshaped);
+  for (const step of steps.kept) await applyKept(session, step);
+  for (const group of groupSteps(session, steps.visible)) {
     switch (group.kind) {
       case 'rows':
         await ensureStage(session, group.table);
@@ -146,6 +151,25 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
     }
   }
   return { rows, owned, repairs: 0, ...(uncarried > 0 && { uncarried }) };
+}
+
+/**
+ * Writes what production's image of a reshaped table is kept in, which nobody else does. What foreign keys do
+ * there unseen is not carried out: such a table is not compared (shadow/base-reader.ts).
+ */
+async function applyKept(session: ApplySession, step: BatchStep): Promise<void> {
+  const label = tableName(step.table);
+  const kept = session.kept.get(label);
+  const schema = session.reshaped.get(label)?.schema;
+  if (kept === undefined || schema === undefined) return;
+  if (step.kind === 'rows') {
+    await ensureStage(session, kept);
+    await applyRows(session.client, kept, step.changes, session.packetBytes);
+    await release(session, { schema, label }, step.changes);
+  } else if (step.kind === 'truncate') {
+    await release(session, { schema, label }, null);
+    await session.client.run(`DELETE FROM ${kept.relation}`);
+  }
 }
 
 async function writeRows(

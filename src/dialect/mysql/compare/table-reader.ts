@@ -31,6 +31,8 @@ export interface TableReaderParts {
    * image then.
    */
   readonly journals?: ReadonlyMap<string, string>;
+  /** By the same names: where (quoted) a table is read that is not in the database. */
+  readonly elsewhere?: ReadonlyMap<string, string>;
   /** READ_FAILED for a table that the snapshot does not show. */
   readonly assertShown?: (table: TableId) => void;
   /** Of a shadow; production has none. */
@@ -283,7 +285,7 @@ export class MySqlTableReader implements BaseReader {
     const notOwned = `NOT EXISTS (SELECT 1 FROM ${journal ?? ''} own WHERE ${sameKey.join(' AND ')})`;
     const prepared: Prepared = {
       images: journal === undefined ? null : { journal, notOwned },
-      relation: quote(this.#parts.database, table.table.name),
+      relation: this.#parts.elsewhere?.get(label) ?? quote(this.#parts.database, table.table.name),
       ...{ keys, columns, hash: sum64(`CONCAT_WS('|', ${['0', ...parts].join(', ')})`) },
       isCut: keys.length > 0 && keyIndexes.has(label) && areOrdered(keys),
     };

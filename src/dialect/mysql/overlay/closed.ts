@@ -33,29 +33,37 @@ export async function withoutCapture<T>(
   change: () => Promise<T>,
 ): Promise<T> {
   const { database } = place;
-  const captureAgain = async (): Promise<void> => {
-    await dropUnadmitted(client, database);
-    const before = await readCapturedNames(client, database);
-    const all = await captureTables(client, place, 'a candidate may write');
-    const isNew = ({ key, schema }: CapturedTable): boolean =>
-      key.length > 0 && !before.has(schema.id.name);
-    await moveNumbersAbove(client, all.filter(isNew));
-    await openTables(client, database);
-  };
   let result: T;
   try {
     await closeTables(client, database, tables);
     result = await change();
   } catch (error) {
     // Of a session that is lost nothing can be asked any more: who comes next does it.
-    if (!isConnectionLoss(error)) await captureAgain();
+    if (!isConnectionLoss(error)) await captureAgain(client, place);
     throw error;
   }
-  await captureAgain();
+  await captureAgain(client, place);
   return result;
 }
 
-async function closeTables(
+/** As the tables are now; then they are open again. Returns all, also those without a key. */
+export async function captureAgain(
+  client: Client,
+  place: Pick<Place, 'database' | 'source'>,
+): Promise<readonly CapturedTable[]> {
+  const { database } = place;
+  await dropUnadmitted(client, database);
+  const before = await readCapturedNames(client, database);
+  const all = await captureTables(client, place, 'a candidate may write');
+  const isNew = ({ key, schema }: CapturedTable): boolean =>
+    key.length > 0 && !before.has(schema.id.name);
+  await moveNumbersAbove(client, all.filter(isNew));
+  await openTables(client, database);
+  return all;
+}
+
+/** Nobody but who applies writes these, and those by which others write them, from then on. */
+export async function closeTables(
   client: Client,
   database: string,
   tables: readonly string[],
@@ -101,7 +109,7 @@ async function dropUnadmitted(client: Client, database: string): Promise<void> {
   }
 }
 
-async function tableNames(client: Client, database: string): Promise<readonly string[]> {
+export async function tableNames(client: Client, database: string): Promise<readonly string[]> {
   const rows = await client.rows<{ name: string }>(
     `SELECT TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?
       AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY TABLE_NAME`,

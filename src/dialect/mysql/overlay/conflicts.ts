@@ -12,7 +12,8 @@ import { besideEntry, isEmpty, joined, lockEntries, lockRows, OWN } from '../app
 import { findingKeys } from '../apply/write-unowned.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
-import type { CapturedTable } from './journal.ts';
+import { readCaptured, type CapturedTable } from './journal.ts';
+import { readOrphans } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
 import { differenceColumns, journalWithRows, selectionCondition, toDifference } from './read.ts';
@@ -22,8 +23,22 @@ const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];
 
 type Found = Readonly<Record<string, string | number | null>>;
 
+/** What the rows' entries tell, and rows that refer to none. */
+export async function readAllConflicts(
+  client: Client,
+  database: string,
+  source: string,
+  options: { readonly limit: number; readonly only?: RowSelection | undefined },
+): Promise<readonly OverlayConflict[]> {
+  const tables = await readCaptured(client, database, source);
+  return [
+    ...(await readConflicts(client, tables, options)),
+    ...(await readOrphans(client, database, tables, options)),
+  ];
+}
+
 /** At most `limit` per table, the oldest first. Errors: USAGE, TABLE_UNKNOWN. */
-export async function readConflicts(
+async function readConflicts(
   client: Client,
   tables: readonly CapturedTable[],
   { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },

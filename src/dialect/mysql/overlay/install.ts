@@ -26,6 +26,7 @@ import {
   type CapturedTable,
 } from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
+import { ensureKeptViews, readReshapes } from './reshapes.ts';
 import {
   areThese,
   capturingTriggers,
@@ -108,6 +109,7 @@ export async function captureTables(
     for (const trigger of triggers) await ensureTrigger(client, database, trigger);
   }
   await ensureViews(client, database, captured);
+  await ensureKeptViews(client, database, await readReshapes(client, database, source));
   for (const table of captured) await noteCaptured(client, database, table);
   return all;
 }

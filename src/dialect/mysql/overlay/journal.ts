@@ -59,7 +59,7 @@ export function describeCaptured(
 }
 
 /** Every key here is one there, and no other: columns of the same types and collations. */
-function createJournal(table: CapturedTable, name: string): string {
+export function createJournal(table: CapturedTable, name: string): string {
   const keys = new Set(table.key.map((column) => column.name));
   const columns = table.columns.map(
     (one) => `${one.name} ${one.stagedType} ${keys.has(one.name) ? 'NOT NULL' : 'NULL'}`,
@@ -110,7 +110,16 @@ export async function ensureJournal(
         SELECT ${[...from, ...kept].join(', ')} FROM ${table.journal}`,
     );
   }
-  // In one step: there are entries under the name at any time.
+  await replaceJournal(client, database, table, next);
+}
+
+/** By the one that was made, in one step: there are entries under the name at any time. */
+export async function replaceJournal(
+  client: Client,
+  database: string,
+  table: CapturedTable,
+  next: string,
+): Promise<void> {
   const last = quote(companionName(database), nextJournalName(table.schema.id.name, 'last'));
   await client.run(`DROP TABLE IF EXISTS ${last}`);
   await client.run(`RENAME TABLE ${table.journal} TO ${last}, ${next} TO ${table.journal}`);
@@ -118,7 +127,7 @@ export async function ensureJournal(
 }
 
 /** Columns that are not the table's: those of older versions have fewer. */
-async function ownColumns(
+export async function ownColumns(
   client: Client,
   database: string,
   journal: string,
@@ -144,8 +153,8 @@ export async function isOldJournal(client: Client, database: string): Promise<bo
   return found.length > 0;
 }
 
-/** Tells the journal's shape from all others. */
-function shapeOf(table: CapturedTable): string {
+/** Tells the journal's shape from all others: its comment. */
+export function shapeOf(table: CapturedTable): string {
   return createHash('sha256').update(createJournal(table, table.journal)).digest('hex');
 }
 
@@ -196,7 +205,7 @@ async function sourcesOf(
 }
 
 /** Columns of the journal that are the table's, those of its key in their order. */
-function readJournalColumns(
+export function readJournalColumns(
   client: Client,
   database: string,
   { schema }: CapturedTable,

@@ -19,6 +19,7 @@ import { findingKeys, writeUnowned } from '../apply/write-unowned.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { JOURNAL, literal } from '../session/names.ts';
 import { insertOutcomes } from './outcomes.ts';
+import { readDefaults } from './reshapes.ts';
 
 const SAVEPOINT = 'understudy_put_back';
 
@@ -77,7 +78,7 @@ export async function putBack(
     // Who applies alone moves the images, and alone ends entries: what is read of them holds.
     const { rows: owned } = await client.run(
       `INSERT INTO ${stage} (${columns.map(({ staged }) => staged).join(', ')}, seq, op, mask, freed)
-        SELECT ${columns.map(({ name }) => `j.${name}`).join(', ')}, ROW_NUMBER() OVER (),
+        SELECT ${await imagesOf(session, table)}, ROW_NUMBER() OVER (),
           IF(j.${JOURNAL.present} = 1, 'f', 'd'), 0, 1
         FROM ${journal} j WHERE j.${JOURNAL.blocked} IS NULL AND ${which('j')}`,
     );
@@ -93,12 +94,29 @@ export async function putBack(
   }
 }
 
+/** Entries' images, as `j`; columns that only the candidate has, and that must have a value, have their default. */
+async function imagesOf(
+  { client, database, reshaped }: ApplySession,
+  table: OverlaidTable,
+): Promise<string> {
+  const shape = reshaped.get(table.label);
+  const defaults =
+    shape === undefined
+      ? new Map<string, string>()
+      : await readDefaults(client, database, table, shape);
+  const values = table.columns.map(({ name, schema }) => {
+    const otherwise = defaults.get(schema.name);
+    return otherwise === undefined ? `j.${name}` : `COALESCE(j.${name}, ${otherwise})`;
+  });
+  return values.join(', ');
+}
+
 /**
  * Stages what was kept out, but where a row of the candidate's has a unique value of it still: as far as
  * that is seen by plain keys, and `but` for rows of which this holds. Returns how many.
  */
 async function stageKeptOut(
-  { client }: ApplySession,
+  session: ApplySession,
   table: OverlaidTable,
   options: {
     readonly but: EntryCondition | null;
@@ -106,7 +124,9 @@ async function stageKeptOut(
     readonly after?: number;
   },
 ): Promise<number> {
+  const { client } = session;
   const { columns, stage, journal, relation, key, hint } = table;
+  const images = await imagesOf(session, table);
   const { but, limited, after = 0 } = options;
   const keys = findingKeys(table);
   const same = (left: string, right: string): string =>
@@ -131,7 +151,7 @@ async function stageKeptOut(
     const some = limited ? `ORDER BY RAND() LIMIT ${String(limit)}` : '';
     const { rows } = await client.run(
       `INSERT INTO ${stage} (${columns.map((column) => column.staged).join(', ')}, seq, op, mask)
-        SELECT ${columns.map(({ name }) => `j.${name}`).join(', ')},
+        SELECT ${images},
           ${String(after + staged)} + ROW_NUMBER() OVER (), 'f', 0
         FROM ${journal} j WHERE j.${JOURNAL.blocked} IS NOT NULL AND ${which} ${free.join(' ')} ${some}`,
     );

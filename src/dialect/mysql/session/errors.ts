@@ -193,3 +193,13 @@ export function toUnderstudyError(
   if (isRefusal(error)) return new UnderstudyError('DATABASE_PERMISSION', message, context, error);
   return new UnderstudyError(options.otherwise, message, context, error);
 }
+
+/** Another session holds what it needs: trying again may help. */
+export function isBlocked(error: unknown): boolean {
+  return hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock);
+}
+
+/** What the connection knows of the tables holds no more. */
+export function isStale(error: unknown): boolean {
+  return hasErrno(error, ERRNO.unknownColumn, ERRNO.noSuchTable);
+}

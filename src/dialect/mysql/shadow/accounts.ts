@@ -11,7 +11,7 @@ import type { ServerAddress } from '../session/address.ts';
 import type { Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
 import { ERRNO, hasErrno, serverError } from '../session/errors.ts';
-import type { Flavour } from '../session/flavour.ts';
+import { readFlavour, type Flavour } from '../session/flavour.ts';
 import { accountName, companionName, literal, quote, quoteForGrant } from '../session/names.ts';
 import { lockWork } from '../session/server-locks.ts';
 import { assertGround } from './ground.ts';
@@ -66,6 +66,49 @@ export async function createCandidateRole(
     await grant(client, { database, account, rights: CANDIDATE_RIGHTS });
   });
   return { url: address.candidateUrl(database, name, password) };
+}
+
+/** What a migration may do, in the rollout's database alone. */
+const MIGRATING_RIGHTS = `${PROGRAM_RIGHTS}, CREATE, DROP, ALTER, INDEX, REFERENCES, TRIGGER,
+  CREATE VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE TEMPORARY TABLES, LOCK TABLES`;
+
+const migratingAccount = (database: string): string => accountName(database, '__migration');
+
+/** The account that migrates, with a new password each time. */
+export async function openMigratingAccount(
+  client: Client,
+  address: ServerAddress,
+  database: string,
+): Promise<{ readonly url: string; readonly user: string; readonly password: string }> {
+  const user = migratingAccount(database);
+  const account = await claimAccount(client, database, user, CANDIDATE_HOST);
+  const password = randomBytes(18).toString('base64url');
+  const { engine } = await readFlavour(client);
+  const proof =
+    engine === 'mariadb'
+      ? `VIA mysql_native_password USING ${literal(nativeHash(password))}`
+      : `BY ${literal(password)}`;
+  await withoutText(() => client.run(`CREATE USER IF NOT EXISTS ${account} IDENTIFIED ${proof}`));
+  await withoutText(() => client.run(`ALTER USER ${account} IDENTIFIED ${proof} ACCOUNT UNLOCK`));
+  await grant(client, { database, account, rights: MIGRATING_RIGHTS });
+  return { url: address.candidateUrl(database, user, password), user, password };
+}
+
+/**
+ * Nobody logs in as it any more. It stays, for it defines the views and stored programs that a migration
+ * made, and may do what those may.
+ */
+export async function closeMigratingAccount(client: Client, database: string): Promise<void> {
+  const user = migratingAccount(database);
+  if (!(await ownAccounts(client, database)).some(({ name }) => name === user)) return;
+  if (!(await accountExists(client, user))) return;
+  const account = `${literal(user)}@${literal(CANDIDATE_HOST)}`;
+  const password = literal(randomBytes(24).toString('base64url'));
+  await withoutText(() =>
+    client.run(`ALTER USER ${account} IDENTIFIED BY ${password} ACCOUNT LOCK`),
+  );
+  await grant(client, { database, account, rights: PROGRAM_RIGHTS });
+  await endSessions(client, [user]);
 }
 
 /** Under whose rights the copy's own programs run; quoted. */

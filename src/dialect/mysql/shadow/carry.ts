@@ -15,6 +15,8 @@ import { sameType } from '../../../schema/type-width.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { Fence } from '../../dialect.ts';
 import type { CarriedChange } from '../../evolving.ts';
+import { afterChange, assertNotOwn, type Reshaped } from '../../sql/reshaped.ts';
+import { stagedType } from '../apply/apply-table.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { makeClosed, withoutCapture } from '../overlay/closed.ts';
@@ -25,10 +27,11 @@ import {
   noteUncaptured,
   readCapturedNames,
 } from '../overlay/journal.ts';
+import { keptName, keptRelation, readReshapes, saveReshaped } from '../overlay/reshapes.ts';
 import { Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { blocked, withLockWait } from '../session/metadata-locks.ts';
-import { quote } from '../session/names.ts';
+import { companionName, quote } from '../session/names.ts';
 import { define } from './clone-tables.ts';
 import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
@@ -87,6 +90,16 @@ async function carryOne(
   { database, source, isRollout }: CarryPlace,
   carried: CarriedChange,
 ): Promise<readonly string[]> {
+  const reshapes = await readReshapes(client, database, source);
+  assertNotOwn(carried.change, reshapes);
+  const { change } = carried;
+  const reshaped = reshapes.tables.get(
+    tableName(change.kind === 'renameTable' ? change.from : change.table),
+  );
+  if (reshaped !== undefined) {
+    await carryKept(client, { database, source }, reshaped, carried);
+    return [];
+  }
   const tables = await readTables(client, database, source);
   await alongWithJournal(client, database, tables, carried);
   await rememberColumns(client, database, carried.change);
@@ -115,6 +128,35 @@ async function carryOne(
     await noteTable(client, database, table, null);
   }
   return skipped;
+}
+
+/** The candidate's table stays as the candidate made it: production's image alone is changed. */
+async function carryKept(
+  client: Client,
+  { database, source }: Pick<CarryPlace, 'database' | 'source'>,
+  reshaped: Reshaped,
+  { change, beside }: CarriedChange,
+): Promise<void> {
+  const after = afterChange(reshaped, change);
+  const { name } = reshaped.schema.id;
+  const kept = keptRelation(database, name);
+  const ours = await readTables(client, companionName(database), source);
+  const label = tableName({ schema: source, name: keptName(name) });
+  const there = new Set(ours.catalogue.get(label)?.columns.map((column) => column.name));
+  const alter = (what: string): Promise<void> => define(client, `ALTER TABLE ${kept} ${what}`);
+  if (change.kind === 'add' && !there.has(change.column.name)) {
+    for (const statement of beside(kept)) await define(client, statement, DEFINING);
+  } else if (change.kind === 'drop' && there.has(change.column.name)) {
+    await alter(`DROP COLUMN ${quote(change.column.name)}`);
+  } else if (change.kind === 'rename' && there.has(change.from.name)) {
+    await alter(`RENAME COLUMN ${quote(change.from.name)} TO ${quote(change.to.name)}`);
+  } else if ('to' in change && typeof change.to === 'object' && 'type' in change.to) {
+    const type = stagedType(change.to, ours.textForms.get(label)?.get(change.to.name));
+    const isKey = reshaped.schema.key.includes(change.to.name);
+    await alter(`MODIFY COLUMN ${quote(change.to.name)} ${type} ${isKey ? 'NOT NULL' : 'NULL'}`);
+  }
+  await rememberColumns(client, database, change);
+  await saveReshaped(client, database, after);
 }
 
 /** As the servers print it. */

@@ -110,42 +110,60 @@ async function movedProgram(
   return { sql, sqlMode, collation };
 }
 
-/**
- * They do not act on what is applied, whose effects the log brings itself: they let the account pass
- * that applies, which need not be the one that copies.
- */
-async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
-  const { from, to } = place;
-  const unless = unlessNotedApplier(to);
-  const triggers = await client.rows<
-    Circumstances & {
-      readonly name: string;
-      readonly table: string;
-      readonly timing: string;
-      readonly event: string;
-      readonly body: string;
-    }
-  >(
+/** A trigger as it is defined. */
+export interface DefinedTrigger extends Circumstances {
+  readonly name: string;
+  readonly table: string;
+  readonly timing: string;
+  readonly event: string;
+  readonly body: string;
+}
+
+/** All of a database's, in the order in which they act. */
+export function readDefinedTriggers(
+  client: Client,
+  database: string,
+): Promise<readonly DefinedTrigger[]> {
+  return client.rows<DefinedTrigger>(
     `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\`, ACTION_TIMING AS timing,
         EVENT_MANIPULATION AS event, ACTION_STATEMENT AS body,
         SQL_MODE AS sqlMode, COLLATION_CONNECTION AS collation
       FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = ?
       ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER`,
-    [from],
+    [database],
   );
-  for (const trigger of triggers) {
-    const body = moveCode(trigger.body, trigger.sqlMode, { from, to });
-    if (body === null) throw notMovable(`trigger ${trigger.name}`, from);
-    await defineProgram(
-      client,
-      trigger,
-      `CREATE DEFINER=${definer} TRIGGER ${quote(to, trigger.name)}
-        ${trigger.timing} ${trigger.event} ON ${quote(to, trigger.table)} FOR EACH ROW
-        IF ${unless} THEN
+}
+
+/**
+ * They do not act on what is applied, whose effects the log brings itself: they let the account pass
+ * that applies, which need not be the one that defines them.
+ */
+export async function defineSparing(
+  client: Client,
+  database: string,
+  trigger: DefinedTrigger,
+  definer: string,
+): Promise<void> {
+  // What came as one of several statements may have kept what ended it.
+  const body = trigger.body.replace(/;\s*$/, '');
+  await defineProgram(
+    client,
+    trigger,
+    `CREATE DEFINER=${definer} TRIGGER ${quote(database, trigger.name)}
+      ${trigger.timing} ${trigger.event} ON ${quote(database, trigger.table)} FOR EACH ROW
+      IF ${unlessNotedApplier(database)} THEN
 ${body}
 ;
 END IF`,
-    );
+  );
+}
+
+async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
+  const { from, to } = place;
+  for (const trigger of await readDefinedTriggers(client, from)) {
+    const body = moveCode(trigger.body, trigger.sqlMode, { from, to });
+    if (body === null) throw notMovable(`trigger ${trigger.name}`, from);
+    await defineSparing(client, to, { ...trigger, body }, definer);
   }
 }
 

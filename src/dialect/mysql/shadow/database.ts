@@ -7,6 +7,7 @@
  * at the commit nobody knows, and the caller reads `progress` again.
  */
 import type { Isolates } from '../../overlay.ts';
+import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
@@ -41,6 +42,8 @@ import type { Side } from '../../../overlay/conflict.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
+import type { Migrations, MigratingShadow } from '../../migrating.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -48,18 +51,21 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { beginMigration, endBegunMigration, endMigration } from '../overlay/migrating.ts';
+import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
-import { readConflicts, resolveOverlay } from '../overlay/conflicts.ts';
-import { readOrphans } from '../overlay/orphans.ts';
+import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { captureLost, findLostCapture } from '../overlay/watch.ts';
+import { truncateOverlay } from '../overlay/truncate.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
-import { ERRNO, hasErrno } from '../session/errors.ts';
+import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
 import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
@@ -100,7 +106,10 @@ export interface DatabaseParts {
   readonly isolates?: Isolates;
 }
 
-export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
+export class MySqlShadowDatabase
+  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+{
+  readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
   readonly name: string;
@@ -175,6 +184,16 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
           noteTable(client, database, table, state),
         ),
     };
+    const migrate = <T>(fence: Fence, act: () => Promise<T>): Promise<T> =>
+      this.#act(fence, 'let the candidate migrate', 'SCHEMA_FAILED', () => {
+        this.#session.forget();
+        return act();
+      });
+    this.migrations = {
+      begin: (fence, { renames }) =>
+        migrate(fence, () => beginMigration(this.#place, fence, renames)),
+      end: (fence) => migrate(fence, () => endMigration(this.#place, fence)),
+    };
     this.sharing = mysqlSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
@@ -205,7 +224,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     return this.#reads.use(what, async (client) =>
       withFormerNames(
         withFormerColumns(
-          (await readTables(client, this.name, this.#source)).catalogue,
+          facing(
+            (await readTables(client, this.name, this.#source)).catalogue,
+            await readReshapes(client, this.name, this.#source),
+          ),
           await readFormerColumns(client, this.name),
         ),
         await readRenames(client, this.name),
@@ -241,9 +263,10 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   /** What a crash left of a schema change. The fence is given back where that cannot be. */
   async #recapture(fence: Fence): Promise<void> {
     try {
-      await this.#act(fence, 'capture what the candidate writes', 'SCHEMA_FAILED', () =>
-        recapture(this.#place, fence),
-      );
+      await this.#act(fence, 'capture what the candidate writes', 'SCHEMA_FAILED', async () => {
+        if (await endBegunMigration(this.#place, fence)) return;
+        await recapture(this.#place, fence);
+      });
     } catch (error) {
       await this.releaseFence(fence);
       throw error;
@@ -342,6 +365,12 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     );
   }
 
+  truncateOverlay(fence: Fence, table: TableId): Promise<number> {
+    return this.#act(fence, 'truncate a table', 'APPLY_FAILED', async (client) =>
+      truncateOverlay(await this.#applySession(client, fence), table),
+    );
+  }
+
   releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
     return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
       releaseOverlay(await this.#applySession(client, fence), only),
@@ -355,19 +384,25 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', async (client) => {
-      const tables = await readCaptured(client, this.name, this.#source);
-      return [
-        ...(await readConflicts(client, tables, { limit, only })),
-        ...(await readOrphans(client, this.name, tables, { limit, only })),
-      ];
-    });
+    return this.#read('read conflicts', (client) =>
+      readAllConflicts(client, this.name, this.#source, { limit, only }),
+    );
   }
 
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
     return this.#act(fence, 'resolve conflicts', 'APPLY_FAILED', async (client) =>
       resolveOverlay(await this.#applySession(client, fence), only, side),
     );
+  }
+
+  async watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
+    const lost = await this.#act(fence, ...what, async (client) =>
+      findLostCapture(await this.#applySession(client, fence)),
+    );
+    if (lost.length > 0)
+      await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
+    return lost;
   }
 
   outcomes(): Promise<OutcomeCounts> {
@@ -457,12 +492,4 @@ export class MySqlShadowDatabase implements CopyingShadow, EvolvingShadow, Share
     await showMember(client, this.name, member, role);
     this.#present.set(client, -member);
   }
-}
-
-function isBlocked(error: unknown): boolean {
-  return hasErrno(error, ERRNO.lockWaitTimeout, ERRNO.deadlock);
-}
-
-function isStale(error: unknown): boolean {
-  return hasErrno(error, ERRNO.unknownColumn, ERRNO.noSuchTable);
 }

@@ -32,6 +32,10 @@ const ONE = 'one TINYINT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1)';
  * - `parked`: keys whose events were discarded: what the row is in production is not known.
  * - `outcome`: how rows that the candidate owned came to be production's again, see outcomes.ts; `row_key` is
  *   a list in JSON. Neither a trace nor where the log stood when they were written first is kept so far.
+ * - `reshaped`: tables that the candidate's migrations gave another shape than production's, as they are
+ *   there, with what became of them (JSON, see sql/reshaped.ts); `own_table`: tables that it made. `migrating`: a
+ *   migration that was begun and not ended, see overlay/migrating.ts; without `kept` nothing was changed yet.
+ * - `capture_gap`: tables whose capture was lost for a while, see overlay/watch.ts.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's. `granting` is what
  *   acts of the holder hold a share lock on, so that nothing is given away meanwhile: the number of the
@@ -341,5 +345,28 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     // A program that does not know them would take them for the candidate's.
     what: 'rows that are kept out, in journals, which are made anew for it (overlay/journal.ts)',
     statements: [],
+  },
+  {
+    version: 17,
+    what: 'what the candidate’s migrations made of tables, and what may not have been captured',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.reshaped (
+        name VARCHAR(64) NOT NULL PRIMARY KEY,
+        shape LONGTEXT NOT NULL
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.own_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.migrating (
+        ${ONE},
+        account VARCHAR(80) NOT NULL,
+        renames LONGTEXT NOT NULL,
+        kept TINYINT NOT NULL DEFAULT 0
+      ) ${TABLE}`,
+      `CREATE TABLE IF NOT EXISTS {db}.capture_gap (
+        name VARCHAR(64) NOT NULL PRIMARY KEY,
+        at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
+      ) ${TABLE}`,
+    ],
   },
 ];

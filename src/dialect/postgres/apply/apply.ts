@@ -19,8 +19,10 @@ import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/journal.ts';
 import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
+import { readKept, type KeptTables } from '../overlay/reshapes.ts';
+import { originOf, policyNow, splitSteps, withOwnOpen } from '../../sql/reshaped.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
-import { ensureStages } from './stage.ts';
+import { ensureStages, type KnownStages } from './stage.ts';
 
 /**
  * Settings of a session that applies, set once per connection.
@@ -55,7 +57,7 @@ export const applierSessionSql = applierSession({ replica: true, deadlockTimeout
  * What a connection knows while it applies. Made once per connection and again after any change
  * of the schema or installing of an overlay.
  */
-export interface ApplySession {
+export interface ApplySession extends KeptTables {
   readonly client: ClientBase;
   readonly catalogue: SchemaCatalogue;
   readonly comparisons: Comparisons;
@@ -87,11 +89,13 @@ export async function openApplySession(
 ): Promise<ApplySession> {
   const { spared = null, isolates = () => false, policies = () => OVERLAY_WINS } = options;
   if (spared !== null) await assertSpared(client, spared);
+  const comparisons = await readComparisons(client);
   return {
     ...{ spared, isolates, policies },
+    ...(await readKept(client, comparisons)),
     client,
     catalogue,
-    comparisons: await readComparisons(client),
+    comparisons,
     captured: await readCaptured(client),
     described: new Map(),
     fresh: new FreshTables(),
@@ -119,12 +123,14 @@ export async function applyBatch(
     total.owned += outcome.owned;
     total.repairs += outcome.repairs;
   };
-  const groups = groupSteps(session, batch.steps);
+  const steps = splitSteps(batch.steps, session.reshaped);
+  const groups = groupSteps(session, steps.visible);
   const written = tablesOf(groups);
   const fresh = new Set(groups.filter((group) => seemsFresh(session, group)));
   try {
     const staged = tablesOf(groups.filter((group) => !fresh.has(group)));
     const stages = { known: session.staged, used, made: new Set<string>() };
+    await applyKept(session, steps.kept, { used, stages, source: sourceOf(batch) });
     await ensureStages(session.client, [...staged.values()], stages);
     for (const group of groups) {
       switch (group.kind) {
@@ -138,7 +144,7 @@ export async function applyBatch(
           }
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
-          add(await applyRows(context(session, batch), group.table, group.changes));
+          add(await applyRows(contextOf(session, batch, group.table), group.table, group.changes));
           break;
         case 'bag': {
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
@@ -160,6 +166,35 @@ export async function applyBatch(
     throw applyFailure(error, [...written.keys()].join(', '));
   }
   return total;
+}
+
+/** Writes what production's image of reshaped tables is kept in, which nobody else does. */
+async function applyKept(
+  session: ApplySession,
+  steps: readonly BatchStep[],
+  at: {
+    readonly used: Set<string>;
+    readonly stages: KnownStages;
+    readonly source: string | null;
+  },
+): Promise<void> {
+  const { client, kept, ledgers, catalogue, comparisons } = session;
+  for (const step of steps) {
+    const table = kept.get(tableName(step.table));
+    if (table === undefined) continue;
+    if (step.kind === 'truncate') {
+      if (ledgers.tables.has(table.label)) {
+        await truncateLedgers(client, table, table.schema, ledgers.images);
+      }
+      await client.query(`DELETE FROM ${table.rows}`);
+    } else if (step.kind === 'rows' && step.changes.length > 0) {
+      await ensureStages(client, [table], at.stages);
+      await client.query(clearStage(table));
+      at.used.add(table.label);
+      const { source } = at;
+      await applyRows({ client, catalogue, comparisons, ledgers, source }, table, step.changes);
+    }
+  }
 }
 
 /** The tables, by label, whose rows these groups write. */
@@ -198,8 +233,12 @@ export async function checkDeferred(session: ApplySession): Promise<void> {
   if (session.spared !== null) await session.client.query('SET CONSTRAINTS ALL IMMEDIATE');
 }
 
-function context(session: ApplySession, batch: ChangeBatch): StepContext {
-  const { client, catalogue, comparisons, ledgers } = session;
+/** What is not known of a reshaped table is told of what is kept of it. */
+function contextOf(session: ApplySession, batch: ChangeBatch, { label }: ApplyTable): StepContext {
+  const { client, catalogue, comparisons } = session;
+  const ledgers = session.visible.has(label)
+    ? { ...session.ledgers, tables: new Set<string>(), images: new Set<string>() }
+    : session.ledgers;
   return { client, catalogue, comparisons, ledgers, source: sourceOf(batch) };
 }
 
@@ -214,8 +253,11 @@ export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const known = session.described.get(label);
   if (known !== undefined) return known;
   const journal = session.captured?.get(label) ?? null;
-  const ruled = { isolated: session.isolates(schema.id), policy: session.policies(schema.id) };
-  const table = describeTable(schema, session.comparisons, journal, ruled);
+  const { id: origin, reshaped } = originOf(schema, session.reshaped);
+  const policy = policyNow(session.policies(origin), schema, reshaped);
+  const ruled = { isolated: session.isolates(origin), policy };
+  const whole = reshaped === null ? schema : withOwnOpen(schema, reshaped);
+  const table = describeTable(whole, session.comparisons, journal, ruled);
   const keys = new Set(table.schema.key);
   const columns = table.columns.map((one) => ({ ...one.schema, isKey: keys.has(one.schema.name) }));
   assertMergeable(label, columns, table.policy);

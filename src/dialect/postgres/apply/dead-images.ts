@@ -13,6 +13,7 @@ import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { LetterImages, NetChange } from '../../../order/change-batch.ts';
 import { RowRefused } from '../../dead-letters.ts';
 import { ensureImages } from '../overlay/images.ts';
+import { keptOf } from '../overlay/reshapes.ts';
 import { IMAGE, imageId, JOURNAL, relation } from '../session/names.ts';
 import { renderText } from '../session/types.ts';
 import { applyFailure } from './apply-error.ts';
@@ -47,7 +48,7 @@ export async function saveImages(
 /** Null for a table whose key cannot be written: no row of it is ever addressed. */
 function keyedTable(session: ApplySession, id: TableId): ApplyTable | null {
   try {
-    return tableOf(session, id);
+    return keptOf(session, id) ?? tableOf(session, id);
   } catch (error) {
     if (isUnderstudyError(error, 'KEY_MISSING')) return null;
     throw error;

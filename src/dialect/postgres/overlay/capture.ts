@@ -48,12 +48,14 @@ export async function installOverlay(
 
 /**
  * Of these tables, those that keep their own keys get a journal, capture triggers and views, which
- * they must not have yet. Not for partitions whose root has a key.
+ * they must not have yet. Not for partitions whose root has a key. `apart`: tables, by `tableName()`, of which
+ * production's image is kept elsewhere (reshapes.ts), with the rows that are set aside.
  */
 export async function captureTables(
   client: ClientBase,
   spared: SparedAccount,
   includes: (table: TableId) => boolean,
+  apart: ReadonlySet<string> = new Set(),
 ): Promise<Pick<InstalledOverlay, 'captured' | 'notCaptured'>> {
   const catalogue = await readCatalogue(client);
   const comparisons = await readComparisons(client);
@@ -77,14 +79,17 @@ export async function captureTables(
       (other) => other.partitionOf !== undefined && tableName(other.partitionOf) === table.label,
     );
     const columns = generated.get(table.label) ?? [];
-    if (withImages.has(imageId(schema.id).name)) {
+    const isApart = apart.has(table.label);
+    if (isApart) {
+      views.push(...viewStatements(table).slice(1));
+    } else if (withImages.has(imageId(schema.id).name)) {
       await ensureImages(client, { ...table, journal: null });
     } else statements.push(...imageStatements(table, columns));
     statements.push(
       ...journalStatements(table, columns),
       ...captureStatements(table, partitions, spared),
     );
-    views.push(...viewStatements(table));
+    if (!isApart) views.push(...viewStatements(table));
   }
   for (const schema of schemas) statements.push(...viewSchemaStatements(schema));
   await client.query([...statements, ...views].join(';\n'));

@@ -121,10 +121,10 @@ export function copyStatements(
     return domainOf === undefined ? `t.${name}` : `t.${name}::${domainOf} AS ${name}`;
   });
   const key = table.key.map((column) => column.name).join(', ');
-  const more = copy.columns.map((column) => `ADD COLUMN ${column}`).join(', ');
+  const more = copy.columns.map((column) => `ADD COLUMN ${column}`);
   return [
     `CREATE TABLE ${copy.name} AS SELECT ${columns.join(', ')} FROM ${table.rows} t WITH NO DATA`,
-    `ALTER TABLE ${copy.name} ADD PRIMARY KEY (${key}), ${more}`,
+    `ALTER TABLE ${copy.name} ${[`ADD PRIMARY KEY (${key})`, ...more].join(', ')}`,
     ...generated.map(
       (column) => `ALTER TABLE ${copy.name} ADD COLUMN ${escapeIdentifier(column.name)}
         ${typeOf(table, column.name)} GENERATED ALWAYS AS (CASE WHEN ${copy.isRow} THEN ${column.expression} END)

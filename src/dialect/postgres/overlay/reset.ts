@@ -14,6 +14,7 @@ import { lookedUp, settleAll, stageBlocked } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
+import { originOf } from '../../sql/reshaped.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
 import { differenceKind, journalWithRows } from './views.ts';
@@ -26,7 +27,7 @@ export function capturedTables(session: ApplySession): readonly ApplyTable[] {
   return [...(session.captured ?? [])].flatMap(([label, journal]) => {
     const schema = session.catalogue.get(label);
     if (schema === undefined) return [];
-    const ruled = { isolated: session.isolates(schema.id) };
+    const ruled = { isolated: session.isolates(originOf(schema, session.reshaped).id) };
     return [describeTable(schema, session.comparisons, journal, ruled)];
   });
 }

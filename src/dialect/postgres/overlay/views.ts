@@ -67,7 +67,9 @@ export function viewSchemaStatements(schema: string): readonly string[] {
  * - `<schema>__difference.<table>`: rows the candidate changed, with production's value of each
  *   column beside the candidate's.
  */
-export function viewStatements(table: ApplyTable): readonly string[] {
+export function viewStatements(
+  table: ApplyTable,
+): readonly [production: string, difference: string] {
   return [productionView(table), differenceView(table)];
 }
 

@@ -7,7 +7,7 @@ import { Connection, transaction, type ServerAddress } from '../session/session.
 const ITERATIONS = 4096;
 
 /** By this comment a role of ours is known again. */
-function roleComment(database: string): string {
+export function roleComment(database: string): string {
   return `understudy: candidate of ${database}`;
 }
 
@@ -54,7 +54,11 @@ export async function createCandidateRole(
 }
 
 /** False if there is none. TARGET_NOT_OURS if it is not ours, or another database's. */
-async function isOurRole(client: pg.ClientBase, role: string, database: string): Promise<boolean> {
+export async function isOurRole(
+  client: pg.ClientBase,
+  role: string,
+  database: string,
+): Promise<boolean> {
   const { rows } = await client.query<{ comment: string | null }>(
     `SELECT pg_catalog.shobj_description(r.oid, 'pg_authid') AS comment
       FROM pg_catalog.pg_roles r WHERE r.rolname = $1`,
@@ -68,14 +72,14 @@ async function isOurRole(client: pg.ClientBase, role: string, database: string):
   });
 }
 
-async function isSuperuser(client: pg.ClientBase): Promise<boolean> {
+export async function isSuperuser(client: pg.ClientBase): Promise<boolean> {
   const { rows } = await client.query<{ superuser: boolean }>(
     'SELECT rolsuper AS superuser FROM pg_catalog.pg_roles WHERE rolname = current_user',
   );
   return rows[0]?.superuser === true;
 }
 
-async function userSchemas(client: pg.ClientBase): Promise<readonly string[]> {
+export async function userSchemas(client: pg.ClientBase): Promise<readonly string[]> {
   const { rows } = await client.query<{ schema: string }>(
     `SELECT nspname AS schema FROM pg_catalog.pg_namespace
       WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'understudy')
@@ -85,7 +89,11 @@ async function userSchemas(client: pg.ClientBase): Promise<readonly string[]> {
   return rows.map((row) => row.schema);
 }
 
-async function grantSchema(client: pg.ClientBase, schema: string, role: string): Promise<void> {
+export async function grantSchema(
+  client: pg.ClientBase,
+  schema: string,
+  role: string,
+): Promise<void> {
   const name = escapeIdentifier(schema);
   const dml = 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE';
   await client.query(`

@@ -1,14 +1,18 @@
 /** Carries changes of production's schema into a shadow, in the caller's fenced transaction. */
 import pg from 'pg';
+import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
 import type { SchemaChange } from '../../../schema/schema-change.ts';
 import type { CarriedChange } from '../../evolving.ts';
+import { afterChange, assertNotOwn, type Reshapes } from '../../sql/reshaped.ts';
 import { ChangedOverlay } from '../overlay/changed-tables.ts';
 import { readImageTables } from '../overlay/images.ts';
+import { describeKept, keptId, keptView, readReshapes, saveReshaped } from '../overlay/reshapes.ts';
+import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
-import { imageId, relation } from '../session/names.ts';
+import { imageId, relation, viewId } from '../session/names.ts';
 import { namedAnew, readIndexes, type Unnamed } from './named-anew.ts';
 import { dependentViews } from './dependent-views.ts';
 import { rememberColumns } from './former-columns.ts';
@@ -38,9 +42,12 @@ export function turnsOf(changes: readonly CarriedChange[]): readonly (readonly C
  */
 export async function carryChanges(
   client: pg.ClientBase,
-  changes: readonly CarriedChange[],
+  all: readonly CarriedChange[],
 ): Promise<readonly string[]> {
   await client.query(`SET LOCAL search_path = ''`);
+  const reshapes = await readReshapes(client);
+  for (const { change } of all) assertNotOwn(change, reshapes);
+  const changes = await carryKept(client, all, reshapes);
   const overlay = await ChangedOverlay.open(client, changes);
   const without = new Map<string, string>();
   for (const { change, statements } of changes) {
@@ -65,6 +72,46 @@ export async function carryChanges(
   }
   await overlay?.close(spared);
   return skipped;
+}
+
+/**
+ * Of tables that the candidate reshaped production's image alone is changed: what the candidate made stays
+ * as it is. Returns the changes of others.
+ */
+async function carryKept(
+  client: pg.ClientBase,
+  changes: readonly CarriedChange[],
+  { tables }: Reshapes,
+): Promise<readonly CarriedChange[]> {
+  const left: CarriedChange[] = [];
+  const now = new Map(tables);
+  const views = new Map<string, TableId>();
+  for (const carried of changes) {
+    const { change, beside } = carried;
+    const label = tableName(change.kind === 'renameTable' ? change.from : change.table);
+    const reshaped = now.get(label);
+    if (reshaped === undefined) {
+      left.push(carried);
+      continue;
+    }
+    const after = afterChange(reshaped, change);
+    const { id } = reshaped.schema;
+    await client.query(`DROP VIEW IF EXISTS ${relation(viewId(id, 'production'))}`);
+    views.set(label, id);
+    const images = (await readImageTables(client)).has(imageId(id).name) ? [imageId(id)] : [];
+    for (const table of [keptId(id), ...images]) {
+      for (const statement of beside(relation(table))) await client.query(statement);
+    }
+    await rememberColumns(client, change);
+    await saveReshaped(client, after);
+    now.set(label, after);
+  }
+  const comparisons: Comparisons = views.size === 0 ? new Map() : await readComparisons(client);
+  for (const label of views.keys()) {
+    const reshaped = now.get(label);
+    if (reshaped !== undefined) await client.query(keptView(describeKept(reshaped, comparisons)));
+  }
+  return left;
 }
 
 /** Rows that are set aside are kept in tables of the same columns. */

@@ -8,7 +8,7 @@
  */
 import type { Isolates } from '../../overlay.ts';
 import type pg from 'pg';
-import { tableName, type TableId } from '../../../change/table-id.ts';
+import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
 import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
@@ -39,6 +39,8 @@ import type {
 } from '../../dialect.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
+import type { Migrations, MigratingShadow } from '../../migrating.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -64,8 +66,11 @@ import {
   showPresence,
   takeFence,
 } from './fence.ts';
-import { readCaptured } from '../overlay/journal.ts';
-import { relation, viewId } from '../session/names.ts';
+import { isMigrating } from '../overlay/migrating.ts';
+import { watchCapture } from '../overlay/watch.ts';
+import { readReshapes } from '../overlay/reshapes.ts';
+import { openBaseReader } from './base-reader.ts';
+import { pgMigrations } from './migrations.ts';
 import {
   countOutcomes,
   readOverlayConflicts,
@@ -74,6 +79,7 @@ import {
 } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
+import { truncateOverlay } from '../overlay/truncate.ts';
 import { readOrphans } from '../overlay/orphans.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
@@ -87,9 +93,8 @@ import {
 } from './progress.ts';
 import { assertOwn, assertShare, pgSharing } from './sharing.ts';
 import { showMember } from './member-sessions.ts';
-import { Connection, openSession, transaction, type ServerAddress } from '../session/session.ts';
+import { Connection, transaction, type ServerAddress } from '../session/session.ts';
 import { renderText } from '../session/types.ts';
-import { openTableReader } from '../compare/table-reader.ts';
 
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
@@ -105,7 +110,10 @@ export interface DatabaseParts {
   readonly policies?: PolicyOf<TableId>;
 }
 
-export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedShadow {
+export class PgShadowDatabase
+  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+{
+  readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
   readonly copying: PgCopyTarget;
@@ -171,6 +179,11 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
           noteTable(client, table, state),
         ),
     };
+    this.migrations = pgMigrations({
+      ...{ address, database },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
+      forget: () => this.#session.forget(),
+    });
     this.sharing = pgSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
@@ -194,7 +207,10 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   catalogue(): Promise<SchemaCatalogue> {
     return this.#read('read the catalogue', async (client) =>
       withFormerNames(
-        withFormerColumns(await readCatalogue(client), await readFormerColumns(client)),
+        withFormerColumns(
+          facing(await readCatalogue(client), await readReshapes(client)),
+          await readFormerColumns(client),
+        ),
         await readRenames(client),
       ),
     );
@@ -239,11 +255,23 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
   async takeFence(holder: string): Promise<Fence | null> {
     const { name: database } = this;
     const what = { doing: 'take the fence', otherwise: 'INTERNAL' } as const;
-    return this.#signs.use(what, async (client) => {
-      const fence = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
-      if (fence !== null) this.#present.set(client, fence.generation);
-      return fence;
+    const fence = await this.#signs.use(what, async (client) => {
+      const taken = await takeFence(client, { holder, leaseMs: this.#leaseMs, database });
+      if (taken !== null) this.#present.set(client, taken.generation);
+      return taken;
     });
+    if (fence !== null && this.marker.kind === 'rollout') await this.#endBegunMigration(fence);
+    return fence;
+  }
+
+  /** What a crash left of one. The fence is given back where that cannot be ended. */
+  async #endBegunMigration(fence: Fence): Promise<void> {
+    try {
+      if (await this.#read('look for a migration', isMigrating)) await this.migrations.end(fence);
+    } catch (error) {
+      await this.releaseFence(fence);
+      throw error;
+    }
   }
 
   async renewFence(fence: Fence, note: HolderNote): Promise<void> {
@@ -328,6 +356,12 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     );
   }
 
+  truncateOverlay(fence: Fence, table: TableId): Promise<number> {
+    return this.#act(fence, 'truncate a table', 'APPLY_FAILED', async (client) =>
+      truncateOverlay(await this.#applySession(client, fence), table),
+    );
+  }
+
   releaseOverlay(fence: Fence, only: RowSelection): Promise<ReleasedRows> {
     return this.#act(fence, 'release rows', 'APPLY_FAILED', async (client) =>
       releaseOverlay(await this.#applySession(client, fence), only),
@@ -346,6 +380,12 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     );
   }
 
+  watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
+      watchCapture(client, await readSparedAccount(client)),
+    );
+  }
+
   outcomes(): Promise<OutcomeCounts> {
     return this.#read('count outcomes', (client) => countOutcomes(client));
   }
@@ -356,27 +396,8 @@ export class PgShadowDatabase implements CopyingShadow, EvolvingShadow, SharedSh
     );
   }
 
-  async openBaseSnapshot(): Promise<BaseReader> {
-    let captured: ReadonlySet<string> = new Set();
-    let gaps: readonly TableGaps[] = [];
-    let notCaptured: ReadonlySet<string> = new Set();
-    const client = await openSession(this.#address, this.name, 'snapshot');
-    return openTableReader({
-      client,
-      relation: (table: TableId) =>
-        captured.has(tableName(table)) ? relation(viewId(table, 'production')) : relation(table),
-      tables: async (snapshot) => {
-        const overlay = await readCaptured(snapshot);
-        captured = new Set(overlay?.keys());
-        gaps = await readGaps(snapshot, null);
-        const catalogue = await readCatalogue(snapshot);
-        const all = overlay === null ? [] : [...catalogue.keys()];
-        notCaptured = new Set(all.filter((label) => !captured.has(label)));
-        return catalogue;
-      },
-      gaps: () => gaps,
-      notCaptured: () => notCaptured,
-    });
+  openBaseSnapshot(): Promise<BaseReader> {
+    return openBaseReader(this.#address, this.name);
   }
 
   breakConnections(): void {

@@ -29,6 +29,10 @@ import type { Migration } from '../session/migration.ts';
  * - `renamed_table`: names that tables had, see TableRename; `table_identity`: see IdentityLedger.
  * - `outcome`: how rows that the candidate owned came to be production's again, see outcomes.ts. Where the
  *   log stood when they were written first is not kept so far.
+ * - `reshaped`: tables that the candidate's migrations gave another shape than production's, as they are
+ *   there, with what became of them (JSON, see sql/reshaped.ts); `own_table`: tables that it made. `migrating`: a
+ *   migration that was begun and not ended, see overlay/migrating.ts.
+ * - `capture_gap`: tables whose capture was lost for a while, see overlay/watch.ts.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
  */
@@ -380,5 +384,32 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
             WHERE understudy_conflict IS NOT NULL', journal);
         END LOOP;
       END $journals$;`,
+  },
+  {
+    version: 18,
+    what: 'what the candidate’s migrations made of tables, and what may not have been captured',
+    sql: `
+      CREATE TABLE understudy.reshaped (
+        schema text NOT NULL,
+        name text NOT NULL,
+        shape text NOT NULL,
+        PRIMARY KEY (schema, name)
+      );
+      CREATE TABLE understudy.own_table (
+        schema text NOT NULL,
+        name text NOT NULL,
+        PRIMARY KEY (schema, name)
+      );
+      CREATE TABLE understudy.migrating (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        candidate text NOT NULL,
+        begun text NOT NULL
+      );
+      CREATE TABLE understudy.capture_gap (
+        schema text NOT NULL,
+        name text NOT NULL,
+        at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+        PRIMARY KEY (schema, name)
+      );`,
   },
 ];

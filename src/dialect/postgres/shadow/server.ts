@@ -23,6 +23,7 @@ import { serverVersion } from '../compare/comparison-session.ts';
 import { openControl } from '../control/control-database.ts';
 import { createTrunk, type TrunkOptions } from './create-trunk.ts';
 import { PgShadowDatabase } from './database.ts';
+import { migratingRole } from './migrating-role.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { COPYING, CREATING, databaseFacts, isEmpty, notOurs, readMarker } from './marker.ts';
 import { assertNotNewer, migrate } from '../session/migrations.ts';
@@ -185,9 +186,11 @@ class PgShadowServer implements ShadowServer {
         const ours = facts.comment === CREATING || (await this.#holdsMarker(database));
         if (!ours) throw notOurs(database, 'it has no marker, and so is not dropped');
         if (role !== null) await joinCandidateRole(client, role, database);
+        await joinCandidateRole(client, migratingRole(database), database);
         await this.#dropDatabase(client, database);
       }
       if (role !== null) await dropCandidateRole(client, role, database);
+      await dropCandidateRole(client, migratingRole(database), database);
     });
   }
 

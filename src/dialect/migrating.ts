@@ -1,0 +1,72 @@
+/**
+ * What an engine does around a candidate's migration. While it runs nothing of production's is applied:
+ * whoever holds the fence leads it. Production's image of every table is kept aside before, and compared
+ * with what the migration left after: so that whatever it did to tables, rows and triggers, production's
+ * image is exact, and what it did to production's rows is the candidate's.
+ *
+ * Once begun it must be ended. Who takes the fence of a database in which one was begun ends it first.
+ */
+import type { TableId } from '../change/table-id.ts';
+import type { Fence, ShadowDatabase } from './dialect.ts';
+
+/** A column that the migration gives another name, where the server keeps nothing of it through that. */
+export interface ColumnRename {
+  readonly table: TableId;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** How the migrating account gets in; it may change tables. */
+export interface MigratingAccount {
+  readonly url: string;
+  /** What the engine's own programs read, and DATABASE_URL. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** A table that is not as production has it any more. */
+export interface ReshapedTable {
+  readonly table: TableId;
+  /** What the candidate made of it; null where nothing of production's reaches it any more. */
+  readonly visible: TableId | null;
+  /** Columns of production's that the candidate has none for. */
+  readonly without: readonly string[];
+  /** Columns of the candidate's by their names in production, where these are others. */
+  readonly renamed: Readonly<Record<string, string>>;
+  /** Columns that only the candidate has. */
+  readonly own: readonly string[];
+}
+
+export interface MigrationOutcome {
+  /** All tables that are not as production has them, also by earlier migrations. */
+  readonly reshaped: readonly ReshapedTable[];
+  /** Tables that the candidate made. */
+  readonly own: readonly TableId[];
+  /** Without a key: what is written there is not captured. */
+  readonly notCaptured: readonly TableId[];
+}
+
+export interface Migrations {
+  /**
+   * Keeps production's image of all tables aside, lets go of what captures, and makes the account that
+   * migrates; `role` is the candidate's. Errors: APPLY_BLOCKED (a transaction is in the way: then nothing is
+   * begun), DATABASE_PERMISSION, UNSUPPORTED, SCHEMA_FAILED.
+   */
+  begin(
+    fence: Fence,
+    options: { readonly role: string; readonly renames: readonly ColumnRename[] },
+  ): Promise<MigratingAccount>;
+  /**
+   * Closes the account, ends its sessions, and brings capture and production's image to the tables as they
+   * are then. Errors: as of `begin`; it may be called again, and must be.
+   */
+  end(fence: Fence): Promise<MigrationOutcome>;
+}
+
+export interface MigratingShadow extends ShadowDatabase {
+  readonly migrations: Migrations;
+}
+
+/** Null on an engine that has none. */
+export function migrationsOf(database: ShadowDatabase): Migrations | null {
+  return 'migrations' in database ? (database as MigratingShadow).migrations : null;
+}

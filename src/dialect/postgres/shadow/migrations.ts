@@ -1,0 +1,39 @@
+/** The port's migrations over a shadow database's acts. */
+import type pg from 'pg';
+import type { Fence } from '../../dialect.ts';
+import type { Migrations, MigrationOutcome } from '../../migrating.ts';
+import { beginMigration, endMigration } from '../overlay/migrating.ts';
+import type { ServerAddress } from '../session/session.ts';
+import { endMigratingSessions, shutMigratingRole } from './migrating-role.ts';
+
+export function pgMigrations(parts: {
+  readonly address: ServerAddress;
+  readonly database: string;
+  /** One fenced transaction. */
+  readonly act: <T>(
+    fence: Fence,
+    doing: string,
+    fn: (client: pg.Client) => Promise<T>,
+  ) => Promise<T>;
+  /** What the session knows of the tables does not hold any more. */
+  readonly forget: () => void;
+}): Migrations {
+  const { address, database, act, forget } = parts;
+  return {
+    begin: (fence, { role: candidate }) =>
+      act(fence, 'let the candidate migrate', (client) => {
+        forget();
+        return beginMigration(client, { address, database, candidate });
+      }),
+    // Who migrates is out for good before what it did is looked at.
+    end: async (fence): Promise<MigrationOutcome> => {
+      const doing = 'end a migration';
+      await act(fence, doing, (client) => shutMigratingRole(client, database));
+      await act(fence, doing, (client) => endMigratingSessions(client, database));
+      return act(fence, doing, (client) => {
+        forget();
+        return endMigration(client, database);
+      });
+    },
+  };
+}

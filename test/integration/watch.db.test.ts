@@ -1,0 +1,60 @@
+/** What captures a candidate's writes is looked after: it comes back, and the table is not said to be equal. */
+import { describe, expect, it } from 'vitest';
+import { put } from './mysql.fixture.ts';
+import { ALL_ENGINES, anyRollout } from './rollout.fixture.ts';
+
+const T = 'CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))';
+
+describe.each(ALL_ENGINES)('the watch on %s', (engine) => {
+  const isPostgres = engine === 'postgresql';
+
+  it('finds nothing where all is there', async () => {
+    const at = await anyRollout(engine, T);
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await using reader = await at.database.openBaseSnapshot();
+    expect([...(await reader.notCaptured())].filter((label) => label.endsWith('.t'))).toEqual([]);
+  });
+
+  it.each(
+    isPostgres
+      ? [
+          ['disabled', 'ALTER TABLE t DISABLE TRIGGER ALL'],
+          ['dropped', 'DROP TRIGGER "!understudy_row" ON t'],
+        ]
+      : [
+          ['dropped', 'DROP TRIGGER `t#understudy_au`'],
+          [
+            'lost with a swapped table',
+            'CREATE TABLE t_new LIKE t; INSERT INTO t_new SELECT * FROM t; RENAME TABLE t TO t_old, t_new TO t; DROP TABLE t_old',
+          ],
+        ],
+  )('makes again what was %s, and says so for good', async (_, sql) => {
+    const at = await anyRollout(engine, T);
+    const t = { schema: at.source, name: 't' };
+    await at.apply(at.step('t', put(['id'], { id: '1', v: 'a' })));
+    for (const one of sql.split('; ')) await at.rows(one);
+    await at.run(`UPDATE t SET v = 'unseen' WHERE id = 1`);
+    expect(await at.database.watchCapture(at.fence)).toEqual([t]);
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await at.apply(at.step('t', put(['id'], { id: '2', v: 'b' })));
+    await at.run(`UPDATE t SET v = 'seen' WHERE id = 2`);
+    expect(await at.database.overlayRows(9)).toMatchObject([{ key: ['2'], kind: 'update' }]);
+    await using reader = await at.database.openBaseSnapshot();
+    expect([...(await reader.notCaptured())]).toContain(`${at.source}.t`);
+  });
+
+  it.runIf(isPostgres)('finds what a partition lost', async () => {
+    const at = await anyRollout(
+      engine,
+      'CREATE TABLE m (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)',
+      'CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10)',
+      'CREATE TABLE m2 PARTITION OF m FOR VALUES FROM (10) TO (20)',
+    );
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await at.rows('ALTER TABLE m2 DISABLE TRIGGER "!understudy_truncate"');
+    expect(await at.database.watchCapture(at.fence)).toEqual([{ schema: 'public', name: 'm' }]);
+    await at.run('INSERT INTO m VALUES (11, $$x$$)');
+    await at.run('TRUNCATE m2');
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+  });
+});
