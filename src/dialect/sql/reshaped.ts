@@ -9,7 +9,7 @@
 import { tableName, type TableId } from '../../change/table-id.ts';
 import { UNAVAILABLE, UNSURE, RowShape, type RowImage } from '../../change/value.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
-import type { TablePolicy } from '../../overlay/policy.ts';
+import { assertMergeable, type PolicyOf, type TablePolicy } from '../../overlay/policy.ts';
 import type { BatchStep, NetChange, ParentChange } from '../../order/change-batch.ts';
 import { describeChange, type SchemaChange } from '../../schema/schema-change.ts';
 import {
@@ -19,6 +19,7 @@ import {
 } from '../../schema/table-schema.ts';
 import { unreachable } from '../../util/assert.ts';
 import type { ReshapedTable } from '../migrating.ts';
+import type { Isolates } from '../overlay.ts';
 
 /** A table as production has it, beside what the candidate made of it. */
 export interface Reshaped {
@@ -308,6 +309,26 @@ export function describeReshaped(
     renamed: Object.fromEntries(pairs),
     own: (now?.columns ?? []).flatMap(({ name }) => (taken.has(name) ? [] : [name])),
   };
+}
+
+/** What the configuration says of tables, by production's names. */
+export interface TableRules {
+  readonly isolates: Isolates;
+  readonly policies: PolicyOf<TableId>;
+}
+
+/** What it says of a table as the candidate has it. CONFIG_INVALID for a policy that a column cannot have. */
+export function rulesOf(
+  schema: TableSchema,
+  { isolates, policies }: TableRules,
+  all: ReadonlyMap<string, Reshaped>,
+): { readonly isolated: boolean; readonly policy: TablePolicy } {
+  const { id: origin, reshaped } = originOf(schema, all);
+  const policy = policyNow(policies(origin), schema, reshaped);
+  const keys = new Set(schema.key);
+  const columns = writableColumns(schema).map((one) => ({ ...one, isKey: keys.has(one.name) }));
+  assertMergeable(tableName(schema.id), columns, policy);
+  return { isolated: isolates(origin), policy };
 }
 
 /** The table of production's that the candidate made this one of; itself where it is as production has it. */

@@ -8,6 +8,7 @@
  *   (write-unowned.ts): it is nobody's, and written with its next change as others are.
  * - An entry goes where the row is production's again: before, so that the row is written as one that
  *   nobody owns, and after, when production came to what the candidate sees.
+ * - Where a policy says so, what the candidate has gives way before (overlay/policy-sql.ts).
  *
  * Who writes a row holds its lock before its trigger makes the entry, so the rows are locked first and
  * the journal is asked then, in a statement of its own: what it says of a row that is there holds. A row
@@ -25,6 +26,12 @@ import type { NetChange } from '../../../order/change-batch.ts';
 import { noteConflicts } from '../overlay/conflict-sql.ts';
 import { acts, rowItself, type Edge } from '../overlay/edges.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
+import {
+  mergeStaged,
+  sourceWins,
+  takeBackBlockers,
+  takeBackStaged,
+} from '../overlay/policy-sql.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
 import { applyFailure } from './apply-error.ts';
@@ -58,7 +65,7 @@ interface ParentLock {
 export function overlaid(
   table: CapturedTable,
   edges: readonly Edge[],
-  isolated: boolean,
+  ruled: Pick<CapturedTable, 'isolated' | 'policy' | 'defaults'>,
 ): OverlaidTable {
   const acting = edges.filter(acts);
   const parents = acting
@@ -70,7 +77,7 @@ export function overlaid(
         lock: isOnTheWay || edge.parent.key.length === 0 ? 'FOR UPDATE' : 'LOCK IN SHARE MODE',
       };
     });
-  return { ...table, isolated, parents };
+  return { ...table, ...ruled, parents };
 }
 
 export interface CapturedOutcome {
@@ -189,21 +196,30 @@ class Attempt {
     if (this.#table.isolated) await ownStaged(client, this.#table);
     const { owned: entries, held } = await lockEntries(client, this.#table);
     const isKept = entries === 0 || this.#table.isolated;
-    const owned = isKept ? entries : entries - (await giveUp());
+    let owned = isKept ? entries : entries - (await giveUp());
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);
-      await lockParents(client, this.#table);
     }
+    const takes = sourceWins(this.#table);
+    if (takes && owned > 0) {
+      await takeBackStaged(client, this.#table, source);
+      owned = 0;
+    }
+    if (this.#masks.size > 0 || takes) await lockParents(client, this.#table);
     if (owned > 0) {
       // Of rows that are kept apart it is not told who wrote them.
       if (!this.#table.isolated) {
-        await noteConflicts(client, this.#table, this.#masks, { source });
+        const unmerged = await mergeStaged(client, this.#table);
+        await noteConflicts(client, this.#table, this.#masks, { source, unmerged });
       }
       await this.#moveImages();
     }
-    const how = { of: 'a step', masks: this.#masks, source, anyHeld: held > 0 } as const;
-    if ((await writeUnowned(client, this.#table, how)) === 'raced') return 'raced';
+    const written = await writeUnowned(client, this.#table, {
+      ...{ of: 'a step', masks: this.#masks, source, anyHeld: held > 0 },
+      clear: takes ? () => this.#takeBackBlockers(source) : null,
+    });
+    if (written === 'raced') return 'raced';
     // A parent that was not there has no lock, and may have come since, and be about to go again with
     // what the candidate found below it before these rows were.
     await lockParents(client, this.#table);
@@ -214,6 +230,13 @@ class Attempt {
     if (owned > 0) await giveUp();
     const all = Object.values(this.#counts).reduce((sum, count) => sum + count, 0);
     return { rows: all - owned, owned };
+  }
+
+  /** Returns how many rows come to be production's again, and are written with the others. */
+  async #takeBackBlockers(source: string | null): Promise<number> {
+    const taken = await takeBackBlockers(this.#client, this.#table, source);
+    if (taken > 0) await lockParents(this.#client, this.#table);
+    return taken;
   }
 
   /** Completes images from production's row as it was: the entry's image, else the row. */

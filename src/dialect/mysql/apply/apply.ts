@@ -3,7 +3,6 @@
  * written in any order and nothing cascades: what cascaded in production is in the log by itself, or is
  * a step of its own (cascades.ts). There are no triggers on a trunk (see the plan from production), so none act on its rows.
  */
-import type { Isolates } from '../../overlay.ts';
 import { sourceText } from '../../../change/stored-source.ts';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -14,6 +13,7 @@ import type {
   NetChange,
   ParentChange,
 } from '../../../order/change-batch.ts';
+import { OVERLAY_WINS } from '../../../overlay/policy.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
 import type { DatabaseTables } from '../catalogue/catalogue.ts';
@@ -22,8 +22,8 @@ import { readFlavour, type Flavour } from '../session/flavour.ts';
 import { quote } from '../session/names.ts';
 import { readEdges, type Edge } from '../overlay/edges.ts';
 import { describeCaptured, readCapturedNames } from '../overlay/journal.ts';
-import { readKept, type KeptTables } from '../overlay/reshapes.ts';
-import { splitSteps } from '../../sql/reshaped.ts';
+import { readDefaults, readKept, type KeptTables } from '../overlay/reshapes.ts';
+import { originOf, rulesOf, splitSteps, type TableRules } from '../../sql/reshaped.ts';
 import { applyBag } from './apply-bag.ts';
 import {
   applyCaptured,
@@ -72,14 +72,18 @@ export interface ApplySession extends KeptTables {
   readonly parked: Set<string>;
 }
 
+/** `rules`: what is not said is that no table is isolated, and that the candidate wins. Errors: CONFIG_INVALID. */
 export async function openApplySession(
   client: Client,
   database: string,
   tables: DatabaseTables,
-  { isolates = () => false }: { readonly isolates?: Isolates } = {},
+  rules: Partial<TableRules> = {},
 ): Promise<ApplySession> {
   const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
-  const overlay = await readOverlaid(client, database, tables, isolates);
+  const kept = await readKept(client, database, tables);
+  const { isolates = () => false, policies = () => OVERLAY_WINS } = rules;
+  const { reshaped } = kept;
+  const overlay = await readOverlaid(client, database, tables, { isolates, policies, reshaped });
   const { engine } = await readFlavour(client);
   if (engine === 'mariadb') {
     // What production took was checked there, as its sessions chose to; the candidate's schema is another.
@@ -89,17 +93,18 @@ export async function openApplySession(
   return {
     ...{ client, database, tables, packetBytes: Number(bytes) },
     ...{ described: new Map(), stages: new Set() },
-    ...{ ...overlay, engine },
-    ...(await readKept(client, database, tables)),
+    ...{ ...overlay, engine, ...kept },
     parked: await readParkedTables(client, database),
   };
 }
+
+const NONE: ReadonlyMap<string, string> = new Map();
 
 async function readOverlaid(
   client: Client,
   database: string,
   tables: DatabaseTables,
-  isolates: Isolates,
+  rules: TableRules & Pick<KeptTables, 'reshaped'>,
 ): Promise<Pick<ApplySession, 'captured' | 'edges'>> {
   const names = await readCapturedNames(client, database);
   if (names.size === 0) return { captured: new Map(), edges: [] };
@@ -107,10 +112,15 @@ async function readOverlaid(
     describeCaptured(tables, database, id),
   );
   const edges = await readEdges(client, database, all);
-  const captured = all
-    .filter(({ schema }) => names.has(schema.id.name))
-    .map((table) => [table.label, overlaid(table, edges, isolates(table.schema.id))] as const);
-  return { captured: new Map(captured), edges };
+  const captured = new Map<string, OverlaidTable>();
+  for (const table of all.filter(({ schema }) => names.has(schema.id.name))) {
+    const { reshaped } = originOf(table.schema, rules.reshaped);
+    const defaults =
+      reshaped === null ? NONE : await readDefaults(client, database, table, reshaped);
+    const ruled = { ...rulesOf(table.schema, rules, rules.reshaped), defaults };
+    captured.set(table.label, overlaid(table, edges, ruled));
+  }
+  return { captured, edges };
 }
 
 /**

@@ -7,6 +7,7 @@ import { sameImage } from '../overlay/images.ts';
 import { KEEPING, type CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL } from '../session/names.ts';
+import type { ApplyColumn } from './apply-table.ts';
 
 /** Numbers in one statement. */
 const MARKED_AT_ONCE = 5_000;
@@ -45,6 +46,30 @@ export function isEmpty({ columns, key }: CapturedTable): string {
   const gone = `t.${key[0]?.name ?? ''} IS NULL`;
   return `(j.${JOURNAL.blocked} IS NULL AND ((j.${JOURNAL.present} = 0 AND ${gone})
     OR (j.${JOURNAL.present} = 1 AND NOT ${gone} AND ${sameImage(columns, 'j', 't')})))`;
+}
+
+/** A value of an entry's image, as it is written: see `readDefaults`. */
+export function written(
+  { defaults }: CapturedTable,
+  { schema }: ApplyColumn,
+  value: string,
+): string {
+  const otherwise = defaults.get(schema.name);
+  return otherwise === undefined ? value : `COALESCE(${value}, ${otherwise})`;
+}
+
+/**
+ * What an UPDATE sets in a row `t`: these columns, by their names; the others to what they are, for there are
+ * some that the servers stamp with each update.
+ */
+export function setOf(
+  { columns, schema: { key } }: CapturedTable,
+  values: ReadonlyMap<string, string>,
+): string {
+  return columns
+    .filter(({ schema }) => !key.includes(schema.name) || values.has(schema.name))
+    .map(({ name, schema }) => `t.${name} = ${values.get(schema.name) ?? `t.${name}`}`)
+    .join(', ');
 }
 
 export type Others = '' | 'SKIP LOCKED';

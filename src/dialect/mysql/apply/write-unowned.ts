@@ -36,6 +36,11 @@ export type Writing =
       readonly source: string | null;
       /** Some of its rows were kept out until now. */
       readonly anyHeld: boolean;
+      /**
+       * Stages what the candidate has in the way, with the others, to be written as production has it; returns
+       * how many rows. Null: it stays.
+       */
+      readonly clear: (() => Promise<number>) | null;
     }
   | {
       /**
@@ -98,7 +103,7 @@ class Writer {
 
   async write(): Promise<number | 'raced'> {
     const client = this.#client;
-    let out = 0;
+    let [out, cleared] = [0, 0];
     await client.run(`SAVEPOINT ${SAVEPOINT}`);
     let done = this.#writing.of === 'a step' ? await this.#asTheyAre() : false;
     while (done !== true) {
@@ -109,14 +114,23 @@ class Writer {
       done = refused.length === 0;
       if (done) break;
       await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
-      if (!(await this.#keepOut(refused))) return 'raced';
-      out += refused.length;
+      const rows = await this.#clear();
+      if (rows === 0) {
+        if (!(await this.#keepOut(refused))) return 'raced';
+        out += refused.length;
+      }
+      cleared += rows;
       await client.run(`SAVEPOINT ${SAVEPOINT}`);
     }
-    if (this.#writing.of === 'a step' && !this.#writing.anyHeld) return out;
+    if (this.#writing.of === 'a step' && !this.#writing.anyHeld && cleared === 0) return out;
     await client.run(`DELETE j FROM ${joined(this.#table, 'j', 'staged')}
       WHERE s.held = 1 AND s.own = ${String(OWN.nobodys)}`);
     return out;
+  }
+
+  /** None that was cleared before: what is refused all the same is kept out. */
+  async #clear(): Promise<number> {
+    return this.#writing.of === 'a step' ? ((await this.#writing.clear?.()) ?? 0) : 0;
   }
 
   /** False if something is refused: then nothing is changed. */

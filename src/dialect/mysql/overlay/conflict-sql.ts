@@ -1,15 +1,18 @@
 /**
  * Conflicts, as overlay/conflict.ts names them, for whole batches: over a staged change `s`, the entry `j` whose
- * image is about to be moved, and the row `t` that the candidate sees, which is NULL where there is none.
+ * image is about to be moved, and the row `t` that the candidate sees, which is NULL where there is none. What
+ * the candidate changed is told by the ancestor: production's image from before it first moved beside the
+ * candidate's, which the entry keeps as texts.
  */
 import type { ConflictKind } from '../../../overlay/conflict.ts';
+import { columnPolicy, type ColumnPolicy } from '../../../overlay/policy.ts';
 import type { ApplyColumn } from '../apply/apply-table.ts';
 import type { Masks } from '../apply/stage.ts';
 import { besideEntry, joined, OWN } from '../apply/staged-rows.ts';
-import { exactText } from '../compare/exact-text.ts';
+import { exactText, isLost } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
-import { exactValue, sameImage } from './images.ts';
+import { exactValue, sameImage, sameValue } from './images.ts';
 import type { CapturedTable } from './journal.ts';
 
 /** Kinds whose texts may be long. */
@@ -19,15 +22,16 @@ const ESCAPED = 12;
 
 /**
  * Notes the conflicts that staged changes of rows of the candidate's make, before their images are moved.
- * `source`: where the log stands by then, as text.
+ * `source`: where the log stands by then, as text. `unmerged`: rows that have a conflict already, for a policy
+ * could not be followed.
  */
 export async function noteConflicts(
   client: Client,
   table: CapturedTable,
   masks: Masks,
-  { source }: { readonly source: string | null },
+  { source, unmerged }: { readonly source: string | null; readonly unmerged: number },
 ): Promise<void> {
-  let found = 0;
+  let found = unmerged;
   const groups: readonly (readonly [which: string, sent: readonly ApplyColumn[]])[] = [
     [`s.op IN ('f', 'd')`, table.columns],
     ...[...masks].map(
@@ -46,12 +50,17 @@ export async function noteConflicts(
     );
     found += rows;
   }
-  if (found === 0) return;
   const entries = joined(table, 'j', 'staged');
-  // Base, moment and place are those of the first; the kind is that of the last.
   await client.run(
-    `UPDATE ${entries} SET j.${JOURNAL.conflictBase} = ${imageText(table, 'j')},
-        j.${JOURNAL.conflictAt} = CURRENT_TIMESTAMP(6), j.${JOURNAL.conflictSource} = ${orNull(source)}
+    `UPDATE ${entries} SET j.${JOURNAL.conflictBase} = ${imageText(table, 'j')}
+      WHERE s.own = ${String(OWN.candidates)} AND j.${JOURNAL.present} = 1
+        AND j.${JOURNAL.moved} = 0 AND j.${JOURNAL.conflictBase} IS NULL`,
+  );
+  if (found === 0) return;
+  // Moment and place are those of the first; the kind is that of the last.
+  await client.run(
+    `UPDATE ${entries}
+      SET j.${JOURNAL.conflictAt} = CURRENT_TIMESTAMP(6), j.${JOURNAL.conflictSource} = ${orNull(source)}
       WHERE s.conflict IS NOT NULL AND j.${JOURNAL.conflict} IS NULL`,
   );
   await client.run(
@@ -72,13 +81,15 @@ function conflictKind(table: CapturedTable, sent: readonly ApplyColumn[]): strin
   const isAs = (alias: 'j' | 't', column: ApplyColumn): string =>
     `${staged(column)} <=> ${of(alias, column)}`;
   const all = (alias: 'j' | 't'): string => sent.map((column) => isAs(alias, column)).join(' AND ');
-  const overlaps = sent.map(
-    (column) =>
-      `NOT (${isAs('j', column)} OR ${isAs('t', column)}
-        OR ${of('j', column)} <=> ${of('t', column)})`,
-  );
+  // Of a counter both changes count.
+  const overlaps = sent
+    .filter((column) => ruleOf(table, column) !== 'delta')
+    .map(
+      (column) =>
+        `(NOT (${isAs('j', column)} OR ${isAs('t', column)}) AND ${isOurs(table, column)})`,
+    );
   const kind = (is: ConflictKind): string => literal(is);
-  return `CASE
+  return `CASE WHEN s.conflict IS NOT NULL THEN s.conflict
     WHEN j.${JOURNAL.present} = 0 THEN
       IF(s.op = 'd' OR ${gone} OR (${all('t')}), NULL, ${kind('insert_exists')})
     WHEN ${gone} THEN IF(s.op = 'd' OR (${all('j')}), NULL, ${kind('delete_updated')})
@@ -87,8 +98,31 @@ function conflictKind(table: CapturedTable, sent: readonly ApplyColumn[]): strin
     WHEN ${overlaps.join(' OR ')} THEN ${kind('update_differs')} END`;
 }
 
+/** What a policy says of a column: of the key, which is the row's identity, nothing. */
+export function ruleOf({ key, policy }: CapturedTable, { schema }: ApplyColumn): ColumnPolicy {
+  const isKey = key.some((column) => column.schema.name === schema.name);
+  return isKey ? 'overlay-wins' : columnPolicy(policy, schema.name);
+}
+
+/**
+ * The candidate changed the column. Where a policy merges it, what it did not change follows production, and
+ * is as production's image has it; as it is where there is no ancestor.
+ */
+function isOurs(table: CapturedTable, column: ApplyColumn): string {
+  const { name, schema } = column;
+  const isNow = `NOT (${sameValue(column, 'j', 't')})`;
+  if (ruleOf(table, column) !== 'overlay-wins') return isNow;
+  const path = literal(`$.${JSON.stringify(schema.name)}`);
+  const was = `JSON_EXTRACT(j.${JOURNAL.conflictBase}, ${path})`;
+  const text = `IF(JSON_TYPE(${was}) = 'NULL', NULL, JSON_UNQUOTE(${was}))`;
+  const bytes = (one: string): string => `CAST(${one} AS BINARY)`;
+  const isSince = `NOT (${bytes(exactText(`t.${name}`, schema))} <=> ${bytes(text)})`;
+  const lost = isLost(`t.${name}`, schema);
+  return `IF(${was} IS NULL, ${isNow}, ${lost === null ? isSince : `(${isSince} OR ${lost})`})`;
+}
+
 /** An entry's image as texts by column, in JSON; NULL if there is none, or one longer than a text may be. */
-function imageText({ columns }: CapturedTable, alias: string): string {
+export function imageText({ columns }: CapturedTable, alias: string): string {
   const pairs = columns.map(
     ({ name, schema }) => `${literal(schema.name)}, ${exactText(`${alias}.${name}`, schema)}`,
   );

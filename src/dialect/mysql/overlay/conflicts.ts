@@ -8,10 +8,19 @@ import { selectTables, toOverlayConflict } from '../../sql/overlay-rows.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
 import { applyFailure, isRefusal } from '../apply/apply-error.ts';
-import { besideEntry, isEmpty, joined, lockEntries, lockRows, OWN } from '../apply/staged-rows.ts';
+import {
+  besideEntry,
+  isEmpty,
+  joined,
+  lockEntries,
+  lockRows,
+  OWN,
+  setOf,
+} from '../apply/staged-rows.ts';
 import { findingKeys } from '../apply/write-unowned.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
+import { imageText } from './conflict-sql.ts';
 import { readCaptured, type CapturedTable } from './journal.ts';
 import { readOrphans } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
@@ -179,17 +188,22 @@ async function lockListed(
   await lockEntries(client, table);
 }
 
-const UNLISTED = [
-  ...[JOURNAL.conflict, JOURNAL.conflictBase, JOURNAL.conflictAt, JOURNAL.conflictSource],
-]
-  .map((column) => `j.${column} = NULL`)
-  .join(', ');
+/** From here on production's image of now is what both began with, but of what is kept out, or is not there. */
+function unlisted(table: CapturedTable): string {
+  const is = [JOURNAL.conflict, JOURNAL.conflictAt, JOURNAL.conflictSource];
+  const isKnown = `j.${JOURNAL.blocked} IS NULL AND j.${JOURNAL.present} = 1`;
+  return [
+    `j.${JOURNAL.conflictBase} = IF(${isKnown}, ${imageText(table, 'j')}, j.${JOURNAL.conflictBase})`,
+    ...is.map((column) => `j.${column} = NULL`),
+  ].join(', ');
+}
 
 async function keepOurs(client: Client, table: OverlaidTable): Promise<void> {
   const listed = `${joined(table, 'j', 'staged')} WHERE j.${JOURNAL.conflict} IS NOT NULL`;
   await tell(client, table, 'ours', listed);
   await client.run(
-    `UPDATE ${joined(table, 'j', 'staged')} SET ${UNLISTED} WHERE j.${JOURNAL.conflict} IS NOT NULL`,
+    `UPDATE ${joined(table, 'j', 'staged')} SET ${unlisted(table)}
+      WHERE j.${JOURNAL.conflict} IS NOT NULL`,
   );
 }
 
@@ -225,7 +239,7 @@ async function merge(client: Client, table: OverlaidTable): Promise<void> {
   await client.run(`UPDATE ${table.stage} SET freed = 1 WHERE seq IN (${merged.join(', ')})`);
   const entries = joined(table, 'j', 'staged');
   await tell(client, table, 'merged', `${entries} WHERE s.freed = 1`);
-  await client.run(`UPDATE ${entries} SET ${UNLISTED} WHERE s.freed = 1`);
+  await client.run(`UPDATE ${entries} SET ${unlisted(table)} WHERE s.freed = 1`);
   await client.run(
     `DELETE j FROM ${entries} ${besideEntry(table)} WHERE s.freed = 1 AND ${isEmpty(table)}`,
   );
@@ -239,12 +253,13 @@ async function takeColumns(
   taken: ReadonlySet<string>,
 ): Promise<boolean> {
   if (taken.size === 0) return true;
-  const set = table.columns
-    .filter(({ schema }) => taken.has(schema.name))
-    .map(({ name, staged }) => `t.${name} = s.${staged}`);
+  const values = table.columns.flatMap(({ schema, staged }) =>
+    taken.has(schema.name) ? [[schema.name, `s.${staged}`] as const] : [],
+  );
   try {
     await client.run(
-      `UPDATE ${joined(table, 't', 'staged')} SET ${set.join(', ')} WHERE s.seq = ${seq}`,
+      `UPDATE ${joined(table, 't', 'staged')} SET ${setOf(table, new Map(values))}
+        WHERE s.seq = ${seq}`,
     );
     return true;
   } catch (error) {

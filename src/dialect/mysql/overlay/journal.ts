@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { OVERLAY_WINS, type TablePolicy } from '../../../overlay/policy.ts';
 import { columnNow } from '../../../schema/former-columns.ts';
 import { describeTable, stagedType, type ApplyTable } from '../apply/apply-table.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
@@ -33,6 +34,10 @@ export interface CapturedTable extends ApplyTable {
   readonly computed: readonly string[];
   /** See `Isolates`; false where it does not matter. */
   readonly isolated: boolean;
+  /** Who wins where production changes what the candidate owns; by default the candidate does. */
+  readonly policy: TablePolicy;
+  /** See `readDefaults`; empty where it does not matter. */
+  readonly defaults: ReadonlyMap<string, string>;
 }
 
 export function describeCaptured(
@@ -52,7 +57,7 @@ export function describeCaptured(
   });
   return {
     ...table,
-    ...{ computed, isolated: false },
+    ...{ computed, isolated: false, policy: OVERLAY_WINS, defaults: new Map() },
     journal: quote(companionName(database), journalName(id.name)),
     companion: quote(companionName(database)),
   };

@@ -13,13 +13,13 @@ import {
   lockEntries,
   lockRows,
   mark,
+  written,
   type Others,
 } from '../apply/staged-rows.ts';
 import { findingKeys, writeUnowned } from '../apply/write-unowned.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { JOURNAL, literal } from '../session/names.ts';
 import { insertOutcomes } from './outcomes.ts';
-import { readDefaults } from './reshapes.ts';
 
 const SAVEPOINT = 'understudy_put_back';
 
@@ -78,7 +78,7 @@ export async function putBack(
     // Who applies alone moves the images, and alone ends entries: what is read of them holds.
     const { rows: owned } = await client.run(
       `INSERT INTO ${stage} (${columns.map(({ staged }) => staged).join(', ')}, seq, op, mask, freed)
-        SELECT ${await imagesOf(session, table)}, ROW_NUMBER() OVER (),
+        SELECT ${imagesOf(table)}, ROW_NUMBER() OVER (),
           IF(j.${JOURNAL.present} = 1, 'f', 'd'), 0, 1
         FROM ${journal} j WHERE j.${JOURNAL.blocked} IS NULL AND ${which('j')}`,
     );
@@ -94,21 +94,9 @@ export async function putBack(
   }
 }
 
-/** Entries' images, as `j`; columns that only the candidate has, and that must have a value, have their default. */
-async function imagesOf(
-  { client, database, reshaped }: ApplySession,
-  table: OverlaidTable,
-): Promise<string> {
-  const shape = reshaped.get(table.label);
-  const defaults =
-    shape === undefined
-      ? new Map<string, string>()
-      : await readDefaults(client, database, table, shape);
-  const values = table.columns.map(({ name, schema }) => {
-    const otherwise = defaults.get(schema.name);
-    return otherwise === undefined ? `j.${name}` : `COALESCE(j.${name}, ${otherwise})`;
-  });
-  return values.join(', ');
+/** Entries' images, as `j`. */
+function imagesOf(table: OverlaidTable): string {
+  return table.columns.map((column) => written(table, column, `j.${column.name}`)).join(', ');
 }
 
 /**
@@ -126,7 +114,7 @@ async function stageKeptOut(
 ): Promise<number> {
   const { client } = session;
   const { columns, stage, journal, relation, key, hint } = table;
-  const images = await imagesOf(session, table);
+  const images = imagesOf(table);
   const { but, limited, after = 0 } = options;
   const keys = findingKeys(table);
   const same = (left: string, right: string): string =>

@@ -6,7 +6,6 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows, and the caller reads `progress` again.
  */
-import type { Isolates } from '../../overlay.ts';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
@@ -43,7 +42,7 @@ import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
-import { facing } from '../../sql/reshaped.ts';
+import { facing, type TableRules } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -102,8 +101,8 @@ export interface DatabaseParts {
   readonly sourceDatabase: string;
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
-  /** Default: no table is isolated. */
-  readonly isolates?: Isolates;
+  /** What is not said: no table is isolated, and the candidate wins. */
+  readonly rules?: Partial<TableRules>;
 }
 
 export class MySqlShadowDatabase
@@ -120,7 +119,7 @@ export class MySqlShadowDatabase
   readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
-  readonly #isolates: Isolates;
+  readonly #rules: Partial<TableRules>;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -135,7 +134,7 @@ export class MySqlShadowDatabase
     this.#address = address;
     this.#source = parts.sourceDatabase;
     this.#leaseMs = parts.leaseMs;
-    this.#isolates = parts.isolates ?? (() => false);
+    this.#rules = parts.rules ?? {};
     const prepare = (client: Client): Promise<void> => prepareActs(client, flavour);
     this.#acts = new Connection({ address, database, prepare });
     this.#signs = new Connection({ address, database, prepare: prepareSigns });
@@ -474,9 +473,12 @@ export class MySqlShadowDatabase
   /** What the connection knows of the tables; read again under each new fence. */
   #applySession(client: Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () =>
-      openApplySession(client, this.name, await readTables(client, this.name, this.#source), {
-        isolates: this.#isolates,
-      }),
+      openApplySession(
+        client,
+        this.name,
+        await readTables(client, this.name, this.#source),
+        this.#rules,
+      ),
     );
   }
 

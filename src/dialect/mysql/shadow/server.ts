@@ -2,7 +2,6 @@
  * The shadow server: finds, makes and drops databases of ours. It never writes to or drops a
  * database without our marker.
  */
-import type { Isolates } from '../../overlay.ts';
 import type { ShadowOptions } from '../../dialect.ts';
 import type {
   ControlStore,
@@ -12,6 +11,7 @@ import type {
   ShadowServer,
 } from '../../dialect.ts';
 import type { RolloutGround } from '../../rollout-ground.ts';
+import type { TableRules } from '../../sql/reshaped.ts';
 import { openControl } from '../control/control-database.ts';
 import { ServerAddress } from '../session/address.ts';
 import type { Client } from '../session/client.ts';
@@ -42,8 +42,7 @@ export async function connectShadow(
     const what = { doing: 'read the server’s version', otherwise: 'INTERNAL' } as const;
     const flavour = await connection.use(what, readFlavour);
     const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    const isolates = options.isolates ?? (() => false);
-    return new MySqlShadowServer({ address, connection, flavour, leaseMs, isolates });
+    return new MySqlShadowServer({ address, connection, flavour, leaseMs, rules: options });
   } catch (error) {
     await connection[Symbol.asyncDispose]();
     throw error;
@@ -56,7 +55,7 @@ class MySqlShadowServer implements RolloutGround {
   readonly #address: ServerAddress;
   readonly #flavour: Flavour;
   readonly #leaseMs: number;
-  readonly #isolates: Isolates;
+  readonly #rules: Partial<TableRules>;
   readonly #connection: Connection;
 
   constructor(parts: {
@@ -64,14 +63,14 @@ class MySqlShadowServer implements RolloutGround {
     readonly connection: Connection;
     readonly flavour: Flavour;
     readonly leaseMs: number;
-    readonly isolates: Isolates;
+    readonly rules: Partial<TableRules>;
   }) {
     this.engine = parts.flavour.engine;
     this.version = parts.flavour.version;
     this.#address = parts.address;
     this.#flavour = parts.flavour;
     this.#leaseMs = parts.leaseMs;
-    this.#isolates = parts.isolates;
+    this.#rules = parts.rules;
     this.#connection = parts.connection;
   }
 
@@ -108,7 +107,7 @@ class MySqlShadowServer implements RolloutGround {
     return new MySqlShadowDatabase({
       ...{ address: this.#address, flavour: this.#flavour, name, marker, sourceDatabase },
       leaseMs: this.#leaseMs,
-      isolates: this.#isolates,
+      rules: this.#rules,
     });
   }
 

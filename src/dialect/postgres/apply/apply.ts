@@ -1,5 +1,5 @@
 import type { Isolates } from '../../overlay.ts';
-import { assertMergeable, OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
+import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -20,7 +20,7 @@ import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/jou
 import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readKept, type KeptTables } from '../overlay/reshapes.ts';
-import { originOf, policyNow, splitSteps, withOwnOpen } from '../../sql/reshaped.ts';
+import { originOf, rulesOf, splitSteps, withOwnOpen } from '../../sql/reshaped.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages, type KnownStages } from './stage.ts';
 
@@ -253,14 +253,10 @@ export function tableOf(session: ApplySession, id: TableId): ApplyTable {
   const known = session.described.get(label);
   if (known !== undefined) return known;
   const journal = session.captured?.get(label) ?? null;
-  const { id: origin, reshaped } = originOf(schema, session.reshaped);
-  const policy = policyNow(session.policies(origin), schema, reshaped);
-  const ruled = { isolated: session.isolates(origin), policy };
+  const { reshaped } = originOf(schema, session.reshaped);
+  const ruled = journal === null ? {} : rulesOf(schema, session, session.reshaped);
   const whole = reshaped === null ? schema : withOwnOpen(schema, reshaped);
   const table = describeTable(whole, session.comparisons, journal, ruled);
-  const keys = new Set(table.schema.key);
-  const columns = table.columns.map((one) => ({ ...one.schema, isKey: keys.has(one.schema.name) }));
-  assertMergeable(label, columns, table.policy);
   session.described.set(label, table);
   return table;
 }
