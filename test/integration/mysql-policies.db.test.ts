@@ -2,11 +2,11 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
+import { keyId } from '../../src/order/key-text.ts';
 import { OVERLAY_WINS, type TablePolicy } from '../../src/overlay/policy.ts';
 import {
   batchOf,
   ENGINES,
-  gone,
   imageOf,
   openTrunk,
   put,
@@ -120,4 +120,87 @@ describe.each(ENGINES)('on %s', (engine) => {
     (...more) => policyScene(engine, more),
     `ALTER TABLE t ADD g VARCHAR(40) AS (IF(b = 'theirs', b, NULL)) VIRTUAL UNIQUE`,
   );
+});
+
+describe.each(ENGINES)('on %s source-wins', (engine) => {
+  const whole = (image: Readonly<Record<string, string | null>>) => put(['id'], image);
+
+  it('makes no row of both, where production’s is not known here', async () => {
+    const at = await scene(engine, [TABLE], [ROWS]);
+    await write(at, `INSERT INTO t VALUES (4, 'mine', 'secret', 1, 'four')`);
+    const change = rowsStep(at.stage, 't', patch(4, { a: 'theirs' }));
+    await expect(at.apply(SOURCE_WINS, change)).rejects.toMatchObject({ code: 'ROW_INCOMPLETE' });
+    // One that comes anew without a column gets that column’s default.
+    await at.apply(
+      SOURCE_WINS,
+      rowsStep(at.stage, 't', whole({ id: '4', a: 'theirs', n: '1', u: 'vier' })),
+    );
+    const seen = { id: 4, a: 'theirs', b: null, n: 1, u: 'vier' };
+    expect(await rowsOf(at.admin, 'SELECT * FROM t WHERE id = 4')).toEqual([seen]);
+    expect(await outcomes(at)).toEqual(['theirs 4']);
+  });
+
+  it('forgets nothing of what is not known of rows that it only puts back', async () => {
+    const at = await scene(engine, [TABLE], [ROWS]);
+    const parked = `\`${at.name}__understudy\`.parked`;
+    await at.admin.query(`INSERT INTO ${parked} (table_schema, table_name, id, \`key\`, at_us)
+      VALUES ('${at.stage.source}', 't', '${keyId(['4'])}', '["4"]', 1)`);
+    await write(at, `INSERT INTO t VALUES (4, 'mine', 'mine', 1, 'held')`);
+    await at.apply(SOURCE_WINS, rowsStep(at.stage, 't', row(1, 'a', 'b', '1', 'held')));
+    expect(await rowsOf(at.admin, `SELECT COUNT(*) AS n FROM ${parked}`)).toEqual([{ n: '1' }]);
+    expect(await rowsOf(at.admin, 'SELECT id FROM t ORDER BY id')).toEqual(
+      [1, 2, 3].map((id) => ({ id })),
+    );
+  });
+});
+
+describe.each(ENGINES)('on %s merged columns', (engine) => {
+  const DDL = `CREATE TABLE t (id INT PRIMARY KEY, c INT UNSIGNED, big BIGINT UNSIGNED, d DECIMAL(9, 2) UNSIGNED,
+    f DOUBLE UNSIGNED, g DOUBLE, s VARCHAR(9) COLLATE utf8mb4_general_ci, e ENUM('x', 'y'), j JSON,
+    at TIMESTAMP(6) NOT NULL DEFAULT '2020-01-01' ON UPDATE CURRENT_TIMESTAMP(6))`;
+  const ROW = `INSERT INTO t VALUES (1, 100, 18446744073709551000, 5, 8, 0.1, 'a', 'x', '{}', '2020-01-01')`;
+  const IMAGE = { c: '100', big: '18446744073709551000', d: '5.00', f: '8', g: '0.1', s: 'a' };
+  const REST = { e: 'x', j: '{}', at: '2020-01-01 00:00:00.000000+00' };
+
+  it('are exact, and no other column of the row changes', async () => {
+    const at = await scene(engine, [DDL], [ROW]);
+    const policy: TablePolicy = {
+      ...{ rows: 'overlay-wins', others: 'merge' },
+      columns: new Map([
+        ...(['c', 'big', 'd', 'f', 'g'].map((name) => [name, 'delta']) as [string, 'delta'][]),
+        ['at', 'overlay-wins'],
+      ]),
+    };
+    await write(
+      at,
+      `UPDATE t SET c = 30, big = big - 10, d = 1, f = 7, e = 'y', at = '2021-01-01' WHERE id = 1`,
+    );
+    await at.apply(
+      policy,
+      rowsStep(
+        at.stage,
+        't',
+        put(['id'], {
+          ...{ id: '1', ...IMAGE, ...REST, c: '90', big: '18446744073709551610', d: '4.50' },
+          ...{ f: '6', g: '0.3', s: 'A', j: '{"a": 1}' },
+        }),
+      ),
+    );
+    expect(
+      await rowsOf(
+        at.admin,
+        `SELECT c, big, d, f, g, s, e, CAST(j AS CHAR) AS j, CAST(at AS CHAR) AS at FROM t`,
+      ),
+    ).toEqual([
+      {
+        ...{ c: 20, big: '18446744073709551600', d: '0.50', f: 5, g: 0.3, s: 'A', e: 'y' },
+        ...{ j: '{"a": 1}', at: '2021-01-01 00:00:00.000000' },
+      },
+    ]);
+    expect(await conflicts(at)).toEqual([]);
+    // Below zero the column takes none.
+    await at.apply(policy, rowsStep(at.stage, 't', patch(1, { c: '60', s: 'b' })));
+    expect(await rowsOf(at.admin, 'SELECT c, s FROM t')).toEqual([{ c: 20, s: 'A' }]);
+    expect((await conflicts(at)).map((text) => text.split(' ')[1])).toEqual(['update_differs']);
+  });
 });

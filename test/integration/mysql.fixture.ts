@@ -207,7 +207,11 @@ export async function overlaidRollout(stage: Stage): Promise<Overlaid> {
 }
 
 /** Production's image of a table with the key `id`, by the rows and the journal. */
-export function imageOf({ admin, name }: Pick<Overlaid, "admin" | "name">, table: string, columns: string) {
+export function imageOf(
+  { admin, name }: Pick<Overlaid, 'admin' | 'name'>,
+  table: string,
+  columns: string,
+) {
   const journal = `\`${name}__understudy\`.\`${table}#journal\``;
   return rowsOf(
     admin,

@@ -285,8 +285,7 @@ export function policyTests(open: OpenScene, refusing: string): void {
   it('a conflict is not what production alone changes, however often', async () => {
     const at = await open();
     await at.write(`UPDATE t SET a = 'mine' WHERE id = 1`);
-    for (const b of ['b1', 'b2', 'b3'])
-      await at.apply(OVERLAY_WINS, row(1, 'a0', b, '100', 'one'));
+    for (const b of ['b1', 'b2', 'b3']) await at.apply(OVERLAY_WINS, row(1, 'a0', b, '100', 'one'));
     expect(await at.conflicts()).toEqual([]);
     await at.apply(OVERLAY_WINS, row(1, 'theirs', 'b3', '100', 'one'));
     expect(await at.conflicts()).toEqual(['1 update_differs a,b']);

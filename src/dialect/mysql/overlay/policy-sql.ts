@@ -167,11 +167,14 @@ function becomes(table: CapturedTable, column: ApplyColumn): string {
   }
 }
 
-/** Of whole numbers without the servers' range for what is in between. */
-function sum({ name, staged, schema }: ApplyColumn): string {
-  const isWhole = schema.type.kind.startsWith('int');
-  const number = (one: string): string => (isWhole ? `CAST(${one} AS DECIMAL(65, 0))` : one);
-  return `${number(`t.${name}`)} + (${number(`s.${staged}`)} - ${number(`j.${name}`)})`;
+/** As signed numbers, without the servers' range for what is in between. */
+function sum({ name, staged, schema: { type } }: ApplyColumn): string {
+  const isFloat = type.kind === 'float32' || type.kind === 'float64';
+  const form = isFloat ? 'DOUBLE' : `DECIMAL(65, ${String(type.scale ?? 0)})`;
+  const [ours, theirs, base] = [`t.${name}`, `s.${staged}`, `j.${name}`].map(
+    (one) => `CAST(${one} AS ${form})`,
+  );
+  return `${ours ?? ''} + (${theirs ?? ''} - ${base ?? ''})`;
 }
 
 /** By halves, where together they are refused. */
