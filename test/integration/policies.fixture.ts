@@ -295,6 +295,20 @@ export function policyTests(open: OpenScene, refusing: string): void {
     expect((await at.seen())[0]).toEqual([1, 'theirs', 'b3', 100, 'one']);
   });
 
+  it('nor what it changed while the row was kept out', async () => {
+    const at = await open();
+    await at.write(`INSERT INTO t VALUES (9, 'mine', 'mine', 1, 'held')`);
+    await at.apply(OVERLAY_WINS, row(1, 'a0', 'b1', '100', 'held'));
+    await at.write('DELETE FROM t WHERE id = 9', `UPDATE t SET a = 'mine' WHERE id = 1`);
+    await at.apply(OVERLAY_WINS, row(1, 'a0', 'b2', '100', 'held'));
+    expect(await at.conflicts()).toEqual([]);
+    await at.apply(OVERLAY_WINS, row(1, 'theirs', 'b3', '100', 'held'));
+    expect(await at.conflicts()).toEqual(['1 update_differs a,b,u']);
+    await at.write(`UPDATE t SET a = 'a0' WHERE id = 1`);
+    expect(await at.merge()).toEqual({ resolved: 1, kept: 0 });
+    expect((await at.seen())[0]).toEqual([1, 'theirs', 'b3', 100, 'held']);
+  });
+
   it('under any policy rows that are kept out come in, and those that are the same go', async () => {
     for (const policy of [MERGE, of({ n: 'delta' })]) {
       const at = await open();

@@ -12,7 +12,7 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ConflictKind } from '../../../overlay/conflict.ts';
-import { orNull } from '../overlay/conflict-sql.ts';
+import { imageText, orNull } from '../overlay/conflict-sql.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
@@ -20,7 +20,7 @@ import { duplicatedKey, isRefusal, refuserOf } from './apply-error.ts';
 import { lackingMasks } from './apply-rows.ts';
 import type { ApplyColumn, ApplyTable } from './apply-table.ts';
 import type { Masks } from './stage.ts';
-import { joined, mark, OWN } from './staged-rows.ts';
+import { besideEntry, joined, mark, OWN } from './staged-rows.ts';
 
 const SAVEPOINT = 'understudy_rows';
 const PART = 'understudy_part';
@@ -286,6 +286,12 @@ class Writer {
     await this.#client.run(
       `INSERT INTO ${journal} (${[...values.keys()].join(', ')})
         SELECT ${[...values.values()].join(', ')} FROM ${stage} s WHERE ${which} AND s.held = 0`,
+    );
+    // With what the candidate sees it begins, should it write the row.
+    await this.#client.run(
+      `UPDATE ${joined(this.#table, 'j', 'staged')} ${besideEntry(this.#table)}
+        SET j.${JOURNAL.conflictBase} = ${imageText(this.#table, 't', 'TRUE')}
+        WHERE ${which} AND s.held = 0 AND t.${this.#table.key[0]?.name ?? ''} IS NOT NULL`,
     );
   }
 

@@ -121,8 +121,12 @@ function isOurs(table: CapturedTable, column: ApplyColumn): string {
   return `IF(${was} IS NULL, ${isNow}, ${lost === null ? isSince : `(${isSince} OR ${lost})`})`;
 }
 
-/** An entry's image as texts by column, in JSON; NULL if there is none, or one longer than a text may be. */
-export function imageText({ columns }: CapturedTable, alias: string): string {
+/** An entry's image, or a row, as texts by column, in JSON; NULL if there is none, or one longer than a text may be. */
+export function imageText(
+  { columns }: CapturedTable,
+  alias: 'j' | 't',
+  isThere = `${alias}.${JOURNAL.present} = 1`,
+): string {
   const pairs = columns.map(
     ({ name, schema }) => `${literal(schema.name)}, ${exactText(`${alias}.${name}`, schema)}`,
   );
@@ -133,5 +137,5 @@ export function imageText({ columns }: CapturedTable, alias: string): string {
     long.length === 0
       ? ''
       : `AND (${long.join(' + ')}) * ${String(ESCAPED)} < @@SESSION.max_allowed_packet`;
-  return `IF(${alias}.${JOURNAL.present} = 1 ${isShort}, JSON_OBJECT(${pairs.join(', ')}), NULL)`;
+  return `IF(${isThere} ${isShort}, JSON_OBJECT(${pairs.join(', ')}), NULL)`;
 }
