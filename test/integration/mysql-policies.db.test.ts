@@ -1,9 +1,11 @@
 /** As policies.db.test.ts, on MySQL and MariaDB. */
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { TableId } from '../../src/change/table-id.ts';
+import type { MigratingShadow } from '../../src/dialect/migrating.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { keyId } from '../../src/order/key-text.ts';
-import { OVERLAY_WINS, type TablePolicy } from '../../src/overlay/policy.ts';
+import { OVERLAY_WINS, type ColumnPolicy, type TablePolicy } from '../../src/overlay/policy.ts';
 import {
   batchOf,
   ENGINES,
@@ -37,9 +39,10 @@ async function scene(engine: Engine, ddl: readonly string[], inserts: readonly s
   let policy: TablePolicy = OVERLAY_WINS;
   const server = await dialectFor(stage.url).connectShadow(stage.url, {
     ...{ leaseMs: 60_000, policies: () => policy },
+    isolates: (table: TableId) => table.name === 'job',
   });
   onTestFinished(() => server[Symbol.asyncDispose]());
-  const database = await openTrunk(server, name);
+  const database = (await openTrunk(server, name)) as MigratingShadow;
   const take = async () => {
     const fence = await database.takeFence('test');
     if (fence === null) throw new Error('the fence of a new rollout is taken');
@@ -166,8 +169,8 @@ describe.each(ENGINES)('on %s merged columns', (engine) => {
     const at = await scene(engine, [DDL], [ROW]);
     const policy: TablePolicy = {
       ...{ rows: 'overlay-wins', others: 'merge' },
-      columns: new Map([
-        ...(['c', 'big', 'd', 'f', 'g'].map((name) => [name, 'delta']) as [string, 'delta'][]),
+      columns: new Map<string, ColumnPolicy>([
+        ...['c', 'big', 'd', 'f', 'g'].map((name) => [name, 'delta'] as const),
         ['at', 'overlay-wins'],
       ]),
     };
@@ -202,5 +205,57 @@ describe.each(ENGINES)('on %s merged columns', (engine) => {
     await at.apply(policy, rowsStep(at.stage, 't', patch(1, { c: '60', s: 'b' })));
     expect(await rowsOf(at.admin, 'SELECT c, s FROM t')).toEqual([{ c: 20, s: 'A' }]);
     expect((await conflicts(at)).map((text) => text.split(' ')[1])).toEqual(['update_differs']);
+  });
+});
+
+describe.each(ENGINES)('on %s policies', (engine) => {
+  it('go by production’s names where the candidate gave columns others', async () => {
+    const at = await scene(engine, [TABLE], [ROWS]);
+    const table = { schema: at.stage.source, name: 't' };
+    const policy: TablePolicy = {
+      ...{ rows: 'overlay-wins', others: 'overlay-wins' },
+      columns: new Map([
+        ['a', 'source-wins'],
+        ['n', 'delta'],
+      ]),
+    };
+    const fence = await at.under(policy);
+    const renames = [{ table, from: 'a', to: 'x' }];
+    await at.database.migrations.begin(fence, { role: at.name, renames });
+    await at.admin.query(
+      'ALTER TABLE t RENAME COLUMN a TO x, ADD COLUMN own INT NOT NULL DEFAULT 7',
+    );
+    await at.database.migrations.end(fence);
+    await write(at, `UPDATE t SET x = 'mine', b = 'mine', n = 1, own = 8, u = 'uno' WHERE id = 1`);
+    await at.apply(policy, rowsStep(at.stage, 't', row(1, 'theirs', 'theirs', '105', 'one')));
+    const seen = { id: 1, x: 'theirs', b: 'mine', n: 6, u: 'uno', own: 8 };
+    expect(await rowsOf(at.admin, 'SELECT * FROM t WHERE id = 1')).toEqual([seen]);
+    // A row that is put back has what its own columns have without being told.
+    await write(
+      at,
+      `INSERT INTO t VALUES (9, 'mine', 'mine', 1, 'held', 9)`,
+      `DELETE FROM t WHERE id = 2`,
+    );
+    await at.apply(SOURCE_WINS, rowsStep(at.stage, 't', row(2, 'a', 'b', '1', 'held')));
+    expect(await rowsOf(at.admin, 'SELECT id, u, own FROM t WHERE id > 1 ORDER BY id')).toEqual([
+      { id: 2, u: 'held', own: 7 },
+      { id: 3, u: 'three', own: 7 },
+    ]);
+  });
+
+  it('say nothing of tables that are kept apart', async () => {
+    const at = await scene(
+      engine,
+      ['CREATE TABLE job (id INT PRIMARY KEY, v VARCHAR(9) UNIQUE)'],
+      [`INSERT INTO job VALUES (1, 'one'), (2, 'two')`],
+    );
+    await write(at, `UPDATE job SET v = 'mine' WHERE id = 1`);
+    const job = (id: string, v: string) => put(['id'], { id, v });
+    await at.apply(SOURCE_WINS, rowsStep(at.stage, 'job', job('1', 'theirs'), job('2', 'mine')));
+    expect(await rowsOf(at.admin, 'SELECT v FROM job ORDER BY id')).toEqual([
+      { v: 'mine' },
+      { v: 'two' },
+    ]);
+    expect(await outcomes(at)).toEqual([]);
   });
 });
