@@ -77,6 +77,13 @@ interface Ended {
   readonly signal: string | null;
 }
 
+/** What would lead the command elsewhere than to the rollout, and what is ours. */
+const ELSEWHERE = /^(UNDERSTUDY_.*|PGSERVICE|PGSERVICEFILE|PGHOSTADDR|PGOPTIONS|MYSQL_UNIX_PORT)$/;
+
+function withoutOurs(env: Readonly<NodeJS.ProcessEnv>): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !ELSEWHERE.test(name)));
+}
+
 /** Its output is ours, but that with --json ours is one value. USAGE if it cannot be started. */
 function run(
   session: Session,
@@ -89,7 +96,7 @@ function run(
 ): Promise<Ended> {
   const { program, args, environment, signal } = what;
   const child = spawn(program, [...args], {
-    env: { ...session.terminal.env, ...environment },
+    env: { ...withoutOurs(session.terminal.env), ...environment },
     stdio: ['inherit', session.options.json ? 2 : 'inherit', 'inherit'],
   });
   let killing: NodeJS.Timeout | undefined;
