@@ -125,7 +125,7 @@ function environmentOf(
   return {
     ...{ DATABASE_URL: url, MYSQL_HOST: hostname, MYSQL_TCP_PORT: port === '' ? '3306' : port },
     ...{ MYSQL_PORT: port === '' ? '3306' : port, MYSQL_USER: user, MYSQL_PWD: password },
-    ...{ MYSQL_PASSWORD: password, MYSQL_DATABASE: database },
+    ...{ MYSQL_PASSWORD: password, MYSQL_DATABASE: database, MYSQL_UNIX_PORT: null },
   };
 }
 
