@@ -19,8 +19,8 @@ export interface ColumnRename {
 /** How the migrating account gets in; it may change tables. */
 export interface MigratingAccount {
   readonly url: string;
-  /** What the engine's own programs read, and DATABASE_URL. */
-  readonly environment: Readonly<Record<string, string>>;
+  /** What the engine's own programs read, and DATABASE_URL; null: must not be set, it would lead elsewhere. */
+  readonly environment: Readonly<Record<string, string | null>>;
 }
 
 /** A table that is not as production has it any more. */

@@ -39,7 +39,7 @@ export async function migrateRollout<T>(
     readonly renames: readonly ColumnRename[];
     readonly signal: AbortSignal;
     readonly run: (
-      environment: Readonly<Record<string, string>>,
+      environment: Readonly<Record<string, string | null>>,
       signal: AbortSignal,
     ) => Promise<T>;
   },

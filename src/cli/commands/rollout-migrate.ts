@@ -77,19 +77,32 @@ interface Ended {
   readonly signal: string | null;
 }
 
+/** Without what must not be set, and what is ours. */
+function environmentFor(
+  env: Readonly<Record<string, string | null | undefined>>,
+): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      value === null || value === undefined || name.startsWith('UNDERSTUDY_')
+        ? []
+        : [[name, value]],
+    ),
+  );
+}
+
 /** Its output is ours, but that with --json ours is one value. USAGE if it cannot be started. */
 function run(
   session: Session,
   what: {
     readonly program: string;
     readonly args: readonly string[];
-    readonly environment: Readonly<Record<string, string>>;
+    readonly environment: Readonly<Record<string, string | null>>;
     readonly signal: AbortSignal;
   },
 ): Promise<Ended> {
   const { program, args, environment, signal } = what;
   const child = spawn(program, [...args], {
-    env: { ...session.terminal.env, ...environment },
+    env: environmentFor({ ...session.terminal.env, ...environment }),
     stdio: ['inherit', session.options.json ? 2 : 'inherit', 'inherit'],
   });
   let killing: NodeJS.Timeout | undefined;

@@ -238,9 +238,12 @@ export function afterChange(reshaped: Reshaped, change: SchemaChange): Reshaped 
 }
 
 /** SCHEMA_FAILED where production made a table of a name that the candidate gave to one of its own. */
-export function assertNotOwn(change: SchemaChange, { own }: Reshapes): void {
+export function assertNotOwn(change: SchemaChange, { own, tables }: Reshapes): void {
   const table = tableName(change.table);
-  if (!own.has(table)) return;
+  const named = [...tables].some(
+    ([label, { visible }]) => visible !== null && tableName(visible) === table && label !== table,
+  );
+  if (!own.has(table) && !named) return;
   throw new UnderstudyError(
     'SCHEMA_FAILED',
     `production has a table ${table} now, and the candidate made one of that name`,
@@ -271,7 +274,11 @@ export function reshapeOf(
     now.columns.length === schema.columns.length &&
     schema.columns.every((column) => {
       const other = there.get(column.name);
-      return other?.type.sql === column.type.sql && other.generated === column.generated;
+      return (
+        other?.type.sql === column.type.sql &&
+        other.type.charset === column.type.charset &&
+        other.generated === column.generated
+      );
     }) &&
     unlogged(now) === unlogged(schema) &&
     labels(partitionsNow) === labels(partitions);

@@ -10,7 +10,7 @@ import { readReferences } from '../catalogue/catalogue.ts';
 import { Client } from '../session/client.ts';
 import { isConnectionLoss } from '../session/errors.ts';
 import { patiently } from '../session/metadata-locks.ts';
-import { quote, UNADMITTED, unadmittedName } from '../session/names.ts';
+import { companionName, journalName, quote, UNADMITTED, unadmittedName } from '../session/names.ts';
 import { noteApplier, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { assertGround } from '../shadow/ground.ts';
@@ -93,6 +93,7 @@ export async function makeClosed(
   await client.run(`DELETE FROM ${quote(database, name)}`);
   // An earlier table of the name may have been captured.
   await noteUncaptured(client, database, table);
+  await client.run(`DROP TABLE IF EXISTS ${quote(companionName(database), journalName(table))}`);
   await patiently(
     client,
     database,

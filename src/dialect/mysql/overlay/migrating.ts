@@ -38,7 +38,8 @@ import { assertGround } from '../shadow/ground.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { captureAgain, closeTables, tableNames } from './closed.ts';
 import type { Place } from './install.ts';
-import { describeCaptured, noteUncaptured, readCaptured } from './journal.ts';
+import { describeCaptured, noteUncaptured, readCaptured, readCapturedNames } from './journal.ts';
+import { moveNumbersAbove } from './numbers-above.ts';
 import { rebuildAsImage, rebuildAsOwn, journalIsThere } from './rebuilt-journal.ts';
 import {
   forgetReshaped,
@@ -51,6 +52,10 @@ import {
 import { readTriggers } from './triggers.ts';
 
 const note = (database: string): string => quote(companionName(database), 'migrating');
+
+/** States of the note, beside 0: production's image is kept whole; and what became of all tables is written down. */
+const KEPT = 1;
+const RECONCILED = 2;
 
 /** What is to be known at the end, as JSON. */
 interface Begun {
@@ -93,7 +98,7 @@ export async function beginMigration(
           partitions: [],
         });
       }
-      await client.run(`UPDATE ${note(database)} SET kept = 1`);
+      await client.run(`UPDATE ${note(database)} SET kept = ${String(KEPT)}`);
       await dropCapture(client, database);
       const { url, user, password } = await openMigratingAccount(client, address, database);
       return { url, environment: environmentOf(url, database, user, password) };
@@ -120,7 +125,7 @@ function environmentOf(
   return {
     ...{ DATABASE_URL: url, MYSQL_HOST: hostname, MYSQL_TCP_PORT: port === '' ? '3306' : port },
     ...{ MYSQL_PORT: port === '' ? '3306' : port, MYSQL_USER: user, MYSQL_PWD: password },
-    ...{ MYSQL_PASSWORD: password, MYSQL_DATABASE: database },
+    ...{ MYSQL_PASSWORD: password, MYSQL_DATABASE: database, MYSQL_UNIX_PORT: null },
   };
 }
 
@@ -174,17 +179,25 @@ async function endNoted(client: Client, place: Place): Promise<MigrationOutcome 
     `SELECT renames, kept FROM ${note(database)}`,
   );
   if (begun === undefined) return null;
-  await assertGround(client, database);
   await closeMigratingAccount(client, database);
-  const isKept = Number(begun.kept) === 1;
-  if (isKept) {
-    await closeTables(client, database, await tableNames(client, database));
+  await assertGround(client, database);
+  const kept = Number(begun.kept);
+  const isKept = kept > 0;
+  if (isKept) await closeTables(client, database, await tableNames(client, database));
+  if (kept === KEPT) {
     await reconcile(client, place, JSON.parse(begun.renames) as Begun);
     await spareApplier(client, database);
+    // From here on it is known of each table what became of it; what is forgotten next, nobody asks for again.
+    await client.run(`UPDATE ${note(database)} SET kept = ${String(RECONCILED)}`);
   }
   // Before anything is kept nothing was changed: then only what is not needed goes.
   await forgetSame(client, place);
   const all = isKept ? await captureAgain(client, place) : [];
+  // A table that was swapped for another, or made anew, numbers its rows from production's on.
+  await moveNumbersAbove(
+    client,
+    all.filter(({ key }) => key.length > 0),
+  );
   await client.run(`DELETE FROM ${note(database)}`);
   const { tables, own } = await readReshapes(client, database, source);
   const now = await readTables(client, database, source);
@@ -231,12 +244,17 @@ async function reconcile(client: Client, place: Place, begun: Begun): Promise<vo
     await rebuildAsOwn(client, database, describeCaptured(now, database, id));
   }
   await saveOwnTables(client, database, own);
-  for (const { schema } of tables.values()) {
-    const { name } = schema.id;
-    if (now.catalogue.has(tableName(schema.id)) || !(await journalIsThere(client, database, name)))
-      continue;
+  // Also of tables that an earlier migration made: production may come to have one of the name.
+  const names = await readCapturedNames(client, database);
+  for (const name of new Set([
+    ...names,
+    ...[...tables.values()].map(({ schema }) => schema.id.name),
+  ])) {
+    if (now.catalogue.has(tableName({ schema: source, name }))) continue;
+    if (await journalIsThere(client, database, name)) {
+      await client.run(`DROP TABLE ${quote(companionName(database), journalName(name))}`);
+    }
     await noteUncaptured(client, database, name);
-    await client.run(`DROP TABLE ${quote(companionName(database), journalName(name))}`);
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Reshaped } from '../../sql/reshaped.ts';
 import { duplicatedKey } from '../apply/apply-error.ts';
 import { LENIENT_MODE, SQL_MODE, withSettings, type Client } from '../session/client.ts';
-import { serverError, isConnectionLoss } from '../session/errors.ts';
+import { ERRNO, hasErrno, isConnectionLoss, serverError } from '../session/errors.ts';
 import { companionName, JOURNAL, journalName, nextJournalName, quote } from '../session/names.ts';
 import { sameImage } from './images.ts';
 import {
@@ -157,10 +157,25 @@ async function endNext(
     const own = await ownColumns(client, database, journalName(name));
     const told = own.filter((column) => column !== JOURNAL.present);
     const on = table.key.map((key, i) => `j.${quote(keys[i]?.name ?? '')} = n.${key.name}`);
-    await client.run(
-      `UPDATE ${next} n JOIN ${table.journal} j ON ${on.join(' AND ')}
-        SET ${told.map((column) => `n.${column} = j.${column}`).join(', ')}`,
-    );
+    // Beside a row that is seen nobody knows who wrote it last: what was kept out is the candidate's then.
+    const isSeen = `t.${table.key[0]?.name ?? ''} IS NOT NULL`;
+    const values = told.map((column) => {
+      if (column === JOURNAL.blocked || column === JOURNAL.detail) {
+        return `n.${column} = IF(${isSeen}, NULL, j.${column})`;
+      }
+      if (column !== JOURNAL.conflict || !own.includes(JOURNAL.blocked))
+        return `n.${column} = j.${column}`;
+      return `n.${column} = IF(${isSeen} AND j.${JOURNAL.blocked} IS NOT NULL, 'update_differs', j.${column})`;
+    });
+    try {
+      await client.run(
+        `UPDATE ${next} n JOIN ${table.journal} j ON ${on.join(' AND ')}
+          LEFT JOIN ${table.relation} t ON ${sameKeys(table, 'n', 't')} SET ${values.join(', ')}`,
+      );
+    } catch (error) {
+      // Keys that compare otherwise than before: when and for whom rows were written is not known any more.
+      if (!hasErrno(error, ERRNO.mixedCollations)) throw error;
+    }
   }
   await replaceJournal(client, database, table, next);
 }

@@ -8,6 +8,7 @@ import { causeThat, hasSocketCode, tellableDriverError } from '../../sql/driver-
 
 /** The error numbers that the program branches on. */
 export const ERRNO = {
+  mixedCollations: 1267,
   unknownDatabase: 1049,
   definitionChanged: 1412,
   databaseExists: 1007,

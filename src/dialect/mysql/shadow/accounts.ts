@@ -108,7 +108,7 @@ export async function closeMigratingAccount(client: Client, database: string): P
     client.run(`ALTER USER ${account} IDENTIFIED BY ${password} ACCOUNT LOCK`),
   );
   await grant(client, { database, account, rights: PROGRAM_RIGHTS });
-  await endSessions(client, [user]);
+  await endSessions(client, [user], true);
 }
 
 /** Under whose rights the copy's own programs run; quoted. */
@@ -257,7 +257,8 @@ export async function dropAccounts(
   if (name !== null && (await accountExists(client, name))) throw notOurAccount(name, database);
 }
 
-async function endSessions(client: Client, names: readonly string[]): Promise<void> {
+/** `must`: APPLY_BLOCKED if one stays. */
+async function endSessions(client: Client, names: readonly string[], must = false): Promise<void> {
   if (names.length === 0) return;
   const deadline = performance.now() + END_WAIT_MS;
   for (;;) {
@@ -265,7 +266,14 @@ async function endSessions(client: Client, names: readonly string[]): Promise<vo
       `SELECT ID AS id FROM information_schema.PROCESSLIST
         WHERE USER IN (${names.map(literal).join(', ')})`,
     );
-    if (sessions.length === 0 || performance.now() > deadline) return;
+    if (sessions.length === 0) return;
+    if (performance.now() > deadline) {
+      if (!must) return;
+      const what = 'a session of the migration does not end';
+      throw new UnderstudyError('APPLY_BLOCKED', what, {
+        detail: `its id is ${sessions[0]?.id ?? ''}`,
+      });
+    }
     for (const { id } of sessions) {
       try {
         await client.run(`KILL CONNECTION ${id}`);

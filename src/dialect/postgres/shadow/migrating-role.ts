@@ -86,6 +86,7 @@ export async function openMigratingRole(
   return {
     url,
     environment: {
+      ...{ PGSERVICE: null, PGSERVICEFILE: null, PGHOSTADDR: null, PGOPTIONS: null },
       ...{ DATABASE_URL: url, PGHOST: hostname, PGPORT: port === '' ? '5432' : port },
       ...{ PGDATABASE: database, PGUSER: role, PGPASSWORD: password },
     },
