@@ -1,4 +1,5 @@
 /** As policies.db.test.ts, on MySQL and MariaDB. */
+import type { Connection } from 'mysql2/promise';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { TableId } from '../../src/change/table-id.ts';
 import type { MigratingShadow } from '../../src/dialect/migrating.ts';
@@ -6,9 +7,13 @@ import { dialectFor } from '../../src/dialect/registry.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { keyId } from '../../src/order/key-text.ts';
 import { OVERLAY_WINS, type ColumnPolicy, type TablePolicy } from '../../src/overlay/policy.ts';
+import { appliedUnlessBlocked, inOrder, race, written } from '../support/isolated-race.ts';
+import { Random } from '../support/random.ts';
+import { baseSeed } from '../support/seeds.ts';
 import {
   batchOf,
   ENGINES,
+  gone,
   imageOf,
   openTrunk,
   put,
@@ -32,14 +37,19 @@ import {
 } from './policies.fixture.ts';
 
 /** `t` and what it is made by, and what stands in it; statements of it all. */
-async function scene(engine: Engine, ddl: readonly string[], inserts: readonly string[]) {
+async function scene(
+  engine: Engine,
+  ddl: readonly string[],
+  inserts: readonly string[],
+  isolated: string | null = null,
+) {
   const stage = await stageOf(engine, ...ddl);
   for (const sql of inserts) await stage.client.query(sql);
   const name = await rolloutOf(stage);
   let policy: TablePolicy = OVERLAY_WINS;
   const server = await dialectFor(stage.url).connectShadow(stage.url, {
     ...{ leaseMs: 60_000, policies: () => policy },
-    isolates: (table: TableId) => table.name === 'job',
+    isolates: (table: TableId) => table.name === isolated,
   });
   onTestFinished(() => server[Symbol.asyncDispose]());
   const database = (await openTrunk(server, name)) as MigratingShadow;
@@ -51,6 +61,13 @@ async function scene(engine: Engine, ddl: readonly string[], inserts: readonly s
   let fence = await take();
   await database.installOverlay(fence);
   const candidate = await stranger(stage, name, 'SELECT, INSERT, UPDATE, DELETE');
+  /** More sessions of the candidate. */
+  const writers = (count: number) => {
+    const { user, password } = candidate.config as { user: string; password: string };
+    const url = new URL(stage.url);
+    [url.username, url.password] = [user, password];
+    return Promise.all(Array.from({ length: count }, () => sessionOn(url.href, name)));
+  };
   const admin = await sessionOn(stage.url, name);
   /** Under another policy who applies is another one. */
   const under = async (now: TablePolicy) => {
@@ -63,7 +80,7 @@ async function scene(engine: Engine, ddl: readonly string[], inserts: readonly s
   };
   const apply = async (now: TablePolicy, ...steps: readonly BatchStep[]) =>
     database.apply(await under(now), batchOf(steps));
-  return { stage, name, database, candidate, admin, under, apply };
+  return { stage, name, database, candidate, writers, admin, under, apply };
 }
 
 type Scene = Awaited<ReturnType<typeof scene>>;
@@ -248,6 +265,7 @@ describe.each(ENGINES)('on %s policies', (engine) => {
       engine,
       ['CREATE TABLE job (id INT PRIMARY KEY, v VARCHAR(9) UNIQUE)'],
       [`INSERT INTO job VALUES (1, 'one'), (2, 'two')`],
+      'job',
     );
     await write(at, `UPDATE job SET v = 'mine' WHERE id = 1`);
     const job = (id: string, v: string) => put(['id'], { id, v });
@@ -257,5 +275,83 @@ describe.each(ENGINES)('on %s policies', (engine) => {
       { v: 'two' },
     ]);
     expect(await outcomes(at)).toEqual([]);
+  });
+});
+
+describe.each(ENGINES)('on %s while both write at the same time', (engine) => {
+  const seed = baseSeed(process.env['UNDERSTUDY_SEED']);
+  const place = `seed ${String(seed)}`;
+
+  it('source-wins leaves nothing of the candidate’s in production’s image, and ends all of it', async () => {
+    const at = await scene(
+      engine,
+      ['CREATE TABLE job (id INT PRIMARY KEY, state VARCHAR(20))'],
+      [
+        `INSERT INTO job VALUES ${Array.from({ length: 12 }, (_, id) => `(${String(id)}, 'old')`).join()}`,
+      ],
+    );
+    const clients = await at.writers(4);
+    const step = (id: number, state: string | null) =>
+      state === null ? gone(String(id)) : put(['id'], { id: String(id), state });
+    const raced = await race({
+      ...{ seed, forMs: 3_000 },
+      write: (writer, statements, commits) =>
+        written(async (sql) => clients[writer]?.query(sql), statements, commits),
+      apply: (changes) => {
+        const all = [...changes].map(([id, state]) => step(id, state));
+        return appliedUnlessBlocked(at.apply(SOURCE_WINS, rowsStep(at.stage, 'job', ...all)));
+      },
+    });
+    expect(Math.min(raced.written, raced.applied), place).toBeGreaterThan(5);
+    const production = inOrder(raced.production).map(([id, state]) => ({ id, state }));
+    const image = `SELECT id, state FROM \`${at.name}__production\`.job ORDER BY id`;
+    expect(await rowsOf(at.admin, image), place).toEqual(production);
+    const all = Array.from({ length: 24 }, (_, id) => step(id, raced.production.get(id) ?? null));
+    await at.apply(SOURCE_WINS, rowsStep(at.stage, 'job', ...all));
+    expect(await rowsOf(at.admin, 'SELECT * FROM job ORDER BY id'), place).toEqual(production);
+  });
+
+  it('delta counts each change of both once', async () => {
+    const keys = [1, 2, 3, 4];
+    const at = await scene(
+      engine,
+      ['CREATE TABLE stock (id INT PRIMARY KEY, n INT)'],
+      [`INSERT INTO stock VALUES ${keys.map((id) => `(${String(id)}, 0)`).join()}`],
+    );
+    const policy: TablePolicy = { ...OVERLAY_WINS, columns: new Map([['n', 'delta']]) };
+    const [ours, theirs] = [new Map<number, number>(), new Map<number, number>()];
+    const add = (to: Map<number, number>, id: number): unknown => to.set(id, (to.get(id) ?? 0) + 1);
+    const until = performance.now() + 3_000;
+    let applied = 0;
+    const write = async (client: Connection, random: Random): Promise<void> => {
+      while (performance.now() < until) {
+        const id = random.pick(keys);
+        const commits = random.chance(0.8);
+        const done = await written(
+          (sql) => client.query(sql),
+          [`UPDATE stock SET n = n + 1 WHERE id = ${String(id)}`],
+          commits,
+        );
+        if (done && commits) add(ours, id);
+      }
+    };
+    const follow = async (random: Random): Promise<void> => {
+      while (performance.now() < until) {
+        const id = random.pick(keys);
+        const n = String((theirs.get(id) ?? 0) + 1);
+        const step = rowsStep(at.stage, 'stock', put(['id'], { id: String(id), n }));
+        if (!(await appliedUnlessBlocked(at.apply(policy, step)))) continue;
+        add(theirs, id);
+        applied += 1;
+      }
+    };
+    const clients = await at.writers(3);
+    await Promise.all([
+      follow(new Random(seed)),
+      ...clients.map((client, i) => write(client, new Random(seed + i + 1))),
+    ]);
+    expect(Math.min(applied, ours.size), place).toBeGreaterThan(2);
+    const expected = keys.map((id) => ({ id, n: (ours.get(id) ?? 0) + (theirs.get(id) ?? 0) }));
+    expect(await rowsOf(at.admin, 'SELECT * FROM stock ORDER BY id'), place).toEqual(expected);
   });
 });
