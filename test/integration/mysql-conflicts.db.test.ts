@@ -171,9 +171,9 @@ describe.each(ENGINES)('a change of a row on %s', (engine) => {
       const isOut = state === 'blocked' && change !== 'delete';
       expect(entry?.conflict ?? null, cell).toBe(isOut ? 'multiple_unique' : expected);
       named.add(String(expected));
-      // What both began with, from production's first change on.
-      const isKept = entry !== undefined && !isOut && base !== undefined;
-      const kept = isKept ? textsOf(id, base) : null;
+      // What both began with, from production's first change on; of a row that is kept out what is seen.
+      const began = isOut ? seen : base;
+      const kept = entry !== undefined && began !== undefined ? textsOf(id, began) : null;
       expect(JSON.parse(entry?.base ?? 'null'), cell).toEqual(kept);
     }
     expect([...named].toSorted((one, other) => one.localeCompare(other))).toEqual([
