@@ -10,7 +10,10 @@ import {
   applierSessionSql,
   applyBatch,
   openApplySession,
+  type ApplySession,
 } from '../../src/dialect/postgres/apply/apply.ts';
+import type { Swept } from '../../src/dialect/overlay.ts';
+import { sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import { installOverlay } from '../../src/dialect/postgres/overlay/capture.ts';
 import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { batchOf } from '../support/overlay-applier.ts';
@@ -106,3 +109,32 @@ export const BIG = 'x'.repeat(200);
 /** Stored out of line and uncompressed, so that a kept value shows in its chunk id. */
 export const TOASTED = `CREATE TABLE doc (id int PRIMARY KEY, n int, body text);
   ALTER TABLE doc ALTER body SET STORAGE EXTERNAL;`;
+
+/** In a transaction of the applier's. */
+export async function acting<T>(
+  act: (session: ApplySession) => Promise<T>,
+  policy: TablePolicy = OVERLAY_WINS,
+): Promise<T> {
+  const session = await openApplySession(applier, await readCatalogue(applier), {
+    policies: () => policy,
+  });
+  await applier.query('BEGIN');
+  try {
+    const outcome = await act(session);
+    await applier.query('COMMIT');
+    return outcome;
+  } catch (error) {
+    await applier.query('ROLLBACK');
+    throw error;
+  }
+}
+
+/** A whole one, a transaction for each part. */
+export async function sweep(): Promise<void> {
+  for (let place: string | null = null; ;) {
+    const from: string | null = place;
+    const { next }: Swept = await acting((session) => sweepOverlay(session, from));
+    if (next === null) return;
+    place = next;
+  }
+}

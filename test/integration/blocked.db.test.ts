@@ -4,24 +4,22 @@
  */
 import { describe, expect, it } from 'vitest';
 import { RowShape, type KnownValue } from '../../src/change/value.ts';
-import type { Swept } from '../../src/dialect/overlay.ts';
-import { openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { readOverlayCounts, readOverlayRows } from '../../src/dialect/postgres/overlay/read.ts';
-import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
+import { releaseOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import { resolveOverlay } from '../../src/dialect/postgres/overlay/resolve.ts';
 import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import type { NetChange } from '../../src/order/change-batch.ts';
 import { OVERLAY_WINS, type TablePolicy } from '../../src/overlay/policy.ts';
 import { connectTo } from '../support/test-database.ts';
 import {
-  applier,
+  acting,
   apply as applySteps,
   applyUnder,
   content,
   gone,
   rows,
   shop,
+  sweep,
   tables,
   url,
   user,
@@ -53,30 +51,6 @@ function patch(id: number, columns: Readonly<Record<string, KnownValue>>): NetCh
 
 const apply = (...changes: readonly NetChange[]): Promise<unknown> =>
   applySteps(rows('t', ...changes));
-
-async function acting<T>(
-  act: (session: Awaited<ReturnType<typeof openApplySession>>) => Promise<T>,
-): Promise<T> {
-  const session = await openApplySession(applier, await readCatalogue(applier));
-  await applier.query('BEGIN');
-  try {
-    const outcome = await act(session);
-    await applier.query('COMMIT');
-    return outcome;
-  } catch (error) {
-    await applier.query('ROLLBACK');
-    throw error;
-  }
-}
-
-async function sweep(): Promise<void> {
-  for (let place: string | null = null; ;) {
-    const from: string | null = place;
-    const { next }: Swept = await acting((session) => sweepOverlay(session, from));
-    if (next === null) return;
-    place = next;
-  }
-}
 
 const base = (): Promise<readonly unknown[]> =>
   content('SELECT * FROM shop__production.t ORDER BY id');

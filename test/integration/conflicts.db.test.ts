@@ -5,8 +5,6 @@
 import { describe, expect, it } from 'vitest';
 import { RowShape } from '../../src/change/value.ts';
 import type { OverlayConflict } from '../../src/dialect/overlay.ts';
-import { openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { readOrphans } from '../../src/dialect/postgres/overlay/orphans.ts';
 import { readOverlayConflicts } from '../../src/dialect/postgres/overlay/read.ts';
 import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
@@ -16,7 +14,7 @@ import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { conflictOf, type Side } from '../../src/overlay/conflict.ts';
 import type { RowState, UpstreamChange } from '../../src/overlay/decide.ts';
 import {
-  applier,
+  acting,
   apply as applySteps,
   content,
   gone,
@@ -45,21 +43,6 @@ const whole = (id: number, a: string, b: string, u: string | null = null): NetCh
 
 const apply = (...changes: readonly NetChange[]): Promise<unknown> =>
   applySteps(rows('t', ...changes));
-
-async function acting<T>(
-  act: (session: Awaited<ReturnType<typeof openApplySession>>) => Promise<T>,
-): Promise<T> {
-  const session = await openApplySession(applier, await readCatalogue(applier));
-  await applier.query('BEGIN');
-  try {
-    const outcome = await act(session);
-    await applier.query('COMMIT');
-    return outcome;
-  } catch (error) {
-    await applier.query('ROLLBACK');
-    throw error;
-  }
-}
 
 const resolve = (side: Side, ...key: readonly string[]): Promise<unknown> =>
   acting((session) =>
