@@ -135,8 +135,10 @@ async function stageKeptOut(
     [isSeen, SEEN],
     [`NOT ${isSeen}`, UNSEEN],
   ] as const) {
-    // Not always the same ones, where there are more.
-    const some = limited ? `ORDER BY RAND() LIMIT ${String(limit)}` : '';
+    // Not always the same ones, where there are more. Of those of which it is not seen whether they may come in
+    // never many: each that may not costs a try.
+    const isPart = limited || limit === UNSEEN;
+    const some = isPart ? `ORDER BY RAND() LIMIT ${String(limit)}` : '';
     const { rows } = await client.run(
       `INSERT INTO ${stage} (${columns.map((column) => column.staged).join(', ')}, seq, op, mask)
         SELECT ${images},
