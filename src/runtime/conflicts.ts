@@ -1,9 +1,8 @@
 /** What both sides of a rollout changed, read for people and machines. */
 import { tableName, type TableId } from '../change/table-id.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { ConflictKind } from '../overlay/conflict.ts';
 import type { RuntimeContext } from './context.ts';
-import { existingRollout } from './existing-rollout.ts';
+import { readRollout } from './existing-rollout.ts';
 
 export interface RolloutConflicts {
   readonly name: string;
@@ -48,12 +47,7 @@ export async function readConflicts(
     readonly showValues: boolean;
   },
 ): Promise<RolloutConflicts> {
-  const row = await existingRollout(context, name);
-  const database = await context.server.open(row.database);
-  if (database === null) {
-    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
-  }
-  try {
+  return readRollout(context, name, async (database) => {
     const { table, trace, limit, showValues } = options;
     const found = await database.overlayConflicts(limit, {
       ...(table !== undefined && { table }),
@@ -73,7 +67,5 @@ export async function readConflicts(
       })),
       truncated: [...counts.values()].some((of) => of.length >= limit),
     };
-  } finally {
-    await database[Symbol.asyncDispose]();
-  }
+  });
 }

@@ -3,9 +3,8 @@ import { isolatedTables } from '../config/table-filter.ts';
 import { tableName, type TableId } from '../change/table-id.ts';
 import type { Isolates, OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
 import type { DifferenceKind } from '../overlay/conflict.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
 import type { RuntimeContext } from './context.ts';
-import { existingRollout } from './existing-rollout.ts';
+import { readRollout } from './existing-rollout.ts';
 
 export interface RolloutDiff {
   readonly name: string;
@@ -60,12 +59,7 @@ export async function readDiff(
   name: string,
   options: DiffOptions,
 ): Promise<RolloutDiff> {
-  const row = await existingRollout(context, name);
-  const database = await context.server.open(row.database);
-  if (database === null) {
-    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
-  }
-  try {
+  return readRollout(context, name, async (database) => {
     const counts = await database.overlayCounts();
     const { table, trace } = options;
     const rows = await database.overlayRows(options.limit, {
@@ -77,9 +71,7 @@ export async function readDiff(
     const listed = table === undefined ? rows.filter((one) => !isolates(one.table)) : rows;
     const diff = assemble(name, { counts, rows: listed, isolates }, options);
     return { ...diff, outcomes: await database.outcomes() };
-  } finally {
-    await database[Symbol.asyncDispose]();
-  }
+  });
 }
 
 function differing(count: Omit<OverlayCount, 'table' | 'rows' | 'equal'>): number {

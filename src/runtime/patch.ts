@@ -2,10 +2,9 @@
 import { tableName } from '../change/table-id.ts';
 import { isolatedTables } from '../config/table-filter.ts';
 import type { RowSelection } from '../dialect/dialect.ts';
-import { UnderstudyError } from '../errors/understudy-error.ts';
 import { patchStatements } from '../report/patch.ts';
 import type { RuntimeContext } from './context.ts';
-import { existingRollout } from './existing-rollout.ts';
+import { readRollout } from './existing-rollout.ts';
 
 /** Rows of a table up to which a patch is made. */
 const MOST_ROWS = 1_000_000;
@@ -20,12 +19,7 @@ export async function readPatch(
   only: RowSelection,
   towards: 'production' | 'candidate',
 ): Promise<readonly string[]> {
-  const row = await existingRollout(context, name);
-  const database = await context.server.open(row.database);
-  if (database === null) {
-    throw new UnderstudyError('ROLLOUT_NOT_FOUND', `the database of '${name}' is gone`);
-  }
-  try {
+  return readRollout(context, name, async (database) => {
     const isolates = isolatedTables(context.config);
     const found = await database.overlayRows(MOST_ROWS, only);
     const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
@@ -35,7 +29,5 @@ export async function readPatch(
       production: kind !== 'insert',
     }));
     return patchStatements(sides, tables, { towards, writer: context.dialect.sql });
-  } finally {
-    await database[Symbol.asyncDispose]();
-  }
+  });
 }

@@ -45,22 +45,11 @@ export async function tables(ddl: string, overlay = false): Promise<void> {
 }
 
 /** Under these policies. */
-export async function applyUnder(
+export const applyUnder = (
   policy: TablePolicy,
   ...steps: readonly BatchStep[]
-): Promise<ApplyOutcome> {
-  const options = { policies: () => policy };
-  const session = await openApplySession(applier, await readCatalogue(applier), options);
-  await applier.query('BEGIN');
-  try {
-    const outcome = await applyBatch(session, batchOf(...steps));
-    await applier.query('COMMIT');
-    return outcome;
-  } catch (error) {
-    await applier.query('ROLLBACK');
-    throw error;
-  }
-}
+): Promise<ApplyOutcome> =>
+  acting((session) => applyBatch(session, batchOf(...steps)), { policies: () => policy });
 
 export const apply = (...steps: readonly BatchStep[]): Promise<ApplyOutcome> =>
   applyUnder(OVERLAY_WINS, ...steps);
@@ -113,11 +102,9 @@ export const TOASTED = `CREATE TABLE doc (id int PRIMARY KEY, n int, body text);
 /** In a transaction of the applier's. */
 export async function acting<T>(
   act: (session: ApplySession) => Promise<T>,
-  policy: TablePolicy = OVERLAY_WINS,
+  options: Parameters<typeof openApplySession>[2] = {},
 ): Promise<T> {
-  const session = await openApplySession(applier, await readCatalogue(applier), {
-    policies: () => policy,
-  });
+  const session = await openApplySession(applier, await readCatalogue(applier), options);
   await applier.query('BEGIN');
   try {
     const outcome = await act(session);

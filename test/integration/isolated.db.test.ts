@@ -3,8 +3,7 @@
  * candidate sees is what it was made with and what it wrote.
  */
 import { expect, it } from 'vitest';
-import { openApplySession, applyBatch } from '../../src/dialect/postgres/apply/apply.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
+import { applyBatch } from '../../src/dialect/postgres/apply/apply.ts';
 import { releaseOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { appliedUnlessBlocked, inOrder, race, written } from '../support/isolated-race.ts';
@@ -12,7 +11,7 @@ import { batchOf } from '../support/overlay-applier.ts';
 import { baseSeed } from '../support/seeds.ts';
 import { connectTo } from '../support/test-database.ts';
 import {
-  applier,
+  acting,
   content,
   create,
   gone,
@@ -27,24 +26,11 @@ import {
 
 useShop();
 
-async function acting<T>(
-  act: (session: Awaited<ReturnType<typeof openApplySession>>) => Promise<T>,
-): Promise<T> {
-  const isolates = ({ name }: { readonly name: string }): boolean => name === 'job';
-  const session = await openApplySession(applier, await readCatalogue(applier), { isolates });
-  await applier.query('BEGIN');
-  try {
-    const outcome = await act(session);
-    await applier.query('COMMIT');
-    return outcome;
-  } catch (error) {
-    await applier.query('ROLLBACK');
-    throw error;
-  }
-}
+const isolates = ({ name }: { readonly name: string }): boolean => name === 'job';
+const isolated = <T>(act: Parameters<typeof acting<T>>[0]): Promise<T> => acting(act, { isolates });
 
 const apply = (...steps: readonly BatchStep[]) =>
-  acting((session) => applyBatch(session, batchOf(...steps)));
+  isolated((session) => applyBatch(session, batchOf(...steps)));
 
 const job = (id: string, state: string) => create({ id, state, note: `of ${id}` });
 
@@ -107,7 +93,7 @@ it('are as the candidate left them, and production’s image is exact beside the
   expect(await content(`SELECT 1 FROM understudy."shop.job#journal" WHERE id IN (4, 6)`)).toEqual(
     [],
   );
-  await acting((session) => releaseOverlay(session, {}));
+  await isolated((session) => releaseOverlay(session, {}));
   expect(await content('SELECT 1 FROM understudy.outcome')).toEqual([]);
   await apply({ kind: 'truncate', table: shop('job') });
   expect(await content(seen)).toEqual(visible);

@@ -5,8 +5,6 @@
 import { describe, expect, it } from 'vitest';
 import { RowShape } from '../../src/change/value.ts';
 import type { Swept } from '../../src/dialect/overlay.ts';
-import { openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { countOutcomes } from '../../src/dialect/postgres/overlay/read.ts';
 import {
   forgetOutcomes,
@@ -17,15 +15,7 @@ import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { SHADOW_MIGRATIONS } from '../../src/dialect/postgres/shadow/schema-shadow.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { decide, type OwnedState, type UpstreamChange } from '../../src/overlay/decide.ts';
-import {
-  applier,
-  apply as applySteps,
-  rows,
-  shop,
-  tables,
-  user,
-  useShop,
-} from './apply.fixture.ts';
+import { acting, apply as applySteps, rows, shop, tables, user, useShop } from './apply.fixture.ts';
 
 useShop();
 
@@ -50,24 +40,6 @@ function gone(id: number): NetChange {
 
 async function apply(...changes: readonly NetChange[]): Promise<void> {
   await applySteps(rows('t', ...changes));
-}
-
-/** In a transaction of the applier's, before whose commit `meanwhile` is done. */
-async function acting<T>(
-  act: (session: Awaited<ReturnType<typeof openApplySession>>) => Promise<T>,
-  meanwhile?: () => Promise<unknown>,
-): Promise<T> {
-  const session = await openApplySession(applier, await readCatalogue(applier));
-  await applier.query('BEGIN');
-  try {
-    const outcome = await act(session);
-    await meanwhile?.();
-    await applier.query('COMMIT');
-    return outcome;
-  } catch (error) {
-    await applier.query('ROLLBACK');
-    throw error;
-  }
 }
 
 /** A whole one. Returns how many were released, and in how many parts it went. */

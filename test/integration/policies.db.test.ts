@@ -1,12 +1,10 @@
 /** Policies that write into rows the candidate owns: production wins, columns are merged, counters add up. */
 import { expect, it } from 'vitest';
-import { openApplySession } from '../../src/dialect/postgres/apply/apply.ts';
-import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts';
 import { readOverlayConflicts } from '../../src/dialect/postgres/overlay/read.ts';
 import { sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import { resolveOverlay } from '../../src/dialect/postgres/overlay/resolve.ts';
-import { OVERLAY_WINS, type TablePolicy } from '../../src/overlay/policy.ts';
-import { applier, applyUnder, content, rows, tables, user, useShop } from './apply.fixture.ts';
+import { OVERLAY_WINS } from '../../src/overlay/policy.ts';
+import { acting, applyUnder, content, rows, tables, user, useShop } from './apply.fixture.ts';
 import {
   patch,
   policyTests,
@@ -19,19 +17,6 @@ import {
 
 useShop();
 
-async function act<T>(
-  policy: TablePolicy,
-  fn: (session: Awaited<ReturnType<typeof openApplySession>>) => Promise<T>,
-): Promise<T> {
-  const session = await openApplySession(applier, await readCatalogue(applier), {
-    policies: () => policy,
-  });
-  await applier.query('BEGIN');
-  const result = await fn(session);
-  await applier.query('COMMIT');
-  return result;
-}
-
 async function open(...more: readonly string[]): Promise<PolicyScene> {
   await tables([TABLE, ROWS, ...more].join('; '), true);
   return {
@@ -39,8 +24,8 @@ async function open(...more: readonly string[]): Promise<PolicyScene> {
     apply: (policy, ...changes) => applyUnder(policy, rows('t', ...changes)),
     truncate: (policy) =>
       applyUnder(policy, { kind: 'truncate', table: { schema: 'shop', name: 't' } }),
-    sweep: (policy) => act(policy, (session) => sweepOverlay(session, null)),
-    merge: () => act(OVERLAY_WINS, (session) => resolveOverlay(session, {}, 'merge')),
+    sweep: (policy) => acting((session) => sweepOverlay(session, null), { policies: () => policy }),
+    merge: () => acting((session) => resolveOverlay(session, {}, 'merge')),
     seen: () => content('SELECT * FROM shop.t ORDER BY id'),
     base: () => content('SELECT * FROM shop__production.t ORDER BY id'),
     owned: async () =>

@@ -133,6 +133,11 @@ export function describeTable(
   };
 }
 
+/** The key's columns of `alias`: an order of rows, too. */
+export function keyOf({ key }: ApplyTable, alias: string): string {
+  return key.map(({ name }) => `${alias}.${name}`).join(', ');
+}
+
 /** Names of a key column on one side of a comparison: the table's, or the staging table's. */
 export type KeySide = 'name' | 'staged' | 'from';
 

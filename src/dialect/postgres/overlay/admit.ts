@@ -35,11 +35,7 @@ const SAVEPOINT = 'understudy_admit';
 export async function admitBlocked(
   session: ApplySession,
   table: ApplyTable,
-  wanted: {
-    readonly schema: boolean;
-    readonly parts: number;
-    readonly selected?: string;
-  },
+  wanted: { readonly schema: boolean; readonly parts: number },
 ): Promise<number> {
   if (table.isolated) return 0;
   let total = 0;
@@ -64,13 +60,13 @@ export async function admitBlocked(
 async function admitPart(
   session: ApplySession,
   table: ApplyTable,
-  { schema, selected }: { readonly schema: boolean; readonly selected?: string },
+  { schema }: { readonly schema: boolean },
 ): Promise<number> {
   const { client, comparisons } = session;
   await ensureStages(client, [table], {
     ...{ known: session.staged, used: new Set(), made: new Set() },
   });
-  const wanted = { schema, selected, limit: PART, others: OTHERS };
+  const wanted = { schema, limit: PART, others: OTHERS };
   await queryAll(client, [
     clearStage(table),
     settleAll(table),

@@ -338,7 +338,7 @@ export function evictStale(
 /**
  * Stages rows that are kept out, as images to be written, `limit` at most: those of which no row can be found
  * that holds a value of theirs, but as it was before; and a few, by chance, of those of which that cannot be
- * told (`others`: how many). `schema`: those too that the schema refused. `selected`: of the entries, as `j`.
+ * told (`others`: how many). `schema`: those too that the schema refused.
  */
 export function stageBlocked(
   table: ApplyTable,
@@ -347,7 +347,6 @@ export function stageBlocked(
     readonly schema: boolean;
     readonly limit: number;
     readonly others: number;
-    readonly selected?: string | undefined;
   },
 ): string {
   const journal = table.journal ?? '';
@@ -366,7 +365,6 @@ export function stageBlocked(
   const which = [
     isBlocked(table),
     ...(wanted.schema ? [] : [`j.${JOURNAL.refused} = 'multiple_unique'`]),
-    ...(wanted.selected === undefined ? [] : [`(${wanted.selected})`]),
     ...free,
   ].join(' AND ');
   const part = (isLookedUp: string, limit: number): string =>

@@ -21,11 +21,16 @@ export function differ({ schema }: ApplyColumn, left: string, right: string): st
 const any = (conditions: readonly string[]): string =>
   conditions.length === 0 ? 'false' : `(${conditions.join(' OR ')})`;
 
+/** Of what is kept of it; NULL where nothing is. */
+export function baseText({ schema }: ApplyColumn, entry: string): string {
+  return `pg_catalog.jsonb_extract_path_text(${entry}.${JOURNAL.conflictBase}, ${escapeLiteral(schema.name)})`;
+}
+
 /** The text of the ancestor's value; of an entry that never moved its image is the ancestor. */
 function ancestor(column: ApplyColumn, entry: string): string {
-  const { name, schema } = column;
+  const { name } = column;
   return `CASE WHEN ${entry}.${JOURNAL.conflictBase} IS NULL THEN ${entry}.${name}::text
-    ELSE pg_catalog.jsonb_extract_path_text(${entry}.${JOURNAL.conflictBase}, ${escapeLiteral(schema.name)}) END`;
+    ELSE ${baseText(column, entry)} END`;
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 import { columnPolicy } from '../../../overlay/policy.ts';
 import { unreachable } from '../../../util/assert.ts';
-import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
+import { keyOf, keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
 import { stageRelation } from '../apply/stage.ts';
 import { JOURNAL } from '../session/names.ts';
 import { holdsStaged, REFUSAL, type UniqueColumns } from './blocked-sql.ts';
@@ -20,15 +20,13 @@ const JOURNALED = ['j', 'name'] as const;
 /** The rows of owned staged keys, and then their entries. */
 export function lockOwned(table: ApplyTable): readonly string[] {
   const stage = stageRelation(table);
-  const order = (alias: string): string =>
-    table.key.map(({ name }) => `${alias}.${name}`).join(', ');
   return [
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t
       JOIN ${stage} s ON ${keysEqual(table, TABLE, STAGED)}
-      WHERE s.own ORDER BY ${order('t')} FOR UPDATE OF t) locked`,
+      WHERE s.own ORDER BY ${keyOf(table, 't')} FOR UPDATE OF t) locked`,
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.journal ?? ''} j
       JOIN ${stage} s ON ${keysEqual(table, JOURNALED, STAGED)}
-      WHERE s.own ORDER BY ${order('j')} FOR UPDATE OF j) locked`,
+      WHERE s.own ORDER BY ${keyOf(table, 'j')} FOR UPDATE OF j) locked`,
   ];
 }
 
@@ -67,17 +65,15 @@ export function takeBackBlockers(
   source: string | null,
 ): readonly string[] {
   const [stage, journal] = [stageRelation(table), table.journal ?? ''];
-  const order = (alias: string): string =>
-    table.key.map(({ name }) => `${alias}.${name}`).join(', ');
   const inTheWay = `NOT EXISTS (SELECT FROM ${stage} m WHERE ${keysEqual(table, ['m', 'staged'], JOURNALED)})
     AND ${holdsStaged(table, uniques)}`;
   const columns = table.columns.map(({ name }, i) => `j.${name} AS i${String(i)}`).join(', ');
   return [
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t WHERE EXISTS (SELECT FROM ${journal} j
         WHERE ${keysEqual(table, TABLE, JOURNALED)} AND ${inTheWay})
-      ORDER BY ${order('t')} FOR UPDATE OF t) locked`,
+      ORDER BY ${keyOf(table, 't')} FOR UPDATE OF t) locked`,
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${journal} j WHERE ${inTheWay}
-      ORDER BY ${order('j')} FOR UPDATE OF j) locked`,
+      ORDER BY ${keyOf(table, 'j')} FOR UPDATE OF j) locked`,
     `WITH gone AS (
         DELETE FROM ${journal} j WHERE ${inTheWay}
         RETURNING ${columns}, j.${JOURNAL.present} AS is_present, ${entryFacts(table)}
@@ -92,6 +88,13 @@ export function takeBackBlockers(
   ];
 }
 
+/** Not an identity that no UPDATE may set; and what the session does not check, it must not write beside others. */
+export function mayMerge({ unchecked }: ApplyTable, { schema }: ApplyColumn): boolean {
+  return (
+    schema.identity !== 'always' && !unchecked.some(({ columns }) => columns.includes(schema.name))
+  );
+}
+
 /**
  * Merges production's changes into rows that both have, column by column; conditions over `s` can be added.
  * Null if no column asks for it.
@@ -100,13 +103,9 @@ export function mergeColumns(
   table: ApplyTable,
   known: (column: ApplyColumn) => string,
 ): string | null {
-  // What the session does not check, it must not write beside others: see apply-rows.ts.
-  const unchecked = new Set(table.unchecked.flatMap(({ columns }) => columns));
   const merged = table.rest.filter(
-    ({ schema }) =>
-      !unchecked.has(schema.name) &&
-      schema.identity !== 'always' &&
-      columnPolicy(table.policy, schema.name) !== 'overlay-wins',
+    (column) =>
+      mayMerge(table, column) && columnPolicy(table.policy, column.schema.name) !== 'overlay-wins',
   );
   if (merged.length === 0) return null;
   const comes = (column: ApplyColumn): string => `(s.op <> 's' OR ${known(column)})`;

@@ -13,7 +13,7 @@
  * anew, with what it finds as production's image.
  */
 import { IS_STALE, isBlocked, KEPT, isBlockedAbsent } from './blocked-sql.ts';
-import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
+import { keyOf, keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { stageRelation } from '../apply/stage.ts';
 import { JOURNAL } from '../session/names.ts';
 import { entryFacts, insertOutcomes, type Ending } from './outcomes.ts';
@@ -41,7 +41,7 @@ export function lockEqualRows(
       FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
       JOIN ${table.rows} t ON ${keysEqual(table, TABLE, JOURNALED)}
       WHERE s.own AND (${areEqual(table)}${given === 'equal' ? '' : ` OR ${IS_STALE}`})
-      ORDER BY ${list(table, 't')} FOR NO KEY UPDATE OF t ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
+      ORDER BY ${keyOf(table, 't')} FOR NO KEY UPDATE OF t ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
 }
 
 /** 2. Its row count says whether there is anything to be given up. */
@@ -53,7 +53,7 @@ export function lockEqualEntries(
   return `UPDATE ${stageRelation(table)} s SET held = true FROM (SELECT s.ctid AS at
       FROM ${stageRelation(table)} s JOIN ${table.journal ?? ''} j ON ${keysEqual(table, JOURNALED, STAGED)}
       WHERE s.own AND (s.seen OR ${isNeither(table)}${given === 'equal' ? '' : ` OR ${isBlockedAbsent(table)}`})
-      ORDER BY ${list(table, 'j')} FOR UPDATE OF j ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
+      ORDER BY ${keyOf(table, 'j')} FOR UPDATE OF j ${LOCKED[patience]}) l WHERE s.ctid = l.at`;
 }
 
 /** 3. Selects how many were given up, of which the staging table then says that they are `freed`. */
@@ -97,13 +97,9 @@ function told({ isolated }: ApplyTable): string {
 export function stageEqual(table: ApplyTable, condition: string): string {
   return `INSERT INTO ${stageRelation(table)}
       (${table.key.map(({ staged }) => staged).join(', ')}, seq, op, own, seen, held, freed)
-    SELECT ${list(table, 'j')}, pg_catalog.row_number() OVER (), 'd', true, false, false, false
+    SELECT ${keyOf(table, 'j')}, pg_catalog.row_number() OVER (), 'd', true, false, false, false
     FROM ${table.journal ?? ''} j
     WHERE ${condition} AND (${isSame(table)} OR ${isNeither(table)})`;
-}
-
-function list({ key }: ApplyTable, alias: string): string {
-  return key.map(({ name }) => `${alias}.${name}`).join(', ');
 }
 
 /** Of an entry, as `j`, and its row, as `t`. */

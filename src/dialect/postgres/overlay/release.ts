@@ -35,10 +35,7 @@ export async function releaseOverlay(
   let [released, kept] = [0, 0];
   for (const table of selectTables(capturedTables(session), only)) {
     const { sql, values } = selectionCondition(table, 'j', only);
-    await admitBlocked(session, table, {
-      ...{ schema: true, parts: ALL_PARTS },
-      ...(values.length === 0 && { selected: sql }),
-    });
+    await admitBlocked(session, table, { schema: true, parts: ALL_PARTS });
     released += await releaseTable(session, table, { sql, values, outcome: 'released' });
     const left = await session.client.query<{ entries: number }>(
       `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal} j WHERE ${sql}`,

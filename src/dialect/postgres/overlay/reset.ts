@@ -6,7 +6,7 @@ import { checkDeferred, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import { writeStaged } from '../apply/apply-rows.ts';
 import { clearStage } from '../apply/apply-sql.ts';
-import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
+import { describeTable, keyOf, type ApplyTable } from '../apply/apply-table.ts';
 import { ensureStages, stageRelation } from '../apply/stage.ts';
 import { queryAll } from '../session/query-all.ts';
 import { ALL_PARTS, admitBlocked, takeUp, withoutLedgers } from './admit.ts';
@@ -93,11 +93,11 @@ async function lockEntries(
   const journal = table.journal ?? '';
   await client.query(`DROP TABLE IF EXISTS ${KEYS};
     CREATE TEMPORARY TABLE understudy_keys ON COMMIT DROP AS
-      SELECT ${list(table.key, 'j')} FROM ${journal} j WITH NO DATA;
+      SELECT ${keyOf(table, 'j')} FROM ${journal} j WITH NO DATA;
     ALTER TABLE ${KEYS} ADD PRIMARY KEY (${table.key.map((c) => c.name).join(', ')})`);
   const locked = await client.query(
-    `INSERT INTO ${KEYS} SELECT ${list(table.key, 'j')} FROM ${journal} j
-     WHERE ${condition.sql} ORDER BY ${list(table.key, 'j')} FOR UPDATE OF j`,
+    `INSERT INTO ${KEYS} SELECT ${keyOf(table, 'j')} FROM ${journal} j
+     WHERE ${condition.sql} ORDER BY ${keyOf(table, 'j')} FOR UPDATE OF j`,
     [...condition.values],
   );
   return locked.rowCount ?? 0;
@@ -126,7 +126,7 @@ export async function resetTable(
   await client.query(
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t
        WHERE EXISTS (SELECT FROM ${journal} j WHERE ${sameKey(table, 'j', 't')} AND ${selected.sql})
-       ORDER BY ${list(table.key, 't')} FOR UPDATE OF t) locked`,
+       ORDER BY ${keyOf(table, 't')} FOR UPDATE OF t) locked`,
     [...selected.values],
   );
   await client.query(settleAll(table));

@@ -1,16 +1,16 @@
 /** Deciding conflicts: for the candidate, for production, or column by column. */
-import { escapeLiteral } from 'pg';
 import type { Side } from '../../../overlay/conflict.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { ResolvedRows, RowSelection } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { checkDeferred, type ApplySession } from '../apply/apply.ts';
 import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
-import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
+import { keyOf, keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
 import { JOURNAL } from '../session/names.ts';
 import { queryAll } from '../session/query-all.ts';
 import { ALL_PARTS, admitBlocked } from './admit.ts';
-import { baseImage } from './conflict-sql.ts';
+import { baseImage, baseText } from './conflict-sql.ts';
+import { mayMerge } from './policy-sql.ts';
 import { holdsBlocked, lookedUp, settleAll } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
@@ -76,7 +76,7 @@ async function noteSelected(
   table: ApplyTable,
   { sql, values }: Selected,
 ): Promise<number> {
-  const key = table.key.map(({ name }) => `j.${name}`).join(', ');
+  const key = keyOf(table, 'j');
   await client.query(`DROP TABLE IF EXISTS ${CONFLICTS};
     CREATE TEMPORARY TABLE understudy_conflicts ON COMMIT DROP AS
       SELECT ${key} FROM ${table.journal ?? ''} j WITH NO DATA`);
@@ -157,30 +157,24 @@ async function merge(
   const journal = table.journal ?? '';
   const same = keysEqual(table, ['t', 'name'], ['j', 'name']);
   const which = `${sql} AND j.${JOURNAL.conflict} = 'update_differs' AND j.${JOURNAL.present}`;
-  const order = (alias: string): string =>
-    table.key.map(({ name }) => `${alias}.${name}`).join(', ');
   await client.query(
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${table.rows} t
       WHERE EXISTS (SELECT FROM ${journal} j WHERE ${same} AND ${which})
-      ORDER BY ${order('t')} FOR NO KEY UPDATE OF t) locked`,
+      ORDER BY ${keyOf(table, 't')} FOR NO KEY UPDATE OF t) locked`,
     [...values],
   );
   await client.query(
     `SELECT pg_catalog.count(*) FROM (SELECT FROM ${journal} j WHERE ${which}
-      ORDER BY ${order('j')} FOR UPDATE OF j) locked`,
+      ORDER BY ${keyOf(table, 'j')} FOR UPDATE OF j) locked`,
     [...values],
   );
-  const base = (column: ApplyColumn): string =>
-    `pg_catalog.jsonb_extract_path_text(j.${JOURNAL.conflictBase}, ${escapeLiteral(column.schema.name)})`;
+  const base = (column: ApplyColumn): string => baseText(column, 'j');
   const ours = (column: ApplyColumn): string =>
     `t.${column.name}::text IS DISTINCT FROM ${base(column)}`;
   const theirs = (column: ApplyColumn): string =>
     `j.${column.name}::text IS DISTINCT FROM ${base(column)}`;
   const apart = (column: ApplyColumn): string => `NOT ${imageEqual([column.schema], 'j', 't')}`;
-  // What the session does not check it must not write beside others: see apply-rows.ts.
-  const unchecked = new Set(table.unchecked.flatMap(({ columns }) => columns));
-  const isFixed = ({ schema }: ApplyColumn): boolean =>
-    schema.identity === 'always' || unchecked.has(schema.name);
+  const isFixed = (column: ApplyColumn): boolean => !mayMerge(table, column);
   const overlaps = table.rest.map((column) =>
     isFixed(column)
       ? apart(column)
