@@ -64,7 +64,17 @@ export async function anyRollout(
 
 type Parts = Pick<
   AnyRollout,
-  'url' | 'server' | 'name' | 'role' | 'source' | 'database' | 'fence' | 'run' | 'session' | 'as' | 'rows'
+  | 'url'
+  | 'server'
+  | 'name'
+  | 'role'
+  | 'source'
+  | 'database'
+  | 'fence'
+  | 'run'
+  | 'session'
+  | 'as'
+  | 'rows'
 > & { readonly beside: (table: string) => string };
 
 async function opened(server: ShadowServer, name: string) {
