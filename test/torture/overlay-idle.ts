@@ -22,7 +22,7 @@ export default {
           random: context.random,
           signal: context.signal,
           note: context.note,
-          openApplier: (url) => openParkingApplier(url, 60),
+          openApplier: (url) => openParkingApplier(url, 30),
           durationMs: 2_000,
           idleMs: 400,
         }),

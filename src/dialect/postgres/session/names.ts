@@ -52,6 +52,16 @@ export const IMAGE = {
 /** Registry of the tables of which keys may wait, see overlay/waiting.ts. */
 export const WAITING_TABLE = `${OWN_SCHEMA}.waiting_table`;
 
+/**
+ * Sequences that count errors of the candidate which capture raised, since what a sequence counts stays when
+ * the transaction is rolled back.
+ */
+export const RAISED = {
+  row: `${OWN_SCHEMA}.raised_row`,
+  insert: `${OWN_SCHEMA}.raised_insert`,
+  truncate: `${OWN_SCHEMA}.raised_truncate`,
+} as const;
+
 /** Columns of a table's waiting keys beside those of the table. */
 export const WAITING = {
   /** False: production has no such row. */

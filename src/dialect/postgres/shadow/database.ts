@@ -20,6 +20,7 @@ import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
 import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
+import type { ErrorCounting, PossiblyOurs } from '../../possibly-ours.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -84,6 +85,7 @@ import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readOrphans } from '../overlay/orphans.ts';
+import { readRaised } from '../overlay/raised.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import {
@@ -113,7 +115,13 @@ export interface DatabaseParts {
 }
 
 export class PgShadowDatabase
-  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow, WaitingShadow
+  implements
+    CopyingShadow,
+    EvolvingShadow,
+    MigratingShadow,
+    SharedShadow,
+    WaitingShadow,
+    ErrorCounting
 {
   readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
@@ -376,6 +384,11 @@ export class PgShadowDatabase
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
       watchCapture(client, await readSparedAccount(client)),
     );
+  }
+
+  async possiblyOurs(): Promise<PossiblyOurs | null> {
+    if (this.marker.kind === 'trunk') return null;
+    return this.#read('count errors', readRaised);
   }
 
   outcomes(): Promise<OutcomeCounts> {

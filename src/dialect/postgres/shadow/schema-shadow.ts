@@ -422,4 +422,12 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         PRIMARY KEY (table_schema, table_name)
       );`,
   },
+  {
+    version: 20,
+    what: 'errors that capture raised',
+    sql: `
+      CREATE SEQUENCE understudy.raised_row;
+      CREATE SEQUENCE understudy.raised_insert;
+      CREATE SEQUENCE understudy.raised_truncate;`,
+  },
 ];

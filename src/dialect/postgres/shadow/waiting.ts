@@ -15,13 +15,8 @@ export function pgWaiting(parts: {
     fn: (session: ApplySession) => Promise<T>,
   ) => Promise<T>;
 }): Waiting {
-  const counts: Waiting['counts'] = () => parts.read('count what waits', countWaiting);
   return {
-    counts,
-    write: async (fence) => {
-      // Mostly there is none, and then it takes no fence.
-      if ((await counts()).length === 0) return { written: 0, left: 0 };
-      return parts.act(fence, 'write what waited', (session) => writeWaiting(session));
-    },
+    counts: () => parts.read('count what waits', countWaiting),
+    write: (fence) => parts.act(fence, 'write what waited', (session) => writeWaiting(session)),
   };
 }
