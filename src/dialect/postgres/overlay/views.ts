@@ -50,12 +50,17 @@ export function differenceKind(table: ApplyTable): string {
 }
 
 /** The journal with the visible rows beside it; of keys that wait, with the images that wait. */
-export function journalWithRows(table: ApplyTable): string {
-  return `${journalNow(table)} LEFT JOIN ${table.rows} t ON ${sameKey(table)}`;
+export function journalWithRows(table: ApplyTable, facts: readonly string[] = FACTS): string {
+  return `${journalNow(table, facts)} LEFT JOIN ${table.rows} t ON ${sameKey(table)}`;
 }
 
+/** What readers ask of an entry beside its image. */
+const FACTS: readonly string[] = Object.values(JOURNAL).filter(
+  (name) => name !== JOURNAL.present && name !== JOURNAL.moved,
+);
+
 /** For reading. */
-function journalNow(table: ApplyTable): string {
+function journalNow(table: ApplyTable, facts: readonly string[]): string {
   if (table.waiting === null) return `${table.journal ?? ''} j`;
   const images = [
     ...table.schema.columns.map(({ name }) => escapeIdentifier(name)),
@@ -64,7 +69,6 @@ function journalNow(table: ApplyTable): string {
   const columns = images.map(
     (name) => `CASE WHEN w.${WAITING.at} IS NULL THEN e.${name} ELSE w.${name} END AS ${name}`,
   );
-  const facts = Object.values(JOURNAL).filter((name) => name !== JOURNAL.present);
   return `(SELECT ${[...columns, ...facts.map((name) => `e.${name}`)].join(', ')}
       FROM ${table.journal ?? ''} e LEFT JOIN ${table.waiting} w ON ${sameKey(table, 'w', 'e')}) j`;
 }
@@ -131,5 +135,6 @@ function differenceView(captured: ApplyTable, or: '' | 'OR REPLACE'): string {
     SELECT * FROM (SELECT ${differenceKind(table)} AS understudy_kind,
       pg_catalog.array_remove(ARRAY[${changed.join(', ')}]::text[], NULL) AS understudy_columns,
       j.${JOURNAL.at}, j.${JOURNAL.trace}, ${[...key, ...pairs].join(', ')}
-      FROM ${journalWithRows(table)}) d WHERE d.understudy_kind <> 'equal'`;
+      FROM ${journalWithRows(table, [JOURNAL.at, JOURNAL.trace, JOURNAL.blocked])}) d
+      WHERE d.understudy_kind <> 'equal'`;
 }
