@@ -2,6 +2,7 @@
 import type { TableId } from '../change/table-id.ts';
 import type { ConflictKind, DifferenceKind, Side } from '../overlay/conflict.ts';
 import type { Outcome } from '../overlay/outcome.ts';
+import type { PolicyOf } from '../overlay/policy.ts';
 import type { Fence } from './fence.ts';
 
 /**
@@ -9,6 +10,19 @@ import type { Fence } from './fence.ts';
  * candidate sees its rows as they were when it was made, and what it wrote.
  */
 export type Isolates = (table: TableId) => boolean;
+
+/** May the candidate only read a table of production's? Its writes are refused there. */
+export type ReadOnly = (table: TableId) => boolean;
+
+/** What a configuration says of tables, by production's names. */
+export interface CandidateRules {
+  /** Default: no table is isolated. */
+  readonly isolates?: Isolates;
+  /** Default, and null: the candidate may write all tables. */
+  readonly readOnly?: ReadOnly | null;
+  /** Who wins in which table. By default the candidate does. */
+  readonly policies?: PolicyOf<TableId>;
+}
 
 /** One entry of the overlay: a row and how it differs from production's. */
 export interface OverlayRow {

@@ -31,6 +31,7 @@ import type {
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type {
+  CandidateRules,
   OutcomeCounts,
   OverlayConflict,
   ReleasedRows,
@@ -42,7 +43,7 @@ import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
-import { facing, type TableRules } from '../../sql/reshaped.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -59,7 +60,7 @@ import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/re
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { captureLost, findLostCapture } from '../overlay/watch.ts';
+import { lookAtTriggers, mendTriggers } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -102,7 +103,7 @@ export interface DatabaseParts {
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
   /** What is not said: no table is isolated, and the candidate wins. */
-  readonly rules?: Partial<TableRules>;
+  readonly rules?: CandidateRules;
 }
 
 export class MySqlShadowDatabase
@@ -119,7 +120,7 @@ export class MySqlShadowDatabase
   readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
-  readonly #rules: Partial<TableRules>;
+  readonly #rules: CandidateRules;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -342,7 +343,7 @@ export class MySqlShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
       this.#session.forget();
-      return installOverlay(this.#place, fence);
+      return installOverlay(this.#place, fence, this.#rules.readOnly);
     });
   }
 
@@ -396,12 +397,12 @@ export class MySqlShadowDatabase
 
   async watchCapture(fence: Fence): Promise<readonly TableId[]> {
     const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
-    const lost = await this.#act(fence, ...what, async (client) =>
-      findLostCapture(await this.#applySession(client, fence)),
+    const found = await this.#act(fence, ...what, async (client) =>
+      lookAtTriggers(await this.#applySession(client, fence), this.#place, this.#rules.readOnly),
     );
-    if (lost.length > 0)
-      await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
-    return lost;
+    if (found === null) return [];
+    await this.#act(fence, ...what, () => mendTriggers(this.#place, fence, found));
+    return found.lost;
   }
 
   outcomes(): Promise<OutcomeCounts> {

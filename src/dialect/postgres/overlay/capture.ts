@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
+import type { ReadOnly } from '../../overlay.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
 import { captureStatements, CREATE_MINE, CREATE_NOTE_TRACE } from './capture-sql.ts';
@@ -9,6 +10,7 @@ import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readGenerated } from './generated.ts';
 import { ensureImages, imageStatements, readImageTables } from './images.ts';
 import { CREATE_REGISTRY, journalStatements, readCaptured } from './journal.ts';
+import { ensureReadOnly } from './read-only.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { imageId, journalId, OWN_SCHEMA } from '../session/names.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
@@ -36,6 +38,7 @@ export interface InstalledOverlay {
 export async function installOverlay(
   client: ClientBase,
   spared: SparedAccount = null,
+  readOnly: ReadOnly | null = null,
 ): Promise<InstalledOverlay> {
   await client.query(`SET LOCAL search_path = ''`);
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
@@ -43,6 +46,7 @@ export async function installOverlay(
   await client.query([CREATE_REGISTRY, CREATE_MINE, CREATE_NOTE_TRACE].join(';\n'));
   const { captured, notCaptured } = await captureTables(client, spared, () => true);
   const sequencesLeft = await moveSequencesAbove(client);
+  await ensureReadOnly(client, spared, readOnly);
   return { captured, notCaptured, sequencesLeft };
 }
 

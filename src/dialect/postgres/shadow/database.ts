@@ -6,7 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
-import type { Isolates } from '../../overlay.ts';
+import type { Isolates, ReadOnly } from '../../overlay.ts';
 import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
@@ -107,6 +107,8 @@ export interface DatabaseParts {
   readonly leaseMs: number;
   /** Default: no table is isolated. */
   readonly isolates?: Isolates;
+  /** Default: the candidate may write all tables. */
+  readonly readOnly?: ReadOnly | null;
   readonly policies?: PolicyOf<TableId>;
 }
 
@@ -124,6 +126,7 @@ export class PgShadowDatabase
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
   readonly #isolates: Isolates;
+  readonly #readOnly: ReadOnly | null;
   readonly #policies: PolicyOf<TableId>;
   readonly #acts: Connection;
   readonly #signs: Connection;
@@ -139,6 +142,7 @@ export class PgShadowDatabase
     this.#address = address;
     this.#leaseMs = parts.leaseMs;
     this.#isolates = parts.isolates ?? (() => false);
+    this.#readOnly = parts.readOnly ?? null;
     this.#policies = parts.policies ?? (() => OVERLAY_WINS);
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
@@ -346,7 +350,7 @@ export class PgShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
-      return installOverlay(client, await readSparedAccount(client));
+      return installOverlay(client, await readSparedAccount(client), this.#readOnly);
     });
   }
 
@@ -382,7 +386,7 @@ export class PgShadowDatabase
 
   watchCapture(fence: Fence): Promise<readonly TableId[]> {
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
-      watchCapture(client, await readSparedAccount(client)),
+      watchCapture(client, await readSparedAccount(client), this.#readOnly),
     );
   }
 

@@ -4,7 +4,7 @@
  */
 import type { TableId } from '../../../change/table-id.ts';
 import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
-import type { Isolates } from '../../overlay.ts';
+import type { Isolates, ReadOnly } from '../../overlay.ts';
 import type { ShadowOptions } from '../../dialect.ts';
 import { escapeIdentifier } from 'pg';
 import type pg from 'pg';
@@ -58,8 +58,17 @@ export async function connectShadow(
       });
     }
     const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    const { isolates = () => false, policies = () => OVERLAY_WINS } = options;
-    const parts = { address, connection, version: version.text, leaseMs, isolates, policies };
+    const { isolates = () => false, readOnly = null } = options;
+    const { policies = () => OVERLAY_WINS } = options;
+    const parts = {
+      address,
+      connection,
+      version: version.text,
+      leaseMs,
+      isolates,
+      readOnly,
+      policies,
+    };
     return new PgShadowServer(parts);
   } catch (error) {
     await connection[Symbol.asyncDispose]();
@@ -76,6 +85,7 @@ class PgShadowServer implements ShadowServer {
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
   readonly #isolates: Isolates;
+  readonly #readOnly: ReadOnly | null;
   readonly #policies: PolicyOf<TableId>;
   readonly #connection: Connection;
 
@@ -85,12 +95,14 @@ class PgShadowServer implements ShadowServer {
     readonly version: string;
     readonly leaseMs: number;
     readonly isolates: Isolates;
+    readonly readOnly: ReadOnly | null;
     readonly policies: PolicyOf<TableId>;
   }) {
     this.version = parts.version;
     this.#address = parts.address;
     this.#leaseMs = parts.leaseMs;
     this.#isolates = parts.isolates;
+    this.#readOnly = parts.readOnly;
     this.#policies = parts.policies;
     this.#connection = parts.connection;
   }
@@ -153,6 +165,7 @@ class PgShadowServer implements ShadowServer {
       ...{ address: this.#address, name, marker },
       leaseMs: this.#leaseMs,
       isolates: this.#isolates,
+      readOnly: this.#readOnly,
       policies: this.#policies,
     });
   }
