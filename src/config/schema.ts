@@ -32,6 +32,8 @@ const tableRule = z.strictObject({
   match: tablePattern,
   mode: tableMode.optional(),
   policy: tablePolicy.optional(),
+  /** Columns by which rows of both sides are the same thing, under keys of their own. */
+  pairOn: z.array(z.string().min(1)).min(1).optional(),
   columns: z
     .record(z.string(), z.enum(['overlay-wins', 'source-wins', 'merge', 'delta']))
     .optional(),
@@ -271,7 +273,7 @@ const fields = z.strictObject({
         .array(tableRule)
         .default([])
         .describe(
-          'what rollouts do with them: `{ match, mode, policy, columns }`, see below; of several the last counts',
+          'what rollouts do with them: `{ match, mode, policy, columns, pairOn }`, see below; of several the last counts',
         ),
     })
     .prefault({}),

@@ -5,7 +5,7 @@
 import os from 'node:os';
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/schema.ts';
-import { tablePolicies } from './policies.ts';
+import { pairedTables, tablePolicies } from './policies.ts';
 import { followedTables, isolatedTables, readonlyTables } from '../config/table-filter.ts';
 import type { TableId } from '../change/table-id.ts';
 import type {
@@ -85,6 +85,7 @@ export class RuntimeContext implements AsyncDisposable {
         isolates: isolatedTables(config),
         readOnly: readonlyTables(config),
         policies: tablePolicies(config),
+        pairsOn: pairedTables(config),
       });
       await assertEngine(server, config.source.connector);
       return new RuntimeContext({

@@ -6,19 +6,18 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
-import type { Isolates, ReadOnly } from '../../overlay.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
+import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
-import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
@@ -51,10 +50,10 @@ import { assertFollows, readApplierRights, readSparedAccount } from '../apply/ap
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
-import { carryChanges, turnsOf } from './carry.ts';
-import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
+import { readFormerColumns } from './former-columns.ts';
+import { schemaTarget } from './schema-target.ts';
 import { PgCopyTarget } from './copy-target.ts';
-import { identityLedger, readRenames, saveRename } from './renamed-tables.ts';
+import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
@@ -83,7 +82,6 @@ import { truncateOverlay } from '../overlay/truncate.ts';
 import { readOrphans } from '../overlay/orphans.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { noteTable, readNotedTables } from './noted-tables.ts';
 import {
   forgetProven,
   readProgress,
@@ -105,11 +103,7 @@ export interface DatabaseParts {
   readonly marker: DatabaseMarker;
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
-  /** Default: no table is isolated. */
-  readonly isolates?: Isolates;
-  /** Default: the candidate may write all tables. */
-  readonly readOnly?: ReadOnly | null;
-  readonly policies?: PolicyOf<TableId>;
+  readonly rules?: CandidateRules;
 }
 
 export class PgShadowDatabase
@@ -125,9 +119,7 @@ export class PgShadowDatabase
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
-  readonly #isolates: Isolates;
-  readonly #readOnly: ReadOnly | null;
-  readonly #policies: PolicyOf<TableId>;
+  readonly #rules: CandidateRules;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -141,48 +133,16 @@ export class PgShadowDatabase
     this.marker = parts.marker;
     this.#address = address;
     this.#leaseMs = parts.leaseMs;
-    this.#isolates = parts.isolates ?? (() => false);
-    this.#readOnly = parts.readOnly ?? null;
-    this.#policies = parts.policies ?? (() => OVERLAY_WINS);
+    this.#rules = parts.rules ?? {};
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
-    this.evolving = {
-      carry: async (fence, changes) => {
-        const skipped: string[] = [];
-        for (const turn of turnsOf(changes)) {
-          const left = await this.#act(fence, 'change the schema', 'SCHEMA_FAILED', (client) => {
-            this.#session.forget();
-            return carryChanges(client, turn);
-          });
-          skipped.push(...left);
-        }
-        return skipped;
-      },
-      remember: (fence, former) =>
-        this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
-          saveFormerColumn(client, former),
-        ),
-      renames: () => this.#read('read what tables were called', readRenames),
-      // They are whole, or not there.
-      finishRenames: () => Promise.resolve(),
-      rememberRename: (fence, rename) =>
-        this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) => saveRename(client, rename)),
-      identities: identityLedger({
-        read: (doing, fn) => this.#read(doing, fn),
-        act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
-      }),
-      formerTables: () =>
-        this.#read('read what tables there were', async (client) =>
-          formerTables(await readFormerColumns(client), await readRenames(client)),
-        ),
-      noted: () => this.#read('read what tables are kept', readNotedTables),
-      note: (fence, table, state) =>
-        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
-          noteTable(client, table, state),
-        ),
-    };
+    this.evolving = schemaTarget({
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
+      forget: () => this.#session.forget(),
+    });
     this.migrations = pgMigrations({
       ...{ address, database },
       act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
@@ -237,17 +197,24 @@ export class PgShadowDatabase
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
-    return this.#read('count the overlay', (client) => readOverlayCounts(client));
+    return this.#read('count the overlay', (client) =>
+      readOverlayCounts(client, this.#rules.pairsOn),
+    );
   }
 
   overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
-    return this.#read('read the overlay', (client) => readOverlayRows(client, limit, only));
+    return this.#read('read the overlay', (client) =>
+      readOverlayRows(client, limit, { ...only, pairsOn: this.#rules.pairsOn ?? null }),
+    );
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
     return this.#read('read conflicts', async (client) => [
-      ...(await readOverlayConflicts(client, limit, only)),
-      ...(await readOrphans(client, limit, only ?? {})),
+      ...(await readOverlayConflicts(client, limit, {
+        ...only,
+        pairsOn: this.#rules.pairsOn ?? null,
+      })),
+      ...(await readOrphans(client, limit, { ...only, pairsOn: this.#rules.pairsOn ?? null })),
     ]);
   }
 
@@ -350,7 +317,7 @@ export class PgShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
-      return installOverlay(client, await readSparedAccount(client), this.#readOnly);
+      return installOverlay(client, await readSparedAccount(client), this.#rules.readOnly);
     });
   }
 
@@ -386,7 +353,7 @@ export class PgShadowDatabase
 
   watchCapture(fence: Fence): Promise<readonly TableId[]> {
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
-      watchCapture(client, await readSparedAccount(client), this.#readOnly),
+      watchCapture(client, await readSparedAccount(client), this.#rules.readOnly),
     );
   }
 
@@ -460,8 +427,7 @@ export class PgShadowDatabase
   #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () => {
       const spared = await readSparedAccount(client);
-      const options = { spared, isolates: this.#isolates, policies: this.#policies };
-      return openApplySession(client, await readCatalogue(client), options);
+      return openApplySession(client, await readCatalogue(client), { ...this.#rules, spared });
     });
   }
 
