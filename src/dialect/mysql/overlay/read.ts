@@ -8,6 +8,9 @@ import {
   toOverlayRow,
   type DifferenceRow,
 } from '../../sql/overlay-rows.ts';
+import type { ColumnSchema } from '../../../schema/table-schema.ts';
+import type { SameIn } from '../../sql/pairs.ts';
+import { NO_RESHAPES } from '../../sql/reshaped.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { keyLiteral } from '../compare/table-reader.ts';
 import { spell } from '../compare/spelling.ts';
@@ -15,6 +18,7 @@ import type { Client } from '../session/client.ts';
 import { JOURNAL, TRACE_BYTES, companionName, literal, quote } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
+import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
 
 /** Of an entry and the row it is of. */
 export function sameKey({ key }: CapturedTable): string {
@@ -46,13 +50,16 @@ export function differenceKind(table: CapturedTable): string {
 /** Exact, also the number of rows. */
 export async function readOverlayCounts(
   client: Client,
-  tables: readonly CapturedTable[],
+  { tables, pairs }: PairedTables,
 ): Promise<readonly OverlayCount[]> {
   const counts: OverlayCount[] = [];
   for (const table of tables) {
+    const differs = differing(table, pairs, 'v').join(' OR ');
+    const sides = `CASE WHEN ${differs} THEN 'pair' ELSE 'paired' END`;
+    const apart = pairs.has(table) ? `UNION ALL ${pairs.sides(table, sides)}` : '';
     const found = await client.rows<{ kind: string; entries: string }>(
-      `SELECT kind, COUNT(*) AS entries
-        FROM (SELECT ${differenceKind(table)} AS kind FROM ${journalWithRows(table)}) d
+      `${pairs.with(table)}SELECT kind, COUNT(*) AS entries
+        FROM (SELECT ${kindOf(table, pairs)} AS kind FROM ${journalWithRows(table)} ${apart}) d
         GROUP BY kind`,
     );
     const { rows } = await client.row<{ rows: string }>(
@@ -63,7 +70,7 @@ export async function readOverlayCounts(
     counts.push({
       ...{ table: table.schema.id, rows: Number(rows), equal: count('equal') },
       ...{ inserted: count('insert'), updated: count('update'), deleted: count('delete') },
-      blocked: count('blocked'),
+      ...{ blocked: count('blocked'), pairs: count('pair'), paired: count('paired') },
     });
   }
   return counts;
@@ -75,17 +82,28 @@ export async function readOverlayCounts(
  */
 export async function readOverlayRows(
   client: Client,
-  tables: readonly CapturedTable[],
-  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
+  { tables, pairs }: PairedTables,
+  { limit, only = {} }: Listing,
 ): Promise<readonly OverlayRow[]> {
   const rows: OverlayRow[] = [];
   for (const table of selectTables(tables, only)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
+    const theirs = (key: (name: string, column: ColumnSchema) => string): string =>
+      table.key.map((one, i) => `${key(one.name, one.schema)} AS p${String(i)}`).join(', ');
+    const apart = pairs.has(table)
+      ? `UNION ALL ${pairs.sides(
+          table,
+          `'pair' AS kind, ${theirs((name, column) => exactText(`v.${name}`, column))},
+            ${differenceColumns(table, pairs, 'v')}`,
+          `${condition} AND (${differing(table, pairs, 'v').join(' OR ')})`,
+        )}`
+      : '';
     const found = await client.rows<Record<string, string | number | null>>(
-      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${differenceColumns(table)}
-        FROM ${journalWithRows(table)} WHERE ${condition}) d
-        WHERE d.kind <> 'equal'
+      `${pairs.with(table)}SELECT * FROM (
+        SELECT ${kindOf(table, pairs)} AS kind, ${theirs(() => 'NULL')}, ${differenceColumns(table, pairs)}
+        FROM ${journalWithRows(table)} WHERE ${condition} ${apart}) d
+        WHERE d.kind NOT IN ('equal', 'paired', 'twin')
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
     );
@@ -94,15 +112,57 @@ export async function readOverlayRows(
   return rows;
 }
 
-/** Over `j` and `t`: what `toDifference` makes a difference of, but its kind. */
-export function differenceColumns(table: CapturedTable): string {
+/** What is listed: at most `limit` of a table. */
+export interface Listing {
+  readonly limit: number;
+  readonly only?: RowSelection | undefined;
+}
+
+/** As `differenceKind`, or what pairs make of it. */
+function kindOf(table: CapturedTable, pairs: MySqlPairs): string {
+  return pairs.kindOf(table, differenceKind(table), {
+    columns: table.columns.map(({ schema }) => schema.name),
+    same: sameIn(table),
+  });
+}
+
+function sameIn(table: CapturedTable): SameIn {
+  const columns = new Map(table.columns.map((column) => [column.schema.name, column]));
+  return (name, production) => {
+    const column = columns.get(name);
+    return column === undefined ? 'TRUE' : sameValue(column, production, 't');
+  };
+}
+
+/** By column, that it differs; of a pair's columns those of the key do not. */
+function differing(
+  table: CapturedTable,
+  pairs: MySqlPairs,
+  production: 'j' | 'v',
+): readonly string[] {
+  const key = new Set(table.schema.key);
+  const same = sameIn(table);
+  return table.columns.map(({ schema: { name } }) =>
+    production === 'v' && key.has(name)
+      ? 'FALSE'
+      : `NOT (${pairs.sameIn(table, name, same, production)})`,
+  );
+}
+
+/** Over `j`, or `v` of a pair, and `t`: what `toDifference` makes a difference of, but its kind. */
+export function differenceColumns(
+  table: CapturedTable,
+  pairs = pairsOf([table], NO_RESHAPES, null),
+  production: 'j' | 'v' = 'j',
+): string {
+  const differs = differing(table, pairs, production);
   return [
     `UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace`,
     ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
     ...table.columns.flatMap((column, i) => [
-      `${exactText(`j.${column.name}`, column.schema)} AS j${String(i)}`,
+      `${exactText(`${production}.${column.name}`, column.schema)} AS j${String(i)}`,
       `${exactText(`t.${column.name}`, column.schema)} AS t${String(i)}`,
-      `NOT (${sameValue(column, 'j', 't')}) AS c${String(i)}`,
+      `${differs[i] ?? ''} AS c${String(i)}`,
     ]),
   ].join(', ');
 }
@@ -118,6 +178,9 @@ export function toDifference(
   return {
     kind: row['kind'] as DifferenceRow['kind'],
     key: table.key.map((_, i) => text(`k${String(i)}`) ?? ''),
+    ...(row['kind'] === 'pair' && {
+      productionKey: table.key.map((_, i) => text(`p${String(i)}`) ?? ''),
+    }),
     at: Number(row['at']),
     trace: text('trace'),
     changed: table.columns.map((_, i) => Number(row[`c${String(i)}`]) === 1),

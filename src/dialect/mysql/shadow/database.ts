@@ -9,7 +9,7 @@
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
+import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
@@ -31,6 +31,7 @@ import type {
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type {
+  CandidateRules,
   OutcomeCounts,
   OverlayConflict,
   ReleasedRows,
@@ -42,7 +43,7 @@ import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
-import { facing, type TableRules } from '../../sql/reshaped.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -54,12 +55,12 @@ import { beginMigration, endBegunMigration, endMigration } from '../overlay/migr
 import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
-import { readCaptured } from '../overlay/journal.ts';
+import { readPairedTables, type PairedTables } from '../overlay/pairs.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { captureLost, findLostCapture } from '../overlay/watch.ts';
+import { lookAtTriggers, mendTriggers } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
@@ -67,11 +68,11 @@ import { Connection } from '../session/connection.ts';
 import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
-import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
-import { carryChanges } from './carry.ts';
+import { readFormerColumns } from './former-columns.ts';
+import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
-import { finishRenames, readRenames, saveRename } from './renamed-tables.ts';
+import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
@@ -84,7 +85,6 @@ import {
   takeFence,
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { noteTable, readNotedTables } from './noted-tables.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
 import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
@@ -102,7 +102,7 @@ export interface DatabaseParts {
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
   /** What is not said: no table is isolated, and the candidate wins. */
-  readonly rules?: Partial<TableRules>;
+  readonly rules?: CandidateRules;
 }
 
 export class MySqlShadowDatabase
@@ -119,7 +119,7 @@ export class MySqlShadowDatabase
   readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
-  readonly #rules: Partial<TableRules>;
+  readonly #rules: CandidateRules;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -145,44 +145,12 @@ export class MySqlShadowDatabase
         await this.#act(fence, doing, 'APPLY_FAILED', fn);
       },
     });
-    const source = this.#source;
-    this.evolving = {
-      carry: (fence, changes) =>
-        this.#act(fence, 'change the schema', 'SCHEMA_FAILED', () => {
-          this.#session.forget();
-          const isRollout = parts.marker.kind === 'rollout';
-          return carryChanges({ address, database, source, isRollout }, fence, changes);
-        }),
-      remember: (fence, former) =>
-        this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
-          saveFormerColumn(client, database, former),
-        ),
-      renames: () =>
-        this.#read('read what tables were called', (client) => readRenames(client, database)),
-      finishRenames: (fence) =>
-        this.#act(fence, 'end a rename', 'SCHEMA_FAILED', async (client) => {
-          const { catalogue } = await readTables(client, database, source);
-          await finishRenames(client, database, catalogue);
-        }),
-      rememberRename: (fence, rename) =>
-        this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) =>
-          saveRename(client, database, rename),
-        ),
-      identities: null,
-      formerTables: () =>
-        this.#read('read what tables there were', async (client) =>
-          formerTables(
-            await readFormerColumns(client, database),
-            await readRenames(client, database),
-          ),
-        ),
-      noted: () =>
-        this.#read('read what tables are kept', (client) => readNotedTables(client, database)),
-      note: (fence, table, state) =>
-        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
-          noteTable(client, database, table, state),
-        ),
-    };
+    this.evolving = schemaTarget({
+      ...{ address, database, source: this.#source, isRollout: parts.marker.kind === 'rollout' },
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
+      forget: () => this.#session.forget(),
+    });
     const migrate = <T>(fence: Fence, act: () => Promise<T>): Promise<T> =>
       this.#act(fence, 'let the candidate migrate', 'SCHEMA_FAILED', () => {
         this.#session.forget();
@@ -342,19 +310,19 @@ export class MySqlShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
       this.#session.forget();
-      return installOverlay(this.#place, fence);
+      return installOverlay(this.#place, fence, this.#rules.readOnly);
     });
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
     return this.#read('count the overlay', async (client) =>
-      readOverlayCounts(client, await readCaptured(client, this.name, this.#source)),
+      readOverlayCounts(client, await this.#paired(client)),
     );
   }
 
   overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
     return this.#read('read the overlay', async (client) =>
-      readOverlayRows(client, await readCaptured(client, this.name, this.#source), { limit, only }),
+      readOverlayRows(client, await this.#paired(client), { limit, only }),
     );
   }
 
@@ -383,9 +351,13 @@ export class MySqlShadowDatabase
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', (client) =>
-      readAllConflicts(client, this.name, this.#source, { limit, only }),
+    return this.#read('read conflicts', async (client) =>
+      readAllConflicts(client, this.name, await this.#paired(client), { limit, only }),
     );
+  }
+
+  #paired(client: Client): Promise<PairedTables> {
+    return readPairedTables(client, this.#place, this.#rules.pairsOn);
   }
 
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
@@ -396,12 +368,12 @@ export class MySqlShadowDatabase
 
   async watchCapture(fence: Fence): Promise<readonly TableId[]> {
     const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
-    const lost = await this.#act(fence, ...what, async (client) =>
-      findLostCapture(await this.#applySession(client, fence)),
+    const found = await this.#act(fence, ...what, async (client) =>
+      lookAtTriggers(await this.#applySession(client, fence), this.#place, this.#rules.readOnly),
     );
-    if (lost.length > 0)
-      await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
-    return lost;
+    if (found === null) return [];
+    await this.#act(fence, ...what, () => mendTriggers(this.#place, fence, found));
+    return found.lost;
   }
 
   outcomes(): Promise<OutcomeCounts> {
