@@ -15,6 +15,7 @@ import { askConnector, type AskedSource } from './inspected-source.ts';
 import { readHeld } from './held-tables.ts';
 import { lossyIn, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
+import { readAlarms, type RolloutAlarms } from './rollout-alarms.ts';
 
 export interface DatabaseStatus {
   readonly name: string;
@@ -73,6 +74,8 @@ export interface DatabaseStatus {
   }[];
   /** How the gaps can be closed; null if there are none. */
   readonly gapsCure: string | null;
+  /** Of a rollout: what makes its findings doubtful. */
+  readonly alarms: RolloutAlarms;
 }
 
 export interface MemberStatus {
@@ -265,6 +268,7 @@ async function statusOf(
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
     gapsCure: gaps.length === 0 ? null : gapsCure(context),
+    alarms: await readAlarms(database),
   };
 }
 

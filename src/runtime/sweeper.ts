@@ -4,6 +4,7 @@
  * What is remembered of rows that were given up is forgotten when it is old.
  */
 import { tableName } from '../change/table-id.ts';
+import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import type { Stage } from './stage.ts';
 
 /** After a failure. */
@@ -62,6 +63,7 @@ export class Sweeper {
   readonly #stage: Stage;
   #due = performance.now();
   #place: string | null = null;
+  readonly #warned = new Set<string>();
   #running: { readonly done: Promise<void>; readonly stop: AbortController } | null = null;
 
   constructor(stage: Stage) {
@@ -85,10 +87,24 @@ export class Sweeper {
     await this.#running?.done;
   }
 
+  /** Once of each, while this process follows. */
+  async #warn(): Promise<void> {
+    const { context, database } = this.#stage;
+    for (const { what, cure } of describeAlarms(await readAlarms(database))) {
+      const said = what.replace(/\d+ %/, '');
+      if (this.#warned.has(said)) continue;
+      this.#warned.add(said);
+      context.logger.warn(what, { database: database.name, cure });
+    }
+  }
+
   async #sweep(signal: AbortSignal): Promise<void> {
     const { context, database } = this.#stage;
     try {
-      if (this.#place === null) await watchCapture(this.#stage);
+      if (this.#place === null) {
+        await watchCapture(this.#stage);
+        await this.#warn();
+      }
       const { released, place } = await sweep(this.#stage, signal, this.#place, (at) => {
         this.#place = at;
       });

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { readStatus, type DatabaseStatus } from '../../runtime/status.ts';
+import { describeAlarms } from '../../runtime/rollout-alarms.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
 import { countOf } from '../../report/words.ts';
@@ -26,6 +27,9 @@ export function addStatusCommand(program: Command, register: Register): void {
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
       terminal.out(describeTables(database));
+      for (const { what, cure } of describeAlarms(database.alarms)) {
+        terminal.out(`${database.name}: ${what}: ${cure}\n`);
+      }
       terminal.out(describeDead(database));
     }
     for (const { table, column, setting, cure } of report.lossy) {

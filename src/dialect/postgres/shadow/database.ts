@@ -6,7 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
-import type { CandidateRules } from '../../overlay.ts';
+import type { CandidateRules, NumberRange } from '../../overlay.ts';
 import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
@@ -66,7 +66,7 @@ import {
   takeFence,
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
-import { watchCapture } from '../overlay/watch.ts';
+import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
@@ -76,6 +76,7 @@ import {
   readOverlayCounts,
   readOverlayRows,
 } from '../overlay/read.ts';
+import { readNumberRanges } from '../overlay/sequences-above.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
@@ -355,6 +356,14 @@ export class PgShadowDatabase
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
       watchCapture(client, await readSparedAccount(client), this.#rules.readOnly),
     );
+  }
+
+  captureGaps(): Promise<readonly TableId[]> {
+    return this.#read('read what was not captured', readCaptureGaps);
+  }
+
+  numberRanges(): Promise<readonly NumberRange[]> {
+    return this.#read('read how far numbers have come', readNumberRanges);
   }
 
   outcomes(): Promise<OutcomeCounts> {
