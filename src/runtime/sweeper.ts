@@ -5,6 +5,7 @@
  */
 import { tableName } from '../change/table-id.ts';
 import { Beside } from './beside.ts';
+import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import type { Stage } from './stage.ts';
 import { writeWaiting } from './waiting-keys.ts';
 
@@ -60,22 +61,36 @@ async function watchCapture(stage: Stage): Promise<void> {
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
 }
 
+/** Once of each that `told` does not have. */
+async function warn({ context, database }: Stage, told: Set<string>): Promise<void> {
+  for (const { what, cure } of describeAlarms(await readAlarms(database))) {
+    const said = what.replace(/\d+ %/, '');
+    if (told.has(said)) continue;
+    told.add(said);
+    context.logger.warn(what, { database: database.name, cure });
+  }
+}
+
 /** Sweeps beside a running follower, and goes on where it was stopped. Of a trunk there is nothing to do. */
 export function careForOverlay(stage: Stage): Beside {
   const { context, database } = stage;
   const everyMs = context.config.overlay.sweepSeconds * 1000;
+  const told = new Set<string>();
   let place: string | null = null;
   return new Beside(stage, {
     act: async (signal) => {
       if (database.marker.kind !== 'rollout') return everyMs;
-      if (place === null) await watchCapture(stage);
+      if (place === null) {
+        await watchCapture(stage);
+        await warn(stage, told);
+      }
       const swept = await sweep(stage, signal, place, (at) => {
         place = at;
       });
       place = swept.place;
       if (swept.released > 0) {
-        const told = { database: database.name, released: swept.released };
-        context.logger.info('rows are production’s again', told);
+        const gone = { database: database.name, released: swept.released };
+        context.logger.info('rows are production’s again', gone);
       }
       return place === null ? everyMs : 0;
     },

@@ -5,6 +5,7 @@
 import { tableName } from '../change/table-id.ts';
 import { waitingOf } from '../dialect/waiting.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
+import { countOf, durationText } from '../report/words.ts';
 import { Beside } from './beside.ts';
 import type { Stage } from './stage.ts';
 
@@ -33,6 +34,20 @@ export async function readWaiting(database: ShadowDatabase): Promise<WaitingStat
     oldestMs: counts.length === 0 ? null : Math.max(...counts.map(({ oldestMs }) => oldestMs)),
     tables,
   };
+}
+
+/** In a person's words, by table, each with what to do. */
+export function describeWaiting({ tables }: WaitingStatus): readonly {
+  readonly what: string;
+  readonly cure: string;
+}[] {
+  return tables.map(({ table, keys, oldestMs }) => {
+    const [all, wait] = [countOf(keys, 'key'), keys === 1 ? 'waits' : 'wait'];
+    return {
+      what: `${all} of ${table} ${wait} for a transaction of the candidate, the oldest for ${durationText(Math.round(oldestMs))}`,
+      cure: 'end the transaction, also one that is prepared: until then the candidate does not see production’s changes of them',
+    };
+  });
 }
 
 /** Writes what waits, between what the follower writes, as far as nobody is at it. Returns what is left. */

@@ -113,6 +113,9 @@ test('what waits for an idle candidate is told, and written soon after it ended'
   expect((await workplace.run(['status'])).stdout).toMatch(
     /idle: \d+ keys of public\.orders wait for a transaction of the candidate, the oldest for/,
   );
+  expect((await workplace.run(['doctor'])).stdout).toMatch(
+    /rollout idle: \d+ keys of public\.orders wait for a transaction of the candidate/,
+  );
   await candidate.query('COMMIT');
   await candidate.end();
   await until('nothing waits', () => run.stderr.includes('no key waits any more'));
