@@ -439,4 +439,77 @@ describe.each(ENGINES)('on %s', (engine) => {
       null,
     ]);
   });
+
+  it('a table that is locked as a whole stalls no other', async () => {
+    const at = await anyRollout(engine, TABLE, 'CREATE TABLE other (id int PRIMARY KEY, n int)');
+    const production = await begin(at, 10);
+    const put = (id: number, n: number): NetChange => ({
+      ...{ kind: 'upsert', key: [String(id)], from: [String(id)], complete: true },
+      image: { shape: PATCH, values: [String(id), String(n)] },
+    });
+    await at.apply(at.step('other', put(1, 0), put(2, 0)));
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate('TRUNCATE other');
+    await production.steps(
+      at.step('other', put(1, 1), put(3, 1)),
+      at.step('thing', production.put(1, 1, 'flows')),
+    );
+    await production.check();
+    expect(await production.waits()).toBe(2);
+    await candidate('COMMIT');
+    expect(await production.settle()).toBe(0);
+    expect(await at.production('other', 'id, n')).toEqual([
+      [1, 1],
+      [2, 0],
+      [3, 1],
+    ]);
+    expect(await at.rows('SELECT id, n FROM other')).toEqual([[3, 1]]);
+  });
+
+  it('keys wait in a rollout that an older version made', async () => {
+    const at = await anyRollout(engine, TABLE);
+    const production = await begin(at, 10);
+    await at.rows(`CREATE OR REPLACE VIEW public__production.thing AS
+        SELECT t.id, t.n, t.name FROM ONLY public.thing t
+          WHERE NOT EXISTS (SELECT FROM understudy."public.thing#journal" j WHERE j.id = t.id)
+        UNION ALL SELECT j.id, j.n, j.name FROM understudy."public.thing#journal" j
+          WHERE j.understudy_present`);
+    await at.rows('DROP VIEW public__difference.thing');
+    await at.rows('DROP TABLE understudy."public.thing#waiting"');
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate(`UPDATE thing SET name = 'mine' WHERE id = 1`);
+    await production.apply(production.put(1, 1, 'theirs'), production.put(2, 1, 'theirs'));
+    await production.check();
+    expect(await production.waits()).toBe(1);
+    await candidate('COMMIT');
+    expect(await production.settle()).toBe(0);
+    await production.check();
+    expect(await at.rows('SELECT id, n FROM public__difference.thing')).toEqual([[1, 0]]);
+  });
+
+  it('what is set aside of a key that waits is completed from there, and replayed behind it', async () => {
+    const at = await anyRollout(engine, TABLE);
+    const production = await begin(at, 5);
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate(`UPDATE thing SET name = 'mine' WHERE id = 1`);
+    await production.apply(production.put(1, 1, 'waits'));
+    expect(await production.waits()).toBe(1);
+    const change = production.patch(1, 2);
+    const [step] = [at.step('thing', change)];
+    if (step.kind !== 'rows') throw new Error('it writes rows');
+    const images = [{ letter: 'aside', table: step.table, steps: [step] }];
+    await at.database.apply(at.fence, { ...batchOf([]), images });
+    await production.check();
+    expect(await production.waits()).toBe(1);
+    await candidate('ROLLBACK');
+    expect(await production.settle()).toBe(0);
+    await production.check();
+    expect(await visible(at)).toContainEqual([1, 1, 'waits']);
+    await at.rows(`DELETE FROM understudy."public.thing#image"`);
+    await production.apply(change);
+    await production.check();
+  });
 });
