@@ -72,6 +72,8 @@ import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
 import { readFormerColumns } from './former-columns.ts';
+import { PassedPlaces } from '../../sql/passed-places.ts';
+import { notePassed } from './passed.ts';
 import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -123,6 +125,7 @@ export class MySqlShadowDatabase
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #rules: CandidateRules;
+  readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -293,6 +296,8 @@ export class MySqlShadowDatabase
     const outcome = await applyBatch(await this.#applySession(client, fence), batch);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
     await saveWhatIsKnown(client, this.name, batch, true);
+    const isRollout = this.marker.kind === 'rollout';
+    await this.#passed.noted(isRollout, () => notePassed(client, this.name));
     return outcome;
   }
 
@@ -311,8 +316,9 @@ export class MySqlShadowDatabase
 
   /** On a session of its own, for each statement commits; under the act's hold of the fence. */
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
-    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
+      await notePassed(client, this.name);
       return installOverlay(this.#place, fence, this.#rules.readOnly);
     });
   }
