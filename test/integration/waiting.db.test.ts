@@ -2,137 +2,24 @@
  * An idle transaction of the candidate stalls its own keys only: these wait, in order, and production's image is
  * exact for them meanwhile.
  */
-import { deepStrictEqual } from 'node:assert/strict';
-import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { RowShape } from '../../src/change/value.ts';
 import type { CarriedChange } from '../../src/dialect/evolving.ts';
-import { waitingOf } from '../../src/dialect/waiting.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
-import { batchOf, openTrunk } from './mysql.fixture.ts';
-import { anyRollout, type AnyRollout } from './rollout.fixture.ts';
+import type { NetChange } from '../../src/order/change-batch.ts';
+import { batchOf } from './mysql.fixture.ts';
+import { anyRollout } from './rollout.fixture.ts';
+import {
+  begin,
+  owned,
+  PATCH,
+  Production,
+  reopened,
+  TABLE,
+  visible,
+  type Row,
+} from './waiting.fixture.ts';
 
 const ENGINES = ['postgresql'] as const;
-
-const TABLE = 'CREATE TABLE thing (id int PRIMARY KEY, n int, name varchar(40))';
-const FULL = new RowShape(['id', 'n', 'name']);
-const PATCH = new RowShape(['id', 'n']);
-
-type Row = readonly [id: number, n: number, name: string];
-
-/** As another process opens it. */
-async function reopened(at: AnyRollout): Promise<AnyRollout> {
-  const database = (await openTrunk(at.server, at.name)) as AnyRollout['database'];
-  const fence = await database.takeFence('another');
-  if (fence === null) throw new Error('the fence was given back');
-  const apply = async (...steps: readonly BatchStep[]): Promise<void> => {
-    await database.apply(fence, batchOf(steps));
-  };
-  return { ...at, database, fence, apply };
-}
-
-/** Production, and the rollout's applier. */
-class Production {
-  readonly rows = new Map<number, Row>();
-  #at: AnyRollout;
-  /** Of the batches. */
-  readonly tookMs: number[] = [];
-
-  constructor(at: AnyRollout) {
-    this.#at = at;
-  }
-
-  follow(at: AnyRollout): void {
-    this.#at = at;
-  }
-
-  put(id: number, n: number, name: string): NetChange {
-    this.rows.set(id, [id, n, name]);
-    const key = [String(id)];
-    const image = { shape: FULL, values: [String(id), String(n), name] };
-    return { kind: 'upsert', key, from: key, complete: true, image };
-  }
-
-  /** The name is left out. */
-  patch(id: number, n: number, from = id): NetChange {
-    const [, , name = ''] = this.rows.get(from) ?? [];
-    this.rows.set(id, [id, n, name]);
-    const image = { shape: PATCH, values: [String(id), String(n)] };
-    return { kind: 'upsert', key: [String(id)], from: [String(from)], complete: false, image };
-  }
-
-  gone(id: number): NetChange {
-    this.rows.delete(id);
-    return { kind: 'delete', key: [String(id)] };
-  }
-
-  /** As a follower does. */
-  async apply(...changes: readonly NetChange[]): Promise<void> {
-    await this.steps(this.#at.step('thing', ...changes));
-  }
-
-  async together(...parts: readonly (readonly NetChange[])[]): Promise<void> {
-    const { database, fence } = this.#at;
-    const batches = parts.map((changes) => batchOf([this.#at.step('thing', ...changes)]));
-    await database.applyTogether(fence, Readable.from(batches));
-  }
-
-  async steps(...steps: readonly BatchStep[]): Promise<void> {
-    const begun = performance.now();
-    for (;;) {
-      try {
-        await this.#at.apply(...steps);
-        this.tookMs.push(performance.now() - begun);
-        return;
-      } catch (error) {
-        if (!isUnderstudyError(error, 'APPLY_BLOCKED') || performance.now() - begun > 20_000) {
-          throw error;
-        }
-        await pause(20);
-      }
-    }
-  }
-
-  /** What waited is written, as far as it can be. Returns how many keys wait still. */
-  async settle(): Promise<number> {
-    const waiting = waitingOf(this.#at.database);
-    return (await waiting?.write(this.#at.fence))?.left ?? -1;
-  }
-
-  async waits(): Promise<number> {
-    const counts = (await waitingOf(this.#at.database)?.counts()) ?? [];
-    return counts.reduce((sum, { keys }) => sum + keys, 0);
-  }
-
-  async check(): Promise<void> {
-    const image = await this.#at.production('thing', 'id, n, name');
-    deepStrictEqual(
-      image,
-      [...this.rows.values()].toSorted(([a], [b]) => a - b),
-    );
-  }
-}
-
-async function owned(at: AnyRollout): Promise<number> {
-  const counts = await at.database.overlayCounts();
-  return counts.reduce(
-    (sum, { inserted, updated, deleted, blocked, equal }) =>
-      sum + inserted + updated + deleted + blocked + equal,
-    0,
-  );
-}
-
-const visible = (at: AnyRollout): Promise<readonly (readonly unknown[])[]> =>
-  at.rows(`SELECT id, n, name FROM thing ORDER BY id`);
-
-async function begin(at: AnyRollout, keys = 100): Promise<Production> {
-  const production = new Production(at);
-  const ids = Array.from({ length: keys }, (_, i) => i + 1);
-  await production.apply(...ids.map((id) => production.put(id, 0, `p${String(id)}`)));
-  return production;
-}
 
 describe.each(ENGINES)('on %s', (engine) => {
   it.each(['COMMIT', 'ROLLBACK'] as const)(
@@ -438,5 +325,78 @@ describe.each(ENGINES)('on %s', (engine) => {
       'theirs',
       null,
     ]);
+  });
+
+  it('a table that is locked as a whole stalls no other', async () => {
+    const at = await anyRollout(engine, TABLE, 'CREATE TABLE other (id int PRIMARY KEY, n int)');
+    const production = await begin(at, 10);
+    const put = (id: number, n: number): NetChange => ({
+      ...{ kind: 'upsert', key: [String(id)], from: [String(id)], complete: true },
+      image: { shape: PATCH, values: [String(id), String(n)] },
+    });
+    await at.apply(at.step('other', put(1, 0), put(2, 0)));
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate('TRUNCATE other');
+    await production.steps(
+      at.step('other', put(1, 1), put(3, 1)),
+      at.step('thing', production.put(1, 1, 'flows')),
+    );
+    await production.check();
+    expect(await production.waits()).toBe(2);
+    await candidate('COMMIT');
+    expect(await production.settle()).toBe(0);
+    expect(await at.production('other', 'id, n')).toEqual([
+      [1, 1],
+      [2, 0],
+      [3, 1],
+    ]);
+    expect(await at.rows('SELECT id, n FROM other')).toEqual([[3, 1]]);
+  });
+
+  it('keys wait in a rollout that an older version made', async () => {
+    const at = await anyRollout(engine, TABLE);
+    const production = await begin(at, 10);
+    await at.rows(`CREATE OR REPLACE VIEW public__production.thing AS
+        SELECT t.id, t.n, t.name FROM ONLY public.thing t
+          WHERE NOT EXISTS (SELECT FROM understudy."public.thing#journal" j WHERE j.id = t.id)
+        UNION ALL SELECT j.id, j.n, j.name FROM understudy."public.thing#journal" j
+          WHERE j.understudy_present`);
+    await at.rows('DROP VIEW public__difference.thing');
+    await at.rows('DROP TABLE understudy."public.thing#waiting"');
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate(`UPDATE thing SET name = 'mine' WHERE id = 1`);
+    await production.apply(production.put(1, 1, 'theirs'), production.put(2, 1, 'theirs'));
+    await production.check();
+    expect(await production.waits()).toBe(1);
+    await candidate('COMMIT');
+    expect(await production.settle()).toBe(0);
+    await production.check();
+    expect(await at.rows('SELECT id, n FROM public__difference.thing')).toEqual([[1, 0]]);
+  });
+
+  it('what is set aside of a key that waits is completed from there, and replayed behind it', async () => {
+    const at = await anyRollout(engine, TABLE);
+    const production = await begin(at, 5);
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate(`UPDATE thing SET name = 'mine' WHERE id = 1`);
+    await production.apply(production.put(1, 1, 'waits'));
+    expect(await production.waits()).toBe(1);
+    const change = production.patch(1, 2);
+    const [step] = [at.step('thing', change)];
+    if (step.kind !== 'rows') throw new Error('it writes rows');
+    const images = [{ letter: 'aside', table: step.table, steps: [step] }];
+    await at.database.apply(at.fence, { ...batchOf([]), images });
+    await production.check();
+    expect(await production.waits()).toBe(1);
+    await candidate('ROLLBACK');
+    expect(await production.settle()).toBe(0);
+    await production.check();
+    expect(await visible(at)).toContainEqual([1, 1, 'waits']);
+    await at.rows(`DELETE FROM understudy."public.thing#image"`);
+    await production.apply(change);
+    await production.check();
   });
 });

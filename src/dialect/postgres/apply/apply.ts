@@ -125,13 +125,14 @@ export async function applyBatch(
   used = new Set<string>(),
   parks = false,
 ): Promise<ApplyOutcome> {
-  const total = { rows: 0, owned: 0, repairs: 0, parked: 0 };
+  const total = { rows: 0, owned: 0, repairs: 0 };
+  let parked = 0;
   const touched = new Map<string, ApplyTable>();
   const add = (table: ApplyTable, outcome: StepOutcome): void => {
     total.rows += outcome.rows;
     total.owned += outcome.owned;
     total.repairs += outcome.repairs;
-    total.parked += outcome.parked ?? 0;
+    parked += outcome.parked ?? 0;
     // One of which all waits may be locked, and nothing of it was changed.
     const wrote = outcome.rows + outcome.owned > 0 || (outcome.parked ?? 0) === 0;
     if (wrote) touched.set(table.label, table);
@@ -182,7 +183,7 @@ export async function applyBatch(
   } catch (error) {
     throw applyFailure(error, [...written.keys()].join(', '));
   }
-  return total;
+  return parked === 0 ? total : { ...total, parked };
 }
 
 /** What waits by now: others may have changed that since. */

@@ -191,13 +191,21 @@ export class KeyParking {
     const keys = moved.rowCount ?? 0;
     if (keys === 0) return;
     const ledgers = new StepLedgers(this.#context, aside, this.#doubts);
-    await client.query(fillStage(aside, 's'));
-    const unfilled = await client.query<{ seq: number }>(sql.findUnfilled(aside));
-    await ledgers.park(unfilled.rows.map(({ seq }) => seq));
+    await this.#fill(aside, ledgers);
     await beginWaiting(client, table, this.#context.visible.has(table.label));
     await client.query(sql.saveWaiting(aside));
     await ledgers.save();
     this.#waiting.tables.add(table.label);
     this.parked += keys;
+  }
+  /** Only where something lacks columns: a table that is held as a whole cannot be read. */
+  async #fill(aside: ApplyTable, ledgers: StepLedgers): Promise<void> {
+    const find = async (): Promise<readonly number[]> =>
+      (await this.#client.query<{ seq: number }>(sql.findUnfilled(aside))).rows.map(
+        ({ seq }) => seq,
+      );
+    if ((await find()).length === 0) return;
+    await this.#client.query(fillStage(aside, 's'));
+    await ledgers.park(await find());
   }
 }

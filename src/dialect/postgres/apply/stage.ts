@@ -107,6 +107,11 @@ const STAGE_EXTRAS = 13;
  * replaced by its type, because deletes stage no more than the key.
  */
 function createStage(table: ApplyTable): string {
+  if (table.aside) {
+    // The table itself may be held, so that it cannot be asked.
+    return `CREATE TEMPORARY TABLE ${stageName(table)} ON COMMIT DELETE ROWS
+      AS SELECT * FROM ${stageRelation({ ...table, aside: false })} WITH NO DATA`;
+  }
   const columns = table.columns.map(({ name, staged, schema }) => {
     const cast = schema.type.domainOf === undefined ? '' : `::${schema.type.domainOf}`;
     return `t.${name}${cast} AS ${staged}`;

@@ -123,6 +123,14 @@ async function endList({ client }: ApplySession, table: ApplyTable): Promise<voi
   );
 }
 
+/** Where production's log stands by what was applied, of which these are a part. */
+async function readSource(client: ClientBase): Promise<string | null> {
+  const { rows } = await client.query<{ source: string | null }>(
+    'SELECT p.source::text AS source FROM understudy.progress p',
+  );
+  return rows[0]?.source ?? null;
+}
+
 /** Returns how many were written. */
 async function writePart(session: ApplySession, table: ApplyTable): Promise<number> {
   const { client } = session;
@@ -131,7 +139,7 @@ async function writePart(session: ApplySession, table: ApplyTable): Promise<numb
   });
   await client.query(clearStage(table));
   let staged = (await client.query(stageWaiting(table, PART))).rowCount ?? 0;
-  const context = withoutLedgers(session);
+  const context = { ...withoutLedgers(session), source: await readSource(client) };
   const write = async (): Promise<number> => {
     const { rowCount } = await client.query(endWaiting(table));
     await applyStaged(context, table);
