@@ -39,9 +39,7 @@ import { carryOut } from './cascades.ts';
 import { carryOutCaptured } from './captured-cascades.ts';
 import { createReach, createStage, describeTable, type ApplyTable } from './apply-table.ts';
 import { readParkedTables, releaseParked } from './parked.ts';
-
-/** Longer waits are the caller's, who tries again. Whole seconds; the servers' least. */
-const LOCK_WAIT_S = 1;
+import { LOCK_WAIT_S, Patience } from './patience.ts';
 
 /** Once for each connection that applies. */
 export async function prepareActs(client: Client, { engine }: Flavour): Promise<void> {
@@ -83,8 +81,9 @@ export async function openApplySession(
   const kept = await readKept(client, database, tables);
   const { isolates = () => false, policies = () => OVERLAY_WINS } = rules;
   const { reshaped } = kept;
-  const overlay = await readOverlaid(client, database, tables, { isolates, policies, reshaped });
   const { engine } = await readFlavour(client);
+  const ruled = { isolates, policies, reshaped, engine };
+  const overlay = await readOverlaid(client, database, tables, ruled);
   if (engine === 'mariadb') {
     // What production took was checked there, as its sessions chose to; the candidate's schema is another.
     const checked = overlay.captured.size > 0 ? '1' : '0';
@@ -104,7 +103,7 @@ async function readOverlaid(
   client: Client,
   database: string,
   tables: DatabaseTables,
-  rules: TableRules & Pick<KeptTables, 'reshaped'>,
+  { engine, ...rules }: TableRules & Pick<KeptTables, 'reshaped'> & Pick<Flavour, 'engine'>,
 ): Promise<Pick<ApplySession, 'captured' | 'edges'>> {
   const names = await readCapturedNames(client, database);
   if (names.size === 0) return { captured: new Map(), edges: [] };
@@ -118,7 +117,7 @@ async function readOverlaid(
     const defaults =
       reshaped === null ? NONE : await readDefaults(client, database, table, reshaped);
     const ruled = { ...rulesOf(table.schema, rules, rules.reshaped), defaults };
-    captured.set(table.label, overlaid(table, edges, ruled));
+    captured.set(table.label, overlaid(table, edges, { ...ruled, patience: new Patience(engine) }));
   }
   return { captured, edges };
 }

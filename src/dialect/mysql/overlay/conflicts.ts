@@ -25,7 +25,8 @@ import { readCaptured, type CapturedTable } from './journal.ts';
 import { readOrphans } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
-import { differenceColumns, journalWithRows, selectionCondition, toDifference } from './read.ts';
+import { differenceColumns, selectionCondition, toDifference, unionOfEntries } from './read.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Those that can be put together. */
 const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];
@@ -57,11 +58,13 @@ async function readConflicts(
     const which = listedIn(table, only);
     if (which === null) continue;
     const found = await client.rows<Found>(
-      `SELECT j.${JOURNAL.conflict} AS kind, ${differenceColumns(table)}, j.${JOURNAL.detail} AS detail,
+      `SELECT * FROM (${unionOfEntries(table, (image) => ({
+        list: `j.${JOURNAL.conflict} AS kind, ${differenceColumns(table, image)}, j.${JOURNAL.detail} AS detail,
           UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
-          j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base
-        FROM ${journalWithRows(table)} WHERE ${which('j')}
-        ORDER BY j.${JOURNAL.conflictAt}, ${table.key.map(({ name }) => `j.${name}`).join(', ')}
+          j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base`,
+        where: which('j'),
+      }))}) d
+        ORDER BY d.conflictAt, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
     );
     for (const row of found) {
@@ -110,6 +113,7 @@ export async function resolveOverlay(
   for (const table of selectTables([...session.captured.values()], only)) {
     const which = listedIn(table, only);
     if (which === null) continue;
+    await writeWaiting(session, new Set([table.label]));
     const count = async (): Promise<number> => {
       const { entries } = await client.row<{ entries: string }>(
         `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${which('j')}`,
@@ -219,7 +223,7 @@ function tell(
 /** Row by row: those of which both sides changed a column, and those that are refused, stay as they are. */
 async function merge(client: Client, table: OverlaidTable): Promise<void> {
   const found = await client.rows<Found>(
-    `SELECT s.seq, ${differenceColumns(table)}, j.${JOURNAL.conflictBase} AS base
+    `SELECT s.seq, ${differenceColumns(table, 'j')}, j.${JOURNAL.conflictBase} AS base
       FROM ${joined(table, 'j', 'staged')} ${besideEntry(table)}
       WHERE s.have = 1 AND s.own = ${String(OWN.candidates)} AND s.op = 'f'
         AND j.${JOURNAL.conflict} IS NOT NULL ORDER BY s.seq`,

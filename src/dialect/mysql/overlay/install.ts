@@ -35,6 +35,7 @@ import {
   readTriggers,
 } from './triggers.ts';
 import { ensureViews } from './views.ts';
+import { ensureWaiting } from './waiting.ts';
 
 export interface Place {
   readonly address: ServerAddress;
@@ -101,6 +102,8 @@ export async function captureTables(
   }
   for (const table of captured) {
     await ensureJournal(client, database, table);
+    await ensureWaiting(client, database, table);
+    await client.run(`GRANT SELECT ON ${table.waiting} TO ${triggerDefiner(database)}`);
     await client.run(
       `GRANT SELECT, INSERT, UPDATE ON ${table.journal} TO ${triggerDefiner(database)}`,
     );

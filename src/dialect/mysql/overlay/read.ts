@@ -15,31 +15,48 @@ import type { Client } from '../session/client.ts';
 import { JOURNAL, TRACE_BYTES, companionName, literal, quote } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
+import { notWaiting } from './waiting.ts';
 
 /** Of an entry and the row it is of. */
 export function sameKey({ key }: CapturedTable): string {
   return key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
 }
 
-/** Entries beside the rows they are of. */
-export function journalWithRows(table: CapturedTable): string {
-  return `${table.journal} j LEFT JOIN ${table.relation} t ${table.keyHint} ON ${sameKey(table)}`;
+/** By what name production's image of an entry's row is told: the entry's own, or what waits of its key. */
+export type Image = 'j' | 'w';
+
+/**
+ * Entries `j` beside the rows `t` that they are of, with production's image as the alias that is asked for:
+ * those of which nothing waits, and then those of which something does.
+ */
+export function unionOfEntries(
+  table: CapturedTable,
+  select: (image: Image) => { readonly list: string; readonly where: string },
+): string {
+  const { journal, relation, keyHint, waiting, key } = table;
+  const rows = `LEFT JOIN ${relation} t ${keyHint} ON ${sameKey(table)}`;
+  const same = key.map(({ name }) => `j.${name} = w.${name}`).join(' AND ');
+  const own = select('j');
+  const later = select('w');
+  return `SELECT ${own.list} FROM ${journal} j ${rows} WHERE ${own.where} AND ${notWaiting(table, 'j')}
+    UNION ALL SELECT ${later.list} FROM ${waiting} w STRAIGHT_JOIN ${journal} j FORCE INDEX FOR JOIN (PRIMARY)
+      ON ${same} ${rows} WHERE ${later.where}`;
 }
 
 /**
- * What the candidate did to a row with an entry, over `j` and `t`: insert, update, delete; or 'equal' where the
+ * What the candidate did to a row with an entry, over `j`, production's image and `t`: insert, update, delete; or 'equal' where the
  * candidate's image is production's again; 'blocked' where it is production's, and kept out.
  */
-export function differenceKind(table: CapturedTable): string {
+export function differenceKind(table: CapturedTable, image: Image): string {
   const [key] = table.key;
   if (key === undefined) throw new UnderstudyError('INTERNAL', `${table.label} has no key`);
   const gone = `t.${key.name} IS NULL`;
   return `CASE
     WHEN j.${JOURNAL.blocked} IS NOT NULL THEN 'blocked'
-    WHEN j.${JOURNAL.present} = 0 AND ${gone} THEN 'equal'
-    WHEN j.${JOURNAL.present} = 0 THEN 'insert'
+    WHEN ${image}.${JOURNAL.present} = 0 AND ${gone} THEN 'equal'
+    WHEN ${image}.${JOURNAL.present} = 0 THEN 'insert'
     WHEN ${gone} THEN 'delete'
-    WHEN ${sameImage(table.columns, 'j', 't')} THEN 'equal'
+    WHEN ${sameImage(table.columns, image, 't')} THEN 'equal'
     ELSE 'update' END`;
 }
 
@@ -52,7 +69,10 @@ export async function readOverlayCounts(
   for (const table of tables) {
     const found = await client.rows<{ kind: string; entries: string }>(
       `SELECT kind, COUNT(*) AS entries
-        FROM (SELECT ${differenceKind(table)} AS kind FROM ${journalWithRows(table)}) d
+        FROM (${unionOfEntries(table, (image) => ({
+          list: `${differenceKind(table, image)} AS kind`,
+          where: 'TRUE',
+        }))}) d
         GROUP BY kind`,
     );
     const { rows } = await client.row<{ rows: string }>(
@@ -83,8 +103,10 @@ export async function readOverlayRows(
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
     const found = await client.rows<Record<string, string | number | null>>(
-      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${differenceColumns(table)}
-        FROM ${journalWithRows(table)} WHERE ${condition}) d
+      `SELECT * FROM (${unionOfEntries(table, (image) => ({
+        list: `${differenceKind(table, image)} AS kind, ${differenceColumns(table, image)}`,
+        where: condition,
+      }))}) d
         WHERE d.kind <> 'equal'
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
@@ -94,15 +116,15 @@ export async function readOverlayRows(
   return rows;
 }
 
-/** Over `j` and `t`: what `toDifference` makes a difference of, but its kind. */
-export function differenceColumns(table: CapturedTable): string {
+/** Over `j`, production's image and `t`: what `toDifference` makes a difference of, but its kind. */
+export function differenceColumns(table: CapturedTable, image: Image): string {
   return [
     `UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace`,
     ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
     ...table.columns.flatMap((column, i) => [
-      `${exactText(`j.${column.name}`, column.schema)} AS j${String(i)}`,
+      `${exactText(`${image}.${column.name}`, column.schema)} AS j${String(i)}`,
       `${exactText(`t.${column.name}`, column.schema)} AS t${String(i)}`,
-      `NOT (${sameValue(column, 'j', 't')}) AS c${String(i)}`,
+      `NOT (${sameValue(column, image, 't')}) AS c${String(i)}`,
     ]),
   ].join(', ');
 }

@@ -18,6 +18,7 @@ import { companionName, JOURNAL, quote } from '../session/names.ts';
 import { hasEntries } from './journal.ts';
 import { letIn } from './put-back.ts';
 import { selectionCondition } from './read.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Entries that one part of a sweep looks at. */
 const ENTRIES = 2_000;
@@ -37,6 +38,7 @@ export async function releaseOverlay(
   for (const table of selectTables([...session.captured.values()], only)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
+    await writeWaiting(session, new Set([table.label]));
     await letIn(session, table);
     released += await releaseTable(session, table, { condition, outcome: 'released' });
     const { entries } = await session.client.row<{ entries: string }>(
@@ -54,6 +56,7 @@ export async function releaseOverlay(
  */
 export async function sweepOverlay(session: ApplySession, place: string | null): Promise<Swept> {
   const tables = [...session.captured.values()];
+  if (place === null) await writeWaiting(session);
   const from = parsePlace(place);
   const at = from === null ? 0 : tables.findIndex(({ label }) => label === from.table);
   // A table that is there no more: what is left of the sweep is left to the next one.

@@ -9,7 +9,7 @@
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
+import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
@@ -44,6 +44,7 @@ import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
 import { facing, type TableRules } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
+import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { transientFailure } from '../apply/apply-error.ts';
@@ -61,17 +62,19 @@ import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { captureLost, findLostCapture } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
+import { countWaiting } from '../overlay/waiting.ts';
+import { settleWaiting, writeWaiting } from '../overlay/write-waiting.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
 import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
-import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
-import { carryChanges } from './carry.ts';
+import { readFormerColumns } from './former-columns.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
-import { finishRenames, readRenames, saveRename } from './renamed-tables.ts';
+import { mysqlEvolving } from './evolving.ts';
+import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
@@ -84,7 +87,6 @@ import {
   takeFence,
 } from './fence.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { noteTable, readNotedTables } from './noted-tables.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
 import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
@@ -106,8 +108,9 @@ export interface DatabaseParts {
 }
 
 export class MySqlShadowDatabase
-  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow, WaitingShadow
 {
+  readonly waiting: Waiting;
   readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
@@ -146,51 +149,48 @@ export class MySqlShadowDatabase
       },
     });
     const source = this.#source;
-    this.evolving = {
-      carry: (fence, changes) =>
-        this.#act(fence, 'change the schema', 'SCHEMA_FAILED', () => {
-          this.#session.forget();
-          const isRollout = parts.marker.kind === 'rollout';
-          return carryChanges({ address, database, source, isRollout }, fence, changes);
-        }),
-      remember: (fence, former) =>
-        this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
-          saveFormerColumn(client, database, former),
-        ),
-      renames: () =>
-        this.#read('read what tables were called', (client) => readRenames(client, database)),
-      finishRenames: (fence) =>
-        this.#act(fence, 'end a rename', 'SCHEMA_FAILED', async (client) => {
-          const { catalogue } = await readTables(client, database, source);
-          await finishRenames(client, database, catalogue);
-        }),
-      rememberRename: (fence, rename) =>
-        this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) =>
-          saveRename(client, database, rename),
-        ),
-      identities: null,
-      formerTables: () =>
-        this.#read('read what tables there were', async (client) =>
-          formerTables(
-            await readFormerColumns(client, database),
-            await readRenames(client, database),
-          ),
-        ),
-      noted: () =>
-        this.#read('read what tables are kept', (client) => readNotedTables(client, database)),
-      note: (fence, table, state) =>
-        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
-          noteTable(client, database, table, state),
-        ),
+    const write = (fence: Fence, tables?: ReadonlySet<string>): ReturnType<Waiting['write']> =>
+      this.#act(
+        fence,
+        'write what waits',
+        'APPLY_FAILED',
+        async (client) => writeWaiting(await this.#applySession(client, fence), tables),
+        // Of a key that others write they wait where it waits.
+        {
+          member: (client, share) => assertShare(client, share, new Map(), database),
+          beside: () => Promise.resolve(),
+        },
+      );
+    this.waiting = {
+      counts: () =>
+        this.#read('count what waits', (client) => countWaiting(client, database, source)),
+      write: async (fence) => {
+        // Mostly nothing does, and then it takes no fence.
+        const none = { written: 0, left: 0 };
+        return (await this.waiting.counts()).length === 0 ? none : write(fence);
+      },
     };
+    const settle = (fence: Fence, tables?: ReadonlySet<string>): Promise<void> =>
+      settleWaiting(database, () => write(fence, tables));
+    this.evolving = mysqlEvolving({
+      ...{
+        place: { address, database, source, isRollout: parts.marker.kind === 'rollout' },
+        settle,
+      },
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, otherwise, fn) => this.#act(fence, doing, otherwise, fn),
+      forget: () => this.#session.forget(),
+    });
     const migrate = <T>(fence: Fence, act: () => Promise<T>): Promise<T> =>
       this.#act(fence, 'let the candidate migrate', 'SCHEMA_FAILED', () => {
         this.#session.forget();
         return act();
       });
     this.migrations = {
-      begin: (fence, { renames }) =>
-        migrate(fence, () => beginMigration(this.#place, fence, renames)),
+      begin: async (fence, { renames }) => {
+        await settle(fence);
+        return migrate(fence, () => beginMigration(this.#place, fence, renames));
+      },
       end: (fence) => migrate(fence, () => endMigration(this.#place, fence)),
     };
     this.sharing = mysqlSharing({

@@ -369,4 +369,10 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
     ],
   },
+  {
+    version: 18,
+    // A program that does not know them would write past them.
+    what: 'changes that wait, in tables of theirs, which are made with journals (overlay/waiting.ts)',
+    statements: [],
+  },
 ];
