@@ -246,7 +246,7 @@ export async function lockParents(
       STRAIGHT_JOIN ${edge.parent.relation} p ${edge.parentAccess.hint} ON ${on.join(' AND ')}
       ${rowItself(edge.parent, 'p', edge.parentAccess)}`;
     const where = `s.op <> 'd' AND s.own = ${String(OWN.nobodys)}`;
-    await lockStaged(client, stage, { from, where, lock }, others);
+    await lockStaged(client, table, { from, where, lock }, others);
   }
 }
 

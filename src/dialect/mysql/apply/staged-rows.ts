@@ -8,6 +8,7 @@ import { KEEPING, type CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL } from '../session/names.ts';
 import type { ApplyColumn } from './apply-table.ts';
+import type { OverlaidTable } from './apply-captured.ts';
 import { lockStaged, type Others } from './held-rows.ts';
 
 /** Numbers in one statement. */
@@ -84,12 +85,12 @@ export function setOf(
 /** Locks the rows that are there of the staged keys, and marks them. Errors: RowsHeld. */
 export async function lockRows(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   others: Others = '',
 ): Promise<void> {
   const rows = await lockStaged(
     client,
-    table.stage,
+    table,
     { from: joined(table, 't', 'staged'), lock: 'FOR UPDATE' },
     others,
   );
@@ -100,12 +101,12 @@ export async function lockRows(
 /** The same of the entries. Returns how many of them are the candidate's, and of rows that are kept out. */
 export async function lockEntries(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   others: Others = '',
 ): Promise<{ readonly owned: number; readonly held: number }> {
   const rows = await lockStaged<{ seq: number; held: number }>(
     client,
-    table.stage,
+    table,
     {
       columns: `j.${JOURNAL.blocked} IS NOT NULL AS held`,
       ...{ from: joined(table, 'j', 'staged'), lock: 'FOR UPDATE' },

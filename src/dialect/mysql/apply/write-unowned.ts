@@ -100,7 +100,7 @@ export async function lockValues(client: Client, table: OverlaidTable): Promise<
     const from = `${stage} s STRAIGHT_JOIN ${relation} t ${hint(name)} ON ${on}`;
     const where = `s.op <> 'd' AND s.own = ${String(OWN.nobodys)}`;
     const locking = { from, where, lock: sharedLock(patience.engine) };
-    await lockStaged(client, stage, locking, 'NOWAIT');
+    await lockStaged(client, table, locking, 'NOWAIT');
   }
 }
 

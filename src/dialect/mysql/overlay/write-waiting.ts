@@ -109,7 +109,7 @@ async function stageWaiting(
   );
   // Others who share the database write some of them.
   const from = joined(table, 'w', 'staged');
-  const ours = await lockStaged(client, stage, { from, lock: 'FOR UPDATE' }, 'SKIP LOCKED');
+  const ours = await lockStaged(client, table, { from, lock: 'FOR UPDATE' }, 'SKIP LOCKED');
   const seqs = ours.map(({ seq }) => seq);
   await client.run(
     `DELETE FROM ${stage} ${seqs.length === 0 ? '' : `WHERE seq NOT IN (${seqs.join(', ')})`}`,
