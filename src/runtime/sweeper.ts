@@ -5,6 +5,7 @@
  */
 import { tableName } from '../change/table-id.ts';
 import type { Stage } from './stage.ts';
+import { writeWaiting } from './waiting-keys.ts';
 
 /** After a failure. */
 const PAUSE_MS = 15_000;
@@ -24,6 +25,7 @@ export async function sweep(
   const between = <T>(act: () => Promise<T>): Promise<T> => stage.betweenWrites(act);
   let released = 0;
   let at = place;
+  if (at === null) await writeWaiting(stage, signal);
   do {
     const from = at;
     const swept = await between(() => database.sweepOverlay(holder.fence, from));

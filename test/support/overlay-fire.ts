@@ -38,7 +38,12 @@ export interface FireOptions {
   readonly durationMs: number;
   /** `c` is unique: production’s rows take values that rows of the candidate hold. */
   readonly unique?: boolean;
+  /** Some transactions of the candidate stay idle for up to so long, at what they wrote. Default: none. */
+  readonly idleMs?: number;
 }
+
+/** Of the candidate's transactions, where any stay idle. */
+const IDLE = 0.15;
 
 /** What an engine has for it. */
 export interface FireParts {
@@ -154,6 +159,8 @@ export class Fire {
           if (undo) await writer.run('ROLLBACK TO SAVEPOINT part');
           if (random.chance(0.3)) await pause(random.integer(0, 4));
         }
+        const { idleMs = 0 } = this.#options;
+        if (idleMs > 0 && random.chance(IDLE)) await pause(random.integer(0, idleMs));
         await writer.run(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
       } catch (error) {
         if (!writer.isCollision(error)) throw error;
@@ -250,6 +257,8 @@ export class Fire {
     readonly log: readonly LastWrite[];
     /** Keys of rows that are kept out. */
     readonly blocked?: readonly number[];
+    /** Keys that wait. */
+    readonly waiting?: readonly number[];
     /** Nobody writes, and all was tried again. */
     readonly settled?: boolean;
   }): void {
@@ -259,17 +268,22 @@ export class Fire {
       if (kind !== 'released') owned.set(id, kind === 'delete' ? null : { a, b, c });
     }
     const visible = new Map(this.#production);
-    const blocked = found.blocked ?? [];
+    const { blocked = [], waiting = [] } = found;
     const seen = new Map(found.visible);
-    for (const id of blocked) {
-      strictEqual(owned.has(id), false, `row ${String(id)} is kept out, and nobody’s`);
+    const isStale = (id: number, why: string): void => {
       const stale = seen.get(id);
       if (stale === undefined) visible.delete(id);
       else {
         const was = this.#former.get(id)?.has(JSON.stringify(stale)) === true;
-        strictEqual(was, true, `row ${String(id)}, which is kept out, is as production had it`);
+        strictEqual(was, true, `row ${String(id)}, which ${why}, is as production had it`);
         visible.set(id, stale);
       }
+    };
+    if (found.settled === true) deepStrictEqual(waiting, [], 'when nobody writes, no key waits');
+    for (const id of waiting) if (!owned.has(id)) isStale(id, 'waits');
+    for (const id of blocked) {
+      strictEqual(owned.has(id), false, `row ${String(id)} is kept out, and nobody’s`);
+      isStale(id, 'is kept out');
       if (found.settled !== true) continue;
       const wanted = this.#production.get(id)?.c ?? null;
       const isHeld = found.visible.some(([key, { c }]) => key !== id && c === wanted);

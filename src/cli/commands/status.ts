@@ -25,6 +25,8 @@ export function addStatusCommand(program: Command, register: Register): void {
       terminal.out(describeMembers(database));
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
+      terminal.out(describeWaiting(database));
+      terminal.out(describeOurs(database));
       terminal.out(describeTables(database));
       terminal.out(describeDead(database));
     }
@@ -62,6 +64,26 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
   });
   if (gapsCure !== null) lines.push(`${name}: ${gapsCure}`);
   return lines.map((line) => `${line}\n`).join('');
+}
+
+function describeWaiting({ name, waiting: { tables } }: DatabaseStatus): string {
+  const lines = tables.map(({ table, keys, oldestMs }) => {
+    const since = `the oldest for ${humanDuration(oldestMs)}`;
+    const wait = keys === 1 ? 'waits' : 'wait';
+    return `${name}: ${countOf(keys, 'key')} of ${table} ${wait} for a transaction of the candidate, ${since}\n`;
+  });
+  return lines.join('');
+}
+
+function describeOurs({ name, possiblyOurs }: DatabaseStatus): string {
+  const kinds = possiblyOurs?.kinds.filter(({ count }) => count > 0) ?? [];
+  const lines = kinds.map(
+    ({ code, when, count }) =>
+      `${name}: ${countOf(count, 'error')} ${code} of the candidate may be ours: ${when}\n`,
+  );
+  const uncounted = possiblyOurs?.uncounted ?? null;
+  if (uncounted !== null && kinds.length > 0) lines.push(`${name}: not counted: ${uncounted}\n`);
+  return lines.join('');
 }
 
 function describeTables({ name, held, kept }: DatabaseStatus): string {

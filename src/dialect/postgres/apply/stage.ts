@@ -47,7 +47,7 @@ function stageName(table: ApplyTable): string {
     table.key.map((column) => column.schema.name),
   ];
   const hash = createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16);
-  return `understudy_stage_${hash}`;
+  return table.aside ? `understudy_stage_${hash}_w` : `understudy_stage_${hash}`;
 }
 
 /** As statements name it. */

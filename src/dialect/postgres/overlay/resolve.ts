@@ -17,6 +17,7 @@ import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
 import { capturedTables, inTheWay, resetTable } from './reset.ts';
 import { imageEqual } from './views.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Entries, as `j`, by a condition with parameters. */
 interface Selected {
@@ -47,6 +48,7 @@ export async function resolveOverlay(
   let [resolved, kept] = [0, 0];
   const tables = selectTables(capturedTables(session), only);
   for (const table of tables) {
+    await writeWaiting(session, table.schema.id);
     await session.client.query(settleAll(table));
     const { sql, values } = selectionCondition(table, 'j', only);
     const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql}`, values };

@@ -11,7 +11,7 @@ import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { formerTables, withFormerColumns } from '../../../schema/former-columns.ts';
+import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
@@ -20,6 +20,7 @@ import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
 import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
+import type { ErrorCounting, PossiblyOurs } from '../../possibly-ours.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -41,7 +42,9 @@ import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/app
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
 import { facing } from '../../sql/reshaped.ts';
+import { LockPatience, PART_PATIENCE_MS } from '../../sql/lock-patience.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
+import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
@@ -51,10 +54,10 @@ import { assertFollows, readApplierRights, readSparedAccount } from '../apply/ap
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
-import { carryChanges, turnsOf } from './carry.ts';
-import { readFormerColumns, saveFormerColumn } from './former-columns.ts';
+import { pgEvolving } from './evolving.ts';
+import { readFormerColumns } from './former-columns.ts';
 import { PgCopyTarget } from './copy-target.ts';
-import { identityLedger, readRenames, saveRename } from './renamed-tables.ts';
+import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, parkDead, readExactTables } from './dead-letters.ts';
 import {
@@ -71,6 +74,7 @@ import { watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
+import { pgWaiting } from './waiting.ts';
 import {
   countOutcomes,
   readOverlayConflicts,
@@ -81,9 +85,9 @@ import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readOrphans } from '../overlay/orphans.ts';
+import { readRaised } from '../overlay/raised.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
-import { noteTable, readNotedTables } from './noted-tables.ts';
 import {
   forgetProven,
   readProgress,
@@ -111,7 +115,13 @@ export interface DatabaseParts {
 }
 
 export class PgShadowDatabase
-  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+  implements
+    CopyingShadow,
+    EvolvingShadow,
+    MigratingShadow,
+    SharedShadow,
+    WaitingShadow,
+    ErrorCounting
 {
   readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
@@ -119,6 +129,7 @@ export class PgShadowDatabase
   readonly copying: PgCopyTarget;
   readonly deadLetters: SqlDeadLetterBox<pg.Client>;
   readonly topics: TopicLedger;
+  readonly waiting: Waiting;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
@@ -131,6 +142,7 @@ export class PgShadowDatabase
   /** Sessions that already show the presence of a generation. */
   readonly #present = new WeakMap<pg.Client, bigint>();
   readonly #session = new RememberedSession<ApplySession>();
+  readonly #patience = new LockPatience(isBlocked);
 
   constructor(parts: DatabaseParts) {
     const { address, name: database } = parts;
@@ -144,44 +156,16 @@ export class PgShadowDatabase
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
-    this.evolving = {
-      carry: async (fence, changes) => {
-        const skipped: string[] = [];
-        for (const turn of turnsOf(changes)) {
-          const left = await this.#act(fence, 'change the schema', 'SCHEMA_FAILED', (client) => {
-            this.#session.forget();
-            return carryChanges(client, turn);
-          });
-          skipped.push(...left);
-        }
-        return skipped;
-      },
-      remember: (fence, former) =>
-        this.#act(fence, 'remember a column', 'APPLY_FAILED', (client) =>
-          saveFormerColumn(client, former),
-        ),
-      renames: () => this.#read('read what tables were called', readRenames),
-      // They are whole, or not there.
-      finishRenames: () => Promise.resolve(),
-      rememberRename: (fence, rename) =>
-        this.#act(fence, 'remember a name', 'APPLY_FAILED', (client) => saveRename(client, rename)),
-      identities: identityLedger({
-        read: (doing, fn) => this.#read(doing, fn),
-        act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
-      }),
-      formerTables: () =>
-        this.#read('read what tables there were', async (client) =>
-          formerTables(await readFormerColumns(client), await readRenames(client)),
-        ),
-      noted: () => this.#read('read what tables are kept', readNotedTables),
-      note: (fence, table, state) =>
-        this.#act(fence, 'note a table', 'APPLY_FAILED', (client) =>
-          noteTable(client, table, state),
-        ),
-    };
+    this.evolving = pgEvolving({
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, otherwise, fn) => this.#act(fence, doing, otherwise, fn),
+      session: (client, fence) => this.#applySession(client, fence),
+      forget: () => this.#session.forget(),
+    });
     this.migrations = pgMigrations({
       ...{ address, database },
       act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
+      session: (client, fence) => this.#applySession(client, fence),
       forget: () => this.#session.forget(),
     });
     this.sharing = pgSharing({
@@ -194,12 +178,25 @@ export class PgShadowDatabase
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
     });
+    this.waiting = pgWaiting({
+      read: (doing, fn) => this.#read(doing, fn),
+      act: (fence, doing, fn) =>
+        this.#act(
+          fence,
+          doing,
+          'APPLY_FAILED',
+          async (client) => fn(await this.#applySession(client, fence)),
+          { beside: () => Promise.resolve() },
+        ),
+    });
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
       ...{ tables: deadLetterTables, exact: readExactTables },
-      write: async (client, fence, batch) =>
-        applyBatch(await this.#applySession(client, fence), batch),
+      write: (client, fence, batch) =>
+        this.#patience.try(async (parks) =>
+          applyBatch(await this.#applySession(client, fence), batch, new Set(), parks),
+        ),
       park: async (client, fence, ids) => parkDead(await this.#applySession(client, fence), ids),
     });
   }
@@ -290,7 +287,9 @@ export class PgShadowDatabase
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
     const { offsets } = batch.position;
     const act = (client: pg.Client): Promise<ApplyOutcome> =>
-      this.#applyIn(client, fence, batch, new Set());
+      this.#patience.try((parks) =>
+        this.#applyIn(client, fence, batch, { used: new Set(), parks }),
+      );
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', act, {
       member: (client, share) => assertShare(client, share, offsets, this.name),
       beside: (client) => assertOwn(client, offsets, this.name),
@@ -301,13 +300,14 @@ export class PgShadowDatabase
     const what = ['apply a large transaction', 'APPLY_FAILED'] as const;
     const act = async (client: pg.Client): Promise<ApplyOutcome> => {
       const used = new Set<string>();
-      return sumOf(batches, (batch) =>
-        persistPart(
+      return sumOf(batches, (batch) => {
+        const patience = new LockPatience(isBlocked, PART_PATIENCE_MS);
+        return persistPart(
           (sql) => client.query(sql),
-          () => this.#applyIn(client, fence, batch, used),
+          () => patience.try((parks) => this.#applyIn(client, fence, batch, { used, parks })),
           isBlocked,
-        ),
-      );
+        );
+      });
     };
     return this.#act(fence, ...what, act, { once: true });
   }
@@ -316,7 +316,7 @@ export class PgShadowDatabase
     client: pg.Client,
     fence: Fence,
     batch: ChangeBatch,
-    used: Set<string>,
+    { used, parks }: { readonly used: Set<string>; readonly parks: boolean },
   ): Promise<ApplyOutcome> {
     const { replayed = [], dead } = batch;
     const letters = deadLetterTables(client);
@@ -329,7 +329,7 @@ export class PgShadowDatabase
     if (!(await savePlaces(client, batch).catch(refused))) return NOTHING_NEW;
     if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
     const session = await this.#applySession(client, fence);
-    const outcome = await applyBatch(session, batch, used);
+    const outcome = await applyBatch(session, batch, used, parks);
     if (batch.images !== undefined) await saveImages(session, batch.images);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
     await saveWhatIsKnown(client, batch, true).catch(refused);
@@ -384,6 +384,11 @@ export class PgShadowDatabase
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
       watchCapture(client, await readSparedAccount(client)),
     );
+  }
+
+  async possiblyOurs(): Promise<PossiblyOurs | null> {
+    if (this.marker.kind === 'trunk') return null;
+    return this.#read('count errors', readRaised);
   }
 
   outcomes(): Promise<OutcomeCounts> {

@@ -412,4 +412,22 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         PRIMARY KEY (schema, name)
       );`,
   },
+  {
+    version: 19,
+    what: 'tables of which keys wait for the candidate',
+    sql: `
+      CREATE TABLE understudy.waiting_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      );`,
+  },
+  {
+    version: 20,
+    what: 'errors that capture raised',
+    sql: `
+      CREATE SEQUENCE understudy.raised_row;
+      CREATE SEQUENCE understudy.raised_insert;
+      CREATE SEQUENCE understudy.raised_truncate;`,
+  },
 ];
