@@ -8,6 +8,7 @@
  * numbers is the order of the writes; a rollback takes its numbers with it.
  */
 import { equal } from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Connection } from 'mysql2/promise';
 import type { ShadowServer } from '../../src/dialect/dialect.ts';
 import {
@@ -20,6 +21,7 @@ import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
 import { resolveOverlay } from '../../src/dialect/mysql/overlay/conflicts.ts';
 import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
+import { writeWaiting } from '../../src/dialect/mysql/overlay/write-waiting.ts';
 import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
 import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
@@ -68,6 +70,8 @@ export interface Place {
 
 export const journalOf = ({ database, table }: Place): string =>
   `\`${database}__understudy\`.\`${table}#journal\``;
+export const waitingOf = ({ database, table }: Place): string =>
+  `\`${database}__understudy\`.\`${table}#waiting\``;
 export const logOf = ({ database }: Place): string => `${database}_log.written`;
 
 /** The part under test: what writes to a rollout beside the candidate. False: it gave way. */
@@ -76,6 +80,8 @@ export interface BinlogApplier {
   reset(key: number | 'all'): Promise<boolean>;
   /** Gives up all that is production's again, part by part. */
   sweep(): Promise<boolean>;
+  /** Writes all that waits, when nobody writes any more. */
+  settle(): Promise<boolean>;
   resolve(side: Side): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -109,21 +115,14 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
   const staged = (name: string): string =>
     `s.${captured?.columns.find(({ schema }) => schema.name === name)?.staged ?? ''}`;
   const on = hot.key.map((name) => `j.${name} = ${staged(name)}`).join(' AND ');
-  const released = async (which: string): Promise<void> => {
-    await client.run(
-      `INSERT INTO ${logOf(place)} (id, kind)
-        SELECT ${hot.id(staged)}, 'released' FROM ${captured?.stage ?? ''} s WHERE ${which}
-        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j
-          WHERE ${on} AND j.understudy_blocked IS NULL)`,
-    );
-  };
   /** What is written for the candidate is its own, and in the log as what it writes. */
   const merged = async (): Promise<void> => {
     const of = (name: string): string => `t.${name}`;
     const same = hot.key.map((name) => `t.${name} = ${staged(name)}`).join(' AND ');
     await client.run(
       `INSERT INTO ${logOf(place)} (id, kind, a, b, c) SELECT ${hot.id(of)}, 'put', ${hot.a(of)}, t.b, t.c
-        FROM ${captured?.stage ?? ''} s JOIN ${place.database}.${table} t ON ${same} WHERE s.freed = 1`,
+        FROM ${captured?.stage ?? ''} s JOIN ${place.database}.${table} t ON ${same}
+        JOIN ${journalOf(place)} j ON ${on} WHERE s.freed = 1`,
     );
   };
   return {
@@ -135,21 +134,19 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
           changes: changes.map((one) => netChange(hot, one)),
         };
         await applyBatch(session, batchOf(step));
-        await released('s.freed = 1');
       }),
     reset: (key) =>
       act(async () => {
         const only = key === 'all' ? { table: id } : { table: id, key: hot.keyOf(key, '5') };
-        if ((await resetOverlay(session, only)) > 0) await released('s.freed = 1');
+        await resetOverlay(session, only);
       }),
-    sweep: () => sweepAll(session, act, () => released('s.freed = 1')),
+    sweep: () => sweepAll(session, act),
+    settle: () => settleAll(session, act),
     resolve: (side) =>
       act(async () => {
         const { resolved, kept } = await resolveOverlay(session, { table: id }, side);
-        // Nothing was staged.
-        if (resolved + kept === 0 || side === 'ours') return;
-        if (side === 'merge') await merged();
-        await released('s.freed = 1');
+        // Else nothing was staged.
+        if (resolved + kept > 0 && side === 'merge') await merged();
       }),
     close: () => client.end(),
   };
@@ -158,19 +155,40 @@ export async function openProductApplier(place: Place): Promise<BinlogApplier> {
 async function sweepAll(
   session: ApplySession,
   act: (work: () => Promise<unknown>) => Promise<boolean>,
-  swept: () => Promise<void>,
 ): Promise<boolean> {
   let place: string | null = null;
   do {
     const from: string | null = place;
     const done = await act(async () => {
-      const { released, next } = await sweepOverlay(session, from);
-      place = next;
-      if (released > 0) await swept();
+      place = (await sweepOverlay(session, from)).next;
     });
     if (!done) return false;
   } while (place !== null);
   return true;
+}
+
+/** Nobody is at what waits any more: all of it is written, if not at once. */
+async function settleAll(
+  session: ApplySession,
+  act: (work: () => Promise<unknown>) => Promise<boolean>,
+): Promise<boolean> {
+  for (let left = 1; left > 0;) {
+    const done = await act(async () => {
+      ({ left } = await writeWaiting(session));
+    });
+    if (!done) return false;
+    if (left > 0) await pause(100);
+  }
+  return true;
+}
+
+/** What the applier gives up, whatever act it is: nobody else deletes entries. */
+function notingGivenUp(place: Place): string {
+  const hot = hotTable(place.table);
+  return `CREATE TRIGGER \`${place.database}__understudy\`.given_up AFTER DELETE ON ${journalOf(place)}
+    FOR EACH ROW IF OLD.understudy_blocked IS NULL THEN
+      INSERT INTO ${logOf(place)} (id, kind) VALUES (${hot.id((name) => `OLD.${name}`)}, 'released');
+    END IF`;
 }
 
 /** Entries, as `j`, of which nothing is left. */
@@ -199,6 +217,8 @@ class Scenario {
   readonly #isUnique: boolean;
   /** Rows seen that were kept out, of all checks. */
   keptOut = 0;
+  /** And that waited. */
+  waited = 0;
 
   constructor(options: FireOptions, place: Place, observer: Connection) {
     this.#place = place;
@@ -229,6 +249,7 @@ class Scenario {
           sweep: async () => {
             // So that there is something to be let in.
             if (this.#isUnique) await this.#write(this.#random, (writer) => writer.giveBack());
+            equal(await applier.settle(), true);
             equal(await applier.sweep(), true);
           },
           empty: () => this.#empty(),
@@ -286,11 +307,14 @@ class Scenario {
     };
     const list = `${hot.id(of('t'))} AS id, ${hot.a(of('t'))} AS a, t.b, t.c`;
     const visible = await read(`SELECT ${list} FROM ${database}.${table} t`);
-    const image = await read(
-      `SELECT ${list} FROM ${database}.${table} t
-        WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(hot, 'j', 't')})
-        UNION ALL SELECT ${list} FROM ${journal} t WHERE t.understudy_present = 1`,
+    const waiting = waitingOf(this.#place);
+    // What the product shows, and not what it should.
+    const image = await read(`SELECT ${list} FROM \`${database}__production\`.${table} t`);
+    const late = await rowsOf<{ id: number }>(
+      this.#observer,
+      `SELECT ${hot.id(of('w'))} AS id FROM ${waiting} w ORDER BY id`,
     );
+    this.waited += late.length;
     const entries = await rowsOf<{ id: number; isOut: number }>(
       this.#observer,
       `SELECT ${hot.id(of('j'))} AS id, j.understudy_blocked IS NOT NULL AS isOut
@@ -306,7 +330,10 @@ class Scenario {
           ON last.seq = w.seq`,
     );
     await this.#observer.query('COMMIT');
-    this.#fire.judge({ image, visible, log, entries: ids(entries), blocked, settled });
+    this.#fire.judge({
+      ...{ image, visible, log, entries: ids(entries), blocked, settled },
+      waiting: late.map(({ id }) => Number(id)),
+    });
   }
 }
 
@@ -347,9 +374,12 @@ export class OverlayGround {
     const place = { url: this.#url, database, table };
     note(table);
     await this.#onRollout(place, async (client) => {
+      await client.query(notingGivenUp(place));
       const scenario = new Scenario({ ...options, serverUrl: this.#url }, place, client);
       const checks = await scenario.play(open);
-      note(`checks ${String(checks)}, kept out ${String(scenario.keptOut)}`);
+      note(
+        `checks ${String(checks)}, kept out ${String(scenario.keptOut)}, waited ${String(scenario.waited)}`,
+      );
     });
   }
 
@@ -377,10 +407,7 @@ export class OverlayGround {
             image: (table) =>
               rowsOf(
                 client,
-                `SELECT t.id, t.up, t.v FROM ${database}.${table} t WHERE NOT EXISTS
-                (SELECT 1 FROM ${journalOf({ ...place, table })} j WHERE j.id = t.id)
-              UNION ALL SELECT t.id, t.up, t.v FROM ${journalOf({ ...place, table })} t
-                WHERE t.understudy_present = 1 ORDER BY id`,
+                `SELECT id, up, v FROM \`${database}__production\`.${table} ORDER BY id`,
               ),
             begin: async () => {
               await client.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
@@ -393,7 +420,7 @@ export class OverlayGround {
               await candidate.query('SET SESSION innodb_lock_wait_timeout = 2');
               return candidate;
             },
-            sweep: () => sweepAll(session, act, () => Promise.resolve()),
+            sweep: () => sweepAll(session, act),
             isCollision: (error) => isCollision(error, FORBIDDEN),
           },
         );
@@ -447,9 +474,14 @@ export class OverlayGround {
 
 /**
  * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, with unique values that
- * both sides give, or on tables that foreign keys lead between, with resets in between.
+ * both sides give, or on tables that foreign keys lead between, with resets in between. With `idleMs` some of the
+ * candidate's transactions stay idle at what they wrote, for longer than anybody waits.
  */
-export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServer>): TortureSuite {
+export function overlayBinlogSuite(
+  name: string,
+  start: () => Promise<MySqlServer>,
+  fire: Pick<FireOptions, 'durationMs' | 'idleMs'> = { durationMs: 1_500 },
+): TortureSuite {
   return {
     name,
     promise:
@@ -462,7 +494,7 @@ export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServe
       return {
         run: (seed, { random, signal, note }) => {
           const options = {
-            ...{ database: `torture_${String(seed)}`, random, signal, note, durationMs: 1_500 },
+            ...{ database: `torture_${String(seed)}`, random, signal, note, ...fire },
           };
           return random.chance(0.4)
             ? ground.playFamily(options)

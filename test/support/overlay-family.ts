@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Connection } from 'mysql2/promise';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { RowShape } from '../../src/change/value.ts';
-import type { FireOptions } from './overlay-fire.ts';
+import { IDLE, type FireOptions } from './overlay-fire.ts';
 import type { Random } from './random.ts';
 
 export const FAMILY_DDL = [
@@ -56,7 +56,7 @@ export interface FamilyApplier {
 }
 
 export async function playFamily(options: FireOptions, applier: FamilyApplier): Promise<number> {
-  const { random, durationMs, signal } = options;
+  const { random, durationMs, signal, idleMs = 0 } = options;
   const until = performance.now() + durationMs;
   let [isOver, serial, checks] = [false, 0, 0];
   const stopped = (): boolean => isOver || signal.aborted || performance.now() > until;
@@ -108,6 +108,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
           for (let i = source.integer(1, 3); i > 0; i -= 1) {
             await client.query(candidateStatement(source, value()));
           }
+          if (source.chance(idleMs > 0 ? IDLE : 0)) await pause(source.integer(0, idleMs));
           await client.query(source.chance(0.25) ? 'ROLLBACK' : 'COMMIT');
         } catch (error) {
           if (!applier.isCollision(error)) throw error;

@@ -43,7 +43,7 @@ export interface FireOptions {
 }
 
 /** Of the candidate's transactions, where any stay idle. */
-const IDLE = 0.15;
+export const IDLE = 0.15;
 
 /** What an engine has for it. */
 export interface FireParts {

@@ -3,7 +3,7 @@
  * way: whole images of them go to where they wait (overlay/waiting.ts), and out of the staging table.
  */
 import type { NetChange } from '../../../order/change-batch.ts';
-import { isAnyWaiting, notWaiting } from '../overlay/waiting.ts';
+import { isAnyWaiting, noteWaiting, notWaiting } from '../overlay/waiting.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal, WAITING } from '../session/names.ts';
 import type { OverlaidTable } from './apply-captured.ts';
@@ -57,6 +57,7 @@ export class WaitingRows {
   /** Lets these wait. `apart`: whether it was writing them that had to wait, of which nothing else tells. */
   async add(seqs: readonly number[], apart: boolean): Promise<void> {
     await this.#complete();
+    await noteWaiting(this.#client, this.#table);
     await this.#store(seqs, apart ? 1 : 0);
   }
 

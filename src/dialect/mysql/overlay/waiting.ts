@@ -89,15 +89,30 @@ export async function isAnyWaiting(client: Client, { waiting }: CapturedTable): 
   return (await client.rows(`SELECT 1 AS waits FROM ${waiting} LIMIT 1`)).length > 0;
 }
 
+/** Notes that something may wait of a table from now on. It stays noted: to look there costs little. */
+export async function noteWaiting(client: Client, table: CapturedTable): Promise<void> {
+  await client.run(`INSERT IGNORE INTO ${table.companion}.waiting_table (name) VALUES (?)`, [
+    table.schema.id.name,
+  ]);
+}
+
+/** Names of the tables of which something may wait. */
+export async function readNoted(client: Client, database: string): Promise<ReadonlySet<string>> {
+  const noted = quote(companionName(database), 'waiting_table');
+  const found = await client.rows<{ name: string }>(`SELECT name FROM ${noted}`);
+  return new Set(found.map(({ name }) => name));
+}
+
 /** Of the tables of which keys wait. `source`: production's database. */
 export async function countWaiting(
   client: Client,
   database: string,
   source: string,
 ): Promise<readonly WaitingCount[]> {
-  const names = await readCapturedNames(client, database);
+  const noted = await readNoted(client, database);
+  if (noted.size === 0) return [];
   const there = await namesThere(client, database);
-  const parts = [...names]
+  const parts = [...noted]
     .filter((name) => there.has(waitingName(name)))
     .map(
       (name) => `SELECT ${literal(name)} AS name, COUNT(*) AS \`keys\`,

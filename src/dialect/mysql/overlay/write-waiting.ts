@@ -10,7 +10,7 @@ import { lockStaged } from '../apply/held-rows.ts';
 import { joined } from '../apply/staged-rows.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, literal, quote, WAITING } from '../session/names.ts';
-import { isAnyWaiting } from './waiting.ts';
+import { isAnyWaiting, readNoted } from './waiting.ts';
 
 /**
  * Keys that are tried at once, by how often others like them had to be waited for: then one of them may be to
@@ -30,8 +30,9 @@ export async function writeWaiting(
   tables?: ReadonlySet<string>,
 ): Promise<{ readonly written: number; readonly left: number }> {
   let [written, left] = [0, 0];
-  for (const table of session.captured.values()) {
-    if (tables?.has(table.label) === false) continue;
+  const noted = await readNoted(session.client, session.database);
+  for (const table of noted.size === 0 ? [] : session.captured.values()) {
+    if (!noted.has(table.schema.id.name) || tables?.has(table.label) === false) continue;
     if (!(await isAnyWaiting(session.client, table))) continue;
     table.patience.end();
     for (let turn = 0; turn < MOST_TURNS; turn += 1) {

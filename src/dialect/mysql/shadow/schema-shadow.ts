@@ -373,6 +373,10 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     version: 18,
     // A program that does not know them would write past them.
     what: 'changes that wait, in tables of theirs, which are made with journals (overlay/waiting.ts)',
-    statements: [],
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.waiting_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+    ],
   },
 ];
