@@ -8,179 +8,40 @@
  * numbers is the order of the writes; a rollback takes its numbers with it.
  */
 import { equal } from 'node:assert/strict';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Connection } from 'mysql2/promise';
-import type { ShadowServer } from '../../src/dialect/dialect.ts';
-import {
-  applyBatch,
-  openApplySession,
-  prepareActs,
-  type ApplySession,
-} from '../../src/dialect/mysql/apply/apply.ts';
-import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
-import { resolveOverlay } from '../../src/dialect/mysql/overlay/conflicts.ts';
-import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
+import { applyBatch } from '../../src/dialect/mysql/apply/apply.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
-import { writeWaiting } from '../../src/dialect/mysql/overlay/write-waiting.ts';
-import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
-import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
-import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
+import type { ShadowServer } from '../../src/dialect/dialect.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
-import type { Side } from '../../src/overlay/conflict.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { MySqlServer } from './mysql-server.ts';
+import {
+  FORBIDDEN,
+  isCollision,
+  journalOf,
+  logOf,
+  openProduct,
+  openProductApplier,
+  settleAll,
+  SOURCE,
+  sweepAll,
+  waitingOf,
+  type OpenApplier,
+  type Place,
+} from './overlay-binlog-applier.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
-import { HOT_DDL, HOT_TABLES, hotTable, netChange, sameKey } from './overlay-binlog-tables.ts';
+import { HOT_DDL, HOT_TABLES, hotTable, sameKey } from './overlay-binlog-tables.ts';
 import { BinlogWriter } from './overlay-binlog-writer.ts';
 import { batchOf } from './overlay-applier.ts';
-import {
-  Fire,
-  HOT_KEYS,
-  type FireOptions,
-  type HotChange,
-  type HotRow,
-  type LastWrite,
-} from './overlay-fire.ts';
+import { Fire, HOT_KEYS, type FireOptions, type HotRow, type LastWrite } from './overlay-fire.ts';
 import { FAMILY_DDL, playFamily } from './overlay-family.ts';
 import type { Random } from './random.ts';
 import type { TortureStage, TortureSuite } from './seeds.ts';
 
 const WRITERS = 10;
-const SOURCE = 'prod';
 const TRUNK = 'trunk';
 const CANDIDATE = 'candidate';
 
 const TABLES = [...HOT_DDL, ...FAMILY_DDL];
-
-/** What concurrent sessions may do to each other; anything else fails the seed. */
-const COLLISIONS = new Set([1205, 1213, 1062, 1020]);
-/** And what foreign keys forbid; MySQL also what leads from a table to itself and on. */
-const FORBIDDEN = new Set([...COLLISIONS, 1451, 1452, 6575]);
-
-export function isCollision(error: unknown, which = COLLISIONS): boolean {
-  return error instanceof Error && 'errno' in error && which.has(Number(error.errno));
-}
-
-/** Where a seed plays. */
-export interface Place {
-  readonly url: string;
-  readonly database: string;
-  readonly table: string;
-}
-
-export const journalOf = ({ database, table }: Place): string =>
-  `\`${database}__understudy\`.\`${table}#journal\``;
-export const waitingOf = ({ database, table }: Place): string =>
-  `\`${database}__understudy\`.\`${table}#waiting\``;
-export const logOf = ({ database }: Place): string => `${database}_log.written`;
-
-/** The part under test: what writes to a rollout beside the candidate. False: it gave way. */
-export interface BinlogApplier {
-  apply(changes: readonly HotChange[]): Promise<boolean>;
-  reset(key: number | 'all'): Promise<boolean>;
-  /** Gives up all that is production's again, part by part. */
-  sweep(): Promise<boolean>;
-  /** Writes all that waits, when nobody writes any more. */
-  settle(): Promise<boolean>;
-  resolve(side: Side): Promise<boolean>;
-  close(): Promise<void>;
-}
-
-export type OpenApplier = (place: Place) => Promise<BinlogApplier>;
-
-export async function openProduct({ url, database }: Pick<Place, 'url' | 'database'>) {
-  const client = await Client.connect(new ServerAddress(url, 'shadow.url'), database);
-  await prepareActs(client, await readFlavour(client));
-  const tables = await readTables(client, database, SOURCE);
-  const session = await openApplySession(client, database, tables);
-  const act = async (work: () => Promise<unknown>): Promise<boolean> => {
-    try {
-      await transaction(client, work);
-      return true;
-    } catch (error) {
-      if (isUnderstudyError(error, 'APPLY_BLOCKED') || isCollision(error)) return false;
-      throw error;
-    }
-  };
-  return { client, session, act };
-}
-
-/** The product's own. */
-export async function openProductApplier(place: Place): Promise<BinlogApplier> {
-  const { table } = place;
-  const { client, session, act } = await openProduct(place);
-  const id = { schema: SOURCE, name: table };
-  const captured = session.captured.get(`${SOURCE}.${table}`);
-  const hot = hotTable(table);
-  const staged = (name: string): string =>
-    `s.${captured?.columns.find(({ schema }) => schema.name === name)?.staged ?? ''}`;
-  const on = hot.key.map((name) => `j.${name} = ${staged(name)}`).join(' AND ');
-  /** What is written for the candidate is its own, and in the log as what it writes. */
-  const merged = async (): Promise<void> => {
-    const of = (name: string): string => `t.${name}`;
-    const same = hot.key.map((name) => `t.${name} = ${staged(name)}`).join(' AND ');
-    await client.run(
-      `INSERT INTO ${logOf(place)} (id, kind, a, b, c) SELECT ${hot.id(of)}, 'put', ${hot.a(of)}, t.b, t.c
-        FROM ${captured?.stage ?? ''} s JOIN ${place.database}.${table} t ON ${same}
-        JOIN ${journalOf(place)} j ON ${on} WHERE s.freed = 1`,
-    );
-  };
-  return {
-    apply: (changes) =>
-      act(async () => {
-        const step = {
-          kind: 'rows' as const,
-          table: id,
-          changes: changes.map((one) => netChange(hot, one)),
-        };
-        await applyBatch(session, batchOf(step));
-      }),
-    reset: (key) =>
-      act(async () => {
-        const only = key === 'all' ? { table: id } : { table: id, key: hot.keyOf(key, '5') };
-        await resetOverlay(session, only);
-      }),
-    sweep: () => sweepAll(session, act),
-    settle: () => settleAll(session, act),
-    resolve: (side) =>
-      act(async () => {
-        const { resolved, kept } = await resolveOverlay(session, { table: id }, side);
-        // Else nothing was staged.
-        if (resolved + kept > 0 && side === 'merge') await merged();
-      }),
-    close: () => client.end(),
-  };
-}
-
-async function sweepAll(
-  session: ApplySession,
-  act: (work: () => Promise<unknown>) => Promise<boolean>,
-): Promise<boolean> {
-  let place: string | null = null;
-  do {
-    const from: string | null = place;
-    const done = await act(async () => {
-      place = (await sweepOverlay(session, from)).next;
-    });
-    if (!done) return false;
-  } while (place !== null);
-  return true;
-}
-
-/** Nobody is at what waits any more: all of it is written, if not at once. */
-async function settleAll(
-  session: ApplySession,
-  act: (work: () => Promise<unknown>) => Promise<boolean>,
-): Promise<boolean> {
-  for (let left = 1; left > 0;) {
-    const done = await act(async () => {
-      ({ left } = await writeWaiting(session));
-    });
-    if (!done) return false;
-    if (left > 0) await pause(100);
-  }
-  return true;
-}
 
 /** What the applier gives up, whatever act it is: nobody else deletes entries. */
 function notingGivenUp(place: Place): string {
@@ -214,6 +75,7 @@ class Scenario {
   readonly #observer: Connection;
   readonly #fire: Fire;
   readonly #random: Random;
+  readonly #note: FireOptions['note'];
   readonly #isUnique: boolean;
   /** Rows seen that were kept out, of all checks. */
   keptOut = 0;
@@ -225,6 +87,7 @@ class Scenario {
     this.#observer = observer;
     this.#isUnique = hotTable(place.table).unique === true;
     this.#random = options.random.fork();
+    this.#note = options.note;
     this.#fire = new Fire({ ...options, unique: this.#isUnique });
     this.#candidateUrl = candidateUrl(place);
   }
@@ -258,6 +121,8 @@ class Scenario {
         },
         WRITERS,
       );
+      const collisions = [...this.#fire.collisions].map(([code, n]) => `${code}: ${String(n)}`);
+      this.#note(`candidate ended ${String(this.#fire.ended)}, ${collisions.join(', ')}`);
       return this.#fire.checks;
     } finally {
       await applier.close();
@@ -421,6 +286,7 @@ export class OverlayGround {
               return candidate;
             },
             sweep: () => sweepAll(session, act),
+            settle: () => settleAll(session, act),
             isCollision: (error) => isCollision(error, FORBIDDEN),
           },
         );

@@ -3,7 +3,7 @@
  * children, while production writes rows below them and its deletes go on to rows that no log tells of.
  * Whatever the candidate does, production's image is the model; resets and sweeps in between change nothing of it.
  */
-import { deepStrictEqual } from 'node:assert/strict';
+import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Connection } from 'mysql2/promise';
 import type { BatchStep } from '../../src/order/change-batch.ts';
@@ -44,6 +44,8 @@ export interface FamilyApplier {
   reset(table: Table | null): Promise<boolean>;
   /** Gives up all that is production's again. */
   sweep(): Promise<boolean>;
+  /** Writes all that waits, when nobody writes any more. */
+  settle(): Promise<boolean>;
   /** Rows of production's image, in the observer's snapshot. */
   image(table: Table): Promise<readonly { id: number; up: number | null; v: string }[]>;
   begin(): Promise<void>;
@@ -131,6 +133,8 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
     untilEnd(stream(random.fork())),
     ...sources.map((source) => untilEnd(write(source))),
   ]);
+  await check();
+  strictEqual(await applier.settle(), true, 'when nobody writes, all that waits is written');
   await check();
   return checks;
 }
