@@ -17,9 +17,23 @@ const tablePattern = z
 
 const tablePolicy = z.enum(['overlay-wins', 'source-wins', 'merge']);
 
+/**
+ * What a rollout does with a table:
+ * - `follow`: production's changes come in, the candidate may write
+ * - `isolate`, `freeze`: production's changes go to its image alone; the candidate sees the rows as they were
+ *   when it was made, and what it wrote. One mechanism under two words: of queues, and of data that a test counts on
+ * - `readonly`: production's changes come in, and the candidate's writes are refused
+ * - `exclude`: it is not followed at all, as by `tables.exclude`
+ */
+const tableMode = z.enum(['follow', 'isolate', 'freeze', 'readonly', 'exclude']);
+export type TableMode = z.output<typeof tableMode>;
+
 const tableRule = z.strictObject({
   match: tablePattern,
+  mode: tableMode.optional(),
   policy: tablePolicy.optional(),
+  /** Columns by which rows of both sides are the same thing, under keys of their own. */
+  pairOn: z.array(z.string().min(1)).min(1).optional(),
   columns: z
     .record(z.string(), z.enum(['overlay-wins', 'source-wins', 'merge', 'delta']))
     .optional(),
@@ -259,7 +273,7 @@ const fields = z.strictObject({
         .array(tableRule)
         .default([])
         .describe(
-          'who wins in them: `{ match, policy, columns }`, see below; of several the last counts',
+          'what rollouts do with them: `{ match, mode, policy, columns, pairOn }`, see below; of several the last counts',
         ),
     })
     .prefault({}),

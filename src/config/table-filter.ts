@@ -1,5 +1,6 @@
 import { tableName, type TableId } from '../change/table-id.ts';
 import { escapePattern } from '../util/pattern.ts';
+import type { TableMode } from './schema.ts';
 
 /**
  * Which tables take part: those that match an include pattern and no exclude pattern. A pattern
@@ -24,23 +25,58 @@ export function tableFilter(config: {
   };
 }
 
+interface ModeRules {
+  readonly rules?: readonly { readonly match: string; readonly mode?: TableMode | undefined }[];
+}
+
+/** What the rules say of a table: the last one that matches and has a mode; null where none does. */
+function ruledMode({ rules = [] }: ModeRules): (table: TableId) => TableMode | null {
+  const modes = rules.flatMap(({ match, mode }) =>
+    mode === undefined ? [] : [{ mode, matches: tableFilter({ include: [match], exclude: [] }) }],
+  );
+  return (table) => modes.findLast(({ matches }) => matches(table))?.mode ?? null;
+}
+
 /** Which tables are followed: those that take part, but for the connector's own signal table. */
 export function followedTables(config: {
-  readonly tables: { readonly include: readonly string[]; readonly exclude: readonly string[] };
+  readonly tables: ModeRules & {
+    readonly include: readonly string[];
+    readonly exclude: readonly string[];
+  };
   readonly source: { readonly signalTable?: string | undefined };
 }): (table: TableId) => boolean {
   const { tables, source } = config;
   const own = source.signalTable === undefined ? [] : [source.signalTable];
-  return tableFilter({ include: tables.include, exclude: [...tables.exclude, ...own] });
+  const mode = ruledMode(tables);
+  const takesPart = tableFilter({ include: tables.include, exclude: [...tables.exclude, ...own] });
+  return (table) => takesPart(table) && mode(table) !== 'exclude';
 }
 
-/** Which tables rollouts keep to themselves (`overlay.isolate`). */
+/** Which tables rollouts keep to themselves: `overlay.isolate`, where no rule has another mode for them. */
 export function isolatedTables({
   overlay,
+  tables,
 }: {
   readonly overlay: { readonly isolate: readonly string[] };
+  readonly tables: ModeRules;
 }): (table: TableId) => boolean {
-  return tableFilter({ include: overlay.isolate, exclude: [] });
+  const named = tableFilter({ include: overlay.isolate, exclude: [] });
+  const ruled = ruledMode(tables);
+  return (table) => {
+    const mode = ruled(table);
+    return mode === null ? named(table) : mode === 'isolate' || mode === 'freeze';
+  };
+}
+
+/** Which tables a candidate may not write; null if no rule speaks of that. */
+export function readonlyTables({
+  tables,
+}: {
+  readonly tables: ModeRules;
+}): ((table: TableId) => boolean) | null {
+  if (tables.rules?.some(({ mode }) => mode === 'readonly') !== true) return null;
+  const mode = ruledMode(tables);
+  return (table) => mode(table) === 'readonly';
 }
 
 function patternToRegExp(pattern: string): RegExp {

@@ -17,12 +17,13 @@ import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { BackupReading } from './backup.ts';
 import type { ConnectorTraces } from './connector-traces.ts';
-import type { PolicyOf } from '../overlay/policy.ts';
 import type { DeadLetterBox } from './dead-letters.ts';
 import type { Fence, FenceState, FollowingNote, HolderNote } from './fence.ts';
 import type {
+  CandidateRules,
   InstalledOverlay,
   Isolates,
+  ReadOnly,
   OutcomeCounts,
   OverlayActs,
   OverlayCount,
@@ -41,6 +42,7 @@ export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
 export type {
   InstalledOverlay,
   Isolates,
+  ReadOnly,
   OutcomeCounts,
   OverlayCount,
   OverlayRow,
@@ -454,13 +456,9 @@ export interface ControlStore extends AsyncDisposable {
   audit(actor: string, action: string, subject: string, detail: unknown): Promise<void>;
 }
 
-export interface ShadowOptions {
+export interface ShadowOptions extends CandidateRules {
   /** How long a silent holder keeps a database. Default 10 s. */
   readonly leaseMs?: number;
-  /** See `Isolates`. Default: no table is isolated. */
-  readonly isolates?: Isolates;
-  /** Who wins in which table. By default the candidate does. */
-  readonly policies?: PolicyOf<TableId>;
 }
 
 /** What an engine offers. One per engine; found by name in the registry. */

@@ -2,6 +2,8 @@
 import type { TableId } from '../change/table-id.ts';
 import type { ConflictKind, DifferenceKind, Side } from '../overlay/conflict.ts';
 import type { Outcome } from '../overlay/outcome.ts';
+import type { PairsOn } from '../overlay/pairing.ts';
+import type { PolicyOf } from '../overlay/policy.ts';
 import type { Fence } from './fence.ts';
 
 /**
@@ -10,11 +12,28 @@ import type { Fence } from './fence.ts';
  */
 export type Isolates = (table: TableId) => boolean;
 
+/** May the candidate only read a table of production's? Its writes are refused there. */
+export type ReadOnly = (table: TableId) => boolean;
+
+/** What a configuration says of tables, by production's names. */
+export interface CandidateRules {
+  /** Default: no table is isolated. */
+  readonly isolates?: Isolates;
+  /** Default, and null: the candidate may write all tables. */
+  readonly readOnly?: ReadOnly | null;
+  /** Who wins in which table. By default the candidate does. */
+  readonly policies?: PolicyOf<TableId>;
+  /** Default, and null: no rows are paired. */
+  readonly pairsOn?: PairsOn | null;
+}
+
 /** One entry of the overlay: a row and how it differs from production's. */
 export interface OverlayRow {
   readonly table: TableId;
   readonly key: readonly string[];
   readonly kind: DifferenceKind;
+  /** Of a pair: the key of production's row. */
+  readonly pairedWith?: readonly string[];
   /** The candidate sees a row with this key. */
   readonly candidate: boolean;
   /** Columns that differ; of a row that one side does not have, all. */
@@ -35,6 +54,13 @@ export interface OverlayCount {
   readonly deleted: number;
   /** Rows of production's that are kept out. */
   readonly blocked: number;
+  /** Pairs that differ in some column but their keys. */
+  readonly pairs: number;
+  /**
+   * Rows that stand for rows of production's under other keys, and those that refer to such: they differ in
+   * nothing else. See sql/pairs.ts.
+   */
+  readonly paired: number;
   /** Rows owned whose image equals production's again. */
   readonly equal: number;
   /** Rows of the visible table, for a ratio. */

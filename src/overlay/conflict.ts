@@ -28,9 +28,10 @@ export type ConflictKind =
 /**
  * How a row of the overlay differs from production's: the candidate inserted, changed or deleted it; or
  * (`blocked`) it is production's alone, and a unique value of a row of the candidate's, or its schema, keeps
- * it out: the candidate sees it as it was before, or not at all.
+ * it out: the candidate sees it as it was before, or not at all. `pair`: both inserted the same thing, under
+ * different keys and with other values (dialect/sql/pairs.ts).
  */
-export type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked';
+export type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked' | 'pair';
 
 /** In whose favour a conflict is resolved: the candidate's, production's, or of each what it alone changed. */
 export type Side = 'ours' | 'theirs' | 'merge';

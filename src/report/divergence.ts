@@ -4,7 +4,7 @@
  */
 
 /** As overlay/conflict.ts has them. */
-type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked';
+type DifferenceKind = 'insert' | 'update' | 'delete' | 'blocked' | 'pair';
 
 /** One row the candidate owns and how it differs, as the overlay reads it. */
 export interface DivergentRow {
@@ -28,6 +28,10 @@ export interface DivergentTable {
   readonly deleted: number;
   /** Rows of production's that the candidate's rows or schema keep out. */
   readonly blocked: number;
+  /** Rows that both sides inserted under keys of their own, and that differ. */
+  readonly pairs: number;
+  /** Rows that differ in keys of such alone. */
+  readonly paired: number;
   /** Rows owned whose image equals production's again. */
   readonly equal: number;
   /** Rows the candidate sees. */
@@ -85,7 +89,7 @@ export function buildDivergence(options: {
   readonly showValues: boolean;
 }): Divergence {
   const tables = options.tables
-    .filter((table) => differing(table) + table.equal > 0)
+    .filter((table) => differing(table) + table.equal + table.paired > 0)
     .map((table) => ({ ...table, ratio: ratioOf(table) }))
     .sort((a, b) => differing(b) - differing(a) || compareText(a.table, b.table));
   const findings = options.rows.map((row) => finding(row, options.showValues));
@@ -100,7 +104,7 @@ export function buildDivergence(options: {
 }
 
 function differing(table: DivergentTable): number {
-  return table.inserted + table.updated + table.deleted + table.blocked;
+  return table.inserted + table.updated + table.deleted + table.blocked + table.pairs;
 }
 
 function ratioOf(table: DivergentTable): number {
@@ -134,7 +138,9 @@ function group(findings: readonly DivergenceRow[]): readonly DivergenceGroup[] {
 }
 
 function columnSet(row: DivergenceRow): readonly string[] {
-  return row.kind === 'update' ? row.columns.map((column) => column.name).sort(compareText) : [];
+  return row.kind === 'update' || row.kind === 'pair'
+    ? row.columns.map((column) => column.name).sort(compareText)
+    : [];
 }
 
 function summarise(members: readonly DivergenceRow[]): DivergenceGroup {

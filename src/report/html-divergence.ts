@@ -71,12 +71,15 @@ function kindWord(kind: DivergenceGroup['kind']): string {
       return 'removed by the candidate';
     case 'blocked':
       return 'of production’s, kept out by the candidate';
+    case 'pair':
+      return 'added by both, with other values';
     default:
       return unreachable(kind);
   }
 }
 
 function tables(all: readonly DivergenceTable[]): Html {
+  const isPaired = all.some(({ pairs, paired }) => pairs + paired > 0);
   return html`<div class="card scroll">
     <table>
       <thead>
@@ -86,26 +89,29 @@ function tables(all: readonly DivergenceTable[]): Html {
           <th scope="col" class="n">Changed</th>
           <th scope="col" class="n">Removed</th>
           <th scope="col" class="n">Kept out</th>
+          ${isPaired ? html`<th scope="col" class="n">Added by both, differ</th>` : NONE}
+          ${isPaired ? html`<th scope="col" class="n">Added by both, equal</th>` : NONE}
           <th scope="col" class="n">Written, equal again</th>
           <th scope="col" class="n">Rows</th>
           <th scope="col">Share that differs</th>
         </tr>
       </thead>
       <tbody>
-        ${all.map(tableRow)}
+        ${all.map((table) => tableRow(table, isPaired))}
       </tbody>
     </table>
   </div>`;
 }
 
-function tableRow(table: DivergenceTable): Html {
+function tableRow(table: DivergenceTable, isPaired: boolean): Html {
   const number = (count: number): Html =>
     html`<td class="n ${count === 0 ? 'zero' : ''}">${countText(count)}</td>`;
   const width = table.ratio === 0 ? 0 : Math.max(2, Math.min(100, table.ratio * 100));
   return html`<tr>
     <th scope="row"><code>${table.table}</code></th>
     ${number(table.inserted)}${number(table.updated)}${number(table.deleted)}
-    ${number(table.blocked)}${number(table.equal)}
+    ${number(table.blocked)}
+    ${isPaired ? html`${number(table.pairs)}${number(table.paired)}` : NONE} ${number(table.equal)}
     <td class="n">${countText(table.rows)}</td>
     <td>
       ${percentText(table.ratio)}<span class="bar" aria-hidden="true"
@@ -174,6 +180,7 @@ function columnOf(row: DivergenceRow, column: DivergenceRow['columns'][number]):
       return valueChange(column.name, column.production, undefined);
     case 'update':
     case 'blocked':
+    case 'pair':
       return valueChange(column.name, column.production, column.candidate);
     default:
       return unreachable(row.kind);
@@ -190,6 +197,8 @@ function rowWord(kind: DivergenceRow['kind']): string {
       return 'removed';
     case 'blocked':
       return 'kept out';
+    case 'pair':
+      return 'added by both';
     default:
       return unreachable(kind);
   }

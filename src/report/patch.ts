@@ -21,6 +21,8 @@ export interface PatchRow {
   /** Label of its table. */
   readonly table: string;
   readonly key: readonly string[];
+  /** Under which production has it. */
+  readonly productionKey: readonly string[];
   readonly columns: readonly {
     readonly column: string;
     readonly production: string | null;
@@ -76,7 +78,9 @@ function value(name: string, text: string | null, writing: Writing): string {
   return writing.writer.literal(text, column.type);
 }
 
-function whereKey({ key }: PatchRow, writing: Writing): string {
+/** Of the row on the side that the statement is for. */
+function whereKey(row: PatchRow, writing: Writing): string {
+  const key = writing.towards === 'candidate' ? row.productionKey : row.key;
   return known(writing)
     .key.map(
       (name, i) => `${writing.writer.column(name)} = ${value(name, key[i] ?? null, writing)}`,

@@ -5,8 +5,8 @@
 import os from 'node:os';
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/schema.ts';
-import { tablePolicies } from './policies.ts';
-import { followedTables, isolatedTables } from '../config/table-filter.ts';
+import { pairedTables, tablePolicies } from './policies.ts';
+import { followedTables, isolatedTables, readonlyTables } from '../config/table-filter.ts';
 import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
@@ -83,7 +83,9 @@ export class RuntimeContext implements AsyncDisposable {
       const server = await dialect.connectShadow(shadow.url, {
         leaseMs: config.apply.leaseSeconds * 1000,
         isolates: isolatedTables(config),
+        readOnly: readonlyTables(config),
         policies: tablePolicies(config),
+        pairsOn: pairedTables(config),
       });
       await assertEngine(server, config.source.connector);
       return new RuntimeContext({

@@ -17,6 +17,9 @@ export interface RolloutDiff {
     readonly deleted: number;
     /** Rows of production's that the candidate's rows or schema keep out. */
     readonly blocked: number;
+    /** Rows that both sides inserted under keys of their own, and that differ; and what does not differ by them. */
+    readonly pairs: number;
+    readonly paired: number;
     /** Owned rows whose image equals production's again. */
     readonly equal: number;
   }[];
@@ -31,6 +34,8 @@ export interface DiffRow {
   readonly table: string;
   readonly key: readonly string[];
   readonly kind: DifferenceKind;
+  /** Of a pair: the key of production's row. */
+  readonly pairedWith?: readonly string[];
   /** See OverlayRow. */
   readonly trace: string | null;
   readonly columns: readonly (
@@ -75,7 +80,8 @@ export async function readDiff(
 }
 
 function differing(count: Omit<OverlayCount, 'table' | 'rows' | 'equal'>): number {
-  return count.inserted + count.updated + count.deleted + count.blocked;
+  const { inserted, updated, deleted, blocked, pairs } = count;
+  return inserted + updated + deleted + blocked + pairs;
 }
 
 function assemble(
@@ -92,16 +98,12 @@ function assemble(
   options: DiffOptions,
 ): Omit<RolloutDiff, 'outcomes'> {
   const chosen = counts
-    .map(({ table, inserted, updated, deleted, blocked, equal }) => ({
+    .map(({ table, inserted, updated, deleted, blocked, equal, pairs, paired }) => ({
       ...{ table: tableName(table), isolated: isolates(table) },
-      inserted,
-      updated,
-      deleted,
-      blocked,
-      equal,
+      ...{ inserted, updated, deleted, blocked, equal, pairs, paired },
     }))
     .filter((count) => options.table === undefined || count.table === tableName(options.table))
-    .filter((count) => differing(count) + count.equal > 0);
+    .filter((count) => differing(count) + count.equal + count.paired > 0);
   const told = chosen.filter(({ isolated }) => options.table !== undefined || !isolated);
   const total = told.reduce((sum, count) => sum + differing(count), 0);
   return {
@@ -111,6 +113,7 @@ function assemble(
       table: tableName(item.table),
       key: item.key,
       kind: item.kind,
+      ...(item.pairedWith !== undefined && { pairedWith: item.pairedWith }),
       trace: item.trace,
       columns: item.columns.map(({ column, production, candidate }) =>
         options.showValues ? { name: column, production, candidate } : { name: column },

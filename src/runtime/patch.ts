@@ -24,8 +24,9 @@ export async function readPatch(
     const found = await database.overlayRows(MOST_ROWS, only);
     const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
     const tables = await database.catalogue();
-    const sides = rows.map(({ table, key, kind, columns, candidate }) => ({
+    const sides = rows.map(({ table, key, kind, columns, candidate, pairedWith }) => ({
       ...{ table: tableName(table), key, columns, candidate },
+      productionKey: pairedWith ?? key,
       production: kind !== 'insert',
     }));
     return patchStatements(sides, tables, { towards, writer: context.dialect.sql });

@@ -1,7 +1,8 @@
-/** Who wins in which table: `overlay.policy` and `tables.rules` of the configuration. */
+/** What rollouts do with rows that both sides wrote: `overlay.policy` and `tables.rules` of the configuration. */
 import type { TableId } from '../change/table-id.ts';
 import type { Config } from '../config/schema.ts';
 import { tableFilter } from '../config/table-filter.ts';
+import type { PairsOn } from '../overlay/pairing.ts';
 import type { PolicyOf } from '../overlay/policy.ts';
 
 export function tablePolicies({
@@ -25,4 +26,15 @@ export function tablePolicies({
       ...{ others: policy, columns: new Map(Object.entries(columns)) },
     };
   };
+}
+
+/** By which columns rows are paired; null if no rule says so. Of several rules for a table the last counts. */
+export function pairedTables({ tables }: Pick<Config, 'tables'>): PairsOn | null {
+  const rules = tables.rules.flatMap(({ match, pairOn }) =>
+    pairOn === undefined
+      ? []
+      : [{ pairOn, matches: tableFilter({ include: [match], exclude: [] }) }],
+  );
+  if (rules.length === 0) return null;
+  return (table) => rules.findLast(({ matches }) => matches(table))?.pairOn ?? [];
 }

@@ -265,8 +265,28 @@ describe.each(ENGINES)('capture on %s', (engine) => {
     const table = (name: string) => ({ schema: stage.source, name });
     const counts = await database.overlayCounts();
     expect(counts.filter((one) => one.table.name === 'w' || one.table.name === 'q')).toEqual([
-      { table: table('q'), inserted: 0, updated: 0, deleted: 0, blocked: 0, equal: 1, rows: 3 },
-      { table: table('w'), inserted: 1, updated: 1, deleted: 1, blocked: 0, equal: 0, rows: 2 },
+      {
+        table: table('q'),
+        inserted: 0,
+        updated: 0,
+        deleted: 0,
+        blocked: 0,
+        pairs: 0,
+        paired: 0,
+        equal: 1,
+        rows: 3,
+      },
+      {
+        table: table('w'),
+        inserted: 1,
+        updated: 1,
+        deleted: 1,
+        blocked: 0,
+        pairs: 0,
+        paired: 0,
+        equal: 0,
+        rows: 2,
+      },
     ]);
     const rows = await database.overlayRows(10);
     expect(rows.map(({ at: when, ...row }) => [row, when.getTime() > 1e12])).toEqual([

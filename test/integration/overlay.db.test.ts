@@ -424,6 +424,8 @@ describe('following production', () => {
         deleted: 1,
         blocked: 0,
         equal: 0,
+        pairs: 0,
+        paired: 0,
         rows: 0,
       },
       {
@@ -433,6 +435,8 @@ describe('following production', () => {
         deleted: 0,
         blocked: 0,
         equal: 1,
+        pairs: 0,
+        paired: 0,
         rows: 4,
       },
     ]);

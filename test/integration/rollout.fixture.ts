@@ -2,9 +2,10 @@
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
-import type { Fence, ShadowServer } from '../../src/dialect/dialect.ts';
+import type { Fence, ShadowOptions, ShadowServer } from '../../src/dialect/dialect.ts';
 import type { EvolvingShadow } from '../../src/dialect/evolving.ts';
 import type { MigratingShadow } from '../../src/dialect/migrating.ts';
+import { dialectFor } from '../../src/dialect/registry.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { databaseUrl } from '../support/postgres.ts';
@@ -41,11 +42,20 @@ export interface AnyRollout {
 }
 
 /** Tables without a schema of their own. */
-export async function anyRollout(
+export function anyRollout(engine: AnyEngine, ...ddl: readonly string[]): Promise<AnyRollout> {
+  return ruledRollout(engine, {}, ...ddl);
+}
+
+/** With what a configuration says of its tables. */
+export async function ruledRollout(
   engine: AnyEngine,
+  rules: ShadowOptions,
   ...ddl: readonly string[]
 ): Promise<AnyRollout> {
-  const parts = engine === 'postgresql' ? await postgresParts(ddl) : await binlogParts(engine, ddl);
+  const parts =
+    engine === 'postgresql'
+      ? await postgresParts(ddl, rules)
+      : await binlogParts(engine, ddl, rules);
   const { database, fence, source, beside } = parts;
   return {
     ...{ engine, ...parts },
@@ -90,8 +100,8 @@ async function opened(server: ShadowServer, name: string) {
   return { database, fence, url };
 }
 
-async function postgresParts(ddl: readonly string[]): Promise<Parts> {
-  const server = await connectShadow(postgresUrl());
+async function postgresParts(ddl: readonly string[], rules: ShadowOptions): Promise<Parts> {
+  const server = await connectShadow(postgresUrl(), rules);
   onTestFinished(() => server[Symbol.asyncDispose]());
   const trunk = await freshTrunk(...ddl);
   const name = freshName('rollout');
@@ -124,10 +134,16 @@ async function postgresParts(ddl: readonly string[]): Promise<Parts> {
   };
 }
 
-async function binlogParts(engine: 'mysql' | 'mariadb', ddl: readonly string[]): Promise<Parts> {
+async function binlogParts(
+  engine: 'mysql' | 'mariadb',
+  ddl: readonly string[],
+  rules: ShadowOptions,
+): Promise<Parts> {
   const stage = await stageOf(engine, ...ddl);
   const name = await rolloutOf(stage);
-  const { database, fence, url } = await opened(stage.server, name);
+  const server = await dialectFor(stage.url).connectShadow(stage.url, rules);
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  const { database, fence, url } = await opened(server, name);
   const admin = await sessionOn(stage.url, name);
   const as = async (where: string, sql: string): Promise<void> => {
     const client = await mysql.createConnection({ uri: where, multipleStatements: true });
@@ -138,7 +154,7 @@ async function binlogParts(engine: 'mysql' | 'mariadb', ddl: readonly string[]):
     }
   };
   return {
-    ...{ server: stage.server, name, role: name, url, source: stage.source, database, fence },
+    ...{ server, name, role: name, url, source: stage.source, database, fence },
     beside: (table) => `\`${name}__production\`.\`${table}\``,
     run: (sql) => as(url, sql),
     session: async () => {

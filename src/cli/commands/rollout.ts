@@ -206,8 +206,12 @@ function renderDiff(diff: RolloutDiff): string {
 
 function renderRows(diff: RolloutDiff): string {
   if (diff.tables.length === 0) return 'The candidate’s image equals production’s.\n';
+  const isPaired = diff.tables.some(({ pairs, paired }) => pairs + paired > 0);
   const counts = renderTable(
-    ['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'KEPT OUT', 'SAME AGAIN'],
+    [
+      ...['TABLE', 'INSERTED', 'UPDATED', 'DELETED', 'KEPT OUT', 'SAME AGAIN'],
+      ...(isPaired ? ['PAIRS DIFFER', 'PAIRED'] : []),
+    ],
     diff.tables.map((t) => [
       t.isolated ? `${t.table} (isolated)` : t.table,
       t.inserted,
@@ -215,6 +219,7 @@ function renderRows(diff: RolloutDiff): string {
       t.deleted,
       t.blocked,
       t.equal,
+      ...(isPaired ? [t.pairs, t.paired] : []),
     ]),
   );
   const rows = diff.rows.map((row) => {
@@ -224,7 +229,8 @@ function renderRows(diff: RolloutDiff): string {
         : column.name,
     );
     const trace = row.trace === null ? '' : `  trace ${row.trace}`;
-    return `${row.kind.padEnd(7)} ${row.table} (${row.key.join(', ')})  ${columns.join(', ')}${trace}`;
+    const theirs = row.pairedWith === undefined ? '' : ` = ${row.pairedWith.join(', ')}`;
+    return `${row.kind.padEnd(7)} ${row.table} (${row.key.join(', ')}${theirs})  ${columns.join(', ')}${trace}`;
   });
   const cut = diff.truncated ? ['… more rows than --limit'] : [];
   return `${counts}\n${[...rows, ...cut].join('\n')}\n`;

@@ -18,6 +18,8 @@ interface ReadTable {
 export interface DifferenceRow {
   readonly kind: DifferenceKind;
   readonly key: readonly string[];
+  /** Of a pair: production's. */
+  readonly productionKey?: readonly string[] | null;
   /** Epoch milliseconds: exact whatever the session's time zone and the driver's parsers. */
   readonly at: number;
   readonly trace: string | null;
@@ -36,7 +38,8 @@ function isAbsent({ columns, schema }: ReadTable, row: DifferenceRow): boolean {
 export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
   // A key is never NULL: it tells whether there is a row at all.
   const hidden = row.kind === 'blocked' && isAbsent(table, row);
-  const isPart = row.kind === 'update' || (row.kind === 'blocked' && !hidden);
+  const isPart =
+    row.kind === 'update' || row.kind === 'pair' || (row.kind === 'blocked' && !hidden);
   const columns = table.columns.flatMap((column, i) => {
     if (isPart && row.changed[i] !== true) return [];
     return [
@@ -49,7 +52,11 @@ export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
   });
   const { key, kind, trace } = row;
   const candidate = kind !== 'delete' && !hidden;
-  return { table: table.schema.id, key, kind, columns, at: new Date(row.at), trace, candidate };
+  const pairedWith = row.productionKey ?? null;
+  return {
+    ...{ table: table.schema.id, key, kind, columns, at: new Date(row.at), trace, candidate },
+    ...(pairedWith !== null && { pairedWith }),
+  };
 }
 
 /** As DifferenceRow, of a conflict. */

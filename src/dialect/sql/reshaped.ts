@@ -19,7 +19,7 @@ import {
 } from '../../schema/table-schema.ts';
 import { unreachable } from '../../util/assert.ts';
 import type { ReshapedTable } from '../migrating.ts';
-import type { Isolates } from '../overlay.ts';
+import type { Isolates, ReadOnly } from '../overlay.ts';
 
 /** A table as production has it, beside what the candidate made of it. */
 export interface Reshaped {
@@ -316,6 +316,20 @@ export function describeReshaped(
     renamed: Object.fromEntries(pairs),
     own: (now?.columns ?? []).flatMap(({ name }) => (taken.has(name) ? [] : [name])),
   };
+}
+
+/** The tables, as the candidate has them, that it may only read: none that it made itself. */
+export function guardedTables(
+  catalogue: SchemaCatalogue,
+  { tables, own }: Reshapes,
+  readOnly: ReadOnly,
+): readonly TableSchema[] {
+  return [...catalogue.values()].filter(
+    (table) =>
+      table.partitionOf === undefined &&
+      !own.has(tableName(table.id)) &&
+      readOnly(originOf(table, tables).id),
+  );
 }
 
 /** What the configuration says of tables, by production's names. */

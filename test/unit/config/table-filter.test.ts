@@ -1,5 +1,10 @@
-import { expect, it } from 'vitest';
-import { followedTables, tableFilter } from '../../../src/config/table-filter.ts';
+import { describe, expect, it } from 'vitest';
+import {
+  followedTables,
+  isolatedTables,
+  readonlyTables,
+  tableFilter,
+} from '../../../src/config/table-filter.ts';
 
 function decisions(
   patterns: { readonly include?: readonly string[]; readonly exclude?: readonly string[] },
@@ -42,4 +47,36 @@ it('leaves out the table of the connector’s signals', () => {
   expect(['a', 'b', 'signal'].map(of)).toEqual([true, false, false]);
   const all = followedTables({ tables, source: {} });
   expect(all({ schema: 'public', name: 'signal' })).toBe(true);
+});
+
+describe('a rule’s mode', () => {
+  const rules = [
+    { match: 'public.*', mode: 'readonly' },
+    { match: 'public.orders', mode: 'follow' },
+    { match: 'public.rates', mode: 'freeze' },
+    { match: 'public.mail', mode: 'isolate' },
+    { match: 'public.blobs', mode: 'exclude' },
+    { match: 'public.mail', policy: 'merge' },
+  ] as const;
+  const tables = { include: ['*.*'], exclude: [], rules };
+  const overlay = { isolate: ['*.orders', '*.jobs'] };
+  const names = (is: (table: { schema: string; name: string }) => boolean): readonly string[] =>
+    ['orders', 'rates', 'mail', 'blobs', 'others'].filter((name) => is({ schema: 'public', name }));
+
+  it('is that of the last rule that matches and has one', () => {
+    expect(names(followedTables({ tables, source: {} }))).toEqual([
+      ...['orders', 'rates', 'mail', 'others'],
+    ]);
+    expect(names(readonlyTables({ tables }) ?? (() => false))).toEqual(['others']);
+  });
+
+  it('goes before overlay.isolate', () => {
+    const isolated = isolatedTables({ overlay, tables });
+    expect(names(isolated)).toEqual(['rates', 'mail']);
+    expect(isolated({ schema: 'private', name: 'jobs' })).toBe(true);
+  });
+
+  it('guards no table where none is to be read only', () => {
+    expect(readonlyTables({ tables: { rules: [{ match: '*.*', mode: 'isolate' }] } })).toBeNull();
+  });
 });

@@ -19,7 +19,17 @@ describe('divergence', () => {
     const divergence = buildDivergence({
       showValues: false,
       tables: [
-        { table: 'a.t', inserted: 900, updated: 0, deleted: 100, blocked: 0, equal: 1, rows: 900 },
+        {
+          table: 'a.t',
+          inserted: 900,
+          updated: 0,
+          deleted: 100,
+          blocked: 0,
+          pairs: 0,
+          paired: 0,
+          equal: 1,
+          rows: 900,
+        },
       ],
       rows: [],
     });
@@ -28,7 +38,16 @@ describe('divergence', () => {
   });
 
   test('leaves out tables nobody wrote', () => {
-    const none = { inserted: 0, updated: 0, deleted: 0, blocked: 0, equal: 0, rows: 5 };
+    const none = {
+      inserted: 0,
+      updated: 0,
+      deleted: 0,
+      blocked: 0,
+      pairs: 0,
+      paired: 0,
+      equal: 0,
+      rows: 5,
+    };
     const divergence = buildDivergence({
       showValues: false,
       tables: [{ table: 'a.t', ...none }],

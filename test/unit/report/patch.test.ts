@@ -38,7 +38,7 @@ const row = (of: string, id: string, sides: [string | null, string | null]): Pat
     candidate: isThere.candidate ? id : null,
   };
   const columns = isThere.production && isThere.candidate ? [one] : [key, one];
-  return { table: of, key: [id], columns, ...isThere };
+  return { table: of, key: [id], productionKey: [id], columns, ...isThere };
 };
 
 const ROWS = [
@@ -61,4 +61,16 @@ it('deletes children first and inserts parents first, as each engine writes it',
   expect(back).toHaveLength(5);
   expect(back[2]).toMatch(/^UPDATE `parent` SET `x"y` = \S*'theirs' WHERE `id` = \S*'?5'?;$/);
   expect(back.at(-1)).toMatch(/^INSERT INTO `a_child` \(`id`, `x"y`\) VALUES \(/);
+});
+
+it('changes a row that each side has under a key of its own where it is', () => {
+  const pair = { ...row('s.parent', '1000', ['theirs', 'ours']), productionKey: ['7'] };
+  const sql = (towards: 'candidate' | 'production'): readonly string[] =>
+    patchStatements([pair], tables, { towards, writer: postgres.sql });
+  expect(sql('candidate')).toEqual([
+    `UPDATE "s"."parent" SET "x""y" = 'ours'::text WHERE "id" = '7'::integer;`,
+  ]);
+  expect(sql('production')).toEqual([
+    `UPDATE "s"."parent" SET "x""y" = 'theirs'::text WHERE "id" = '1000'::integer;`,
+  ]);
 });

@@ -23,6 +23,8 @@ import { quote } from '../session/names.ts';
 import { readEdges, type Edge } from '../overlay/edges.ts';
 import { describeCaptured, readCapturedNames } from '../overlay/journal.ts';
 import { readDefaults, readKept, type KeptTables } from '../overlay/reshapes.ts';
+import type { PairsOn } from '../../../overlay/pairing.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import { originOf, rulesOf, splitSteps, type TableRules } from '../../sql/reshaped.ts';
 import { applyBag } from './apply-bag.ts';
 import {
@@ -68,6 +70,7 @@ export interface ApplySession extends KeptTables {
   readonly engine: Flavour['engine'];
   /** Tables (by `tableName()`) that may have parked keys; only ever too many. */
   readonly parked: Set<string>;
+  readonly pairsOn: PairsOn | null;
 }
 
 /** `rules`: what is not said is that no table is isolated, and that the candidate wins. Errors: CONFIG_INVALID. */
@@ -75,7 +78,7 @@ export async function openApplySession(
   client: Client,
   database: string,
   tables: DatabaseTables,
-  rules: Partial<TableRules> = {},
+  rules: CandidateRules = {},
 ): Promise<ApplySession> {
   const { bytes } = await client.row<{ bytes: string }>('SELECT @@max_allowed_packet AS bytes');
   const kept = await readKept(client, database, tables);
@@ -94,6 +97,7 @@ export async function openApplySession(
     ...{ described: new Map(), stages: new Set() },
     ...{ ...overlay, engine, ...kept },
     parked: await readParkedTables(client, database),
+    pairsOn: rules.pairsOn ?? null,
   };
 }
 

@@ -21,11 +21,13 @@ import { findingKeys } from '../apply/write-unowned.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
 import { imageText } from './conflict-sql.ts';
-import { readCaptured, type CapturedTable } from './journal.ts';
+import type { CapturedTable } from './journal.ts';
 import { readOrphans } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
-import { differenceColumns, selectionCondition, toDifference, unionOfEntries } from './read.ts';
+import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
+import { differenceColumns, selectionCondition, toDifference, type Listing } from './read.ts';
+import { unionOfEntries } from './waiting.ts';
 import { writeWaiting } from './write-waiting.ts';
 
 /** Those that can be put together. */
@@ -37,29 +39,28 @@ type Found = Readonly<Record<string, string | number | null>>;
 export async function readAllConflicts(
   client: Client,
   database: string,
-  source: string,
-  options: { readonly limit: number; readonly only?: RowSelection | undefined },
+  paired: PairedTables,
+  listing: Listing,
 ): Promise<readonly OverlayConflict[]> {
-  const tables = await readCaptured(client, database, source);
   return [
-    ...(await readConflicts(client, tables, options)),
-    ...(await readOrphans(client, database, tables, options)),
+    ...(await readConflicts(client, paired, listing)),
+    ...(await readOrphans(client, database, paired, listing)),
   ];
 }
 
 /** At most `limit` per table, the oldest first. Errors: USAGE, TABLE_UNKNOWN. */
 async function readConflicts(
   client: Client,
-  tables: readonly CapturedTable[],
-  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
+  { tables, pairs }: PairedTables,
+  { limit, only = {} }: Listing,
 ): Promise<readonly OverlayConflict[]> {
   const conflicts: OverlayConflict[] = [];
   for (const table of selectTables(tables, only)) {
-    const which = listedIn(table, only);
+    const which = listedIn(table, only, pairs);
     if (which === null) continue;
     const found = await client.rows<Found>(
       `SELECT * FROM (${unionOfEntries(table, (image) => ({
-        list: `j.${JOURNAL.conflict} AS kind, ${differenceColumns(table, image)}, j.${JOURNAL.detail} AS detail,
+        list: `j.${JOURNAL.conflict} AS kind, ${differenceColumns(table, undefined, image)}, j.${JOURNAL.detail} AS detail,
           UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
           j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base`,
         where: which('j'),
@@ -82,10 +83,18 @@ async function readConflicts(
 }
 
 /** The entries that are listed, of a selection; null if no row can have the key. USAGE. */
-function listedIn(table: CapturedTable, only: RowSelection): EntryCondition | null {
+function listedIn(
+  table: CapturedTable,
+  only: RowSelection,
+  pairs: MySqlPairs,
+): EntryCondition | null {
   if (selectionCondition(table, only) === null) return null;
+  // Production's row of a pair is kept out as it should be, unless it is named.
+  const isNone = (alias: string): string =>
+    only.key === undefined ? pairs.isNoTwin(table, alias) : 'TRUE';
   return (alias) =>
-    `(${alias}.${JOURNAL.conflict} IS NOT NULL AND ${selectionCondition(table, only, alias) ?? 'FALSE'})`;
+    `(${alias}.${JOURNAL.conflict} IS NOT NULL AND ${selectionCondition(table, only, alias) ?? 'FALSE'}
+      AND ${isNone(alias)})`;
 }
 
 function baseOf(row: Found): ColumnTexts | null {
@@ -110,8 +119,10 @@ export async function resolveOverlay(
 ): Promise<ResolvedRows> {
   const { client } = session;
   let [resolved, kept] = [0, 0];
-  for (const table of selectTables([...session.captured.values()], only)) {
-    const which = listedIn(table, only);
+  const all = [...session.captured.values()];
+  const pairs = pairsOf(all, { tables: session.reshaped }, session.pairsOn);
+  for (const table of selectTables(all, only)) {
+    const which = listedIn(table, only, pairs);
     if (which === null) continue;
     await writeWaiting(session, new Set([table.label]));
     const count = async (): Promise<number> => {
@@ -223,7 +234,7 @@ function tell(
 /** Row by row: those of which both sides changed a column, and those that are refused, stay as they are. */
 async function merge(client: Client, table: OverlaidTable): Promise<void> {
   const found = await client.rows<Found>(
-    `SELECT s.seq, ${differenceColumns(table, 'j')}, j.${JOURNAL.conflictBase} AS base
+    `SELECT s.seq, ${differenceColumns(table)}, j.${JOURNAL.conflictBase} AS base
       FROM ${joined(table, 'j', 'staged')} ${besideEntry(table)}
       WHERE s.have = 1 AND s.own = ${String(OWN.candidates)} AND s.op = 'f'
         AND j.${JOURNAL.conflict} IS NOT NULL ORDER BY s.seq`,

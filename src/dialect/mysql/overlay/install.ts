@@ -6,7 +6,7 @@
  * Not captured: TRUNCATE, DROP, changes of a table's shape and of its partitions, which fire nothing, and
  * which the candidate's account has no right to; tables without a key.
  */
-import type { InstalledOverlay, Fence } from '../../dialect.ts';
+import type { InstalledOverlay, Fence, ReadOnly } from '../../dialect.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { readTables } from '../catalogue/catalogue.ts';
@@ -26,6 +26,7 @@ import {
   type CapturedTable,
 } from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
+import { findGuards, setGuards } from './read-only.ts';
 import { ensureKeptViews, readReshapes } from './reshapes.ts';
 import {
   areThese,
@@ -45,7 +46,11 @@ export interface Place {
 }
 
 /** While the caller holds the fence. Errors: SHADOW_OPEN, SCHEMA_FAILED; the driver's. */
-export async function installOverlay(place: Place, fence: Fence): Promise<InstalledOverlay> {
+export async function installOverlay(
+  place: Place,
+  fence: Fence,
+  readOnly?: ReadOnly | null,
+): Promise<InstalledOverlay> {
   const { address, database } = place;
   const client = await Client.connect(address, database);
   try {
@@ -53,6 +58,8 @@ export async function installOverlay(place: Place, fence: Fence): Promise<Instal
     await assertGround(client, database);
     const all = await captureTables(client, place, 'nobody writes yet');
     const sequencesLeft = await moveNumbersAbove(client, all);
+    const guarded = new Map(all.map(({ label, schema }) => [label, schema]));
+    await setGuards(client, database, await findGuards(client, place, guarded, readOnly));
     const notCaptured = all.filter(({ key }) => key.length === 0).map(({ schema }) => schema.id);
     return { notCaptured, sequencesLeft };
   } finally {

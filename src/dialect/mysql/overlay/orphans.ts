@@ -9,8 +9,9 @@ import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
 import { readEdges, type Edge } from './edges.ts';
-import { traceText, type CapturedTable } from './journal.ts';
-import { selectionCondition } from './read.ts';
+import { traceText } from './journal.ts';
+import type { MySqlPairs, PairedTables } from './pairs.ts';
+import { selectionCondition, type Listing } from './read.ts';
 
 type Found = Readonly<Record<string, string | number | null>>;
 
@@ -18,14 +19,14 @@ type Found = Readonly<Record<string, string | number | null>>;
 export async function readOrphans(
   client: Client,
   database: string,
-  tables: readonly CapturedTable[],
-  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
+  { tables, pairs }: PairedTables,
+  { limit, only = {} }: Listing,
 ): Promise<readonly OverlayConflict[]> {
   const found: OverlayConflict[] = [];
   const selected = selectTables(tables, only);
   for (const edge of await readEdges(client, database, tables)) {
     if (!selected.some(({ label }) => label === edge.child.label)) continue;
-    const sql = orphansOf(edge, only, limit);
+    const sql = orphansOf(edge, { only, limit, pairs });
     if (sql === null) continue;
     // A row may be reached by its own entry and by its parent's.
     const rows = new Map<string, OverlayConflict>();
@@ -40,7 +41,10 @@ export async function readOrphans(
 }
 
 /** Null if no row can have the key. */
-function orphansOf(edge: Edge, only: RowSelection, limit: number): string | null {
+function orphansOf(
+  edge: Edge,
+  { only, limit, pairs }: { only: RowSelection; limit: number; pairs: MySqlPairs },
+): string | null {
   const { child, parent, reference, childAccess, parentAccess } = edge;
   // A trace is an entry's, of the row or of what it refers to.
   const { key, trace } = only;
@@ -53,10 +57,13 @@ function orphansOf(edge: Edge, only: RowSelection, limit: number): string | null
         (name, i) => `${alias}.${quote(reference.referencedColumns[i] ?? '')} = c.${quote(name)}`,
       )
       .join(' AND ');
+  const twin = pairs.refersToTwin(child, reference.columns, 'c');
   const set = reference.columns.map((name) => `c.${quote(name)} IS NOT NULL`);
   const wanted = [
     ...set,
     `NOT EXISTS (SELECT 1 FROM ${parent.relation} p ${parentAccess.hint} WHERE ${refers('p')})`,
+    // Under another key the candidate has what it refers to.
+    ...(twin === null ? [] : [`NOT ${twin}`]),
     ...[keyed, traced],
   ].join(' AND ');
   const texts = [
@@ -75,7 +82,7 @@ function orphansOf(edge: Edge, only: RowSelection, limit: number): string | null
     STRAIGHT_JOIN ${child.relation} c ${childAccess.hint} ON ${refers('e')}
     WHERE e.${JOURNAL.present} = 1 AND ${wanted}`;
   const order = child.key.map((_, i) => `k${String(i)}`).join(', ');
-  return `SELECT * FROM ((${owned}) UNION ALL (${gone})) o ORDER BY ${order}, at
+  return `${pairs.with(child)}SELECT * FROM ((${owned}) UNION ALL (${gone})) o ORDER BY ${order}, at
     LIMIT ${String(2 * limit)}`;
 }
 

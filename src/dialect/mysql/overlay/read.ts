@@ -8,6 +8,9 @@ import {
   toOverlayRow,
   type DifferenceRow,
 } from '../../sql/overlay-rows.ts';
+import type { ColumnSchema } from '../../../schema/table-schema.ts';
+import type { SameIn } from '../../sql/pairs.ts';
+import { NO_RESHAPES } from '../../sql/reshaped.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { keyLiteral } from '../compare/table-reader.ts';
 import { spell } from '../compare/spelling.ts';
@@ -15,33 +18,8 @@ import type { Client } from '../session/client.ts';
 import { JOURNAL, TRACE_BYTES, companionName, literal, quote } from '../session/names.ts';
 import { sameImage, sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
-import { notWaiting } from './waiting.ts';
-
-/** Of an entry and the row it is of. */
-export function sameKey({ key }: CapturedTable): string {
-  return key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
-}
-
-/** By what name production's image of an entry's row is told: the entry's own, or what waits of its key. */
-export type Image = 'j' | 'w';
-
-/**
- * Entries `j` beside the rows `t` that they are of, with production's image as the alias that is asked for:
- * those of which nothing waits, and then those of which something does.
- */
-export function unionOfEntries(
-  table: CapturedTable,
-  select: (image: Image) => { readonly list: string; readonly where: string },
-): string {
-  const { journal, relation, keyHint, waiting, key } = table;
-  const rows = `LEFT JOIN ${relation} t ${keyHint} ON ${sameKey(table)}`;
-  const same = key.map(({ name }) => `j.${name} = w.${name}`).join(' AND ');
-  const own = select('j');
-  const later = select('w');
-  return `SELECT ${own.list} FROM ${journal} j ${rows} WHERE ${own.where} AND ${notWaiting(table, 'j')}
-    UNION ALL SELECT ${later.list} FROM ${waiting} w STRAIGHT_JOIN ${journal} j FORCE INDEX FOR JOIN (PRIMARY)
-      ON ${same} ${rows} WHERE ${later.where}`;
-}
+import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
+import { unionOfEntries, type Image } from './waiting.ts';
 
 /**
  * What the candidate did to a row with an entry, over `j`, production's image and `t`: insert, update, delete; or 'equal' where the
@@ -63,16 +41,19 @@ export function differenceKind(table: CapturedTable, image: Image): string {
 /** Exact, also the number of rows. */
 export async function readOverlayCounts(
   client: Client,
-  tables: readonly CapturedTable[],
+  { tables, pairs }: PairedTables,
 ): Promise<readonly OverlayCount[]> {
   const counts: OverlayCount[] = [];
   for (const table of tables) {
+    const differs = differing(table, pairs, 'v').join(' OR ');
+    const sides = `CASE WHEN ${differs} THEN 'pair' ELSE 'paired' END`;
+    const apart = pairs.has(table) ? `UNION ALL ${pairs.sides(table, sides)}` : '';
     const found = await client.rows<{ kind: string; entries: string }>(
-      `SELECT kind, COUNT(*) AS entries
+      `${pairs.with(table)}SELECT kind, COUNT(*) AS entries
         FROM (${unionOfEntries(table, (image) => ({
-          list: `${differenceKind(table, image)} AS kind`,
+          list: `${kindOf(table, pairs, image)} AS kind`,
           where: 'TRUE',
-        }))}) d
+        }))} ${apart}) d
         GROUP BY kind`,
     );
     const { rows } = await client.row<{ rows: string }>(
@@ -83,7 +64,7 @@ export async function readOverlayCounts(
     counts.push({
       ...{ table: table.schema.id, rows: Number(rows), equal: count('equal') },
       ...{ inserted: count('insert'), updated: count('update'), deleted: count('delete') },
-      blocked: count('blocked'),
+      ...{ blocked: count('blocked'), pairs: count('pair'), paired: count('paired') },
     });
   }
   return counts;
@@ -95,19 +76,30 @@ export async function readOverlayCounts(
  */
 export async function readOverlayRows(
   client: Client,
-  tables: readonly CapturedTable[],
-  { limit, only = {} }: { readonly limit: number; readonly only?: RowSelection | undefined },
+  { tables, pairs }: PairedTables,
+  { limit, only = {} }: Listing,
 ): Promise<readonly OverlayRow[]> {
   const rows: OverlayRow[] = [];
   for (const table of selectTables(tables, only)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
+    const theirs = (key: (name: string, column: ColumnSchema) => string): string =>
+      table.key.map((one, i) => `${key(one.name, one.schema)} AS p${String(i)}`).join(', ');
+    const apart = pairs.has(table)
+      ? `UNION ALL ${pairs.sides(
+          table,
+          `'pair' AS kind, ${theirs((name, column) => exactText(`v.${name}`, column))},
+            ${differenceColumns(table, pairs, 'v')}`,
+          `${condition} AND (${differing(table, pairs, 'v').join(' OR ')})`,
+        )}`
+      : '';
     const found = await client.rows<Record<string, string | number | null>>(
-      `SELECT * FROM (${unionOfEntries(table, (image) => ({
-        list: `${differenceKind(table, image)} AS kind, ${differenceColumns(table, image)}`,
+      `${pairs.with(table)}SELECT * FROM (${unionOfEntries(table, (image) => ({
+        list: `${kindOf(table, pairs, image)} AS kind, ${theirs(() => 'NULL')},
+          ${differenceColumns(table, pairs, image)}`,
         where: condition,
-      }))}) d
-        WHERE d.kind <> 'equal'
+      }))} ${apart}) d
+        WHERE d.kind NOT IN ('equal', 'paired', 'twin')
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
     );
@@ -116,15 +108,60 @@ export async function readOverlayRows(
   return rows;
 }
 
-/** Over `j`, production's image and `t`: what `toDifference` makes a difference of, but its kind. */
-export function differenceColumns(table: CapturedTable, image: Image): string {
+/** What is listed: at most `limit` of a table. */
+export interface Listing {
+  readonly limit: number;
+  readonly only?: RowSelection | undefined;
+}
+
+/** As `differenceKind`, or what pairs make of it. */
+function kindOf(table: CapturedTable, pairs: MySqlPairs, image: Image): string {
+  return pairs.kindOf(table, differenceKind(table, image), {
+    columns: table.columns.map(({ schema }) => schema.name),
+    same: sameIn(table, image),
+  });
+}
+
+/** `image`: what an entry's side of production is told by. */
+function sameIn(table: CapturedTable, image: Image): SameIn {
+  const columns = new Map(table.columns.map((column) => [column.schema.name, column]));
+  return (name, production) => {
+    const column = columns.get(name);
+    const from = production === 'v' ? 'v' : image;
+    return column === undefined ? 'TRUE' : sameValue(column, from, 't');
+  };
+}
+
+/** By column, that it differs; of a pair's columns those of the key do not. */
+function differing(
+  table: CapturedTable,
+  pairs: MySqlPairs,
+  production: Image | 'v',
+): readonly string[] {
+  const key = new Set(table.schema.key);
+  const [image, side] = production === 'v' ? (['j', 'v'] as const) : ([production, 'j'] as const);
+  const same = sameIn(table, image);
+  return table.columns.map(({ schema: { name } }) =>
+    production === 'v' && key.has(name)
+      ? 'FALSE'
+      : `NOT (${pairs.sameIn(table, name, same, side)})`,
+  );
+}
+
+/** Over `j`, production's image, or `v` of a pair, and `t`: what `toDifference` makes a difference of, but its kind. */
+export function differenceColumns(
+  table: CapturedTable,
+  pairs = pairsOf([table], NO_RESHAPES, null),
+  production: Image | 'v' = 'j',
+): string {
+  const differs = differing(table, pairs, production);
   return [
     `UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000 AS at, ${traceText('j')} AS trace`,
     ...table.key.map((key, i) => `${exactText(`j.${key.name}`, key.schema)} AS k${String(i)}`),
     ...table.columns.flatMap((column, i) => [
-      `${exactText(`${image}.${column.name}`, column.schema)} AS j${String(i)}`,
+      `${exactText(`${production}.${column.name}`, column.schema)} AS j${String(i)}`,
       `${exactText(`t.${column.name}`, column.schema)} AS t${String(i)}`,
-      `NOT (${sameValue(column, image, 't')}) AS c${String(i)}`,
+      `${differs[i] ?? ''} AS c${String(i)}`,
     ]),
   ].join(', ');
 }
@@ -140,6 +177,9 @@ export function toDifference(
   return {
     kind: row['kind'] as DifferenceRow['kind'],
     key: table.key.map((_, i) => text(`k${String(i)}`) ?? ''),
+    ...(row['kind'] === 'pair' && {
+      productionKey: table.key.map((_, i) => text(`p${String(i)}`) ?? ''),
+    }),
     at: Number(row['at']),
     trace: text('trace'),
     changed: table.columns.map((_, i) => Number(row[`c${String(i)}`]) === 1),

@@ -13,7 +13,7 @@ import { beforeDelete, beforeUpdate } from './closure.ts';
 import type { Edge } from './edges.ts';
 import type { CapturedTable } from './journal.ts';
 
-const EVENTS = ['INSERT', 'UPDATE', 'DELETE'] as const;
+export const EVENTS = ['INSERT', 'UPDATE', 'DELETE'] as const;
 
 export interface Trigger {
   readonly name: string;
@@ -49,22 +49,26 @@ export function capturingTriggers(
   ];
 }
 
-/** Under our sessions' mode, in which all that a table holds goes into its journal as it is. */
+/**
+ * Under our sessions' mode, in which all that a table holds goes into its journal as it is. `where`: the
+ * database that the table is in.
+ */
 export async function ensureTrigger(
   client: Client,
   database: string,
   trigger: Trigger,
+  where = database,
 ): Promise<void> {
   const { name, table, timing, event, body } = trigger;
   const there = await client.rows<{ name: string; body: string }>(
     `SELECT TRIGGER_NAME AS name, ACTION_STATEMENT AS body FROM information_schema.TRIGGERS
       WHERE TRIGGER_SCHEMA = ? AND EVENT_OBJECT_TABLE = ? AND ACTION_TIMING = ?
         AND EVENT_MANIPULATION = ? ORDER BY ACTION_ORDER`,
-    [database, table, timing, event],
+    [where, table, timing, event],
   );
   const same = there.find((one) => one.name === name);
   if (same?.body === body) return;
-  if (same !== undefined) await dropTrigger(client, database, name);
+  if (same !== undefined) await dropTrigger(client, where, name);
   const others = there.filter((one) => one.name !== name);
   // After: before what else is written is captured. Before: when the row is as it will be.
   const beside = timing === 'AFTER' ? others.at(0) : others.at(-1);
@@ -72,8 +76,8 @@ export async function ensureTrigger(
   await patiently(
     client,
     database,
-    `CREATE DEFINER = ${triggerDefiner(database)} TRIGGER ${quote(database, name)}
-      ${timing} ${event} ON ${quote(database, table)} FOR EACH ROW
+    `CREATE DEFINER = ${triggerDefiner(database)} TRIGGER ${quote(where, name)}
+      ${timing} ${event} ON ${quote(where, table)} FOR EACH ROW
       ${beside === undefined ? '' : `${order} ${quote(beside.name)}`}
       ${body}`,
   );

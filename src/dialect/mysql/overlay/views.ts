@@ -17,8 +17,8 @@ import { triggerDefiner } from '../shadow/accounts.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
-import { differenceKind, unionOfEntries, type Image } from './read.ts';
-import { productionImage } from './waiting.ts';
+import { differenceKind } from './read.ts';
+import { productionImage, unionOfEntries, type Image } from './waiting.ts';
 
 /** Columns of a difference beside those of its table. */
 const DIFFERENCE = { kind: 'understudy_kind', columns: 'understudy_columns' } as const;

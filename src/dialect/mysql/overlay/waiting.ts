@@ -154,3 +154,29 @@ export function productionImage(
       WHERE j.${WAITING.present} = 1 AND ${notWaiting(table, 'j')}
     UNION ALL SELECT ${list('w')} FROM ${table.waiting} w WHERE w.${WAITING.present} = 1`;
 }
+
+/** Of an entry and the row it is of. */
+function sameKey({ key }: CapturedTable): string {
+  return key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
+}
+
+/** By what name production's image of an entry's row is told: the entry's own, or what waits of its key. */
+export type Image = 'j' | 'w';
+
+/**
+ * Entries `j` beside the rows `t` that they are of, with production's image as the alias that is asked for:
+ * those of which nothing waits, and then those of which something does.
+ */
+export function unionOfEntries(
+  table: CapturedTable,
+  select: (image: Image) => { readonly list: string; readonly where: string },
+): string {
+  const { journal, relation, keyHint, waiting, key } = table;
+  const rows = `LEFT JOIN ${relation} t ${keyHint} ON ${sameKey(table)}`;
+  const same = key.map(({ name }) => `j.${name} = w.${name}`).join(' AND ');
+  const own = select('j');
+  const later = select('w');
+  return `SELECT ${own.list} FROM ${journal} j ${rows} WHERE ${own.where} AND ${notWaiting(table, 'j')}
+    UNION ALL SELECT ${later.list} FROM ${waiting} w STRAIGHT_JOIN ${journal} j FORCE INDEX FOR JOIN (PRIMARY)
+      ON ${same} ${rows} WHERE ${later.where}`;
+}

@@ -60,6 +60,8 @@ export function unadmittedName(table: string): string {
 /** What names of our triggers match, as the servers' REGEXP has it: those that capture, and that close. */
 export const CAPTURING = '#understudy_[ab][iud]$';
 export const CLOSING = '#understudy_c[iud]2{0,1}$';
+/** That guard tables which the candidate may only read. */
+export const GUARDING = '#understudy_r[iud]$';
 
 /** Columns of a journal beside those of its table. */
 export const JOURNAL = {

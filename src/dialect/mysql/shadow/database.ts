@@ -31,6 +31,7 @@ import type {
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type {
+  CandidateRules,
   OutcomeCounts,
   OverlayConflict,
   ReleasedRows,
@@ -42,7 +43,7 @@ import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
-import { facing, type TableRules } from '../../sql/reshaped.ts';
+import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
@@ -55,15 +56,13 @@ import { beginMigration, endBegunMigration, endMigration } from '../overlay/migr
 import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
-import { readCaptured } from '../overlay/journal.ts';
+import { readPairedTables, type PairedTables } from '../overlay/pairs.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { captureLost, findLostCapture } from '../overlay/watch.ts';
+import { lookAtTriggers, mendTriggers } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
-import { countWaiting } from '../overlay/waiting.ts';
-import { settleWaiting, writeWaiting } from '../overlay/write-waiting.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -71,9 +70,9 @@ import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
 import { readFormerColumns } from './former-columns.ts';
+import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
-import { mysqlEvolving } from './evolving.ts';
 import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
@@ -89,8 +88,11 @@ import {
 import { countGaps, readGaps } from './gaps.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
+import { mysqlWaiting } from './waiting.ts';
 import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
 
+/** The holder may act beside members. */
+const beside = (): Promise<void> => Promise.resolve();
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
 
@@ -104,7 +106,7 @@ export interface DatabaseParts {
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
   /** What is not said: no table is isolated, and the candidate wins. */
-  readonly rules?: Partial<TableRules>;
+  readonly rules?: CandidateRules;
 }
 
 export class MySqlShadowDatabase
@@ -122,7 +124,7 @@ export class MySqlShadowDatabase
   readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
-  readonly #rules: Partial<TableRules>;
+  readonly #rules: CandidateRules;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -149,36 +151,22 @@ export class MySqlShadowDatabase
       },
     });
     const source = this.#source;
-    const write = (fence: Fence, tables?: ReadonlySet<string>): ReturnType<Waiting['write']> =>
-      this.#act(
-        fence,
-        'write what waits',
-        'APPLY_FAILED',
-        async (client) => writeWaiting(await this.#applySession(client, fence), tables),
-        // Of a key that others write they wait where it waits.
-        {
-          member: (client, share) => assertShare(client, share, new Map(), database),
-          beside: () => Promise.resolve(),
-        },
-      );
-    this.waiting = {
-      counts: () =>
-        this.#read('count what waits', (client) => countWaiting(client, database, source)),
-      write: async (fence) => {
-        // Mostly nothing does, and then it takes no fence.
-        const none = { written: 0, left: 0 };
-        return (await this.waiting.counts()).length === 0 ? none : write(fence);
-      },
-    };
-    const settle = (fence: Fence, tables?: ReadonlySet<string>): Promise<void> =>
-      settleWaiting(database, () => write(fence, tables));
-    this.evolving = mysqlEvolving({
-      ...{
-        place: { address, database, source, isRollout: parts.marker.kind === 'rollout' },
-        settle,
-      },
+    const { waiting, settle } = mysqlWaiting({
+      ...{ database, source, read: (doing, fn) => this.#read(doing, fn) },
+      act: (fence, doing, fn) =>
+        this.#act(
+          fence,
+          doing,
+          'APPLY_FAILED',
+          async (client) => fn(await this.#applySession(client, fence)),
+          { member: (client, share) => assertShare(client, share, new Map(), database), beside },
+        ),
+    });
+    this.waiting = waiting;
+    this.evolving = schemaTarget({
+      ...{ address, database, source, isRollout: parts.marker.kind === 'rollout', settle },
       read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, otherwise, fn) => this.#act(fence, doing, otherwise, fn),
+      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
       forget: () => this.#session.forget(),
     });
     const migrate = <T>(fence: Fence, act: () => Promise<T>): Promise<T> =>
@@ -196,8 +184,7 @@ export class MySqlShadowDatabase
     this.sharing = mysqlSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) =>
-        this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, { beside }),
       show: (client, member) => this.#showMember(client, member, 'signs'),
     });
     this.topics = topicLedger(database, {
@@ -342,19 +329,19 @@ export class MySqlShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
       this.#session.forget();
-      return installOverlay(this.#place, fence);
+      return installOverlay(this.#place, fence, this.#rules.readOnly);
     });
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
     return this.#read('count the overlay', async (client) =>
-      readOverlayCounts(client, await readCaptured(client, this.name, this.#source)),
+      readOverlayCounts(client, await this.#paired(client)),
     );
   }
 
   overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
     return this.#read('read the overlay', async (client) =>
-      readOverlayRows(client, await readCaptured(client, this.name, this.#source), { limit, only }),
+      readOverlayRows(client, await this.#paired(client), { limit, only }),
     );
   }
 
@@ -383,9 +370,13 @@ export class MySqlShadowDatabase
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', (client) =>
-      readAllConflicts(client, this.name, this.#source, { limit, only }),
+    return this.#read('read conflicts', async (client) =>
+      readAllConflicts(client, this.name, await this.#paired(client), { limit, only }),
     );
+  }
+
+  #paired(client: Client): Promise<PairedTables> {
+    return readPairedTables(client, this.#place, this.#rules.pairsOn);
   }
 
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
@@ -396,12 +387,12 @@ export class MySqlShadowDatabase
 
   async watchCapture(fence: Fence): Promise<readonly TableId[]> {
     const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
-    const lost = await this.#act(fence, ...what, async (client) =>
-      findLostCapture(await this.#applySession(client, fence)),
+    const found = await this.#act(fence, ...what, async (client) =>
+      lookAtTriggers(await this.#applySession(client, fence), this.#place, this.#rules.readOnly),
     );
-    if (lost.length > 0)
-      await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
-    return lost;
+    if (found === null) return [];
+    await this.#act(fence, ...what, () => mendTriggers(this.#place, fence, found));
+    return found.lost;
   }
 
   outcomes(): Promise<OutcomeCounts> {

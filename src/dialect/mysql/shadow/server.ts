@@ -11,7 +11,7 @@ import type {
   ShadowServer,
 } from '../../dialect.ts';
 import type { RolloutGround } from '../../rollout-ground.ts';
-import type { TableRules } from '../../sql/reshaped.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import { openControl } from '../control/control-database.ts';
 import { ServerAddress } from '../session/address.ts';
 import type { Client } from '../session/client.ts';
@@ -55,7 +55,7 @@ class MySqlShadowServer implements RolloutGround {
   readonly #address: ServerAddress;
   readonly #flavour: Flavour;
   readonly #leaseMs: number;
-  readonly #rules: Partial<TableRules>;
+  readonly #rules: CandidateRules;
   readonly #connection: Connection;
 
   constructor(parts: {
@@ -63,7 +63,7 @@ class MySqlShadowServer implements RolloutGround {
     readonly connection: Connection;
     readonly flavour: Flavour;
     readonly leaseMs: number;
-    readonly rules: Partial<TableRules>;
+    readonly rules: CandidateRules;
   }) {
     this.engine = parts.flavour.engine;
     this.version = parts.flavour.version;

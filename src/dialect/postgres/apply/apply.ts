@@ -1,4 +1,5 @@
-import type { Isolates } from '../../overlay.ts';
+import type { PairsOn } from '../../../overlay/pairing.ts';
+import type { CandidateRules, Isolates } from '../../overlay.ts';
 import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
@@ -75,6 +76,7 @@ export interface ApplySession extends KeptTables {
   readonly spared: SparedAccount;
   readonly isolates: Isolates;
   readonly policies: PolicyOf<TableId>;
+  readonly pairsOn: PairsOn | null;
   /** Of the batch that is applied; null on a trunk. */
   readonly waiting: WaitingTables | null;
 }
@@ -86,18 +88,15 @@ export interface ApplySession extends KeptTables {
 export async function openApplySession(
   client: ClientBase,
   catalogue: SchemaCatalogue,
-  options: {
-    readonly spared?: SparedAccount;
-    readonly isolates?: Isolates;
-    readonly policies?: PolicyOf<TableId>;
-  } = {},
+  options: CandidateRules & { readonly spared?: SparedAccount } = {},
 ): Promise<ApplySession> {
   const { spared = null, isolates = () => false, policies = () => OVERLAY_WINS } = options;
+  const { pairsOn = null } = options;
   if (spared !== null) await assertSpared(client, spared);
   const comparisons = await readComparisons(client);
   const captured = await readCaptured(client);
   return {
-    ...{ spared, isolates, policies },
+    ...{ spared, isolates, policies, pairsOn },
     ...(await readKept(client, comparisons)),
     client,
     catalogue,

@@ -22,8 +22,13 @@ const JOURNALED = ['j', 'name'] as const;
 const NO_ROW = `'0'::pg_catalog.xid`;
 
 /** The row is production's, and kept out: over `j`, and `t`, which is null where there is no visible row. */
-export const IS_BLOCKED = `(j.${JOURNAL.blocked} IS NOT NULL
-  AND j.${JOURNAL.blocked} = COALESCE(t.xmin, ${NO_ROW}))`;
+export const IS_BLOCKED = blockedAs('j', 't');
+
+/** The same of an entry and a row by other names. */
+export function blockedAs(entry: string, row: string): string {
+  return `(${entry}.${JOURNAL.blocked} IS NOT NULL
+    AND ${entry}.${JOURNAL.blocked} = COALESCE(${row}.xmin, ${NO_ROW}))`;
+}
 
 /** The same of an entry, `j`, alone. */
 export function isBlocked(table: ApplyTable): string {

@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
+import type { ReadOnly } from '../../overlay.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
 import { captureStatements, CREATE_MINE, CREATE_NOTE_TRACE } from './capture-sql.ts';
@@ -9,10 +10,11 @@ import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readGenerated } from './generated.ts';
 import { ensureImages, imageStatements, readImageTables } from './images.ts';
 import { CREATE_REGISTRY, journalStatements, readCaptured } from './journal.ts';
+import { ensureReadOnly } from './read-only.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { imageId, journalId, OWN_SCHEMA, relation, waitingId } from '../session/names.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
-import { viewSchemaStatements, viewStatements } from './views.ts';
+import { viewSchemaStatements, viewStatements, withImagesNow } from './views.ts';
 import { readWaitingLabels, waitingStatements } from './waiting.ts';
 
 export interface InstalledOverlay {
@@ -37,6 +39,7 @@ export interface InstalledOverlay {
 export async function installOverlay(
   client: ClientBase,
   spared: SparedAccount = null,
+  readOnly: ReadOnly | null = null,
 ): Promise<InstalledOverlay> {
   await client.query(`SET LOCAL search_path = ''`);
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
@@ -44,6 +47,7 @@ export async function installOverlay(
   await client.query([CREATE_REGISTRY, CREATE_MINE, CREATE_NOTE_TRACE].join(';\n'));
   const { captured, notCaptured } = await captureTables(client, spared, () => true);
   const sequencesLeft = await moveSequencesAbove(client);
+  await ensureReadOnly(client, spared, readOnly);
   return { captured, notCaptured, sequencesLeft };
 }
 
@@ -118,7 +122,7 @@ function describeCaptured(schema: TableSchema, comparisons: Comparisons): ApplyT
   }
 }
 
-/** The captured tables of this database, ready for statements; empty without an overlay. */
+/** The captured tables of this database, for statements that read; empty without an overlay. */
 export async function readCapturedTables(client: ClientBase): Promise<readonly ApplyTable[]> {
   const captured = await readCaptured(client);
   if (captured === null) return [];
@@ -129,6 +133,6 @@ export async function readCapturedTables(client: ClientBase): Promise<readonly A
     const schema = catalogue.get(label);
     if (schema === undefined) return [];
     const table = describeTable(schema, comparisons, journal);
-    return [waiting.has(label) ? { ...table, waiting: relation(waitingId(schema.id)) } : table];
+    return [waiting.has(label) ? withImagesNow(table, relation(waitingId(schema.id))) : table];
   });
 }

@@ -6,12 +6,14 @@
 import { escapeIdentifier, type ClientBase } from 'pg';
 import { tableName } from '../../../change/table-id.ts';
 import type { ForeignKey } from '../../../schema/table-schema.ts';
+import type { PairsOn } from '../../../overlay/pairing.ts';
 import type { OverlayConflict, RowSelection } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { JOURNAL, relation, TRACE_CHARACTERS } from '../session/names.ts';
 import { readCapturedTables } from './capture.ts';
+import { readPairs, type PgPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
 
 interface Orphan {
@@ -25,9 +27,10 @@ interface Orphan {
 export async function readOrphans(
   client: ClientBase,
   limit: number,
-  only: RowSelection,
+  { pairsOn = null, ...only }: RowSelection & { readonly pairsOn?: PairsOn | null },
 ): Promise<readonly OverlayConflict[]> {
   const tables = await readCapturedTables(client);
+  const pairs = await readPairs(client, tables, pairsOn);
   const comparisons = await readComparisons(client);
   const found: OverlayConflict[] = [];
   // A trace is an entry's, of the row or of what it refers to.
@@ -38,7 +41,7 @@ export async function readOrphans(
       const of = selectionCondition(child, 'c', keyed);
       const traced = only.trace === undefined ? [] : [only.trace];
       const { rows } = await client.query<Orphan>(
-        orphansOf({ child, parent, key, comparisons }, of.sql, {
+        orphansOf({ child, parent, key, comparisons, pairs }, of.sql, {
           limit,
           trace: only.trace === undefined ? null : of.values.length + 1,
         }),
@@ -57,11 +60,14 @@ function orphansOf(
     readonly parent: ApplyTable | undefined;
     readonly key: ForeignKey;
     readonly comparisons: Comparisons;
+    readonly pairs: PgPairs;
   },
   selected: string,
   { limit, trace }: { readonly limit: number; readonly trace: number | null },
 ): string {
-  const { child, parent, key, comparisons } = parts;
+  const { child, parent, key, comparisons, pairs } = parts;
+  // Under another key the candidate has what it refers to.
+  const twin = pairs.refersToTwin(child, key.columns, 'c');
   const compared = comparisons.get(tableName(key.references));
   const refers = (alias: string): string =>
     key.columns
@@ -76,6 +82,7 @@ function orphansOf(
   const wanted = [
     ...set,
     none,
+    ...(twin === null ? [] : [`NOT ${twin}`]),
     selected,
     ...(trace === null
       ? []
@@ -98,7 +105,7 @@ function orphansOf(
           `SELECT ${what} FROM ${parent.journal ?? ''} e JOIN ${child.rows} c ON ${refers('e')}
             WHERE e.${JOURNAL.present} AND ${wanted}`,
         ];
-  return `SELECT DISTINCT ON (o.key) o.* FROM (${[owned, ...gone].join(' UNION ALL ')}) o
+  return `${pairs.with(child)}SELECT DISTINCT ON (o.key) o.* FROM (${[owned, ...gone].join(' UNION ALL ')}) o
     ORDER BY o.key, o."firstAt" LIMIT ${String(limit)}`;
 }
 

@@ -2,6 +2,8 @@ import { escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
 import type { OutcomeCounts, OverlayConflict } from '../../overlay.ts';
+import type { PairsOn } from '../../../overlay/pairing.ts';
+import type { SameIn } from '../../sql/pairs.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { IS_BLOCKED } from './blocked-sql.ts';
 import { readCapturedTables } from './capture.ts';
@@ -14,6 +16,7 @@ import {
   type ConflictRow,
   type DifferenceRow,
 } from '../../sql/overlay-rows.ts';
+import { readPairs, type PgPairs } from './pairs.ts';
 import { differenceKind, imageEqual, journalWithRows } from './views.ts';
 
 /** Above this many rows the planner's estimate is near enough for a ratio. */
@@ -23,16 +26,30 @@ const EXACT_COUNT = 1_000_000;
  * Counts, per captured table, what the candidate changed. `rows` is exact up to a million rows and
  * the planner's estimate above. Call it in one REPEATABLE READ transaction to have one moment.
  */
-export async function readOverlayCounts(client: ClientBase): Promise<readonly OverlayCount[]> {
+export async function readOverlayCounts(
+  client: ClientBase,
+  pairsOn: PairsOn | null = null,
+): Promise<readonly OverlayCount[]> {
   const counts: OverlayCount[] = [];
-  for (const table of await readCapturedTables(client)) {
+  const tables = await readCapturedTables(client);
+  const pairs = await readPairs(client, tables, pairsOn);
+  for (const table of tables) {
+    const kinds = `SELECT ${kindOf(table, pairs)} AS kind FROM ${journalWithRows(table)}`;
+    const apart = pairs.has(table)
+      ? `UNION ALL ${pairs.sides(
+          table,
+          `CASE WHEN ${differing(table, pairs, 'v').join(' OR ')} THEN 'pair' ELSE 'paired' END`,
+        )}`
+      : '';
     const result = await client.query<Omit<OverlayCount, 'table'>>(
-      `SELECT pg_catalog.count(*) FILTER (WHERE kind = 'insert')::int4 AS inserted,
+      `${pairs.with(table)}SELECT pg_catalog.count(*) FILTER (WHERE kind = 'insert')::int4 AS inserted,
          pg_catalog.count(*) FILTER (WHERE kind = 'update')::int4 AS updated,
          pg_catalog.count(*) FILTER (WHERE kind = 'delete')::int4 AS deleted,
          pg_catalog.count(*) FILTER (WHERE kind = 'blocked')::int4 AS blocked,
-         pg_catalog.count(*) FILTER (WHERE kind = 'equal')::int4 AS equal
-       FROM (SELECT ${differenceKind(table)} AS kind FROM ${journalWithRows(table)}) d`,
+         pg_catalog.count(*) FILTER (WHERE kind = 'equal')::int4 AS equal,
+         pg_catalog.count(*) FILTER (WHERE kind = 'pair')::int4 AS pairs,
+         pg_catalog.count(*) FILTER (WHERE kind = 'paired')::int4 AS paired
+       FROM (${kinds} ${apart}) d`,
     );
     const row = result.rows[0];
     if (row === undefined) continue;
@@ -62,16 +79,30 @@ async function countRows(client: ClientBase, table: ApplyTable): Promise<number>
 export async function readOverlayRows(
   client: ClientBase,
   limit: number,
-  only: RowSelection = {},
+  { pairsOn = null, ...only }: RowSelection & { readonly pairsOn?: PairsOn | null } = {},
 ): Promise<readonly OverlayRow[]> {
   const rows: OverlayRow[] = [];
-  for (const table of selectTables(await readCapturedTables(client), only)) {
+  const tables = await readCapturedTables(client);
+  const pairs = await readPairs(client, tables, pairsOn);
+  for (const table of selectTables(tables, only)) {
     const condition = selectionCondition(table, 'j', only);
+    const what = (production: 'j' | 'v'): string => `${columnLists(table, pairs, production)},
+      pg_catalog.date_part('epoch', j.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS at,
+      j.${JOURNAL.trace} AS trace`;
+    const texts = table.key.map(({ name }) => `v.${name}::text`);
+    const apart = pairs.has(table)
+      ? `UNION ALL ${pairs.sides(
+          table,
+          `'pair' AS kind, ARRAY[${texts.join(', ')}]::text[] AS "productionKey", ${what('v')}`,
+          `${condition.sql} AND (${differing(table, pairs, 'v').join(' OR ')})`,
+        )}`
+      : '';
     const found = await client.query<DifferenceRow>(
-      `SELECT * FROM (SELECT ${differenceKind(table)} AS kind, ${columnLists(table)},
-           pg_catalog.date_part('epoch', j.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS at,
-           j.${JOURNAL.trace} AS trace FROM ${journalWithRows(table)} WHERE ${condition.sql}) d
-       WHERE d.kind <> 'equal' ORDER BY d.at, d.key LIMIT $${condition.values.length + 1}`,
+      `${pairs.with(table)}SELECT * FROM (
+         SELECT ${kindOf(table, pairs)} AS kind, NULL::text[] AS "productionKey", ${what('j')}
+         FROM ${journalWithRows(table)} WHERE ${condition.sql} ${apart}) d
+       WHERE d.kind NOT IN ('equal', 'paired', 'twin')
+       ORDER BY d.at, d.key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );
     rows.push(...found.rows.map((row) => toOverlayRow(table, row)));
@@ -83,19 +114,23 @@ export async function readOverlayRows(
 export async function readOverlayConflicts(
   client: ClientBase,
   limit: number,
-  only: RowSelection = {},
+  { pairsOn = null, ...only }: RowSelection & { readonly pairsOn?: PairsOn | null } = {},
 ): Promise<readonly OverlayConflict[]> {
   const conflicts: OverlayConflict[] = [];
-  for (const table of selectTables(await readCapturedTables(client), only)) {
+  const tables = await readCapturedTables(client);
+  const pairs = await readPairs(client, tables, pairsOn);
+  for (const table of selectTables(tables, only)) {
     const condition = selectionCondition(table, 'j', only);
+    // Production's row of a pair is kept out as it should be.
+    const isNone = only.key === undefined ? pairs.isOf('production', table, 'j') : 'false';
     const ms = (column: string): string =>
       `pg_catalog.date_part('epoch', j.${column}) OPERATOR(pg_catalog.*) 1000`;
     const found = await client.query<ConflictRow>(
-      `SELECT j.${JOURNAL.conflict} AS kind, ${columnLists(table)}, j.${JOURNAL.detail} AS detail,
+      `${pairs.with(table)}SELECT j.${JOURNAL.conflict} AS kind, ${columnLists(table, pairs)}, j.${JOURNAL.detail} AS detail,
          ${ms(JOURNAL.at)} AS "firstAt", ${ms(JOURNAL.conflictAt)} AS at, j.${JOURNAL.trace} AS trace,
          j.${JOURNAL.conflictSource}::text AS source, j.${JOURNAL.conflictBase} AS base
        FROM ${journalWithRows(table)}
-       WHERE ${isConflict} AND ${condition.sql}
+       WHERE ${isConflict} AND ${condition.sql} AND NOT ${isNone}
        ORDER BY j.${JOURNAL.conflictAt}, key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );
@@ -104,11 +139,38 @@ export async function readOverlayConflicts(
   return conflicts;
 }
 
+/** As `differenceKind`, or what pairs make of it. */
+function kindOf(table: ApplyTable, pairs: PgPairs): string {
+  return pairs.kindOf(table, differenceKind(table), {
+    columns: table.columns.map(({ schema }) => schema.name),
+    same: sameIn(table),
+  });
+}
+
+function sameIn(table: ApplyTable): SameIn {
+  const columns = new Map(table.columns.map(({ schema }) => [schema.name, schema]));
+  return (name, production) => {
+    const column = columns.get(name);
+    return column === undefined ? 'true' : imageEqual([column], production, 't');
+  };
+}
+
+/** By column, that it differs; of a pair's columns those of the key do not. */
+function differing(table: ApplyTable, pairs: PgPairs, production: 'j' | 'v'): readonly string[] {
+  const key = new Set(table.schema.key);
+  const same = sameIn(table);
+  return table.columns.map(({ schema: { name } }) =>
+    production === 'v' && key.has(name)
+      ? 'false'
+      : `NOT ${pairs.sameIn(table, name, same, production)}`,
+  );
+}
+
 /** Over `j` and `t`: one that kept a row out that the candidate came to since is none any more. */
 const isConflict = `j.${JOURNAL.conflict} IS NOT NULL
   AND (j.${JOURNAL.refused} IS NULL OR ${IS_BLOCKED})`;
 
-function columnLists(table: ApplyTable): string {
+function columnLists(table: ApplyTable, pairs: PgPairs, production: 'j' | 'v' = 'j'): string {
   const list = (values: readonly string[], type: string): string =>
     `ARRAY[${values.join(', ')}]::${type}[]`;
   const names = table.columns.map((column) => column.name);
@@ -118,9 +180,9 @@ function columnLists(table: ApplyTable): string {
       'text',
     );
   const key = table.key.map((column) => `j.${column.name}::text`);
-  const changed = table.columns.map((c) => `NOT ${imageEqual([c.schema], 'j', 't')}`);
+  const changed = differing(table, pairs, production);
   return `${list(key, 'text')} AS key, ${list(changed, 'boolean')} AS changed,
-    ${text('j')} AS production, ${text('t')} AS candidate`;
+    ${text(production)} AS production, ${text('t')} AS candidate`;
 }
 
 /** Which rows of a table a selection means, as a condition with parameters $1, … USAGE. */

@@ -14,6 +14,7 @@ import { mayMerge } from './policy-sql.ts';
 import { holdsBlocked, lookedUp, settleAll } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
+import { readPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
 import { capturedTables, inTheWay, resetTable } from './reset.ts';
 import { imageEqual } from './views.ts';
@@ -46,12 +47,16 @@ export async function resolveOverlay(
   side: Side,
 ): Promise<ResolvedRows> {
   let [resolved, kept] = [0, 0];
-  const tables = selectTables(capturedTables(session), only);
+  const all = capturedTables(session);
+  const tables = selectTables(all, only);
+  const pairs = await readPairs(session.client, all, session.pairsOn);
   for (const table of tables) {
     await writeWaiting(session, table.schema.id);
     await session.client.query(settleAll(table));
     const { sql, values } = selectionCondition(table, 'j', only);
-    const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql}`, values };
+    // Production's row of a pair is kept out as it should be, unless it is named.
+    const apart = only.key === undefined ? pairs.isNoTwin(table, 'j') : 'true';
+    const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql} AND ${apart}`, values };
     const before = await noteSelected(session, table, selected);
     if (before === 0) continue;
     try {

@@ -49,24 +49,32 @@ export function differenceKind(table: ApplyTable): string {
     WHEN j.${JOURNAL.present} THEN 'delete' WHEN ${visible} THEN 'insert' ELSE 'equal' END`;
 }
 
-/** The journal with the visible rows beside it; of keys that wait, with the images that wait. */
+/** The journal with the visible rows beside it. */
 export function journalWithRows(table: ApplyTable): string {
-  return `${journalNow(table)} LEFT JOIN ${table.rows} t ON ${sameKey(table)}`;
+  return `${table.journal ?? ''} j LEFT JOIN ${table.rows} t ON ${sameKey(table)}`;
 }
 
-/** For reading. */
-function journalNow(table: ApplyTable): string {
-  if (table.waiting === null) return `${table.journal ?? ''} j`;
-  const images = [
+/** What readers ask of an entry beside its image. */
+const FACTS: readonly string[] = Object.values(JOURNAL).filter(
+  (name) => name !== JOURNAL.present && name !== JOURNAL.moved,
+);
+
+/** For reading alone: in the journal the images of keys that wait are those that wait. */
+export function withImagesNow(
+  table: ApplyTable,
+  waiting: string,
+  facts: readonly string[] = FACTS,
+): ApplyTable {
+  const image = [
     ...table.schema.columns.map(({ name }) => escapeIdentifier(name)),
     JOURNAL.present,
   ];
-  const columns = images.map(
+  const columns = image.map(
     (name) => `CASE WHEN w.${WAITING.at} IS NULL THEN e.${name} ELSE w.${name} END AS ${name}`,
   );
-  const facts = Object.values(JOURNAL).filter((name) => name !== JOURNAL.present);
-  return `(SELECT ${[...columns, ...facts.map((name) => `e.${name}`)].join(', ')}
-      FROM ${table.journal ?? ''} e LEFT JOIN ${table.waiting} w ON ${sameKey(table, 'w', 'e')}) j`;
+  const journal = `(SELECT ${[...columns, ...facts.map((name) => `e.${name}`)].join(', ')}
+    FROM ${table.journal ?? ''} e LEFT JOIN ${waiting} w ON ${sameKey(table, 'w', 'e')})`;
+  return { ...table, journal };
 }
 
 /** The statements that make the schemas of the views beside `schema`. */
@@ -115,7 +123,8 @@ export function productionView(table: ApplyTable, or: '' | 'OR REPLACE' = ''): s
 }
 
 function differenceView(captured: ApplyTable, or: '' | 'OR REPLACE'): string {
-  const table = { ...captured, waiting: relation(waitingId(captured.schema.id)) };
+  const facts = [JOURNAL.at, JOURNAL.trace, JOURNAL.blocked];
+  const table = withImagesNow(captured, relation(waitingId(captured.schema.id)), facts);
   const keyNames = new Set(table.schema.key);
   const rest = table.schema.columns.filter((column) => !keyNames.has(column.name));
   const pairs = rest.flatMap((column) => {
@@ -131,5 +140,6 @@ function differenceView(captured: ApplyTable, or: '' | 'OR REPLACE'): string {
     SELECT * FROM (SELECT ${differenceKind(table)} AS understudy_kind,
       pg_catalog.array_remove(ARRAY[${changed.join(', ')}]::text[], NULL) AS understudy_columns,
       j.${JOURNAL.at}, j.${JOURNAL.trace}, ${[...key, ...pairs].join(', ')}
-      FROM ${journalWithRows(table)}) d WHERE d.understudy_kind <> 'equal'`;
+      FROM ${journalWithRows(table)}) d
+      WHERE d.understudy_kind <> 'equal'`;
 }

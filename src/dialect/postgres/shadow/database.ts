@@ -6,7 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
-import type { Isolates } from '../../overlay.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
@@ -18,7 +18,6 @@ import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
-import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
 import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
 import type { ErrorCounting, PossiblyOurs } from '../../possibly-ours.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
@@ -54,8 +53,8 @@ import { assertFollows, readApplierRights, readSparedAccount } from '../apply/ap
 import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
-import { pgEvolving } from './evolving.ts';
 import { readFormerColumns } from './former-columns.ts';
+import { schemaTarget } from './schema-target.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
@@ -109,9 +108,7 @@ export interface DatabaseParts {
   readonly marker: DatabaseMarker;
   /** How long a silent holder keeps the fence. */
   readonly leaseMs: number;
-  /** Default: no table is isolated. */
-  readonly isolates?: Isolates;
-  readonly policies?: PolicyOf<TableId>;
+  readonly rules?: CandidateRules;
 }
 
 export class PgShadowDatabase
@@ -134,8 +131,7 @@ export class PgShadowDatabase
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
-  readonly #isolates: Isolates;
-  readonly #policies: PolicyOf<TableId>;
+  readonly #rules: CandidateRules;
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -150,15 +146,14 @@ export class PgShadowDatabase
     this.marker = parts.marker;
     this.#address = address;
     this.#leaseMs = parts.leaseMs;
-    this.#isolates = parts.isolates ?? (() => false);
-    this.#policies = parts.policies ?? (() => OVERLAY_WINS);
+    this.#rules = parts.rules ?? {};
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
-    this.evolving = pgEvolving({
+    this.evolving = schemaTarget({
       read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, otherwise, fn) => this.#act(fence, doing, otherwise, fn),
+      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
       session: (client, fence) => this.#applySession(client, fence),
       forget: () => this.#session.forget(),
     });
@@ -230,17 +225,24 @@ export class PgShadowDatabase
   }
 
   overlayCounts(): Promise<readonly OverlayCount[]> {
-    return this.#read('count the overlay', (client) => readOverlayCounts(client));
+    return this.#read('count the overlay', (client) =>
+      readOverlayCounts(client, this.#rules.pairsOn),
+    );
   }
 
   overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
-    return this.#read('read the overlay', (client) => readOverlayRows(client, limit, only));
+    return this.#read('read the overlay', (client) =>
+      readOverlayRows(client, limit, { ...only, pairsOn: this.#rules.pairsOn ?? null }),
+    );
   }
 
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
     return this.#read('read conflicts', async (client) => [
-      ...(await readOverlayConflicts(client, limit, only)),
-      ...(await readOrphans(client, limit, only ?? {})),
+      ...(await readOverlayConflicts(client, limit, {
+        ...only,
+        pairsOn: this.#rules.pairsOn ?? null,
+      })),
+      ...(await readOrphans(client, limit, { ...only, pairsOn: this.#rules.pairsOn ?? null })),
     ]);
   }
 
@@ -346,7 +348,7 @@ export class PgShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
-      return installOverlay(client, await readSparedAccount(client));
+      return installOverlay(client, await readSparedAccount(client), this.#rules.readOnly);
     });
   }
 
@@ -382,7 +384,7 @@ export class PgShadowDatabase
 
   watchCapture(fence: Fence): Promise<readonly TableId[]> {
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
-      watchCapture(client, await readSparedAccount(client)),
+      watchCapture(client, await readSparedAccount(client), this.#rules.readOnly),
     );
   }
 
@@ -461,8 +463,7 @@ export class PgShadowDatabase
   #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () => {
       const spared = await readSparedAccount(client);
-      const options = { spared, isolates: this.#isolates, policies: this.#policies };
-      return openApplySession(client, await readCatalogue(client), options);
+      return openApplySession(client, await readCatalogue(client), { ...this.#rules, spared });
     });
   }
 

@@ -2,9 +2,7 @@
  * The shadow server: finds, makes, copies and drops databases of ours. It never writes to, ends
  * sessions of, or drops a database or role without our marker.
  */
-import type { TableId } from '../../../change/table-id.ts';
-import { OVERLAY_WINS, type PolicyOf } from '../../../overlay/policy.ts';
-import type { Isolates } from '../../overlay.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import type { ShadowOptions } from '../../dialect.ts';
 import { escapeIdentifier } from 'pg';
 import type pg from 'pg';
@@ -57,10 +55,8 @@ export async function connectShadow(
         detail: `it has ${version.text}`,
       });
     }
-    const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    const { isolates = () => false, policies = () => OVERLAY_WINS } = options;
-    const parts = { address, connection, version: version.text, leaseMs, isolates, policies };
-    return new PgShadowServer(parts);
+    const { leaseMs = DEFAULT_LEASE_MS, ...rules } = options;
+    return new PgShadowServer({ address, connection, version: version.text, leaseMs, rules });
   } catch (error) {
     await connection[Symbol.asyncDispose]();
     throw error;
@@ -75,8 +71,7 @@ class PgShadowServer implements ShadowServer {
   readonly version: string;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
-  readonly #isolates: Isolates;
-  readonly #policies: PolicyOf<TableId>;
+  readonly #rules: CandidateRules;
   readonly #connection: Connection;
 
   constructor(parts: {
@@ -84,14 +79,12 @@ class PgShadowServer implements ShadowServer {
     readonly connection: Connection;
     readonly version: string;
     readonly leaseMs: number;
-    readonly isolates: Isolates;
-    readonly policies: PolicyOf<TableId>;
+    readonly rules: CandidateRules;
   }) {
     this.version = parts.version;
     this.#address = parts.address;
     this.#leaseMs = parts.leaseMs;
-    this.#isolates = parts.isolates;
-    this.#policies = parts.policies;
+    this.#rules = parts.rules;
     this.#connection = parts.connection;
   }
 
@@ -152,8 +145,7 @@ class PgShadowServer implements ShadowServer {
     return new PgShadowDatabase({
       ...{ address: this.#address, name, marker },
       leaseMs: this.#leaseMs,
-      isolates: this.#isolates,
-      policies: this.#policies,
+      rules: this.#rules,
     });
   }
 
