@@ -275,7 +275,8 @@ class Attempt {
     if (this.#table.isolated) await ownStaged(client, this.#table);
     const { owned: entries, held } = await lockEntries(client, this.#table, others);
     const isKept = entries === 0 || this.#table.isolated;
-    let owned = isKept ? entries : entries - (await giveUp());
+    const freed = isKept ? 0 : await giveUp();
+    let owned = entries - freed;
     if (this.#masks.size > 0) {
       await this.#complete();
       await assertComplete(client, this.#table, changes);
@@ -297,6 +298,7 @@ class Attempt {
     }
     const written = await writeUnowned(client, this.#table, {
       ...{ of: 'a step', masks: this.#masks, source, anyHeld: held > 0 },
+      anyFreed: freed > 0,
       clear: takes ? () => this.#takeBackBlockers(source) : null,
     });
     if (written === 'raced') return 'raced';

@@ -37,6 +37,8 @@ export type Writing =
       readonly source: string | null;
       /** Some of its rows were kept out until now. */
       readonly anyHeld: boolean;
+      /** Of some rows the entry was given up. */
+      readonly anyFreed: boolean;
       /**
        * Stages what the candidate has in the way, with the others, to be written as production has it; returns
        * how many rows. Null: it stays.
@@ -363,6 +365,7 @@ class Writer {
 
   async #insert(which: string): Promise<void> {
     const { columns, relation, stage } = this.#table;
+    await this.#lookAtFreed();
     const insert = async (some: readonly ApplyColumn[], op: string): Promise<void> => {
       await this.#client.run(
         `INSERT INTO ${relation} (${some.map(({ name }) => name).join(', ')})
@@ -378,6 +381,18 @@ class Writer {
       const known = columns.filter((_, i) => mask[i] === true);
       await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);
     }
+  }
+
+  /**
+   * Who makes a row anew that it had made and removed has the row, and waits for its entry, which is ours: to wait
+   * for the row would end one of both. RowsHeld: then it waits without a lock. (What comes between this and the
+   * next statement is not met.)
+   */
+  async #lookAtFreed(): Promise<void> {
+    if (this.#writing.of !== 'a step' || !this.#writing.anyFreed) return;
+    const from = joined(this.#table, 't', 'staged');
+    const where = `s.freed = 1 AND s.have = 0 AND s.own = ${String(OWN.nobodys)} AND s.op <> 'd'`;
+    await lockStaged(this.#client, this.#table, { from, where, lock: 'FOR UPDATE' }, 'NOWAIT');
   }
 
   /** Was it that a row has the key already? Throws what is due to nothing that a row holds. */

@@ -45,6 +45,7 @@ import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
 import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
+import type { ErrorCounting } from '../../possibly-ours.ts';
 import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
@@ -63,6 +64,7 @@ import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { lookAtTriggers, mendTriggers } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
+import { readRaised } from '../overlay/raised.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
@@ -110,9 +112,16 @@ export interface DatabaseParts {
 }
 
 export class MySqlShadowDatabase
-  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow, WaitingShadow
+  implements
+    CopyingShadow,
+    EvolvingShadow,
+    MigratingShadow,
+    SharedShadow,
+    WaitingShadow,
+    ErrorCounting
 {
   readonly waiting: Waiting;
+  readonly possiblyOurs: ErrorCounting['possiblyOurs'];
   readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
@@ -163,6 +172,7 @@ export class MySqlShadowDatabase
         ),
     });
     this.waiting = waiting;
+    this.possiblyOurs = () => this.#read('count errors', (client) => readRaised(client, parts));
     this.evolving = schemaTarget({
       ...{ address, database, source, isRollout: parts.marker.kind === 'rollout', settle },
       read: (doing, fn) => this.#read(doing, fn),
