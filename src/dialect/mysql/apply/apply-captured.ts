@@ -97,6 +97,8 @@ export interface CapturedOutcome {
   readonly rows: number;
   /** Changes of rows that the candidate owns. */
   readonly owned: number;
+  /** Keys that wait from now on. */
+  readonly parked?: number;
 }
 
 /** What a step is of. */
@@ -164,6 +166,7 @@ export async function writeStaged(
   const rows = new WaitingRows(client, table, { masks: staged.masks, changes: of.changes });
   try {
     if (of.from !== 'what waits') await rows.take();
+    let parked = 0;
     for (let raced = 0; raced < ATTEMPTS;) {
       await client.run(`SAVEPOINT ${SAVEPOINT}`);
       const { masks } = rows;
@@ -172,12 +175,15 @@ export async function writeStaged(
       );
       if (outcome !== 'raced' && 'owned' in outcome) {
         await client.run(`RELEASE SAVEPOINT ${SAVEPOINT}`);
-        return outcome;
+        return { ...outcome, parked };
       }
       await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
       if (outcome === 'raced') raced += 1;
       else if (of.from === 'what waits') await rows.leave(outcome.waits, outcome.apart);
-      else await rows.add(outcome.waits, outcome.apart);
+      else {
+        await rows.add(outcome.waits, outcome.apart);
+        parked += outcome.waits.length;
+      }
     }
   } catch (error) {
     throw applyFailure(error, table.label);

@@ -133,10 +133,11 @@ async function readOverlaid(
  * SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
  */
 export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
-  let [rows, owned, uncarried] = [0, 0, 0];
+  let [rows, owned, parked, uncarried] = [0, 0, 0, 0];
   const add = (outcome: CapturedOutcome): void => {
     rows += outcome.rows;
     owned += outcome.owned;
+    parked += outcome.parked ?? 0;
   };
   const at = batch.position.source;
   const source = at === null ? null : sourceText(at);
@@ -163,7 +164,11 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         unreachable(group);
     }
   }
-  return { rows, owned, repairs: 0, ...(uncarried > 0 && { uncarried }) };
+  return {
+    ...{ rows, owned, repairs: 0 },
+    ...(parked > 0 && { parked }),
+    ...(uncarried > 0 && { uncarried }),
+  };
 }
 
 /**
