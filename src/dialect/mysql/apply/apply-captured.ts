@@ -29,8 +29,7 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
 import { noteConflicts } from '../overlay/conflict-sql.ts';
-import { acts, rowItself, type Edge } from '../overlay/edges.ts';
-import type { CapturedTable } from '../overlay/journal.ts';
+import { rowItself } from '../overlay/edges.ts';
 import {
   mergeStaged,
   sourceWins,
@@ -40,8 +39,8 @@ import {
 import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
 import { applyFailure } from './apply-error.ts';
-import { isHeld, lockStaged, RowsHeld, sharedLock, type Others } from './held-rows.ts';
-import type { Patience } from './patience.ts';
+import { isHeld, lockStaged, RowsHeld, type Others } from './held-rows.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
 import type { ApplyColumn } from './apply-table.ts';
 import { assertComplete } from './apply-rows.ts';
 import { stageChanges, type Masks, type Staged } from './stage.ts';
@@ -60,38 +59,6 @@ import { lockValues, writeUnowned } from './write-unowned.ts';
 const SAVEPOINT = 'understudy_captured';
 /** Times that a step is done again at once, for a candidate that was faster. */
 const ATTEMPTS = 20;
-
-/** A captured table, and what its rows refer to. */
-export interface OverlaidTable extends CapturedTable {
-  readonly parents: readonly ParentLock[];
-  readonly patience: Patience;
-}
-
-interface ParentLock {
-  readonly edge: Edge;
-  readonly lock: string;
-}
-
-export function overlaid(
-  table: CapturedTable,
-  edges: readonly Edge[],
-  ruled: Pick<OverlaidTable, 'isolated' | 'policy' | 'defaults' | 'patience'>,
-): OverlaidTable {
-  const acting = edges.filter(acts);
-  const parents = acting
-    .filter(({ child }) => child.label === table.label)
-    .map((edge): ParentLock => {
-      const isOnTheWay = acting.some(({ child }) => child.label === edge.parent.label);
-      return {
-        edge,
-        lock:
-          isOnTheWay || edge.parent.key.length === 0
-            ? 'FOR UPDATE'
-            : sharedLock(ruled.patience.engine),
-      };
-    });
-  return { ...table, ...ruled, parents };
-}
 
 export interface CapturedOutcome {
   readonly rows: number;

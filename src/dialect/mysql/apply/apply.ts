@@ -29,12 +29,11 @@ import { originOf, rulesOf, splitSteps, type TableRules } from '../../sql/reshap
 import { applyBag } from './apply-bag.ts';
 import {
   applyCaptured,
-  overlaid,
   truncateCaptured,
   type CapturedOutcome,
-  type OverlaidTable,
   type StepOf,
 } from './apply-captured.ts';
+import { overlaid, type OverlaidTable } from './overlaid-table.ts';
 import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
 import { carryOut } from './cascades.ts';

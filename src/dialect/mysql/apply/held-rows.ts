@@ -2,8 +2,7 @@
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
-import type { OverlaidTable } from './apply-captured.ts';
-import { LOCK_WAIT_S } from './patience.ts';
+import { LOCK_WAIT_S, type Patience } from './patience.ts';
 
 /** What is done about rows that others hold. NOWAIT: RowsHeld. */
 export type Others = '' | 'SKIP LOCKED' | 'NOWAIT';
@@ -39,7 +38,7 @@ const MOST_LOOKS = 400;
  */
 export async function lockStaged<Row extends { readonly seq: number }>(
   client: Client,
-  { stage, patience: { engine } }: Pick<OverlaidTable, 'stage' | 'patience'>,
+  { stage, patience: { engine } }: { readonly stage: string; readonly patience: Patience },
   { columns, from, where = 'TRUE', lock }: Locking,
   others: Others,
 ): Promise<readonly Row[]> {

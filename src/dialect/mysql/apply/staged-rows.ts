@@ -8,7 +8,7 @@ import { KEEPING, type CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL } from '../session/names.ts';
 import type { ApplyColumn } from './apply-table.ts';
-import type { OverlaidTable } from './apply-captured.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
 import { lockStaged, type Others } from './held-rows.ts';
 
 /** Numbers in one statement. */

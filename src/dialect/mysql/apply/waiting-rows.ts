@@ -6,7 +6,7 @@ import type { NetChange } from '../../../order/change-batch.ts';
 import { isAnyWaiting, noteWaiting, notWaiting } from '../overlay/waiting.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal, WAITING } from '../session/names.ts';
-import type { OverlaidTable } from './apply-captured.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
 import { assertComplete } from './apply-rows.ts';
 import { createReach } from './apply-table.ts';
 import type { Masks } from './stage.ts';
@@ -185,7 +185,7 @@ export class WaitingRows {
 }
 
 /** Which of a table's columns are known. */
-export function maskText(mask: readonly boolean[]): string {
+function maskText(mask: readonly boolean[]): string {
   return mask.map(Number).join('');
 }
 

@@ -15,7 +15,7 @@ import type { ConflictKind } from '../../../overlay/conflict.ts';
 import { imageText, orNull } from '../overlay/conflict-sql.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
-import type { OverlaidTable } from './apply-captured.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
 import { duplicatedKey, isRefusal, refuserOf } from './apply-error.ts';
 import { lackingMasks } from './apply-rows.ts';
 import { lockStaged, RowsHeld, sharedLock } from './held-rows.ts';

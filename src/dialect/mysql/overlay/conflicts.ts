@@ -6,7 +6,8 @@ import { unreachable } from '../../../util/assert.ts';
 import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.ts';
 import { selectTables, toOverlayConflict } from '../../sql/overlay-rows.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
-import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
+import { lockParents } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { applyFailure, isRefusal } from '../apply/apply-error.ts';
 import {
   besideEntry,

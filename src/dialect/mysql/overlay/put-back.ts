@@ -4,7 +4,8 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
-import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
+import { lockParents } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import { isHeld, RowsHeld, type Others } from '../apply/held-rows.ts';
 import {

@@ -8,7 +8,7 @@ import { selectTables } from '../../sql/overlay-rows.ts';
 import { parsePlace, placeText } from '../../sql/sweep-place.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
-import type { OverlaidTable } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { besideEntry, giveUpEmpty, isEmpty, lockEntries, lockRows } from '../apply/staged-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { areOrdered, boundSql } from '../compare/table-reader.ts';

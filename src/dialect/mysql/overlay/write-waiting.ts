@@ -4,7 +4,8 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
-import { writeStaged, type OverlaidTable } from '../apply/apply-captured.ts';
+import { writeStaged } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import { lockStaged } from '../apply/held-rows.ts';
 import { joined } from '../apply/staged-rows.ts';
