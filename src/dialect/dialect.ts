@@ -23,6 +23,7 @@ import type {
   CandidateRules,
   InstalledOverlay,
   Isolates,
+  NumberRange,
   ReadOnly,
   OutcomeCounts,
   OverlayActs,
@@ -42,6 +43,7 @@ export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
 export type {
   InstalledOverlay,
   Isolates,
+  NumberRange,
   ReadOnly,
   OutcomeCounts,
   OverlayCount,

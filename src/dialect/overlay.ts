@@ -129,6 +129,18 @@ export interface ResolvedRows {
   readonly kept: number;
 }
 
+/**
+ * How far the numbers of new rows have come that one side has for itself (sql/sequence-target.ts): production
+ * those below where a rollout's begin, the candidate those from there on.
+ */
+export interface NumberRange {
+  /** The sequence, or table and column. */
+  readonly name: string;
+  readonly side: 'production' | 'candidate';
+  /** Share of them that is used up; 1 and more: the other side's are met, or there are none left. */
+  readonly used: number;
+}
+
 /** How many rows ended in each way, of what is remembered (overlay/outcome.ts). */
 export type OutcomeCounts = Readonly<Record<Outcome, number>>;
 
@@ -174,6 +186,10 @@ export interface OverlayActs {
    *   it; others are kept
    */
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows>;
+  /** Tables that the candidate may have written to while nothing captured there: noted by `watchCapture`. */
+  captureGaps(): Promise<readonly TableId[]>;
+  /** Of all numbered tables; of production's side only where an index finds the greatest number. */
+  numberRanges(): Promise<readonly NumberRange[]>;
   /** How rows came to be production's again that were owned. */
   outcomes(): Promise<OutcomeCounts>;
   /** Forgets outcomes that were decided longer ago, some thousand at a time. Returns how many. */

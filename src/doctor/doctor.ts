@@ -21,6 +21,7 @@ import type {
   StreamFacts,
 } from '../dialect/dialect.ts';
 import { diagnoseGround } from '../dialect/rollout-ground.ts';
+import { diagnoseRollouts, type RolloutFacts } from './rollouts.ts';
 import { diagnoseQueues } from './queue-tables.ts';
 import { CODES } from '../errors/codes.ts';
 import { isUnderstudyError, type UnderstudyError } from '../errors/understudy-error.ts';
@@ -75,6 +76,8 @@ export interface DoctorParts {
     readonly held: readonly { readonly table: TableId; readonly why: string }[];
     readonly kept: readonly { readonly table: TableId }[];
   } | null>;
+  /** What makes findings of rollouts doubtful. */
+  readonly rollouts: () => Promise<readonly RolloutFacts[]>;
   /** What the configuration declares. */
   readonly declared: ValueSource & {
     readonly topicPrefix: string;
@@ -131,6 +134,7 @@ export async function examine(parts: DoctorParts): Promise<DoctorReport> {
     ];
   });
   await look('shadow.ground', () => ground());
+  await look('rollout.alarm', async () => diagnoseRollouts(await parts.rollouts()));
   await look('shadow.isolation', async () => describeIsolation(await parts.isolation()));
   await look('production', async () => {
     if (parts.production === null) return productionMissing(parts.declared.connector);

@@ -4,5 +4,11 @@
  */
 import type { TableId } from '../change/table-id.ts';
 
-/** Empty: rows of the table are the same by their key alone. */
-export type PairsOn = (table: TableId) => readonly string[];
+export interface PairRule {
+  readonly columns: readonly string[];
+  /** It names the table, and no pattern: the table has to have these columns. */
+  readonly isExact: boolean;
+}
+
+/** Null: rows of the table are the same by their key alone. */
+export type PairsOn = (table: TableId) => PairRule | null;

@@ -24,6 +24,8 @@ export interface TablePolicy {
   /** Of columns that are not named. */
   readonly others: Exclude<ColumnPolicy, 'delta'>;
   readonly columns: ReadonlyMap<string, ColumnPolicy>;
+  /** The columns are named for this very table, and not for a pattern: it has to have them. */
+  readonly isExact?: boolean;
 }
 
 export const OVERLAY_WINS: TablePolicy = {
@@ -38,7 +40,7 @@ const NUMBERS: ReadonlySet<string> = new Set([
   ...['int16', 'int32', 'int64', 'float32', 'float64', 'numeric', 'money'],
 ]);
 
-/** CONFIG_INVALID for a column of the table that cannot be a counter, or not be written by a policy. */
+/** CONFIG_INVALID for a column that the table lacks, that cannot be a counter, or not be written by a policy. */
 export function assertMergeable(
   table: string,
   columns: readonly {
@@ -48,6 +50,11 @@ export function assertMergeable(
   }[],
   policy: TablePolicy,
 ): void {
+  const unknown = [...policy.columns.keys()].find((name) => !columns.some((c) => c.name === name));
+  if (policy.isExact === true && unknown !== undefined) {
+    const what = 'a policy is named for a column that the table does not have, or computes';
+    throw new UnderstudyError('CONFIG_INVALID', what, { table, column: unknown });
+  }
   for (const { name, type, isKey } of columns) {
     const own = policy.columns.get(name) ?? 'overlay-wins';
     const what =

@@ -16,7 +16,10 @@ import type { Logger } from '../observability/logger.ts';
 import { ConnectClient } from '../source/connect/connect-client.ts';
 import { contradictions } from '../source/connect/settle.ts';
 import { RuntimeContext } from './context.ts';
+import type { RolloutFacts } from '../doctor/rollouts.ts';
+import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import { readHeld } from './held-tables.ts';
+import { describeWaiting, readWaiting } from './waiting-keys.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 import { openProduction } from './production.ts';
 import { openConfiguredSource, openTopicSettings, readFlushInterval } from './sources.ts';
@@ -54,6 +57,7 @@ export async function runDoctor(
       ...originsOf(config, logger),
       connector,
       trunk: async () => readTrunk(await opening),
+      rollouts: async () => readRollouts(await opening),
       declared: {
         connector: source.connector,
         topicPrefix: source.topicPrefix,
@@ -107,6 +111,19 @@ async function reachProduction(config: Config): Promise<ProductionDatabase> {
   const production = await openProduction(config);
   if (production !== null) return production;
   throw new UnderstudyError('CONFIG_INVALID', 'production.url is not set');
+}
+
+async function readRollouts(context: RuntimeContext): Promise<readonly RolloutFacts[]> {
+  const control = await context.existingControl();
+  const found: RolloutFacts[] = [];
+  for (const { name, database } of (await control?.rollouts()) ?? []) {
+    const opened = await context.server.open(database);
+    if (opened === null) continue;
+    await using rollout = opened;
+    const waiting = describeWaiting(await readWaiting(rollout));
+    found.push({ name, alarms: [...describeAlarms(await readAlarms(rollout)), ...waiting] });
+  }
+  return found;
 }
 
 type Trunk = Awaited<ReturnType<Parameters<typeof examine>[0]['trunk']>>;

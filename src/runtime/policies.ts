@@ -10,13 +10,14 @@ export function tablePolicies({
   tables,
 }: Pick<Config, 'overlay' | 'tables'>): PolicyOf<TableId> {
   const rules = tables.rules.map(({ match, policy, columns }) => ({
-    ...{ policy, columns },
+    ...{ policy, columns, isExact: !match.includes('*') },
     matches: tableFilter({ include: [match], exclude: [] }),
   }));
   return (table) => {
     const matching = rules.filter(({ matches }) => matches(table));
     const policy = matching.findLast((rule) => rule.policy !== undefined)?.policy ?? overlay.policy;
-    const columns = matching.findLast((rule) => rule.columns !== undefined)?.columns ?? {};
+    const named = matching.findLast((rule) => rule.columns !== undefined);
+    const columns = named?.columns ?? {};
     return {
       // With columns of its own a row is decided about column by column.
       rows:
@@ -24,6 +25,7 @@ export function tablePolicies({
           ? 'source-wins'
           : 'overlay-wins',
       ...{ others: policy, columns: new Map(Object.entries(columns)) },
+      isExact: named?.isExact ?? false,
     };
   };
 }
@@ -33,8 +35,13 @@ export function pairedTables({ tables }: Pick<Config, 'tables'>): PairsOn | null
   const rules = tables.rules.flatMap(({ match, pairOn }) =>
     pairOn === undefined
       ? []
-      : [{ pairOn, matches: tableFilter({ include: [match], exclude: [] }) }],
+      : [
+          {
+            rule: { columns: pairOn, isExact: !match.includes('*') },
+            matches: tableFilter({ include: [match], exclude: [] }),
+          },
+        ],
   );
   if (rules.length === 0) return null;
-  return (table) => rules.findLast(({ matches }) => matches(table))?.pairOn ?? [];
+  return (table) => rules.findLast(({ matches }) => matches(table))?.rule ?? null;
 }

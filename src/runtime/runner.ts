@@ -18,8 +18,8 @@ import { answer } from './requests.ts';
 import type { Running } from './running.ts';
 import { SharedWork, sharedBy } from './sharing.ts';
 import { Stage } from './stage.ts';
-import { Sweeper } from './sweeper.ts';
-import { WaitingTender } from './waiting-keys.ts';
+import { careForOverlay } from './sweeper.ts';
+import { careForWaiting } from './waiting-keys.ts';
 
 /** What passes by itself: it is opened anew, and followed from where it stands. */
 const SHADOW_AWAY = ['SHADOW_UNREACHABLE', 'SHADOW_REWOUND'] as const;
@@ -204,8 +204,8 @@ async function holdUntil(
   if (options.signal.aborted) onStop();
   const filler = new GapFiller(stage);
   const tender = new LetterTender(stage);
-  const sweeper = new Sweeper(stage);
-  const waiting = new WaitingTender(stage);
+  const sweeper = careForOverlay(stage);
+  const waiting = careForWaiting(stage);
   const pause = async (): Promise<void> => {
     await Promise.all([filler, tender, sweeper, waiting].map((one) => one.pause()));
   };

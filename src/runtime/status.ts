@@ -16,6 +16,7 @@ import { askConnector, type AskedSource } from './inspected-source.ts';
 import { readHeld } from './held-tables.ts';
 import { lossyIn, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
+import { readAlarms, type RolloutAlarms } from './rollout-alarms.ts';
 import { readWaiting, type WaitingStatus } from './waiting-keys.ts';
 
 export interface DatabaseStatus {
@@ -80,6 +81,8 @@ export interface DatabaseStatus {
   }[];
   /** How the gaps can be closed; null if there are none. */
   readonly gapsCure: string | null;
+  /** Of a rollout: what makes its findings doubtful. */
+  readonly alarms: RolloutAlarms;
 }
 
 export interface MemberStatus {
@@ -275,6 +278,7 @@ async function statusOf(
     unknown: progress.unknown,
     gaps: gaps.map((gap) => ({ ...gap, table: tableName(gap.table) })),
     gapsCure: gaps.length === 0 ? null : gapsCure(context),
+    alarms: await readAlarms(database),
   };
 }
 

@@ -5,6 +5,8 @@
 import { tableName } from '../change/table-id.ts';
 import { waitingOf } from '../dialect/waiting.ts';
 import type { ShadowDatabase } from '../dialect/dialect.ts';
+import { countOf, durationText } from '../report/words.ts';
+import { Beside } from './beside.ts';
 import type { Stage } from './stage.ts';
 
 /** How often it is looked whether they can be written. */
@@ -34,6 +36,20 @@ export async function readWaiting(database: ShadowDatabase): Promise<WaitingStat
   };
 }
 
+/** In a person's words, by table, each with what to do. */
+export function describeWaiting({ tables }: WaitingStatus): readonly {
+  readonly what: string;
+  readonly cure: string;
+}[] {
+  return tables.map(({ table, keys, oldestMs }) => {
+    const [all, wait] = [countOf(keys, 'key'), keys === 1 ? 'waits' : 'wait'];
+    return {
+      what: `${all} of ${table} ${wait} for a transaction of the candidate, the oldest for ${durationText(Math.round(oldestMs))}`,
+      cure: 'end the transaction, also one that is prepared: until then the candidate does not see production’s changes of them',
+    };
+  });
+}
+
 /** Writes what waits, between what the follower writes, as far as nobody is at it. Returns what is left. */
 export async function writeWaiting(stage: Stage, signal: AbortSignal): Promise<WaitingStatus> {
   const { database, holder } = stage;
@@ -46,53 +62,24 @@ export async function writeWaiting(stage: Stage, signal: AbortSignal): Promise<W
   }
 }
 
-/** Cares for it beside a running follower. What fails is logged and tried again. */
-export class WaitingTender {
-  readonly #stage: Stage;
-  #due = performance.now();
-  #waited = 0;
-  #running: { readonly done: Promise<void>; readonly stop: AbortController } | null = null;
-
-  constructor(stage: Stage) {
-    this.#stage = stage;
-  }
-
-  /** Begins, if it is time and nothing is under way. In a trunk nothing waits. */
-  tend(): void {
-    if (this.#stage.database.marker.kind !== 'rollout') return;
-    if (this.#running !== null || performance.now() < this.#due) return;
-    const stop = new AbortController();
-    const done = this.#write(stop.signal).finally(() => {
-      this.#running = null;
-    });
-    this.#running = { done, stop };
-  }
-
-  /** Lets what is under way end its part. */
-  async pause(): Promise<void> {
-    this.#running?.stop.abort();
-    await this.#running?.done;
-  }
-
-  async #write(signal: AbortSignal): Promise<void> {
-    const { context, database } = this.#stage;
-    this.#due = performance.now() + LOOK_MS;
-    try {
-      const { keys, oldestMs } = await writeWaiting(this.#stage, signal);
+/** Cares for it beside a running follower. In a trunk nothing waits. */
+export function careForWaiting(stage: Stage): Beside {
+  const { context, database } = stage;
+  let waited = 0;
+  return new Beside(stage, {
+    act: async (signal) => {
+      if (database.marker.kind !== 'rollout') return LOOK_MS;
+      const { keys, oldestMs } = await writeWaiting(stage, signal);
       const told = { database: database.name, keys };
-      if (keys > 0 && this.#waited === 0) {
+      if (keys > 0 && waited === 0) {
         const what = 'a transaction of the candidate holds rows that production changed: they wait';
         context.logger.info(what, { ...told, oldestMs });
       }
-      if (keys === 0 && this.#waited > 0) context.logger.info('no key waits any more', told);
-      this.#waited = keys;
-    } catch (error) {
-      if (this.#stage.closed) return;
-      this.#due = performance.now() + PAUSE_MS;
-      context.logger.warn('keys that wait could not be written', {
-        database: database.name,
-        error,
-      });
-    }
-  }
+      if (keys === 0 && waited > 0) context.logger.info('no key waits any more', told);
+      waited = keys;
+      return LOOK_MS;
+    },
+    failed: 'keys that wait could not be written',
+    pauseMs: PAUSE_MS,
+  });
 }

@@ -1,6 +1,7 @@
 /** Rows that both sides made of the same thing, under keys of their own: paired, and compared through pairs. */
 import { describe, expect, it } from 'vitest';
 import type { TableId } from '../../src/change/table-id.ts';
+import type { PairRule } from '../../src/overlay/pairing.ts';
 import { gone, put } from './mysql.fixture.ts';
 import { ALL_ENGINES, ruledRollout, type AnyRollout } from './rollout.fixture.ts';
 
@@ -20,7 +21,12 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   line: ['bill_id', 'no'],
 };
 
-const rules = { pairsOn: ({ name }: TableId): readonly string[] => RULES[name] ?? [] };
+const rules = {
+  pairsOn: ({ name }: TableId): PairRule | null => {
+    const columns = RULES[name];
+    return columns === undefined ? null : { columns, isExact: true };
+  },
+};
 
 describe.each(ALL_ENGINES)('pairs on %s', (engine) => {
   const scene = async (): Promise<AnyRollout> => {
@@ -158,11 +164,16 @@ describe.each(ALL_ENGINES)('pairs on %s', (engine) => {
   });
 
   it('need columns that there are, by production’s names', async () => {
-    const at = await ruledRollout(engine, { pairsOn: () => ['email', 'phone'] }, DDL[0] ?? '');
+    let isExact = true;
+    const pairsOn = (): PairRule => ({ columns: ['email', 'phone'], isExact });
+    const at = await ruledRollout(engine, { pairsOn }, DDL[0] ?? '');
     await expect(at.database.overlayCounts()).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
       context: { column: 'phone' },
     });
+    isExact = false;
+    await at.run(`INSERT INTO customer VALUES (1000, 'a@x', 'Ann')`);
+    expect(await listed(at)).toEqual(['customer insert 1000  ']);
     const other = await ruledRollout(engine, rules, DDL[0] ?? '');
     const { migrations } = other.database;
     const of = { table: { schema: other.source, name: 'customer' } };

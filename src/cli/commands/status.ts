@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { readStatus, type DatabaseStatus } from '../../runtime/status.ts';
+import { describeAlarms } from '../../runtime/rollout-alarms.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
+import { describeWaiting } from '../../runtime/waiting-keys.ts';
 import { countOf } from '../../report/words.ts';
 import { humanDuration, renderTable } from '../terminal.ts';
 
@@ -25,9 +27,14 @@ export function addStatusCommand(program: Command, register: Register): void {
       terminal.out(describeMembers(database));
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
-      terminal.out(describeWaiting(database));
+      for (const { what } of describeWaiting(database.waiting)) {
+        terminal.out(`${database.name}: ${what}\n`);
+      }
       terminal.out(describeOurs(database));
       terminal.out(describeTables(database));
+      for (const { what, cure } of describeAlarms(database.alarms)) {
+        terminal.out(`${database.name}: ${what}: ${cure}\n`);
+      }
       terminal.out(describeDead(database));
     }
     for (const { table, column, setting, cure } of report.lossy) {
@@ -64,15 +71,6 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
   });
   if (gapsCure !== null) lines.push(`${name}: ${gapsCure}`);
   return lines.map((line) => `${line}\n`).join('');
-}
-
-function describeWaiting({ name, waiting: { tables } }: DatabaseStatus): string {
-  const lines = tables.map(({ table, keys, oldestMs }) => {
-    const since = `the oldest for ${humanDuration(oldestMs)}`;
-    const wait = keys === 1 ? 'waits' : 'wait';
-    return `${name}: ${countOf(keys, 'key')} of ${table} ${wait} for a transaction of the candidate, ${since}\n`;
-  });
-  return lines.join('');
 }
 
 function describeOurs({ name, possiblyOurs }: DatabaseStatus): string {

@@ -53,8 +53,8 @@ interface Plan<Table> {
 }
 
 /**
- * The columns of `pairOn` as the candidate's table has them; empty where it lacks one. CONFIG_INVALID if
- * production's table does.
+ * The columns of `pairOn` as the candidate's table has them; empty where it lacks one, or production's does.
+ * CONFIG_INVALID if production's lacks one that a rule for this very table names.
  */
 export function pairColumns(
   schema: TableSchema,
@@ -62,10 +62,13 @@ export function pairColumns(
   pairsOn: PairsOn,
 ): readonly string[] {
   const { id, reshaped } = originOf(schema, tables);
-  const named = pairsOn(id);
+  const rule = pairsOn(id);
+  if (rule === null) return [];
+  const named = rule.columns;
   const theirs = reshaped?.schema ?? schema;
   const missing = named.find((name) => !theirs.columns.some((column) => column.name === name));
   if (missing !== undefined) {
+    if (!rule.isExact) return [];
     const what = 'pairOn names a column that the table does not have';
     throw new UnderstudyError('CONFIG_INVALID', what, { table: tableName(id), column: missing });
   }

@@ -29,6 +29,30 @@ export function sequenceTarget(sequence: {
   return beyond || target < sequence.low || target > sequence.high ? null : target;
 }
 
+/**
+ * Share of production's numbers that is used up, and of those a rollout has, of a sequence that goes on at
+ * `target` there. `theirs`: production's number that is furthest along, `ours`: the rollout's; null for none.
+ */
+export function usedShares(sequence: {
+  readonly start: bigint;
+  readonly target: bigint;
+  readonly low: bigint;
+  readonly high: bigint;
+  readonly theirs: bigint | null;
+  readonly ours: bigint | null;
+}): { readonly production: number; readonly candidate: number } {
+  const { start, target, low, high, theirs, ours } = sequence;
+  const end = target > start ? high : low;
+  return {
+    production: theirs === null ? 0 : share(theirs - start, target - start),
+    candidate: ours === null ? 0 : share(ours - target, end - target),
+  };
+}
+
+function share(done: bigint, all: bigint): number {
+  return all === 0n ? 1 : Math.max(0, Number(done) / Number(all));
+}
+
 function min(a: bigint, b: bigint): bigint {
   return a < b ? a : b;
 }

@@ -66,6 +66,7 @@ function parts(changes: Partial<DoctorParts>): DoctorParts {
     declared: DECLARED,
     includes: () => true,
     isolates: () => false,
+    rollouts: () => Promise.resolve([]),
     ...changes,
   };
 }

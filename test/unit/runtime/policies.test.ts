@@ -11,9 +11,9 @@ it('pairs rows by the columns of the last rule that matches and names some', () 
     { match: 'public.orders', policy: 'merge' as const },
   ];
   const pairs = pairedTables({ tables: { include: [], exclude: [], rules } });
-  expect(pairs?.(of('orders'))).toEqual(['shop', 'no']);
-  expect(pairs?.(of('items'))).toEqual(['code']);
-  expect(pairs?.({ schema: 'private', name: 'items' })).toEqual([]);
+  expect(pairs?.(of('orders'))).toEqual({ columns: ['shop', 'no'], isExact: true });
+  expect(pairs?.(of('items'))).toEqual({ columns: ['code'], isExact: false });
+  expect(pairs?.({ schema: 'private', name: 'items' })).toBeNull();
 });
 
 it('pairs nothing where no rule says so', () => {

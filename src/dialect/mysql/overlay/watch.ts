@@ -2,7 +2,7 @@
  * Looks whether the triggers that capture are there as they should be: tools that change tables by swapping
  * them for copies take them away, and so may an account of the server's.
  */
-import { tableName, type TableId } from '../../../change/table-id.ts';
+import type { TableId } from '../../../change/table-id.ts';
 import type { Fence, ReadOnly } from '../../dialect.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { Client } from '../session/client.ts';
@@ -76,12 +76,12 @@ export async function mendTriggers(
   }
 }
 
-/** Names, by `tableName()`, of tables that the candidate may have written to unseen. */
+/** Tables that the candidate may have written to unseen. */
 export async function readCaptureGaps(
   client: Client,
   database: string,
   source: string,
-): Promise<readonly string[]> {
+): Promise<readonly TableId[]> {
   const rows = await client.rows<{ name: string }>(`SELECT name FROM ${gaps(database)}`);
-  return rows.map(({ name }) => tableName({ schema: source, name }));
+  return rows.map(({ name }) => ({ schema: source, name }));
 }

@@ -49,7 +49,7 @@ export async function openBaseReader(
     const isTold = (label: string): boolean =>
       reshapes.tables.get(label)?.schema.foreignKeys.every((key) => key.unlogged === undefined) ??
       labels.has(label);
-    const gapped = new Set(await readCaptureGaps(session, database, source));
+    const gapped = new Set((await readCaptureGaps(session, database, source)).map(tableName));
     const notCaptured = new Set(all.filter((label) => !isTold(label) || gapped.has(label)));
     const gaps = await readGaps(session, database, Number.MAX_SAFE_INTEGER);
     return new MySqlTableReader({

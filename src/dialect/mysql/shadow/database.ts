@@ -33,6 +33,7 @@ import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type {
   CandidateRules,
   OutcomeCounts,
+  NumberRange,
   OverlayConflict,
   ReleasedRows,
   ResolvedRows,
@@ -57,12 +58,14 @@ import { beginMigration, endBegunMigration, endMigration } from '../overlay/migr
 import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
+import { readCaptured } from '../overlay/journal.ts';
+import { readNumberRanges } from '../overlay/numbers-above.ts';
 import { readPairedTables, type PairedTables } from '../overlay/pairs.ts';
 import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { lookAtTriggers, mendTriggers } from '../overlay/watch.ts';
+import { lookAtTriggers, mendTriggers, readCaptureGaps } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readRaised } from '../overlay/raised.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -403,6 +406,18 @@ export class MySqlShadowDatabase
     if (found === null) return [];
     await this.#act(fence, ...what, () => mendTriggers(this.#place, fence, found));
     return found.lost;
+  }
+
+  captureGaps(): Promise<readonly TableId[]> {
+    return this.#read('read what was not captured', (client) =>
+      readCaptureGaps(client, this.name, this.#source),
+    );
+  }
+
+  numberRanges(): Promise<readonly NumberRange[]> {
+    return this.#read('read how far numbers have come', async (client) =>
+      readNumberRanges(client, await readCaptured(client, this.name, this.#source)),
+    );
   }
 
   outcomes(): Promise<OutcomeCounts> {

@@ -36,7 +36,7 @@ const SAVEPOINT = 'understudy_park';
 const PROBE = 'understudy_probe';
 
 /** Somebody holds a lock, waits for one of ours, or moved the row: it may pass by itself. */
-export function isLocked(error: unknown): boolean {
+function isLocked(error: unknown): boolean {
   const { lockNotAvailable, deadlockDetected, serializationFailure } = SQLSTATE;
   return (
     isUnderstudyError(error, 'APPLY_BLOCKED') ||

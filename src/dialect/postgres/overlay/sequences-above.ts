@@ -1,5 +1,6 @@
-import type { ClientBase } from 'pg';
-import { sequenceTarget } from '../../sql/sequence-target.ts';
+import { escapeIdentifier, type ClientBase } from 'pg';
+import type { NumberRange } from '../../overlay.ts';
+import { sequenceTarget, usedShares } from '../../sql/sequence-target.ts';
 
 interface SequenceRow {
   readonly oid: string;
@@ -11,30 +12,40 @@ interface SequenceRow {
   readonly last: string | null;
   /** Widths in bytes of the integer columns that the sequence feeds. */
   readonly widths: readonly number[];
+  /** Those among them that lead an index: tables, and their columns beside them. */
+  readonly tables: readonly string[];
+  readonly columns: readonly string[];
 }
+
+/** Columns of a sequence that an index finds the greatest number of. */
+const INDEXED = `FROM fed f WHERE f.sequence = c.oid AND EXISTS (SELECT FROM pg_catalog.pg_index i
+  WHERE i.indrelid = f.attrelid AND i.indkey[0] = f.attnum AND i.indpred IS NULL)
+  ORDER BY f.attrelid, f.attnum`;
 
 /**
  * All sequences of user schemas with the columns they feed: as their owner (serial, identity), or
  * by a default.
  */
-const SEQUENCES = `SELECT c.oid::text AS oid, n.nspname || '.' || c.relname AS name,
+const SEQUENCES = `WITH fed AS (
+    SELECT d.objid AS sequence, a.attrelid, a.attnum, a.attname, a.attlen FROM pg_catalog.pg_depend d
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+      WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.deptype IN ('a', 'i') AND a.atttypid IN (20, 21, 23)
+    UNION
+    SELECT d.refobjid, a.attrelid, a.attnum, a.attname, a.attlen FROM pg_catalog.pg_depend d
+      JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+      WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.atttypid IN (20, 21, 23)
+  )
+  SELECT c.oid::text AS oid, n.nspname || '.' || c.relname AS name,
     s.seqincrement::text AS increment, s.seqstart::text AS start,
     s.seqmin::text AS low, s.seqmax::text AS high,
     pg_catalog.pg_sequence_last_value(c.oid)::text AS last,
-    ARRAY(
-      SELECT DISTINCT a.attlen::int4 FROM pg_catalog.pg_depend d
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
-          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-          AND d.deptype IN ('a', 'i') AND a.atttypid IN (20, 21, 23)
-      UNION
-      SELECT a.attlen::int4 FROM pg_catalog.pg_depend d
-        JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-        WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-          AND d.refobjid = c.oid AND a.atttypid IN (20, 21, 23)
-    ) AS widths
+    ARRAY(SELECT DISTINCT f.attlen::int4 FROM fed f WHERE f.sequence = c.oid) AS widths,
+    ARRAY(SELECT f.attrelid::pg_catalog.regclass::text ${INDEXED}) AS tables,
+    ARRAY(SELECT f.attname::text ${INDEXED}) AS columns
   FROM pg_catalog.pg_sequence s
   JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -50,12 +61,8 @@ export async function moveSequencesAbove(client: ClientBase): Promise<readonly s
   const moves: { readonly oid: string; readonly target: bigint }[] = [];
   for (const row of (await client.query<SequenceRow>(SEQUENCES)).rows) {
     const target = sequenceTarget({
-      increment: BigInt(row.increment),
-      start: BigInt(row.start),
-      low: BigInt(row.low),
-      high: BigInt(row.high),
+      ...factsOf(row),
       last: row.last === null ? null : BigInt(row.last),
-      widths: row.widths,
     });
     if (target === null) left.push(row.name);
     else moves.push({ oid: row.oid, target });
@@ -66,4 +73,55 @@ export async function moveSequencesAbove(client: ClientBase): Promise<readonly s
     [moves.map((move) => move.oid), moves.map((move) => move.target.toString())],
   );
   return left;
+}
+
+function factsOf(row: SequenceRow) {
+  return {
+    ...{ increment: BigInt(row.increment), start: BigInt(row.start) },
+    ...{ low: BigInt(row.low), high: BigInt(row.high), widths: row.widths },
+  };
+}
+
+/** How far both sides have come, see NumberRange. In one transaction, with an empty search_path. */
+export async function readNumberRanges(client: ClientBase): Promise<readonly NumberRange[]> {
+  const found = (await client.query<SequenceRow>(SEQUENCES)).rows.flatMap((row) => {
+    const target = sequenceTarget({ ...factsOf(row), last: null });
+    return target === null ? [] : [{ row, target }];
+  });
+  const asked = found.flatMap(({ row, target }, number) => {
+    const up = !row.increment.startsWith('-');
+    return row.columns.map(
+      (column, i) =>
+        `SELECT ${String(number)} AS number, (SELECT ${up ? 'max' : 'min'}(t.${escapeIdentifier(column)})
+          FROM ${row.tables[i] ?? ''} t WHERE t.${escapeIdentifier(column)} ${up ? '<' : '>'} ${String(target)})::text AS most`,
+    );
+  });
+  const most = new Map<number, bigint>();
+  if (asked.length > 0) {
+    const { rows } = await client.query<{ number: number; most: string | null }>(
+      asked.join(' UNION ALL '),
+    );
+    for (const one of rows.filter((row) => row.most !== null)) {
+      const [is, was] = [BigInt(one.most ?? 0), most.get(one.number) ?? null];
+      const isFurther =
+        was === null || (found[one.number]?.row.increment.startsWith('-') ? is < was : is > was);
+      if (isFurther) most.set(one.number, is);
+    }
+  }
+  return found.flatMap(({ row, target }, number) => {
+    const { start, ...facts } = factsOf(row);
+    const last = row.last === null ? null : BigInt(row.last);
+    const width = 8n * BigInt(Math.min(8, ...facts.widths)) - 1n;
+    const shares = usedShares({
+      ...{ start, target, theirs: most.get(number) ?? null, ours: last },
+      ...{ high: least(facts.high, 2n ** width - 1n), low: -least(-facts.low, 2n ** width) },
+    });
+    return (['production', 'candidate'] as const).map((side) => ({
+      ...{ name: row.name, side, used: shares[side] },
+    }));
+  });
+}
+
+function least(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
 }

@@ -88,10 +88,10 @@ async function dropOurs(client: ClientBase, table: TableId): Promise<void> {
   }
 }
 
-/** Names, by `tableName()`, of tables that the candidate may have written to unseen. */
-export async function readCaptureGaps(client: ClientBase): Promise<readonly string[]> {
+/** Tables that the candidate may have written to unseen. */
+export async function readCaptureGaps(client: ClientBase): Promise<readonly TableId[]> {
   const { rows } = await client.query<{ schema: string; name: string }>(
     `SELECT schema, name FROM ${GAPS}`,
   );
-  return rows.map(tableName);
+  return rows;
 }

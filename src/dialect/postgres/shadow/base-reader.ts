@@ -30,7 +30,9 @@ export async function openBaseReader(
       gaps = await readGaps(snapshot, null);
       const catalogue = facing(await readCatalogue(snapshot), reshapes);
       const all = overlay === null ? [] : [...catalogue.keys()];
-      const gapped = new Set(all.length === 0 ? [] : await readCaptureGaps(snapshot));
+      const gapped = new Set(
+        all.length === 0 ? [] : (await readCaptureGaps(snapshot)).map(tableName),
+      );
       notCaptured = new Set(all.filter((one) => !captured.has(one) || gapped.has(one)));
       return catalogue;
     },

@@ -6,7 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
-import type { CandidateRules } from '../../overlay.ts';
+import type { CandidateRules, NumberRange } from '../../overlay.ts';
 import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
@@ -69,7 +69,7 @@ import {
   takeFence,
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
-import { watchCapture } from '../overlay/watch.ts';
+import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
@@ -80,6 +80,7 @@ import {
   readOverlayCounts,
   readOverlayRows,
 } from '../overlay/read.ts';
+import { readNumberRanges } from '../overlay/sequences-above.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
@@ -151,48 +152,38 @@ export class PgShadowDatabase
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
+    const read = <T>(doing: string, fn: (client: pg.Client) => Promise<T>) => this.#read(doing, fn);
+    const session = (client: pg.Client, fence: Fence) => this.#applySession(client, fence);
+    const forget = () => this.#session.forget();
+    const beside = { beside: () => Promise.resolve() };
     this.evolving = schemaTarget({
-      read: (doing, fn) => this.#read(doing, fn),
+      ...{ read, session, forget },
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
-      session: (client, fence) => this.#applySession(client, fence),
-      forget: () => this.#session.forget(),
     });
     this.migrations = pgMigrations({
-      ...{ address, database },
+      ...{ address, database, session, forget },
       act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
-      session: (client, fence) => this.#applySession(client, fence),
-      forget: () => this.#session.forget(),
     });
     this.sharing = pgSharing({
-      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
-      read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) =>
-        this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+      ...{ read, signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, beside),
     });
     this.topics = topicLedger({
-      read: (doing, fn) => this.#read(doing, fn),
+      read,
       act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
     });
     this.waiting = pgWaiting({
-      read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) =>
-        this.#act(
-          fence,
-          doing,
-          'APPLY_FAILED',
-          async (client) => fn(await this.#applySession(client, fence)),
-          { beside: () => Promise.resolve() },
-        ),
+      ...{ read, session },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, beside),
     });
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
-      read: (doing, fn) => this.#read(doing, fn),
+      ...{ read, tables: deadLetterTables, exact: readExactTables },
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
-      ...{ tables: deadLetterTables, exact: readExactTables },
       write: (client, fence, batch) =>
         this.#patience.try(async (parks) =>
-          applyBatch(await this.#applySession(client, fence), batch, new Set(), parks),
+          applyBatch(await session(client, fence), batch, new Set(), parks),
         ),
-      park: async (client, fence, ids) => parkDead(await this.#applySession(client, fence), ids),
+      park: async (client, fence, ids) => parkDead(await session(client, fence), ids),
     });
   }
 
@@ -391,6 +382,14 @@ export class PgShadowDatabase
   async possiblyOurs(): Promise<PossiblyOurs | null> {
     if (this.marker.kind === 'trunk') return null;
     return this.#read('count errors', readRaised);
+  }
+
+  captureGaps(): Promise<readonly TableId[]> {
+    return this.#read('read what was not captured', readCaptureGaps);
+  }
+
+  numberRanges(): Promise<readonly NumberRange[]> {
+    return this.#read('read how far numbers have come', readNumberRanges);
   }
 
   outcomes(): Promise<OutcomeCounts> {

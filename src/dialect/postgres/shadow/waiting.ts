@@ -12,11 +12,16 @@ export function pgWaiting(parts: {
   readonly act: <T>(
     fence: Fence,
     doing: string,
-    fn: (session: ApplySession) => Promise<T>,
+    fn: (client: pg.Client) => Promise<T>,
   ) => Promise<T>;
+  /** What an applier's session knows, opened in such a transaction. */
+  readonly session: (client: pg.Client, fence: Fence) => Promise<ApplySession>;
 }): Waiting {
   return {
     counts: () => parts.read('count what waits', countWaiting),
-    write: (fence) => parts.act(fence, 'write what waited', (session) => writeWaiting(session)),
+    write: (fence) =>
+      parts.act(fence, 'write what waited', async (client) =>
+        writeWaiting(await parts.session(client, fence)),
+      ),
   };
 }
