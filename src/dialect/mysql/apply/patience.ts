@@ -62,8 +62,8 @@ export class Patience {
   }
 
   /** Runs what waits as long as it may: where patience is over not at all, as far as the server can. */
-  during<T>(client: Client, fn: () => Promise<T>): Promise<T> {
-    if (this.engine !== 'mariadb' || !this.isOver) return fn();
+  during<T>(client: Client, fn: () => Promise<T>, isOver = this.isOver): Promise<T> {
+    if (this.engine !== 'mariadb' || !isOver) return fn();
     return withSettings(client, `${TIMEOUT} = 0`, `${TIMEOUT} = ${String(LOCK_WAIT_S)}`, fn);
   }
 }

@@ -45,10 +45,8 @@ export async function letIn(session: ApplySession, table: OverlaidTable): Promis
     await client.run(`SAVEPOINT ${SAVEPOINT}`);
     let done: number | 'raced';
     try {
-      table.patience.end();
-      done = await table.patience.during(client, () =>
-        write(session, table, 'reset', 'SKIP LOCKED'),
-      );
+      const tried = () => write(session, table, 'reset', 'SKIP LOCKED');
+      done = await table.patience.during(client, tried, true);
     } catch (error) {
       if (!isHeld(error)) throw error;
       done = 'raced';
