@@ -106,7 +106,7 @@ export async function ensureJournal(
   const wanted = shapeOf(table);
   const create = (where: string): Promise<unknown> =>
     client.run(`${createJournal(table, where)} COMMENT '${wanted}'`);
-  const there = await readShape(client, database, table);
+  const there = await readShape(client, database, journalName(table.schema.id.name));
   if (there === wanted) return;
   if (there === null) {
     await create(table.journal);
@@ -171,16 +171,16 @@ export function shapeOf(table: CapturedTable): string {
   return createHash('sha256').update(createJournal(table, table.journal)).digest('hex');
 }
 
-/** Null if there is none. */
-async function readShape(
+/** As a table beside the captured one tells it, a journal or another; null if there is none. */
+export async function readShape(
   client: Client,
   database: string,
-  { schema }: CapturedTable,
+  name: string,
 ): Promise<string | null> {
   const [found] = await client.rows<{ comment: string }>(
     `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
       WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
-    [companionName(database), journalName(schema.id.name)],
+    [companionName(database), name],
   );
   return found?.comment ?? null;
 }
@@ -191,7 +191,7 @@ export async function isJournalDone(
   database: string,
   table: CapturedTable,
 ): Promise<boolean> {
-  return (await readShape(client, database, table)) === shapeOf(table);
+  return (await readShape(client, database, journalName(table.schema.id.name))) === shapeOf(table);
 }
 
 export async function hasEntries(client: Client, { journal }: CapturedTable): Promise<boolean> {

@@ -10,7 +10,7 @@ import type { WaitingCount } from '../../waiting.ts';
 import { createHash } from 'node:crypto';
 import type { Client } from '../session/client.ts';
 import { companionName, literal, quote, WAITING, waitingName } from '../session/names.ts';
-import { imageDefinitions, readCapturedNames, type CapturedTable } from './journal.ts';
+import { imageDefinitions, readCapturedNames, readShape, type CapturedTable } from './journal.ts';
 
 function createWaiting(table: CapturedTable): string {
   return `CREATE TABLE ${table.waiting} (
@@ -27,20 +27,6 @@ function shapeOf(table: CapturedTable): string {
   return createHash('sha256').update(createWaiting(table)).digest('hex');
 }
 
-/** Null if there is none. */
-async function readShape(
-  client: Client,
-  database: string,
-  { schema }: CapturedTable,
-): Promise<string | null> {
-  const [found] = await client.rows<{ comment: string }>(
-    `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
-      WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
-    [companionName(database), waitingName(schema.id.name)],
-  );
-  return found?.comment ?? null;
-}
-
 /**
  * Makes the table where there is none, or one of another shape. What waits is written before a table gets
  * another shape: SCHEMA_FAILED if something waits all the same.
@@ -50,7 +36,8 @@ export async function ensureWaiting(
   database: string,
   table: CapturedTable,
 ): Promise<void> {
-  const [there, wanted] = [await readShape(client, database, table), shapeOf(table)];
+  const name = waitingName(table.schema.id.name);
+  const [there, wanted] = [await readShape(client, database, name), shapeOf(table)];
   if (there === wanted) return;
   if (there !== null) {
     if (await isAnyWaiting(client, table)) {

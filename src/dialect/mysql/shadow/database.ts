@@ -9,8 +9,6 @@
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { withFormerColumns } from '../../../schema/former-columns.ts';
-import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   ApplyOutcome,
@@ -44,7 +42,6 @@ import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
-import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
 import type { ErrorCounting } from '../../possibly-ours.ts';
 import type { Waiting, WaitingShadow } from '../../waiting.ts';
@@ -55,7 +52,6 @@ import { applyBatch, openApplySession, prepareActs, type ApplySession } from '..
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { beginMigration, endBegunMigration, endMigration } from '../overlay/migrating.ts';
-import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
@@ -74,11 +70,9 @@ import { Connection } from '../session/connection.ts';
 import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
-import { readFormerColumns } from './former-columns.ts';
 import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
-import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
@@ -94,6 +88,7 @@ import { countGaps, readGaps } from './gaps.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
 import { mysqlWaiting } from './waiting.ts';
+import { readFacing } from './facing-catalogue.ts';
 import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
 
 /** The holder may act beside members. */
@@ -220,18 +215,7 @@ export class MySqlShadowDatabase
 
   catalogue(): Promise<SchemaCatalogue> {
     const what = { doing: 'read the catalogue', otherwise: 'READ_FAILED' } as const;
-    return this.#reads.use(what, async (client) =>
-      withFormerNames(
-        withFormerColumns(
-          facing(
-            (await readTables(client, this.name, this.#source)).catalogue,
-            await readReshapes(client, this.name, this.#source),
-          ),
-          await readFormerColumns(client, this.name),
-        ),
-        await readRenames(client, this.name),
-      ),
-    );
+    return this.#reads.use(what, (client) => readFacing(client, this.name, this.#source));
   }
 
   progress(): Promise<StoredProgress> {
