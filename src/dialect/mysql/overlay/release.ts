@@ -15,6 +15,7 @@ import { areOrdered, boundSql } from '../compare/table-reader.ts';
 import { NOW_US } from '../session/clock.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, JOURNAL, quote } from '../session/names.ts';
+import { forgetPassed } from '../shadow/passed.ts';
 import { hasEntries } from './journal.ts';
 import { letIn } from './put-back.ts';
 import { selectionCondition } from './read.ts';
@@ -133,5 +134,6 @@ export async function forgetOutcomes(
       WHERE decided_at_us < ${NOW_US} - ? * 1000 ORDER BY decided_at_us LIMIT ${String(FORGOTTEN)}`,
     [olderThanMs],
   );
+  await forgetPassed(client, database, olderThanMs);
   return rows;
 }

@@ -70,6 +70,8 @@ import { Connection } from '../session/connection.ts';
 import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
+import { PassedPlaces } from '../../sql/passed-places.ts';
+import { notePassed } from './passed.ts';
 import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -89,10 +91,8 @@ import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './pr
 import { showMember } from './member-sessions.ts';
 import { mysqlWaiting } from './waiting.ts';
 import { readFacing } from './facing-catalogue.ts';
-import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
+import { assertOwn, assertShare, beside, mysqlSharing } from './sharing.ts';
 
-/** The holder may act beside members. */
-const beside = (): Promise<void> => Promise.resolve();
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
 
@@ -132,6 +132,7 @@ export class MySqlShadowDatabase
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #rules: CandidateRules;
+  readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -158,8 +159,9 @@ export class MySqlShadowDatabase
       },
     });
     const source = this.#source;
+    const read = <T>(doing: string, fn: (client: Client) => Promise<T>) => this.#read(doing, fn);
     const { waiting, settle } = mysqlWaiting({
-      ...{ database, source, read: (doing, fn) => this.#read(doing, fn) },
+      ...{ database, source, read },
       act: (fence, doing, fn) =>
         this.#act(
           fence,
@@ -173,7 +175,7 @@ export class MySqlShadowDatabase
     this.possiblyOurs = () => this.#read('count errors', (client) => readRaised(client, parts));
     this.evolving = schemaTarget({
       ...{ address, database, source, isRollout: parts.marker.kind === 'rollout', settle },
-      read: (doing, fn) => this.#read(doing, fn),
+      read,
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
       forget: () => this.#session.forget(),
     });
@@ -190,15 +192,13 @@ export class MySqlShadowDatabase
       end: (fence) => migrate(fence, () => endMigration(this.#place, fence)),
     };
     this.sharing = mysqlSharing({
-      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
-      read: (doing, fn) => this.#read(doing, fn),
+      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs, read },
       act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, { beside }),
       show: (client, member) => this.#showMember(client, member, 'signs'),
     });
-    this.topics = topicLedger(database, {
-      read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
-    });
+    const act = <T>(fence: Fence, doing: string, fn: (client: Client) => Promise<T>) =>
+      this.#act(fence, doing, 'APPLY_FAILED', fn);
+    this.topics = topicLedger(database, { read, act });
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
@@ -306,6 +306,8 @@ export class MySqlShadowDatabase
     const outcome = await applyBatch(await this.#applySession(client, fence), batch);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
     await saveWhatIsKnown(client, this.name, batch, true);
+    const isRollout = this.marker.kind === 'rollout';
+    await this.#passed.noted(isRollout, () => notePassed(client, this.name));
     return outcome;
   }
 
@@ -324,8 +326,9 @@ export class MySqlShadowDatabase
 
   /** On a session of its own, for each statement commits; under the act's hold of the fence. */
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
-    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
+      await notePassed(client, this.name);
       return installOverlay(this.#place, fence, this.#rules.readOnly);
     });
   }

@@ -379,4 +379,14 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
     ],
   },
+  {
+    version: 19,
+    what: 'places of production’s log as they were passed',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.passed (
+        at_us BIGINT NOT NULL PRIMARY KEY,
+        source TEXT NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
 ];

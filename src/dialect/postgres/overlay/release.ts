@@ -8,6 +8,7 @@ import { applyFailure } from '../apply/apply-error.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { ensureStages } from '../apply/stage.ts';
 import { CAPTURED_TABLE, OUTCOME_TABLE, OWN_SCHEMA } from '../session/names.ts';
+import { forgetPassed } from '../shadow/passed.ts';
 import { queryAll } from '../session/query-all.ts';
 import { admitBlocked, ALL_PARTS } from './admit.ts';
 import { settleStaged } from './blocked-sql.ts';
@@ -116,5 +117,6 @@ export async function forgetOutcomes(
       ORDER BY o.decided_at LIMIT ${String(FORGOTTEN)})`,
     [olderThanMs],
   );
+  await forgetPassed(client, olderThanMs);
   return rowCount ?? 0;
 }

@@ -54,6 +54,8 @@ import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { readFormerColumns } from './former-columns.ts';
+import { PassedPlaces } from '../../sql/passed-places.ts';
+import { notePassed } from './passed.ts';
 import { schemaTarget } from './schema-target.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { readRenames } from './renamed-tables.ts';
@@ -133,6 +135,7 @@ export class PgShadowDatabase
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
   readonly #rules: CandidateRules;
+  readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -326,6 +329,7 @@ export class PgShadowDatabase
     if (batch.images !== undefined) await saveImages(session, batch.images);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
     await saveWhatIsKnown(client, batch, true).catch(refused);
+    await this.#passed.noted(this.marker.kind === 'rollout', () => notePassed(client));
     return outcome;
   }
 
@@ -339,6 +343,7 @@ export class PgShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
+      await notePassed(client);
       return installOverlay(client, await readSparedAccount(client), this.#rules.readOnly);
     });
   }

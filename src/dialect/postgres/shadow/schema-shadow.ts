@@ -430,4 +430,13 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       CREATE SEQUENCE understudy.raised_insert;
       CREATE SEQUENCE understudy.raised_truncate;`,
   },
+  {
+    version: 21,
+    what: 'places of production’s log as they were passed',
+    sql: `
+      CREATE TABLE understudy.passed (
+        at timestamptz PRIMARY KEY,
+        source json NOT NULL
+      );`,
+  },
 ];
