@@ -43,7 +43,7 @@ export interface FireOptions {
 }
 
 /** Of the candidate's transactions, where any stay idle. */
-const IDLE = 0.15;
+export const IDLE = 0.15;
 
 /** What an engine has for it. */
 export interface FireParts {
@@ -92,6 +92,9 @@ export class Fire {
   #over = false;
   #serial = 0;
   checks = 0;
+  /** Of the candidate: transactions that came to their end, and those that did not, by the server's word. */
+  ended = 0;
+  readonly collisions = new Map<string, number>();
 
   constructor(options: FireOptions) {
     this.#options = options;
@@ -162,8 +165,12 @@ export class Fire {
         const { idleMs = 0 } = this.#options;
         if (idleMs > 0 && random.chance(IDLE)) await pause(random.integer(0, idleMs));
         await writer.run(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
+        this.ended += 1;
       } catch (error) {
         if (!writer.isCollision(error)) throw error;
+        const { errno, code } = error as { readonly errno?: number; readonly code?: string };
+        const name = String(errno ?? code);
+        this.collisions.set(name, (this.collisions.get(name) ?? 0) + 1);
         await writer.run('ROLLBACK');
       }
     }

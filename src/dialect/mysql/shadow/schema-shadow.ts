@@ -370,6 +370,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
     ],
   },
   {
+    version: 18,
+    // A program that does not know them would write past them.
+    what: 'changes that wait, in tables of theirs, which are made with journals (overlay/waiting.ts)',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.waiting_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+    ],
+  },
+  {
     version: 19,
     what: 'places of production’s log as they were passed',
     statements: [
