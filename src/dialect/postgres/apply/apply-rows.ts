@@ -454,7 +454,7 @@ class RowsStep {
   /** Finds the staged images that the visible table refuses, and keeps them out: see blocked-sql.ts. */
   async #block(): Promise<StagedCounts> {
     const table = this.#table;
-    const { comparisons, source } = this.#context;
+    const { comparisons } = this.#context;
     const unchecked = lookedUp(table, comparisons, table.unchecked);
     assert(unchecked.length === table.unchecked.length, 'deferrable constraints are on columns');
     await queryAll(this.#client, [
@@ -465,7 +465,7 @@ class RowsStep {
       sql.markOwned(table),
     ]);
     if (this.#sourceWins && (await this.#takeBackBlockers())) return this.#count();
-    await queryAll(this.#client, [evict(table), blockRows(table, source)]);
+    await queryAll(this.#client, [evict(table), blockRows(table, this.#context)]);
     return this.#count();
   }
 

@@ -217,7 +217,7 @@ async function applyKept(
       await ensureStages(client, [table], at.stages);
       await client.query(clearStage(table));
       at.used.add(table.label);
-      const context = { source: at.source, waiting: null, visible: session.visible };
+      const context = { source: at.source, again: false, waiting: null, visible: session.visible };
       const all = { client, catalogue, comparisons, ledgers, ...context };
       await applyRows(all, table, step.changes);
     }
@@ -266,7 +266,8 @@ function contextOf(session: ApplySession, batch: ChangeBatch, { label }: ApplyTa
   const ledgers = visible.has(label)
     ? { ...session.ledgers, tables: new Set<string>(), images: new Set<string>() }
     : session.ledgers;
-  return { client, catalogue, comparisons, ledgers, source: sourceOf(batch), waiting, visible };
+  const source = sourceOf(batch);
+  return { client, catalogue, comparisons, ledgers, source, again: false, waiting, visible };
 }
 
 function sourceOf({ position: { source } }: ChangeBatch): string | null {

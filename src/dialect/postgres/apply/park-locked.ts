@@ -193,7 +193,7 @@ export class KeyParking {
     const ledgers = new StepLedgers(this.#context, aside, this.#doubts);
     await this.#fill(aside, ledgers);
     await beginWaiting(client, table, this.#context.visible.has(table.label));
-    await client.query(sql.saveWaiting(aside));
+    await client.query(sql.saveWaiting(aside, this.#context.source));
     await ledgers.save();
     this.#waiting.tables.add(table.label);
     this.parked += keys;

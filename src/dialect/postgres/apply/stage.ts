@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { ClientBase } from 'pg';
+import { escapeLiteral, type ClientBase } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { imageValue, UNSURE, type RowShape } from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
@@ -55,6 +55,15 @@ export function stageRelation(table: ApplyTable): string {
   return `pg_temp.${stageName(table)}`;
 }
 
+/**
+ * Where production's log stood with a staged change: what waited brings it along, and of others it is where the
+ * batch stands, as text.
+ */
+export function sourceOf(staging: string, source: string | null): string {
+  const batch = source === null ? 'NULL' : escapeLiteral(source);
+  return `COALESCE(${staging}.source, ${batch}::json)`;
+}
+
 /** Names of staging tables, by what is known of them. */
 export interface KnownStages {
   /** Committed: they stay as long as the session. */
@@ -99,8 +108,8 @@ export async function ensureStages(
 }
 
 /** seq, op, mask, doubt, own, what release-sql.ts notes: seen, held, freed; and blocked-sql.ts: refused, detail,
- * evicted, kept; and policy-sql.ts: restored. */
-const STAGE_EXTRAS = 13;
+ * evicted, kept; and policy-sql.ts: restored; and of what waited: source. */
+const STAGE_EXTRAS = 14;
 
 /**
  * Types and collations are the table's own, so that keys compare as in the table; a domain is
@@ -124,7 +133,8 @@ function createStage(table: ApplyTable): string {
     SELECT ${[...columns, ...from].join(', ')}, 0::int4 AS seq, 'f'::"char" AS op,
       NULL::varbit AS mask, NULL::varbit AS doubt, false AS own,
       false AS seen, false AS held, false AS freed, NULL::text AS refused, NULL::text AS detail,
-      false AS evicted, NULL::jsonb AS kept, false AS restored
+      false AS evicted, NULL::jsonb AS kept, false AS restored,
+      NULL::json AS source
     FROM ${table.rows} t WITH NO DATA`;
 }
 

@@ -13,6 +13,8 @@ export interface StepContext {
   readonly ledgers: Ledgers;
   /** Where the batch stands in production's log, as text. */
   readonly source: string | null;
+  /** Rows are tried again that production did not change. */
+  readonly again: boolean;
   /** Keys may wait for the candidate; null where none does, or what waits is not asked for. */
   readonly waiting: WaitingTables | null;
   /** Names, by `tableName()`, of what the candidate made of production's tables. */

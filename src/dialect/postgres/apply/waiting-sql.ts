@@ -6,7 +6,7 @@
  */
 import { JOURNAL, relation, WAITING, waitingId } from '../session/names.ts';
 import { keyOf, keysEqual, type ApplyTable } from './apply-table.ts';
-import { stageRelation } from './stage.ts';
+import { sourceOf, stageRelation } from './stage.ts';
 
 const TABLE = ['t', 'name'] as const;
 const STAGED = ['s', 'staged'] as const;
@@ -30,15 +30,17 @@ export function findUnfilled(aside: ApplyTable): string {
 }
 
 /** What is aside, which is whole images and deletes, is what waits of these keys from now on. */
-export function saveWaiting(aside: ApplyTable): string {
+export function saveWaiting(aside: ApplyTable, source: string | null): string {
   const names = aside.columns.map(({ name }) => name);
   const isKey = (name: string): boolean => aside.key.some((key) => key.name === name);
   const values = aside.columns.map(({ name, staged }) =>
     isKey(name) ? `s.${staged}` : `CASE WHEN s.op <> 'd' THEN s.${staged} END`,
   );
-  const set = [...names, WAITING.present].map((name) => `${name} = excluded.${name}`);
-  return `INSERT INTO ${relation(waitingId(aside.schema.id))} (${names.join(', ')}, ${WAITING.present})
-    SELECT ${values.join(', ')}, s.op <> 'd' FROM ${stageRelation(aside)} s
+  const set = [...names, WAITING.present, WAITING.source].map(
+    (name) => `${name} = excluded.${name}`,
+  );
+  return `INSERT INTO ${relation(waitingId(aside.schema.id))} (${names.join(', ')}, ${WAITING.present}, ${WAITING.source})
+    SELECT ${values.join(', ')}, s.op <> 'd', ${sourceOf('s', source)} FROM ${stageRelation(aside)} s
     ORDER BY ${aside.key.map(({ staged }) => `s.${staged}`).join(', ')}
     ON CONFLICT (${aside.key.map(({ name }) => name).join(', ')}) DO UPDATE SET ${set.join(', ')}`;
 }
@@ -46,9 +48,9 @@ export function saveWaiting(aside: ApplyTable): string {
 /** Stages some of what waits, and that nobody else is writing. Each try is of others. */
 export function stageWaiting(table: ApplyTable, limit: number): string {
   const names = table.columns.map(({ name }) => name);
-  return `INSERT INTO ${stageRelation(table)} (${table.columns.map(({ staged }) => staged).join(', ')}, seq, op, own)
+  return `INSERT INTO ${stageRelation(table)} (${table.columns.map(({ staged }) => staged).join(', ')}, seq, op, own, source)
     SELECT ${names.map((name) => `w.${name}`).join(', ')}, (pg_catalog.row_number() OVER ())::int4,
-      CASE WHEN w.${WAITING.present} THEN 'f'::"char" ELSE 'd'::"char" END, false
+      CASE WHEN w.${WAITING.present} THEN 'f'::"char" ELSE 'd'::"char" END, false, w.${WAITING.source}
     FROM (SELECT * FROM ${table.waiting ?? ''} w
       ORDER BY pg_catalog.random() LIMIT ${String(limit)} FOR UPDATE SKIP LOCKED) w`;
 }

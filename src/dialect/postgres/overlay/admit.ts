@@ -18,7 +18,7 @@ const PART = 1000;
 /** For what writes no change of production's, and so tells nothing of what is not known of its rows. */
 export function withoutLedgers({ client, catalogue, comparisons }: ApplySession): StepContext {
   const ledgers = { tables: new Set<string>(), images: new Set<string>(), judges: false };
-  const none = { source: null, waiting: null, visible: new Set<string>() };
+  const none = { source: null, again: true, waiting: null, visible: new Set<string>() };
   return { client, catalogue, comparisons, ledgers, ...none };
 }
 

@@ -9,7 +9,7 @@
 import { escapeLiteral } from 'pg';
 import type { UniqueKey } from '../../../schema/table-schema.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
-import { stageRelation } from '../apply/stage.ts';
+import { sourceOf, stageRelation } from '../apply/stage.ts';
 import type { Comparisons } from '../catalogue/key-facts.ts';
 import { JOURNAL } from '../session/names.ts';
 import { baseImage, settledKind } from './conflict-sql.ts';
@@ -276,12 +276,14 @@ export function evict(table: ApplyTable): string {
 
 /**
  * Makes the entries of the staged images that were refused, whose rows are locked. Who makes such a row
- * meanwhile has made its entry, or waits for this one and then owns it.
+ * meanwhile has made its entry, or waits for this one and then owns it. `again`: production changed none of them.
  */
-export function blockRows(table: ApplyTable, source: string | null): string {
+export function blockRows(
+  table: ApplyTable,
+  { source, again }: { readonly source: string | null; readonly again: boolean },
+): string {
   const columns = table.columns.map(({ name }) => name).join(', ');
   const values = table.columns.map(({ staged }) => `s.${staged}`).join(', ');
-  const at = source === null ? 'NULL' : escapeLiteral(source);
   const more = [JOURNAL.present, JOURNAL.moved, JOURNAL.blocked, JOURNAL.refused, JOURNAL.detail];
   const of = [
     ...[JOURNAL.at, JOURNAL.conflict, JOURNAL.conflictAt, JOURNAL.conflictSource],
@@ -290,13 +292,13 @@ export function blockRows(table: ApplyTable, source: string | null): string {
   const now = 'pg_catalog.clock_timestamp()';
   // Tried again without a change of production's, it is what it was, also where it was resolved.
   const told = (name: string, type: string, otherwise: string): string =>
-    source === null
+    again
       ? `CASE WHEN s.kept IS NULL THEN ${otherwise} ELSE (s.kept->>'${name}')::${type} END`
       : otherwise;
   return `INSERT INTO ${table.journal ?? ''} (${[columns, ...more, ...of].join(', ')})
     SELECT ${values}, true, true, COALESCE(t.xmin, ${NO_ROW}), s.refused, s.detail,
       COALESCE((s.kept->>'at')::timestamptz, ${now}), ${told('conflict', 'text', 's.refused')},
-      ${told('conflictAt', 'timestamptz', now)}, ${told('conflictSource', 'json', `${at}::json`)},
+      ${told('conflictAt', 'timestamptz', now)}, ${told('conflictSource', 'json', sourceOf('s', source))},
       CASE WHEN t.${table.key[0]?.name ?? ''} IS NULL THEN s.kept->'base'
         ELSE ${baseImage(table, 't')} END
     FROM ${stageRelation(table)} s LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, STAGED)}

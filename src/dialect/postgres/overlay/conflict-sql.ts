@@ -7,6 +7,7 @@
 import { escapeLiteral } from 'pg';
 import { columnPolicy } from '../../../overlay/policy.ts';
 import type { ApplyColumn, ApplyTable } from '../apply/apply-table.ts';
+import { sourceOf } from '../apply/stage.ts';
 import { JOURNAL } from '../session/names.ts';
 
 /** Noted with a staged change that a policy could not write into the candidate's row. */
@@ -54,7 +55,6 @@ export function baseImage({ columns }: ApplyTable, alias: string): string {
 /** What an entry's columns come to be with the change, whose `kind` is `c.kind`: where its image is moved. */
 export function conflictSet(table: ApplyTable, source: string | null): readonly string[] {
   const isFirst = `j.${JOURNAL.conflict} IS NULL AND c.kind IS NOT NULL`;
-  const at = source === null ? 'NULL' : escapeLiteral(source);
   const set = (column: string, value: string): string =>
     `${column} = CASE WHEN ${isFirst} THEN ${value} ELSE j.${column} END`;
   return [
@@ -63,7 +63,7 @@ export function conflictSet(table: ApplyTable, source: string | null): readonly 
       OR j.${JOURNAL.conflictBase} IS NOT NULL THEN j.${JOURNAL.conflictBase}
       ELSE ${baseImage(table, 'j')} END`,
     set(JOURNAL.conflictAt, 'pg_catalog.clock_timestamp()'),
-    set(JOURNAL.conflictSource, `${at}::json`),
+    set(JOURNAL.conflictSource, sourceOf('s', source)),
   ];
 }
 

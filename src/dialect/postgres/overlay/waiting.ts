@@ -33,6 +33,7 @@ export function waitingStatements(
       columns: [
         `${WAITING.present} boolean NOT NULL`,
         `${WAITING.at} timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()`,
+        `${WAITING.source} json`,
       ],
       isRow: WAITING.present,
     }),

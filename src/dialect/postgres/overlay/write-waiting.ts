@@ -139,7 +139,8 @@ async function writePart(session: ApplySession, table: ApplyTable): Promise<numb
   });
   await client.query(clearStage(table));
   let staged = (await client.query(stageWaiting(table, PART))).rowCount ?? 0;
-  const context = { ...withoutLedgers(session), source: await readSource(client) };
+  const source = await readSource(client);
+  const context = { ...withoutLedgers(session), source, again: false };
   const write = async (): Promise<number> => {
     const { rowCount } = await client.query(endWaiting(table));
     await applyStaged(context, table);

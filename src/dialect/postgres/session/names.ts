@@ -68,6 +68,8 @@ export const WAITING = {
   present: 'understudy_present',
   /** Since when it waits. */
   at: 'understudy_at',
+  /** Where production's log stood with the change that waits. */
+  source: 'understudy_source',
 } as const;
 
 /** Setting in which a candidate may name the request it serves. */

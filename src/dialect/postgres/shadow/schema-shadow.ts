@@ -439,4 +439,17 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         source json NOT NULL
       );`,
   },
+  {
+    version: 22,
+    what: 'where production’s log stood with what waits',
+    sql: `
+      DO $waiting$ DECLARE waits text; BEGIN
+        FOR waits IN SELECT c.relname FROM pg_catalog.pg_class c
+          WHERE c.relnamespace = 'understudy'::pg_catalog.regnamespace AND c.relkind = 'r'
+            AND pg_catalog."right"(c.relname, 8) = '#waiting' LOOP
+          EXECUTE pg_catalog.format('ALTER TABLE understudy.%I
+            ADD COLUMN IF NOT EXISTS understudy_source json', waits);
+        END LOOP;
+      END $waiting$;`,
+  },
 ];
