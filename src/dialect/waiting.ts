@@ -22,6 +22,21 @@ export interface WaitingCount {
   readonly oldestMs: number;
 }
 
+/** What writing came to. `left`: how many keys wait still. */
+export interface Written {
+  readonly written: number;
+  readonly left: number;
+}
+
+/** Before an act that takes all for written: calls what writes a part at a time until it writes no more. */
+export async function writeAll(write: () => Promise<Written>): Promise<Written> {
+  for (let written = 0; ;) {
+    const some = await write();
+    written += some.written;
+    if (some.written === 0 || some.left === 0) return { written, left: some.left };
+  }
+}
+
 export interface Waiting {
   /** Of the tables of which keys wait; none on a trunk. */
   counts(): Promise<readonly WaitingCount[]>;
@@ -29,7 +44,7 @@ export interface Waiting {
    * Writes those that nobody is at any more, some thousand at a time, without waiting for the others.
    * `left` is how many wait then; to be called again soon if any do.
    */
-  write(fence: Fence): Promise<{ readonly written: number; readonly left: number }>;
+  write(fence: Fence): Promise<Written>;
 }
 
 export interface WaitingShadow extends ShadowDatabase {

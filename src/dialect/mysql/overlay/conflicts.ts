@@ -29,7 +29,7 @@ import { putBack, type EntryCondition } from './put-back.ts';
 import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
 import { differenceColumns, selectionCondition, toDifference, type Listing } from './read.ts';
 import { unionOfEntries } from './waiting.ts';
-import { writeWaiting } from './write-waiting.ts';
+import { writeAllWaiting } from './write-waiting.ts';
 
 /** Those that can be put together. */
 const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];
@@ -125,7 +125,7 @@ export async function resolveOverlay(
   for (const table of selectTables(all, only)) {
     const which = listedIn(table, only, pairs);
     if (which === null) continue;
-    await writeWaiting(session, new Set([table.label]));
+    await writeAllWaiting(session, table);
     const count = async (): Promise<number> => {
       const { entries } = await client.row<{ entries: string }>(
         `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${which('j')}`,

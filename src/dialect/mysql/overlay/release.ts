@@ -19,7 +19,7 @@ import { forgetPassed } from '../shadow/passed.ts';
 import { hasEntries } from './journal.ts';
 import { letIn } from './put-back.ts';
 import { selectionCondition } from './read.ts';
-import { writeWaiting } from './write-waiting.ts';
+import { writeAllWaiting, writeWaiting } from './write-waiting.ts';
 
 /** Entries that one part of a sweep looks at. */
 const ENTRIES = 2_000;
@@ -39,7 +39,7 @@ export async function releaseOverlay(
   for (const table of selectTables([...session.captured.values()], only)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
-    await writeWaiting(session, new Set([table.label]));
+    await writeAllWaiting(session, table);
     await letIn(session, table);
     released += await releaseTable(session, table, { condition, outcome: 'released' });
     const { entries } = await session.client.row<{ entries: string }>(

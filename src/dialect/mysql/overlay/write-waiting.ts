@@ -2,6 +2,7 @@
  * Writes what waits, in the way of any step of production's: as far as nobody of the candidate's is at it any
  * more. What is written goes from where it waited in the same transaction.
  */
+import { writeAll, type Written } from '../../waiting.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { writeStaged } from '../apply/apply-captured.ts';
@@ -29,7 +30,7 @@ const MOST_TURNS = 5;
 export async function writeWaiting(
   session: ApplySession,
   tables?: ReadonlySet<string>,
-): Promise<{ readonly written: number; readonly left: number }> {
+): Promise<Written> {
   let [written, left] = [0, 0];
   const noted = await readNoted(session.client, session.database);
   for (const table of noted.size === 0 ? [] : session.captured.values()) {
@@ -47,6 +48,11 @@ export async function writeWaiting(
     left += Number(keys);
   }
   return { written, left };
+}
+
+/** Before an act on a table: all that waits of it, but for what somebody is at. */
+export function writeAllWaiting(session: ApplySession, { label }: OverlaidTable): Promise<Written> {
+  return writeAll(() => writeWaiting(session, new Set([label])));
 }
 
 async function writeSome(session: ApplySession, table: OverlaidTable): Promise<number> {
@@ -148,14 +154,10 @@ async function countStaged(
  */
 export async function settleWaiting(
   database: string,
-  write: () => Promise<{ readonly written: number; readonly left: number }>,
+  write: () => Promise<Written>,
 ): Promise<void> {
-  for (let at = await write(); at.left > 0; at = await write()) {
-    if (at.written > 0) continue;
-    const what = 'transactions of the candidate hold rows of which changes wait';
-    throw new UnderstudyError('APPLY_BLOCKED', what, {
-      database,
-      detail: `${String(at.left)} keys`,
-    });
-  }
+  const { left } = await writeAll(write);
+  if (left === 0) return;
+  const what = 'transactions of the candidate hold rows of which changes wait';
+  throw new UnderstudyError('APPLY_BLOCKED', what, { database, detail: `${String(left)} keys` });
 }

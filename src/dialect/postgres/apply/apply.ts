@@ -23,7 +23,7 @@ import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/jou
 import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readKept, type KeptTables } from '../overlay/reshapes.ts';
-import { readWaitingLabels, type WaitingTables } from '../overlay/waiting.ts';
+import { Queueing, readWaitingLabels, type WaitingTables } from '../overlay/waiting.ts';
 import { originOf, rulesOf, splitSteps, withOwnOpen } from '../../sql/reshaped.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages, type KnownStages } from './stage.ts';
@@ -102,7 +102,8 @@ export async function openApplySession(
     catalogue,
     comparisons,
     captured,
-    waiting: captured === null ? null : { tables: new Set(), parks: false },
+    waiting:
+      captured === null ? null : { tables: new Set(), parks: false, queueing: new Queueing() },
     described: new Map(),
     fresh: new FreshTables(),
     staged: new Set(),

@@ -47,12 +47,25 @@ export function saveWaiting(aside: ApplyTable, source: string | null): string {
 
 /** Stages some of what waits, and that nobody else is writing. Each try is of others. */
 export function stageWaiting(table: ApplyTable, limit: number): string {
+  return stageOf(table, `ORDER BY pg_catalog.random() LIMIT ${String(limit)}`);
+}
+
+/** Of the keys that wait for as long as that, the one whose row was locked or changed last, if it can be told. */
+export function stageHot(table: ApplyTable, seconds: number): string {
+  const xmax = `(SELECT pg_catalog.age(t.xmax) FROM ${table.rows} t WHERE ${keysEqual(table, TABLE, WAITS)})`;
+  return stageOf(
+    table,
+    `WHERE w.${WAITING.at} < pg_catalog.clock_timestamp() - interval '${String(seconds)} s'
+      ORDER BY ${xmax}, pg_catalog.random() LIMIT 1`,
+  );
+}
+
+function stageOf(table: ApplyTable, which: string): string {
   const names = table.columns.map(({ name }) => name);
   return `INSERT INTO ${stageRelation(table)} (${table.columns.map(({ staged }) => staged).join(', ')}, seq, op, own, source)
     SELECT ${names.map((name) => `w.${name}`).join(', ')}, (pg_catalog.row_number() OVER ())::int4,
       CASE WHEN w.${WAITING.present} THEN 'f'::"char" ELSE 'd'::"char" END, false, w.${WAITING.source}
-    FROM (SELECT * FROM ${table.waiting ?? ''} w
-      ORDER BY pg_catalog.random() LIMIT ${String(limit)} FOR UPDATE SKIP LOCKED) w`;
+    FROM (SELECT * FROM ${table.waiting ?? ''} w ${which} FOR UPDATE SKIP LOCKED) w`;
 }
 
 /** What is staged does not wait any more. */

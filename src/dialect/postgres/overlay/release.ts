@@ -16,7 +16,7 @@ import { touchCaptured } from './journal.ts';
 import { selectionCondition } from './read.ts';
 import { deleteEqualEntries, lockEqualEntries, lockEqualRows, stageEqual } from './release-sql.ts';
 import { capturedTables } from './reset.ts';
-import { writeWaiting } from './write-waiting.ts';
+import { writeAllWaiting } from './write-waiting.ts';
 
 /** Pages of a journal that one part of a sweep looks at: some thousand entries. */
 const PAGES = 32;
@@ -37,7 +37,7 @@ export async function releaseOverlay(
   let [released, kept] = [0, 0];
   for (const table of selectTables(capturedTables(session), only)) {
     const { sql, values } = selectionCondition(table, 'j', only);
-    await writeWaiting(session, table.schema.id);
+    await writeAllWaiting(session, table.schema.id);
     await admitBlocked(session, table, { schema: true, parts: ALL_PARTS });
     released += await releaseTable(session, table, { sql, values, outcome: 'released' });
     const left = await session.client.query<{ entries: number }>(

@@ -5,6 +5,7 @@
  */
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
+import { steadyNow } from '../../../util/clock.ts';
 import type { WaitingCount } from '../../waiting.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { relation, WAITING, WAITING_TABLE, waitingId } from '../session/names.ts';
@@ -18,6 +19,31 @@ export interface WaitingTables {
   readonly tables: Set<string>;
   /** Keys that are locked wait from now on; else they refuse the batch. */
   parks: boolean;
+  readonly queueing: Queueing;
+}
+
+/** Between two times that a key queues for its lock, after the first that was in vain, and at most. */
+const PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 60_000;
+
+/** Whether a key may queue for its lock: ever less often, where a transaction idles on it. */
+export class Queueing {
+  #pauseMs = PAUSE_MS;
+  #at = 0;
+
+  get may(): boolean {
+    return steadyNow() >= this.#at;
+  }
+
+  came(): void {
+    this.#pauseMs = PAUSE_MS;
+    this.#at = 0;
+  }
+
+  wasInVain(): void {
+    this.#at = steadyNow() + this.#pauseMs;
+    this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS);
+  }
 }
 
 /** The statements that make it, anew: nothing must wait there. */

@@ -1,6 +1,7 @@
 /** Keys that waited are written as any change is, once nobody is at them: see dialect/waiting.ts. */
 import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
+import { writeAll, type Written } from '../../waiting.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { checkDeferred, tableOf, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
@@ -9,7 +10,7 @@ import { clearStage } from '../apply/apply-sql.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { attempt, findLocked, searchLocked } from '../apply/park-locked.ts';
 import { ensureStages } from '../apply/stage.ts';
-import { endWaiting, stageWaiting, unstage } from '../apply/waiting-sql.ts';
+import { endWaiting, stageHot, stageWaiting, unstage } from '../apply/waiting-sql.ts';
 import { relation, WAITING_TABLE, waitingId } from '../session/names.ts';
 import { admitBlocked, withoutLedgers } from './admit.ts';
 import { touchCaptured } from './journal.ts';
@@ -21,16 +22,16 @@ const PARTS = 10;
 /** What is waited for a lock here is time in which nothing is applied. */
 const LOCK_TIMEOUT = '10ms';
 const SEARCH_MS = 100;
+/** When a key has waited for so long it queues for its lock, for as long as that, and then not again for a while. */
+const QUEUE_AFTER_S = 5;
+const QUEUE_TIMEOUT = '100ms';
 const ROUNDS = 3;
 
 /**
  * Of one table, or of all, in the caller's READ COMMITTED transaction on an applier's session. Passes over what
  * somebody is at. Returns how many were written, and how many wait still.
  */
-export async function writeWaiting(
-  session: ApplySession,
-  only?: TableId,
-): Promise<{ readonly written: number; readonly left: number }> {
+export async function writeWaiting(session: ApplySession, only?: TableId): Promise<Written> {
   const { client } = session;
   const sum = { written: 0, left: 0 };
   const all = await readWaitingTables(client);
@@ -61,6 +62,11 @@ export async function writeWaiting(
   return sum;
 }
 
+/** Before an act on a table: all that waits of it, but for what somebody is at. */
+export function writeAllWaiting(session: ApplySession, only?: TableId): Promise<Written> {
+  return writeAll(() => writeWaiting(session, only));
+}
+
 /**
  * Before these tables, or all, are changed: what waits of them is written first. APPLY_BLOCKED if a candidate is
  * at them still, as it would be in the way of the change itself.
@@ -75,7 +81,7 @@ export async function settleWaiting(
   if (waiting.size === 0 || wanted.length === 0) return;
   const open = await session();
   for (const table of wanted) {
-    const { left } = await writeWaiting(open, table);
+    const { left } = await writeAllWaiting(open, table);
     if (left === 0) continue;
     const what = 'a session of the candidate holds rows that wait to be written first';
     throw new UnderstudyError('APPLY_BLOCKED', what, {
@@ -84,16 +90,14 @@ export async function settleWaiting(
   }
 }
 
-async function writeTable(
-  session: ApplySession,
-  table: ApplyTable,
-): Promise<{ readonly written: number; readonly left: number }> {
+async function writeTable(session: ApplySession, table: ApplyTable): Promise<Written> {
   const { client } = session;
   let written = 0;
   for (let part = 0, wrote = 1; wrote > 0 && part < PARTS; part += 1) {
     wrote = await writePart(session, table);
     written += wrote;
   }
+  if (written === 0) written = await queueForOne(session, table);
   if (written > 0) {
     await touchCaptured(client, [table]);
     await checkDeferred(session);
@@ -131,21 +135,51 @@ async function readSource(client: ClientBase): Promise<string | null> {
   return rows[0]?.source ?? null;
 }
 
-/** Returns how many were written. */
-async function writePart(session: ApplySession, table: ApplyTable): Promise<number> {
+/** Stages some of what waits, by a statement, and tells how many those are and how they are written. */
+async function stagePart(
+  session: ApplySession,
+  table: ApplyTable,
+  stage: string,
+): Promise<{ readonly staged: number; readonly write: () => Promise<number> }> {
   const { client } = session;
   await ensureStages(client, [table], {
     ...{ known: session.staged, used: new Set(), made: new Set() },
   });
   await client.query(clearStage(table));
-  let staged = (await client.query(stageWaiting(table, PART))).rowCount ?? 0;
-  const source = await readSource(client);
-  const context = { ...withoutLedgers(session), source, again: false };
+  const { rowCount: staged } = await client.query(stage);
+  const context = { ...withoutLedgers(session), source: await readSource(client), again: false };
   const write = async (): Promise<number> => {
     const { rowCount } = await client.query(endWaiting(table));
     await applyStaged(context, table);
     return rowCount ?? 0;
   };
+  return { staged: staged ?? 0, write };
+}
+
+/**
+ * A row that somebody is at whenever it is looked at is waited for in the queue of its lock, which comes to all:
+ * of the keys that wait for long, the one whose lock was taken last. In vain where a transaction idles; so ever
+ * fewer calls do it. Returns how many were written.
+ */
+async function queueForOne(session: ApplySession, table: ApplyTable): Promise<number> {
+  const { client, waiting } = session;
+  if (waiting?.queueing.may !== true) return 0;
+  const { staged, write } = await stagePart(session, table, stageHot(table, QUEUE_AFTER_S));
+  if (staged === 0) return 0;
+  await client.query(`SET LOCAL lock_timeout = '${QUEUE_TIMEOUT}'`);
+  const done = await attempt(client, write);
+  await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
+  if (done === null) waiting.queueing.wasInVain();
+  else waiting.queueing.came();
+  return done ?? 0;
+}
+
+/** Returns how many were written. */
+async function writePart(session: ApplySession, table: ApplyTable): Promise<number> {
+  const { client } = session;
+  const part = await stagePart(session, table, stageWaiting(table, PART));
+  let { staged } = part;
+  const { write } = part;
   let locked = staged === 0 ? [] : await findLocked(client, table);
   for (let round = 0; round < ROUNDS; round += 1) {
     if (locked.length > 0) await client.query(unstage(table, locked));
