@@ -9,7 +9,10 @@
  * - A key ends to wait only by being written as any change is, under the policies, in one transaction with
  *   its removal.
  *
- * Rows of tables without a key cannot wait, and neither can a change of the schema: these are tried again.
+ * Rows of tables without a key cannot wait, and neither can a change of the schema: these are tried again. So is,
+ * while the candidate holds a table as a whole so that nobody may read it (TRUNCATE and ALTER on PostgreSQL),
+ * a change of it that lacks columns of a row of which nothing waits and which the candidate did not change
+ * before, and production's own TRUNCATE of it.
  */
 import type { TableId } from '../change/table-id.ts';
 import type { Fence, ShadowDatabase } from './dialect.ts';

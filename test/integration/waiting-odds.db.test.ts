@@ -7,6 +7,7 @@ import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { batchOf, gone, put } from './mysql.fixture.ts';
 import { anyRollout, type AnyRollout } from './rollout.fixture.ts';
+import { reopened } from './waiting.fixture.ts';
 
 const row = (id: number, n: number) => put(['id'], { id: String(id), n: String(n) });
 
@@ -105,18 +106,21 @@ const OTHER = 'CREATE TABLE other (id int PRIMARY KEY, n int)';
 it.each(['TRUNCATE thing', 'LOCK TABLE thing IN ACCESS EXCLUSIVE MODE'])(
   'a table on which nobody may look stalls no other: %s',
   async (sql) => {
-    const at = await anyRollout(
+    const made = await anyRollout(
       'postgresql',
       'CREATE TABLE thing (id int PRIMARY KEY, n int, m text)',
       OTHER,
     );
     const thing = (id: number, n: number, m: string) =>
       put(['id'], { id: String(id), n: String(n), m });
-    await follow(at, null, at.step('thing', thing(1, 1, 'a'), thing(2, 1, 'b')));
-    // With a session that knows nothing yet.
-    const candidate = await at.session();
+    const first = made.step('thing', thing(1, 1, 'a'), thing(2, 1, 'b'));
+    await follow(made, null, first);
+    const candidate = await made.session();
     await candidate('BEGIN');
     await candidate(sql);
+    // It knows nothing of the table yet.
+    await made.database.releaseFence(made.fence);
+    const at = await reopened(made);
     await follow(
       at,
       null,

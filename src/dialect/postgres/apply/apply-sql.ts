@@ -51,16 +51,18 @@ export function dedupeStage(table: ApplyTable): string {
  * Completes staged rows of one kind from production's image of the row, by its old key or its own,
  * as it was before the step: the base image if the row is owned, else the row; or what waits of it. One statement sees
  * all in one snapshot, so the image is exact whatever the candidate does meanwhile. An `m` without
- * such an image becomes `s`, and so depends on the row with its own key; the others stay.
+ * such an image becomes `s`, and so depends on the row with its own key; the others stay. `beside`: from what
+ * waits and the journal alone.
  */
 export function fillStage(
   table: ApplyTable,
   op: 'm' | 's' | 'q',
   side: 'from' | 'staged' = op === 'm' ? 'from' : 'staged',
+  beside = false,
 ): string {
   const stage = stageRelation(table);
   const from = ['s', side] as const;
-  const image = productionImage(table, from);
+  const image = productionImage(table, from, beside);
   const values = table.columns.map((column) => {
     const isKey = table.key.some((key) => key.name === column.name);
     if (isKey) return `s.${column.staged}`;

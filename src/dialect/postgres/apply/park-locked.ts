@@ -198,12 +198,14 @@ export class KeyParking {
     this.#waiting.tables.add(table.label);
     this.parked += keys;
   }
-  /** Only where something lacks columns: a table that is held as a whole cannot be read. */
+  /** The table itself, which may be held as a whole, is asked last, and only where something lacks columns. */
   async #fill(aside: ApplyTable, ledgers: StepLedgers): Promise<void> {
     const find = async (): Promise<readonly number[]> =>
       (await this.#client.query<{ seq: number }>(sql.findUnfilled(aside))).rows.map(
         ({ seq }) => seq,
       );
+    if ((await find()).length === 0) return;
+    await this.#client.query(fillStage(aside, 's', 'staged', true));
     if ((await find()).length === 0) return;
     await this.#client.query(fillStage(aside, 's'));
     await ledgers.park(await find());

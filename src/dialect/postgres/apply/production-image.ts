@@ -14,10 +14,12 @@ export interface ProductionImage {
 /**
  * What waits of the key, else the base image if it is owned, else the row. One statement sees all in one
  * snapshot, so it is exact whatever the candidate does meanwhile. `side`: whose key is asked for.
+ * `beside`: the table is not looked at; of rows that are neither of the others' nothing is known then.
  */
 export function productionImage(
   table: ApplyTable,
   side: readonly ['s', Exclude<KeySide, 'name'>],
+  beside = false,
 ): ProductionImage {
   const key = table.key[0];
   assert(key !== undefined, `${table.label} has a key`);
@@ -29,7 +31,7 @@ export function productionImage(
     ...(table.journal === null
       ? []
       : [{ alias: 'j', from: table.journal, present: `j.${JOURNAL.present}` }]),
-    { alias: 't', from: table.rows, present: `t.${name} IS NOT NULL` },
+    ...(beside ? [] : [{ alias: 't', from: table.rows, present: `t.${name} IS NOT NULL` }]),
   ];
   const joins = places.map(({ alias, from }, i) => {
     const before = places.slice(0, i).map((place) => ` AND ${place.alias}.${name} IS NULL`);

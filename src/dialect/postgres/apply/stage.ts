@@ -121,6 +121,7 @@ function createStage(table: ApplyTable): string {
     return `CREATE TEMPORARY TABLE ${stageName(table)} ON COMMIT DELETE ROWS
       AS SELECT * FROM ${stageRelation({ ...table, aside: false })} WITH NO DATA`;
   }
+  // A journal has its table's columns, and no candidate holds it as a whole.
   const columns = table.columns.map(({ name, staged, schema }) => {
     const cast = schema.type.domainOf === undefined ? '' : `::${schema.type.domainOf}`;
     return `t.${name}${cast} AS ${staged}`;
@@ -135,7 +136,7 @@ function createStage(table: ApplyTable): string {
       false AS seen, false AS held, false AS freed, NULL::text AS refused, NULL::text AS detail,
       false AS evicted, NULL::jsonb AS kept, false AS restored,
       NULL::json AS source
-    FROM ${table.rows} t WITH NO DATA`;
+    FROM ${table.journal ?? table.rows} t WITH NO DATA`;
 }
 
 /** Bytes of COPY text handed to the connection at a time. */

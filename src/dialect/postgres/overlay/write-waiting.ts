@@ -164,10 +164,12 @@ async function stagePart(
 async function queueForOne(session: ApplySession, table: ApplyTable): Promise<number> {
   const { client, waiting } = session;
   if (waiting?.queueing.may !== true) return 0;
-  const { staged, write } = await stagePart(session, table, stageHot(table, QUEUE_AFTER_S));
-  if (staged === 0) return 0;
+  const hot = await attempt(client, () =>
+    stagePart(session, table, stageHot(table, QUEUE_AFTER_S)),
+  );
+  if (hot?.staged !== 1) return 0;
   await client.query(`SET LOCAL lock_timeout = '${QUEUE_TIMEOUT}'`);
-  const done = await attempt(client, write);
+  const done = await attempt(client, hot.write);
   await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
   if (done === null) waiting.queueing.wasInVain();
   else waiting.queueing.came();
