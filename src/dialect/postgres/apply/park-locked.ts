@@ -9,11 +9,15 @@
  * over; that a key waits for nothing is no error, but a short delay. Where keys turn out to be locked time and
  * again, all that is left waits.
  *
+ * A key that takes a unique value which the row of one that waits still holds waits as well.
+ *
  * What waits is written to a table on which the candidate has no right, so that it never waits for a lock.
  */
 import type { ClientBase } from 'pg';
+import type { Comparisons } from '../catalogue/key-facts.ts';
 import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import { steadyNow } from '../../../util/clock.ts';
+import { lookedUp } from '../overlay/blocked-sql.ts';
 import { beginWaiting, type WaitingTables } from '../overlay/waiting.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { relation, waitingId } from '../session/names.ts';
@@ -86,6 +90,22 @@ export async function findLocked(
   }
   await client.query(`ROLLBACK TO SAVEPOINT ${PROBE}; RELEASE SAVEPOINT ${PROBE}`);
   return locked;
+}
+
+/**
+ * Those that would be kept out by a row that waits itself. By constraints on plain columns, and not where the table
+ * cannot be read.
+ */
+export async function findClashes(
+  client: ClientBase,
+  table: ApplyTable,
+  comparisons: Comparisons,
+): Promise<readonly number[]> {
+  const statements = lookedUp(table, comparisons).map((unique) => sql.findClashing(table, unique));
+  if (statements.length === 0) return [];
+  const results = await attempt(client, () => queryAll(client, statements));
+  const found = (results ?? []).flatMap(({ rows }) => rows as { readonly seq: number }[]);
+  return [...new Set(found.map(({ seq }) => seq))];
 }
 
 /** Those that are found by trying: what is staged is as before then. `write` writes what is staged. */
@@ -164,7 +184,9 @@ export class KeyParking {
    * completed from there as far as it moves a key or is judged.
    */
   async follow(): Promise<void> {
-    if (this.#table.waiting !== null) await this.#park(sql.waitsAlready(this.#table));
+    if (this.#table.waiting === null) return;
+    await this.#park(sql.waitsAlready(this.#table));
+    await this.#parkClashing();
   }
 
   /** Writes what is staged, but for keys that somebody holds: these wait. */
@@ -175,10 +197,22 @@ export class KeyParking {
       if (outcome !== null) return outcome;
       const seen = round === 0 ? await findLocked(client, table) : [];
       const locked = seen.length > 0 ? seen : await searchLocked(client, table, write);
-      if (locked.length > 0) await this.#park(`s.seq IN (${locked.join(', ')})`);
+      if (locked.length === 0) continue;
+      await this.#park(`s.seq IN (${locked.join(', ')})`);
+      await this.#parkClashing();
     }
     await this.#park('true');
     return { rows: 0, owned: 0, repairs: 0 };
+  }
+
+  /** Each that comes to wait may be in the way of others. */
+  async #parkClashing(): Promise<void> {
+    const table = { ...this.#table, waiting: relation(waitingId(this.#table.schema.id)) };
+    for (;;) {
+      const seqs = await findClashes(this.#client, table, this.#context.comparisons);
+      if (seqs.length === 0) return;
+      await this.#park(`s.seq IN (${seqs.join(', ')})`);
+    }
   }
 
   async #park(which: string): Promise<void> {

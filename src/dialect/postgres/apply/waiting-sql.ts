@@ -4,6 +4,7 @@
  *
  * Aliases: t the table, s the staging table, j the journal, w what waits.
  */
+import type { UniqueColumns } from '../overlay/blocked-sql.ts';
 import { JOURNAL, relation, WAITING, waitingId } from '../session/names.ts';
 import { keyOf, keysEqual, type ApplyTable } from './apply-table.ts';
 import { sourceOf, stageRelation } from './stage.ts';
@@ -77,6 +78,20 @@ export function endWaiting(table: ApplyTable): string {
 /** Forgets what waits of a table that production emptied, or of one partition of it. */
 export function forgetWaiting(table: ApplyTable, within: string): string {
   return `DELETE FROM ${table.waiting ?? ''} WHERE ${within}`;
+}
+
+/**
+ * The numbers (seq) of staged rows that take a unique value which the visible row of another key holds, whose
+ * change waits: production may have given it up with that.
+ */
+export function findClashing(table: ApplyTable, { columns }: UniqueColumns): string {
+  const stage = stageRelation(table);
+  const same = columns.map(({ column, equals }) => `t.${column.name} ${equals} s.${column.staged}`);
+  // Rows of the table are found by those that are staged, whatever is thought of how many there are.
+  return `SELECT s.seq FROM ${stage} s CROSS JOIN LATERAL (SELECT ${keyOf(table, 't')} FROM ${table.rows} t
+      WHERE ${same.join(' AND ')} AND NOT (${keysEqual(table, TABLE, STAGED)}) OFFSET 0) t
+    WHERE s.op <> 'd' AND EXISTS (SELECT FROM ${table.waiting ?? ''} w WHERE ${keysEqual(table, WAITS, TABLE)})
+      AND NOT EXISTS (SELECT FROM ${stage} z WHERE ${keysEqual(table, ['z', 'staged'], TABLE)})`;
 }
 
 /** Unstages rows by their numbers. */

@@ -8,7 +8,7 @@ import { applyFailure } from '../apply/apply-error.ts';
 import { applyStaged } from '../apply/apply-rows.ts';
 import { clearStage } from '../apply/apply-sql.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
-import { attempt, findLocked, searchLocked } from '../apply/park-locked.ts';
+import { attempt, findClashes, findLocked, searchLocked } from '../apply/park-locked.ts';
 import { ensureStages } from '../apply/stage.ts';
 import { endWaiting, stageHot, stageWaiting, unstage } from '../apply/waiting-sql.ts';
 import { relation, WAITING_TABLE, waitingId } from '../session/names.ts';
@@ -168,6 +168,7 @@ async function queueForOne(session: ApplySession, table: ApplyTable): Promise<nu
     stagePart(session, table, stageHot(table, QUEUE_AFTER_S)),
   );
   if (hot?.staged !== 1) return 0;
+  if ((await findClashes(client, table, session.comparisons)).length > 0) return 0;
   await client.query(`SET LOCAL lock_timeout = '${QUEUE_TIMEOUT}'`);
   const done = await attempt(client, hot.write);
   await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
@@ -182,10 +183,16 @@ async function writePart(session: ApplySession, table: ApplyTable): Promise<numb
   const part = await stagePart(session, table, stageWaiting(table, PART));
   let { staged } = part;
   const { write } = part;
+  const clash = (): Promise<readonly number[]> => findClashes(client, table, session.comparisons);
   let locked = staged === 0 ? [] : await findLocked(client, table);
   for (let round = 0; round < ROUNDS; round += 1) {
     if (locked.length > 0) await client.query(unstage(table, locked));
     staged -= locked.length;
+    // What a row is in the way of that waits on waits on as well.
+    for (let clashes = await clash(); clashes.length > 0; clashes = await clash()) {
+      await client.query(unstage(table, clashes));
+      staged -= clashes.length;
+    }
     if (staged <= 0) return 0;
     const done = await attempt(client, write);
     if (done !== null) return done;
