@@ -55,3 +55,29 @@ it('on PostgreSQL, of capture above READ COMMITTED', async () => {
   expect(await fails('REPEATABLE READ', changed(4), native)).toBe('40001');
   expect(await counted(at)).toEqual({ an: 1, TRUNCATE: 2 });
 });
+
+it('on PostgreSQL, of a rollout that an older version made, since it is counted', async () => {
+  const at = await anyRollout('postgresql', 'CREATE TABLE thing (id int PRIMARY KEY, n int)');
+  await at.apply(at.step('thing', put(1, 0)));
+  await at.rows(`UPDATE pg_catalog.pg_proc SET prosrc =
+      regexp_replace(prosrc, 'PERFORM pg_catalog.nextval[^;]*;', '', 'g')
+    WHERE pronamespace = 'understudy'::regnamespace AND prosrc LIKE '%nextval%'`);
+  const uncounted = async (): Promise<string> =>
+    (await possiblyOursOf(at.database))?.uncounted ?? '';
+  const fails = async (n: number): Promise<void> => {
+    const candidate = await at.session();
+    await candidate('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    await candidate('SELECT count(*) FROM thing');
+    await at.apply(at.step('thing', put(1, n)));
+    await expect(candidate('TRUNCATE thing')).rejects.toMatchObject({ code: '40001' });
+    await candidate('ROLLBACK');
+  };
+  await fails(1);
+  expect(await counted(at)).toEqual({});
+  expect(await uncounted()).toMatch(/^all, until/u);
+  expect(await at.database.watchCapture(at.fence)).toEqual([]);
+  await fails(2);
+  expect(await counted(at)).toEqual({ TRUNCATE: 1 });
+  expect(await uncounted()).toMatch(/^what was raised before 20/u);
+  expect(await at.database.captureGaps()).toEqual([]);
+});

@@ -195,3 +195,22 @@ it('a row that another one waits for to give up its value is not lost', async ()
   expect(await at.rows('SELECT id, v FROM u ORDER BY 1')).toEqual(image);
   expect(await at.database.overlayConflicts(9)).toEqual([]);
 });
+
+it('what waits in a rollout of the version before is kept', async () => {
+  const made = await anyRollout('postgresql', 'CREATE TABLE u (id int PRIMARY KEY, n int)');
+  await follow(made, 301n, made.step('u', row(1, 1), row(2, 1)));
+  const candidate = await made.session();
+  await candidate('BEGIN');
+  await candidate('UPDATE u SET n = 50');
+  await follow(made, 302n, made.step('u', row(1, 2)));
+  await made.rows('ALTER TABLE understudy."public.u#waiting" DROP COLUMN understudy_source');
+  await made.rows('DELETE FROM understudy.migration WHERE version = 22');
+  await made.database.releaseFence(made.fence);
+  const at = await reopened(made);
+  await follow(at, 303n, at.step('u', row(2, 2)));
+  expect(await waits(at)).toBe(2);
+  await candidate('COMMIT');
+  expect(await write(at)).toEqual({ written: 2, left: 0 });
+  const conflicts = await at.database.overlayConflicts(9);
+  expect(conflicts.map(({ key }) => key)).toEqual([['1'], ['2']]);
+});

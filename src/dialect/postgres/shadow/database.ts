@@ -87,7 +87,7 @@ import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readOrphans } from '../overlay/orphans.ts';
-import { readRaised } from '../overlay/raised.ts';
+import { countAnew, readRaised } from '../overlay/raised.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import {
@@ -379,9 +379,10 @@ export class PgShadowDatabase
   }
 
   watchCapture(fence: Fence): Promise<readonly TableId[]> {
-    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
-      watchCapture(client, await readSparedAccount(client), this.#rules.readOnly),
-    );
+    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) => {
+      await countAnew(client);
+      return watchCapture(client, await readSparedAccount(client), this.#rules.readOnly);
+    });
   }
 
   async possiblyOurs(): Promise<PossiblyOurs | null> {
