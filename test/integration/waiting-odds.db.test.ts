@@ -73,7 +73,7 @@ it.each([201n, null])('what is kept out is told again when it changes, place %s'
   expect(await write(at)).toEqual({ written: 1, left: 0 });
   const [conflict] = await at.database.overlayConflicts(9);
   expect(conflict).toMatchObject({ kind: 'multiple_unique', key: ['1'] });
-  if (place !== null) expect(conflict?.source).toContain('202');
+  expect(conflict?.source?.includes('202') ?? null).toBe(place === null ? null : true);
 });
 
 it('more than can be written at once is written before a person’s act', async () => {
@@ -212,5 +212,5 @@ it('what waits in a rollout of the version before is kept', async () => {
   await candidate('COMMIT');
   expect(await write(at)).toEqual({ written: 2, left: 0 });
   const conflicts = await at.database.overlayConflicts(9);
-  expect(conflicts.map(({ key }) => key)).toEqual([['1'], ['2']]);
+  expect(new Set(conflicts.map(({ key: [key] }) => key))).toEqual(new Set(['1', '2']));
 });
