@@ -1,0 +1,479 @@
+/**
+ * A rollout in the storm, through the port: writers of a candidate, production's changes, resets and sweeps,
+ * migrations of the candidate in mid-flight, and holders that are killed in the midst of any of it. Beside it an
+ * exact model (overlay-fire.ts).
+ *
+ * How the model can be exact: every write of the candidate's, also by a migration, is logged in its own
+ * transaction, by a number taken while it holds the row's lock: for one key the order of the numbers is the order
+ * of the writes. Nobody logs what is given up, which is inferred: where there is no entry, the row must be
+ * production's, and what the candidate wrote there last must have been reset since, or have been production's.
+ */
+import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { RowShape } from '../../../src/change/value.ts';
+import type { ShadowServer } from '../../../src/dialect/dialect.ts';
+import type { Swept } from '../../../src/dialect/overlay.ts';
+import type { ChangeBatch, NetChange } from '../../../src/order/change-batch.ts';
+import {
+  Fire,
+  HOT_KEYS,
+  isEqual,
+  type FireOptions,
+  type HotChange,
+  type HotRow,
+  type LastWrite,
+} from '../overlay-fire.ts';
+import type { Random } from '../random.ts';
+import type { Places, Session, StormEngine } from './engine.ts';
+import { Holders, type Acted, type Holder } from './holder.ts';
+import { Beside, planMigration, takeStep, type Ground, type Migration } from './migration.ts';
+import {
+  PLAIN,
+  readRows,
+  readShape,
+  refusedBy,
+  shownBy,
+  type SeenRow,
+  type Shape,
+} from './shape.ts';
+import { StormWriter } from './writer.ts';
+
+export const STORM_DDL = [
+  'CREATE TABLE plain (id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20), c VARCHAR(20))',
+  'CREATE TABLE single (id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20), c VARCHAR(20) UNIQUE)',
+];
+const TABLES = ['plain', 'plain', 'single'] as const;
+
+const PARTITION = 'prod.storm/0';
+const ACT = { likelihood: 0.06, withinMs: 25 };
+/** Of a migration's beginning and end, which take longer. */
+const MIGRATE = { likelihood: 0.3, withinMs: 250 };
+
+/** What is wrong on purpose, in negative controls. */
+export type StormFault = 'not-again' | null;
+
+export interface StormOptions extends Omit<FireOptions, 'unique'> {
+  readonly engine: StormEngine;
+  readonly server: ShadowServer;
+  /** The candidate's account, and its address. */
+  readonly role: string;
+  readonly candidateUrl: string;
+  readonly fault?: StormFault;
+}
+
+/** Plays one seed on a rollout with its overlay, whose fence nobody holds. */
+export async function playStorm(options: StormOptions): Promise<void> {
+  const { engine, serverUrl, database, note, random } = options;
+  const table = random.pick(TABLES);
+  note(table);
+  // On a server without schemas each name is told in full: its own database must not be the rollout's.
+  const admin = await engine.connect(engine.adminUrl(serverUrl, database));
+  const observer = await engine.connect(engine.adminUrl(serverUrl, database));
+  try {
+    await engine.makeLog(admin, database, options.role);
+    await new Storm({ ...options, table, admin, observer }).play();
+  } finally {
+    await Promise.all([admin, observer].map((session) => session.end().catch(() => undefined)));
+  }
+}
+
+interface Scene extends StormOptions {
+  readonly table: (typeof TABLES)[number];
+  readonly admin: Session;
+  readonly observer: Session;
+}
+
+class Storm {
+  readonly #options: Scene;
+  readonly #ground: Ground;
+  readonly #places: Places;
+  readonly #holders: Holders;
+  readonly #fire: Fire;
+  readonly #beside = new Beside();
+  /** Rows that were kept out beside one that is seen, when a migration began: it may leave them to the candidate. */
+  readonly #left = new Set<number>();
+  #shape = PLAIN;
+  /** Batches that are surely applied. */
+  #applied = 0n;
+  /** Of all checks. */
+  #keptOut = 0;
+  #migrations = 0;
+  #again = 0;
+
+  constructor(options: Scene) {
+    const { engine, server, database, random, signal, note, admin, table } = options;
+    this.#options = options;
+    this.#places = engine.places(database, table);
+    const isUnique = table === 'single';
+    this.#fire = new Fire({ ...options, unique: isUnique });
+    this.#ground = {
+      ...{ engine, places: this.#places, isUnique },
+      table: { schema: engine.source, name: table },
+    };
+    this.#holders = new Holders({
+      ...{ server, rollout: database, random: random.fork(), signal, note },
+      end: () => engine.endHolders(admin, database),
+    });
+  }
+
+  async play(): Promise<void> {
+    const { engine, note } = this.#options;
+    try {
+      await this.#holders.takeOver();
+      await this.#fire.play(
+        {
+          apply: (changes) => this.#apply(changes),
+          release: (random) => this.#something(random),
+          write: (random) => this.#write(random),
+          check: (settled) => this.#check(settled),
+          sweep: () => this.#sweepAll(),
+          empty: () => this.#empty(),
+        },
+        engine.writers,
+      );
+      const { database, fence } = this.#holders.now;
+      deepStrictEqual(await database.watchCapture(fence), [], 'all captures');
+      strictEqual((await database.progress()).parked, 0, 'nothing is parked');
+    } finally {
+      const { break: broken, end, stop } = this.#holders.kills;
+      note(
+        `checks ${String(this.#fire.checks)}, batches ${String(this.#applied)}, kept out ${String(this.#keptOut)}, ` +
+          `migrations ${String(this.#migrations)}, killed ${[broken, end, stop].join('+')}, applied again ${String(this.#again)}`,
+      );
+      await this.#holders.end();
+    }
+  }
+
+  // ---- production ---------------------------------------------------------------------------
+
+  async #apply(changes: readonly HotChange[]): Promise<boolean> {
+    const batch = this.#batchOf(changes);
+    const next = this.#applied + 1n;
+    for (let mayBeThere = false; ;) {
+      const { kind } = await this.#act('apply', ({ database, fence }) =>
+        database.apply(fence, batch),
+      );
+      if (kind === 'done') break;
+      if (kind === 'blocked') {
+        // Whether it is there must be known before anybody goes on.
+        if (!mayBeThere) return false;
+        await pause(5);
+        continue;
+      }
+      mayBeThere = true;
+      this.#again += 1;
+      const { position } = await this.#holders.now.database.resumePoint();
+      const stored = position.offsets.get(PARTITION) ?? 0n;
+      if (stored === this.#applied) await this.#check();
+      else strictEqual(stored, next, 'the position is of before the batch, or of after it');
+      if (this.#options.fault === 'not-again') break;
+    }
+    this.#applied = next;
+    await this.#mark('batch', Number(next));
+    return true;
+  }
+
+  #batchOf(changes: readonly HotChange[]): ChangeBatch {
+    const at = (n: bigint): ReadonlyMap<string, bigint> => new Map([[PARTITION, n]]);
+    const { table } = this.#ground;
+    return {
+      steps: [{ kind: 'rows', table, changes: changes.map(netChange) }],
+      position: { offsets: at(this.#applied + 1n), source: null, eventTimeMs: null },
+      ...(this.#applied > 0n && { after: { offsets: at(this.#applied), ahead: null } }),
+      ...{ txIds: [], unmarked: 0, events: changes.length, transactions: 1, bytes: 0 },
+    };
+  }
+
+  async #act<T>(what: string, act: (holder: Holder) => Promise<T>, how = ACT): Promise<Acted<T>> {
+    const acted = await this.#holders.act(what, act, how);
+    if (acted.kind === 'lost') await this.#look();
+    return acted;
+  }
+
+  async #look(): Promise<Shape> {
+    const { observer, engine, database, table } = this.#options;
+    this.#shape = await readShape(observer, engine, { database, table });
+    return this.#shape;
+  }
+
+  /** Of what the log is to know beside writes; numbered after all that is committed by now. */
+  async #mark(kind: 'batch' | 'reset', id: number): Promise<void> {
+    const { log } = this.#places;
+    await this.#options.admin.run(
+      `INSERT INTO ${log} (id, kind) VALUES (${String(id)}, '${kind}')`,
+    );
+  }
+
+  // ---- what else a holder does ----------------------------------------------------------------
+
+  async #something(random: Random): Promise<void> {
+    const { table } = this.#ground;
+    const id = random.chance(0.6) ? 0 : random.integer(1, HOT_KEYS);
+    const only = id === 0 ? { table } : { table, key: [String(id)] };
+    const choice = random.next();
+    if (choice < 0.3) {
+      await this.#act('reset', (at) => at.database.resetOverlay(at.fence, only));
+      await this.#mark('reset', id);
+    } else if (choice < 0.45) {
+      await this.#act('release', (at) => at.database.releaseOverlay(at.fence, only));
+    } else if (choice < 0.6) await this.#sweep();
+    else if (choice < 0.7) {
+      const side = random.pick(['ours', 'theirs'] as const);
+      await this.#act('resolve', (at) => at.database.resolveOverlay(at.fence, only, side));
+      if (side === 'theirs') await this.#mark('reset', id);
+    } else if (choice < 0.8) {
+      const watched = await this.#act('watch', (at) => at.database.watchCapture(at.fence));
+      if (watched.kind === 'done') deepStrictEqual(watched.value, [], 'all captures');
+    } else if (choice < 0.9) {
+      const migration = planMigration(this.#ground, this.#shape, this.#beside, random);
+      if (migration.steps.length > 0) await this.#migrate(migration, random);
+    }
+  }
+
+  /** False if it gave way, or the holder was killed. */
+  async #sweep(): Promise<boolean> {
+    for (let place: string | null = null; ;) {
+      const from: string | null = place;
+      const swept: Acted<Swept> = await this.#act('sweep', (at) =>
+        at.database.sweepOverlay(at.fence, from),
+      );
+      if (swept.kind !== 'done') return false;
+      place = swept.value.next;
+      if (place === null) return true;
+    }
+  }
+
+  async #sweepAll(): Promise<void> {
+    while (!(await this.#sweep())) this.#options.signal.throwIfAborted();
+  }
+
+  // ---- the candidate ------------------------------------------------------------------------
+
+  async #migrate(migration: Migration, random: Random): Promise<void> {
+    const { role, note } = this.#options;
+    const { renames, steps } = migration;
+    note(
+      `migration: ${steps.map((step) => ('sql' in step ? step.sql : JSON.stringify(step))).join('; ')}`,
+    );
+    // Nothing is kept out from here on that was not.
+    for (const id of (await this.#readEntries()).blocked) this.#left.add(id);
+    const begun = await this.#act(
+      'begin',
+      ({ database, fence }) => database.migrations.begin(fence, { role, renames }),
+      MIGRATE,
+    );
+    if (begun.kind !== 'done') return;
+    this.#migrations += 1;
+    const commanded = await this.#act(
+      'command',
+      () => this.#command(begun.value.url, steps, random),
+      {
+        ...MIGRATE,
+        likelihood: 0.15,
+      },
+    );
+    if (commanded.kind === 'lost') return;
+    for (;;) {
+      this.#options.signal.throwIfAborted();
+      const ended = await this.#act('end', (at) => at.database.migrations.end(at.fence), MIGRATE);
+      if (ended.kind !== 'blocked') break;
+    }
+    await this.#look();
+  }
+
+  /** As a tool does: it stops at the first statement that is refused. */
+  async #command(url: string, steps: Migration['steps'], random: Random): Promise<void> {
+    const { engine, database, table, note, admin } = this.#options;
+    const isWhole = engine.undoesDdl && random.chance(0.4);
+    let session: Session | null = null;
+    try {
+      await engine.openLog(admin, database, new URL(url).username);
+      session = await engine.connect(url);
+      if (isWhole) await session.run('BEGIN');
+      for (const step of steps) {
+        const shape = await readShape(session, engine, { database, table });
+        if (!isWhole) this.#shape = shape;
+        if (!isWhole && step.kind !== 'sql') await session.run('BEGIN');
+        await takeStep(session, step, { places: this.#places, shape });
+        if (!isWhole && step.kind !== 'sql') await session.run('COMMIT');
+        await pause(random.integer(0, 10));
+      }
+      if (isWhole) await session.run('COMMIT');
+    } catch (error) {
+      // Its account is closed when the holder is killed.
+      note(`  stopped: ${error instanceof Error ? error.message : String(error)}`);
+    } finally {
+      await session?.end().catch(() => undefined);
+    }
+  }
+
+  async #write(random: Random): Promise<void> {
+    const { engine, candidateUrl } = this.#options;
+    const { isUnique } = this.#ground;
+    const session = await engine.connect(candidateUrl);
+    try {
+      const writer = new StormWriter(session, {
+        ...{ engine, places: this.#places, random, fire: this.#fire, isUnique },
+        shape: () => this.#shape,
+      });
+      await this.#fire.write(random, {
+        begin: () => writer.begin(),
+        run: (sql) => writer.run(sql),
+        statement: () => writer.statement(),
+        isCollision: (error) => engine.isCollision(error),
+      });
+    } finally {
+      await session.end();
+    }
+  }
+
+  // ---- the judge ----------------------------------------------------------------------------
+
+  /** In one snapshot, so that it may be taken while the candidate writes. */
+  async #check(settled = false): Promise<void> {
+    const { observer, engine } = this.#options;
+    const { production, log } = this.#places;
+    await observer.run(engine.snapshot);
+    const rows = await observer.rows(`SELECT id, a, b, c FROM ${production} ORDER BY id`);
+    const visible = await readRows(observer, this.#places, this.#shape, 'ORDER BY id');
+    const { owned, blocked } = await this.#readEntries();
+    const writes = await observer.rows(
+      `SELECT w.id, w.kind, w.a, w.b, w.c, w.x, w.seq FROM ${log} w JOIN (SELECT MAX(seq) AS seq
+        FROM ${log} WHERE kind IN ('put', 'delete') GROUP BY id) l ON l.seq = w.seq`,
+    );
+    const marks = await observer.rows(
+      `SELECT kind, id, seq FROM ${log} WHERE kind IN ('batch', 'reset')`,
+    );
+    await observer.run('COMMIT');
+    const last = new Last(this.#fire, this.#shape, marks, visible);
+    const written: LastWrite[] = [];
+    const logged = new Map(
+      writes.map(([id, kind, a, b, c, x, seq]) => [
+        Number(id),
+        {
+          ...{ id: Number(id), kind: kind ?? '', a: a ?? '', b: b ?? '', c: c ?? null },
+          x: x ?? null,
+          seq: Number(seq),
+        },
+      ]),
+    );
+    for (const id of owned) {
+      const one = logged.get(id);
+      const adopted = this.#left.has(id) ? last.adopted(id, one) : null;
+      if (adopted !== null) written.push(adopted);
+      else if (one !== undefined) {
+        written.push(one);
+        last.assertOwn(one);
+      }
+    }
+    for (const one of logged.values()) {
+      if (owned.has(one.id)) continue;
+      last.assertGivenUp(one);
+      written.push({ ...one, kind: 'released' });
+    }
+    this.#fire.judge({
+      ...{ log: written, entries: [...owned, ...blocked].sort((x, y) => x - y), blocked, settled },
+      image: rows.map(([id, a, b, c]) => [Number(id), { a: a ?? '', b: b ?? '', c: c ?? null }]),
+      visible: visible.map(({ id, a, b, c }) => [id, { a, b, c }]),
+      ...{ shown: shownBy(this.#shape), refuses: refusedBy(this.#shape) },
+    });
+    this.#keptOut += blocked.length;
+  }
+
+  async #readEntries(): Promise<{
+    readonly owned: ReadonlySet<number>;
+    readonly blocked: readonly number[];
+  }> {
+    const rows = await this.#options.observer.rows(
+      `SELECT id, CASE WHEN understudy_blocked IS NULL THEN 0 ELSE 1 END
+        FROM ${this.#places.journal} ORDER BY id`,
+    );
+    const ids = (isOut: string): readonly number[] =>
+      rows.flatMap(([id, out]) => (out === isOut ? [Number(id)] : []));
+    return { owned: new Set(ids('0')), blocked: ids('1') };
+  }
+
+  /** Owned rows that do not differ from production's. */
+  async #empty(): Promise<number> {
+    const { observer } = this.#options;
+    const rows = await observer.rows(`SELECT id, a, b, c FROM ${this.#places.production}`);
+    const visible = await readRows(observer, this.#places, this.#shape);
+    const shown = shownBy(this.#shape);
+    const image = new Map(
+      rows.map(([id, a, b, c]) => [Number(id), shown({ a: a ?? '', b: b ?? '', c: c ?? null })]),
+    );
+    const seen = new Map<number, HotRow>(visible.map((row) => [row.id, row]));
+    const { owned } = await this.#readEntries();
+    return [...owned].filter((id) => isEqual(image.get(id) ?? null, seen.get(id) ?? null)).length;
+  }
+}
+
+interface Written extends LastWrite {
+  readonly x: string | null;
+  readonly seq: number;
+}
+
+/** What may have become of what was written last. */
+class Last {
+  readonly #fire: Fire;
+  readonly #shape: Shape;
+  readonly #seen: ReadonlyMap<number, SeenRow>;
+  readonly #batches: readonly (readonly [seq: number, batch: number])[];
+  /** By id, 0 for all: the last reset. */
+  readonly #resets = new Map<number, number>();
+
+  constructor(
+    fire: Fire,
+    shape: Shape,
+    marks: readonly (readonly (string | null)[])[],
+    visible: readonly SeenRow[],
+  ) {
+    this.#fire = fire;
+    this.#shape = shape;
+    this.#seen = new Map(visible.map((row) => [row.id, row]));
+    this.#batches = marks.flatMap(([kind, id, seq]) =>
+      kind === 'batch' ? [[Number(seq), Number(id)] as const] : [],
+    );
+    for (const [kind, id, seq] of marks) {
+      if (kind !== 'reset') continue;
+      this.#resets.set(Number(id), Math.max(Number(seq), this.#resets.get(Number(id)) ?? 0));
+    }
+  }
+
+  /** Its own column is as it was written, too. Not known of rows written before there was one. */
+  assertOwn({ id, kind, x }: Written): void {
+    const { own } = this.#shape;
+    if (kind !== 'put' || own === null || x?.startsWith(`${own}=`) !== true) return;
+    strictEqual(this.#seen.get(id)?.x, x, `row ${String(id)} has the candidate’s own column`);
+  }
+
+  /** There is no entry: it was reset, or was production's at some time since. */
+  assertGivenUp({ id, kind, a, b, c, seq }: Written): void {
+    const wasReset = seq < Math.max(this.#resets.get(0) ?? 0, this.#resets.get(id) ?? 0);
+    const since = Math.max(0, ...this.#batches.flatMap(([at, n]) => (at < seq ? [n] : [])));
+    const row = kind === 'delete' ? null : { a, b, c };
+    const was = this.#fire.had(id, row, { since, shown: shownBy(this.#shape) });
+    ok(wasReset || was, `row ${String(id)}, which the candidate wrote, was taken from it`);
+  }
+
+  /** A row that was kept out, beside a former one that is seen: a migration makes that the candidate's. */
+  adopted(id: number, written: Written | undefined): LastWrite | null {
+    const seen = this.#seen.get(id);
+    if (seen === undefined) return null;
+    const isWritten = written?.kind === 'put' && isEqual(written, seen);
+    const was = this.#fire.had(id, seen, { shown: shownBy(this.#shape) });
+    return isWritten || !was ? null : { ...seen, kind: 'put' };
+  }
+}
+
+const FULL = new RowShape(['id', 'a', 'b', 'c']);
+const PARTIAL = new RowShape(['id', 'b']);
+
+function netChange({ id, row, partial, from }: HotChange): NetChange {
+  const key = [String(id)];
+  if (row === null) return { kind: 'delete', key };
+  const image = partial
+    ? { shape: PARTIAL, values: [...key, row.b] }
+    : { shape: FULL, values: [...key, row.a, row.b, row.c] };
+  return { kind: 'upsert', key, from: [String(from)], complete: !partial, image };
+}
