@@ -36,6 +36,8 @@ export interface FireOptions {
   readonly note: (line: string) => void;
   /** Milliseconds of fire. */
   readonly durationMs: number;
+  /** How long a writer rests at most between two transactions. Default 12. */
+  readonly idleMs?: number;
   /** `c` is unique: production’s rows take values that rows of the candidate hold. */
   readonly unique?: boolean;
 }
@@ -145,7 +147,7 @@ export class Fire {
   /** Transactions one after another, with savepoints and rollbacks, until it is over. */
   async write(random: Random, writer: Writer): Promise<void> {
     while (!this.stopped) {
-      await pause(random.integer(0, 12));
+      await pause(random.integer(0, this.#options.idleMs ?? 12));
       try {
         await writer.begin();
         for (let i = random.integer(1, 3); i > 0; i -= 1) {

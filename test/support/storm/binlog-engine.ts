@@ -37,6 +37,7 @@ export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
   return {
     writers: 10,
     source: SOURCE,
+    returns: false,
     undoesDdl: false,
     start,
     async makeProduction(serverUrl, ddl) {

@@ -26,6 +26,8 @@ export interface Places {
 /** What the storm needs of an engine: words of its SQL, and who is who. */
 export interface StormEngine {
   readonly writers: number;
+  /** Statements return the rows that they write. */
+  readonly returns: boolean;
   /** A transaction may change tables. */
   readonly undoesDdl: boolean;
   /** What production's tables are in, as events name it. */

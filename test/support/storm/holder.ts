@@ -78,6 +78,7 @@ export class Holders {
         await this.#strike(holder, kill);
         await this.takeOver();
         const late = await acted;
+        this.#leave(holder.database);
         if (late.kind === 'failed' && !isKilled(late.error)) throw late.error;
         return { kind: 'lost' };
       }
@@ -97,7 +98,6 @@ export class Holders {
   /** A new holder: it opens the database anew, and may be killed as well while it takes the fence. */
   async takeOver(): Promise<void> {
     const { server, rollout, random, signal, note } = this.#options;
-    if (this.#now !== null) this.#leave(this.#now.database);
     this.#now = null;
     for (let i = 0; i < TRIES; i += 1) {
       signal.throwIfAborted();

@@ -27,6 +27,7 @@ async function connect(url: string): Promise<Session> {
 export const postgresStorm: StormEngine = {
   writers: 16,
   source: 'public',
+  returns: true,
   undoesDdl: true,
   start: startPostgres,
   async makeProduction(serverUrl, ddl) {

@@ -63,19 +63,39 @@ export interface SeenRow extends HotRow {
   readonly x: string | null;
 }
 
-export async function readRows(
-  session: Session,
-  { table }: Places,
-  { b, hasC, own }: Shape,
-  rest = '',
-): Promise<readonly SeenRow[]> {
-  const rows = await session.rows(
-    `SELECT id, a, ${b}, ${hasC ? 'c' : 'NULL'}, ${own ?? 'NULL'} FROM ${table} ${rest}`,
-  );
+/** Of the statement that ends so, or is made of it. */
+function columnsOf({ b, hasC, own }: Shape): string {
+  return `id, a, ${b}, ${hasC ? 'c' : 'NULL'}, ${own ?? 'NULL'}`;
+}
+
+function seen(rows: readonly TextRow[], { own }: Shape): readonly SeenRow[] {
   return rows.map(([id, a, b, c, x]) => ({
     ...{ id: Number(id), a: a ?? '', b: b ?? '', c: c ?? null },
     x: own === null ? null : `${own}=${x ?? ''}`,
   }));
+}
+
+export async function readRows(
+  session: Session,
+  { table }: Places,
+  shape: Shape,
+  rest = '',
+): Promise<readonly SeenRow[]> {
+  return seen(await session.rows(`SELECT ${columnsOf(shape)} FROM ${table} ${rest}`), shape);
+}
+
+/** Writes the row with this key; none, if it wrote nothing. */
+export async function writeRow(
+  session: Session,
+  engine: Pick<StormEngine, 'returns'>,
+  { places, shape }: { readonly places: Places; readonly shape: Shape },
+  { id, sql }: { readonly id: number; readonly sql: string },
+): Promise<readonly SeenRow[]> {
+  // Read after, an older row of the key would be there too, as a snapshot has it.
+  if (engine.returns)
+    return seen(await session.rows(`${sql} RETURNING ${columnsOf(shape)}`), shape);
+  const written = await session.run(sql);
+  return written > 0 ? readRows(session, places, shape, `WHERE id = ${String(id)}`) : [];
 }
 
 /** In a statement after the write's, so that what captures it has fired, and while its lock is held. */

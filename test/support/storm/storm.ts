@@ -8,7 +8,7 @@
  * of the writes. Nobody logs what is given up, which is inferred: where there is no entry, the row must be
  * production's, and what the candidate wrote there last must have been reset since, or have been production's.
  */
-import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { AssertionError, deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { RowShape } from '../../../src/change/value.ts';
 import type { ShadowServer } from '../../../src/dialect/dialect.ts';
@@ -20,7 +20,6 @@ import {
   isEqual,
   type FireOptions,
   type HotChange,
-  type HotRow,
   type LastWrite,
 } from '../overlay-fire.ts';
 import type { Random } from '../random.ts';
@@ -371,13 +370,41 @@ class Storm {
       last.assertGivenUp(one);
       written.push({ ...one, kind: 'released' });
     }
-    this.#fire.judge({
-      ...{ log: written, entries: [...owned, ...blocked].sort((x, y) => x - y), blocked, settled },
-      image: rows.map(([id, a, b, c]) => [Number(id), { a: a ?? '', b: b ?? '', c: c ?? null }]),
-      visible: visible.map(({ id, a, b, c }) => [id, { a, b, c }]),
-      ...{ shown: shownBy(this.#shape), refuses: refusedBy(this.#shape) },
-    });
+    await this.#explained(() =>
+      this.#fire.judge({
+        ...{
+          log: written,
+          entries: [...owned, ...blocked].sort((x, y) => x - y),
+          blocked,
+          settled,
+        },
+        image: rows.map(([id, a, b, c]) => [Number(id), { a: a ?? '', b: b ?? '', c: c ?? null }]),
+        visible: visible.map(({ id, a, b, c }) => [id, { a, b, c }]),
+        ...{ shown: shownBy(this.#shape), refuses: refusedBy(this.#shape) },
+      }),
+    );
     this.#keptOut += blocked.length;
+  }
+
+  /** With what is known of the rows that a failure names. */
+  async #explained(judge: () => void): Promise<void> {
+    try {
+      judge();
+    } catch (error) {
+      const { observer, note } = this.#options;
+      const { log, journal, table, production } = this.#places;
+      for (const id of differing(error)) {
+        const of = async (what: string): Promise<string> =>
+          JSON.stringify(await observer.rows(what));
+        note(`row ${String(id)}: ${await of(`SELECT * FROM ${table} WHERE id = ${String(id)}`)}`);
+        note(`  production ${await of(`SELECT * FROM ${production} WHERE id = ${String(id)}`)}`);
+        note(`  journal ${await of(`SELECT * FROM ${journal} WHERE id = ${String(id)}`)}`);
+        note(
+          `  log ${await of(`SELECT * FROM ${log} WHERE id IN (0, ${String(id)}) ORDER BY seq DESC LIMIT 12`)}`,
+        );
+      }
+      throw error;
+    }
   }
 
   async #readEntries(): Promise<{
@@ -393,18 +420,29 @@ class Storm {
     return { owned: new Set(ids('0')), blocked: ids('1') };
   }
 
-  /** Owned rows that do not differ from production's. */
+  /** Owned rows that do not differ from production's, nor in what only the candidate has. */
   async #empty(): Promise<number> {
-    const { observer } = this.#options;
-    const rows = await observer.rows(`SELECT id, a, b, c FROM ${this.#places.production}`);
+    const { observer, note } = this.#options;
+    const { production, journal } = this.#places;
+    const rows = await observer.rows(`SELECT id, a, b, c FROM ${production}`);
     const visible = await readRows(observer, this.#places, this.#shape);
+    const own = this.#shape.own ?? 'NULL';
+    const entries = await observer.rows(
+      `SELECT id, ${own} FROM ${journal} WHERE understudy_blocked IS NULL`,
+    );
     const shown = shownBy(this.#shape);
     const image = new Map(
       rows.map(([id, a, b, c]) => [Number(id), shown({ a: a ?? '', b: b ?? '', c: c ?? null })]),
     );
-    const seen = new Map<number, HotRow>(visible.map((row) => [row.id, row]));
-    const { owned } = await this.#readEntries();
-    return [...owned].filter((id) => isEqual(image.get(id) ?? null, seen.get(id) ?? null)).length;
+    const seen = new Map(visible.map((row) => [row.id, row]));
+    const empty = entries.filter(([key, x]) => {
+      const id = Number(key);
+      const row = seen.get(id);
+      const isOwn = row !== undefined && row.x !== null && row.x !== `${own}=${x ?? ''}`;
+      return isEqual(image.get(id) ?? null, row ?? null) && !isOwn;
+    });
+    for (const [id] of empty) note(`the entry of ${id ?? ''} is empty`);
+    return empty.length;
   }
 }
 
@@ -464,6 +502,21 @@ class Last {
     const was = this.#fire.had(id, seen, { shown: shownBy(this.#shape) });
     return isWritten || !was ? null : { ...seen, kind: 'put' };
   }
+}
+
+/** Rows of which a comparison says that they differ. */
+function differing(error: unknown): readonly number[] {
+  if (!(error instanceof AssertionError)) return [];
+  const by = (rows: unknown): ReadonlyMap<number, string> =>
+    new Map(
+      (Array.isArray(rows) ? (rows as unknown[]) : []).map((one) =>
+        Array.isArray(one) ? [Number(one[0]), JSON.stringify(one)] : [Number(one), 'entry'],
+      ),
+    );
+  const [actual, expected] = [by(error.actual), by(error.expected)];
+  return [...new Set([...actual.keys(), ...expected.keys()])].filter(
+    (id) => actual.get(id) !== expected.get(id),
+  );
 }
 
 const FULL = new RowShape(['id', 'a', 'b', 'c']);

@@ -2,7 +2,7 @@
 import { HOT_KEYS, SHARED_VALUES, type Fire } from '../overlay-fire.ts';
 import type { Random } from '../random.ts';
 import type { Places, Session, StormEngine } from './engine.ts';
-import { logWrites, readRows, type SeenRow, type Shape } from './shape.ts';
+import { logWrites, readRows, writeRow, type SeenRow, type Shape } from './shape.ts';
 
 interface WriterParts {
   readonly engine: StormEngine;
@@ -78,13 +78,9 @@ export class StormWriter {
   }
 
   async #put(id: number, sql: string): Promise<void> {
-    if ((await this.#session.run(sql)) > 0) await this.#noteRow(id);
-  }
-
-  async #noteRow(id: number): Promise<void> {
-    const { places } = this.#parts;
-    const rows = await readRows(this.#session, places, this.#shape, `WHERE id = ${String(id)}`);
-    await logWrites(this.#session, places, rows);
+    const { engine, places } = this.#parts;
+    const at = { places, shape: this.#shape };
+    await logWrites(this.#session, places, await writeRow(this.#session, engine, at, { id, sql }));
   }
 
   /** Null if there was none. */
@@ -99,11 +95,11 @@ export class StormWriter {
 
   async #move(id: number, to: number): Promise<void> {
     if (to === id) return;
-    const { places } = this.#parts;
+    const { engine, places } = this.#parts;
     const sql = `UPDATE ${places.table} SET id = ${String(to)} WHERE id = ${String(id)}`;
-    if ((await this.#session.run(sql)) === 0) return;
-    await logWrites(this.#session, places, [{ id, gone: true }]);
-    await this.#noteRow(to);
+    const at = { places, shape: this.#shape };
+    const moved = await writeRow(this.#session, engine, at, { id: to, sql });
+    if (moved.length > 0) await logWrites(this.#session, places, [{ id, gone: true }, ...moved]);
   }
 
   #insert(

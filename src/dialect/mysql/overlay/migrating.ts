@@ -14,6 +14,7 @@ import type { ColumnRename, MigratingAccount, MigrationOutcome } from '../../mig
 import { describeReshaped, reshapeOf, type Reshaped } from '../../sql/reshaped.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { Client } from '../session/client.ts';
+import { isConnectionLoss } from '../session/errors.ts';
 import { patiently } from '../session/metadata-locks.ts';
 import {
   CAPTURING,
@@ -103,7 +104,8 @@ export async function beginMigration(
       const { url, user, password } = await openMigratingAccount(client, address, database);
       return { url, environment: environmentOf(url, database, user, password) };
     } catch (error) {
-      await endNoted(client, place);
+      // Who takes the fence next ends it; of a session that is lost this fails too, and says less.
+      if (!isConnectionLoss(error)) await endNoted(client, place);
       throw error;
     }
   } finally {
