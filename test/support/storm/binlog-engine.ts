@@ -38,6 +38,7 @@ export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
     writers: 10,
     source: SOURCE,
     returns: false,
+    refusesNull: false,
     undoesDdl: false,
     start,
     async makeProduction(serverUrl, ddl) {
@@ -54,6 +55,7 @@ export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
       table: `\`${database}\`.\`${table}\``,
       production: `\`${database}__production\`.\`${table}\``,
       journal: `\`${database}__understudy\`.\`${table}#journal\``,
+      keptOut: `SELECT id FROM \`${database}__understudy\`.\`${table}#journal\` WHERE understudy_blocked IS NOT NULL`,
       log: `\`${database}_log\`.written`,
     }),
     async makeLog(admin, database, candidate) {

@@ -19,6 +19,8 @@ export interface Places {
   /** Production's image of it. */
   readonly production: string;
   readonly journal: string;
+  /** SQL for the keys of rows that are kept out. */
+  readonly keptOut: string;
   /** What was written, by whom the test knows: see storm.ts. */
   readonly log: string;
 }
@@ -30,6 +32,11 @@ export interface StormEngine {
   readonly returns: boolean;
   /** A transaction may change tables. */
   readonly undoesDdl: boolean;
+  /**
+   * Where a column must have a value, NULL is refused. In a table with triggers MySQL and MariaDB write another
+   * value when an UPDATE of several tables sets it, whatever the mode: what is applied there is not modelled.
+   */
+  readonly refusesNull: boolean;
   /** What production's tables are in, as events name it. */
   readonly source: string;
   start(): Promise<Pick<MySqlServer, 'url' | 'stop'>>;

@@ -84,6 +84,7 @@ export class Holders {
       }
     }
     const over = await acted;
+    note(`${what} ${over.kind}`);
     if (over.kind === 'done') return over;
     if (isUnderstudyError(over.error, 'APPLY_BLOCKED')) return { kind: 'blocked' };
     throw over.error;

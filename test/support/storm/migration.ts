@@ -110,7 +110,7 @@ function planSteps(
         sql(`ALTER TABLE ${table} ADD CONSTRAINT few CHECK (a <> ${FEW})`),
       ];
     case 'must': {
-      if (!hasC) return [];
+      if (!hasC || !engine.refusesNull) return [];
       if (mustC) return engine.retype(table, 'c', 'VARCHAR(20)', true).map(sql);
       return [
         { kind: 'set', set: `c = CONCAT('n', id)`, where: 'c IS NULL' },

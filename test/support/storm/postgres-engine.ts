@@ -28,6 +28,7 @@ export const postgresStorm: StormEngine = {
   writers: 16,
   source: 'public',
   returns: true,
+  refusesNull: true,
   undoesDdl: true,
   start: startPostgres,
   async makeProduction(serverUrl, ddl) {
@@ -43,6 +44,7 @@ export const postgresStorm: StormEngine = {
     table: `public.${table}`,
     production: `public__production.${table}`,
     journal: `understudy."public.${table}#journal"`,
+    keptOut: `SELECT id FROM public__difference.${table} WHERE understudy_kind = 'blocked'`,
     log: 'understudy.written',
   }),
   // Where no migration takes it for a table of the candidate's.
