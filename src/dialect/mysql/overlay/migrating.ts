@@ -225,8 +225,12 @@ async function reconcile(client: Client, place: Place, begun: Begun): Promise<vo
       // By an earlier migration it may have another name already.
       const was = before.columns.has(column) ? (before.columns.get(column) ?? null) : column;
       if (was === null) return null;
+      // One that was announced, and not done before the migration was cut off, or failed, gave it no other name.
       const renamed = begun.renames.find(
-        ({ table, from }) => tableName(table) === label && from === was,
+        ({ table, from, to }) =>
+          tableName(table) === label &&
+          from === was &&
+          schema?.columns.some(({ name }) => name === to) === true,
       );
       return renamed?.to ?? (schema === undefined ? was : columnNow(schema, was));
     };
