@@ -102,7 +102,7 @@ module.exports = {
       to: {
         path: '^src/dialect/',
         pathNot:
-          '^src/dialect/(dialect|backup|copying|evolving|migrating|sharing|dead-letters|topic-ledger|rollout-ground|capabilities|registry|embedded)\\.ts$',
+          '^src/dialect/(dialect|backup|copying|evolving|migrating|sharing|dead-letters|waiting|possibly-ours|topic-ledger|rollout-ground|capabilities|registry|embedded)\\.ts$',
       },
     },
     {

@@ -120,6 +120,8 @@ export interface ApplyOutcome {
   readonly owned: number;
   /** How often the race-proof sequence had to be repeated. */
   readonly repairs: number;
+  /** Keys whose changes wait for the candidate from now on, see waiting.ts. */
+  readonly parked?: number;
   readonly uncarried?: number; // changes of which a foreign key forbade what it does to other rows
 }
 

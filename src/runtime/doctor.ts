@@ -19,6 +19,7 @@ import { RuntimeContext } from './context.ts';
 import type { RolloutFacts } from '../doctor/rollouts.ts';
 import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import { readHeld } from './held-tables.ts';
+import { describeWaiting, readWaiting } from './waiting-keys.ts';
 import { fetching, openRegistry } from './schema-registry.ts';
 import { openProduction } from './production.ts';
 import { openConfiguredSource, openTopicSettings, readFlushInterval } from './sources.ts';
@@ -119,7 +120,8 @@ async function readRollouts(context: RuntimeContext): Promise<readonly RolloutFa
     const opened = await context.server.open(database);
     if (opened === null) continue;
     await using rollout = opened;
-    found.push({ name, alarms: describeAlarms(await readAlarms(rollout)) });
+    const waiting = describeWaiting(await readWaiting(rollout));
+    found.push({ name, alarms: [...describeAlarms(await readAlarms(rollout)), ...waiting] });
   }
   return found;
 }

@@ -17,6 +17,7 @@ import { followLarge } from './large.ts';
 import { refillTrunk } from './refill.ts';
 import { Stage } from './stage.ts';
 import { sweep } from './sweeper.ts';
+import { readWaiting } from './waiting-keys.ts';
 import { keepTopicIds } from './new-topics.ts';
 import { dropTrunk, ensureTrunk, type TrunkReport } from './trunk.ts';
 
@@ -189,7 +190,7 @@ async function followToEnd(stage: Stage, options: MaterializeOptions): Promise<C
     ...stage.totals(follower),
     waiting: held.transactions,
     position: describeOffsets(progress.position.offsets),
-    parked: progress.parked,
+    parked: progress.parked + (await readWaiting(stage.database)).keys,
     unknown: progress.unknown,
     deadLetters: progress.deadLetters,
     held: await heldIn(stage.database),
@@ -227,7 +228,7 @@ async function waitForHolder(
     waiting: 0,
     degraded: 0,
     position: describeOffsets(reached.position.offsets),
-    parked: reached.parked,
+    parked: reached.parked + (await readWaiting(database)).keys,
     unknown: reached.unknown,
     deadLetters: reached.deadLetters,
     held: await heldIn(database),

@@ -18,7 +18,8 @@ import { answer } from './requests.ts';
 import type { Running } from './running.ts';
 import { SharedWork, sharedBy } from './sharing.ts';
 import { Stage } from './stage.ts';
-import { Sweeper } from './sweeper.ts';
+import { careForOverlay } from './sweeper.ts';
+import { careForWaiting } from './waiting-keys.ts';
 
 /** What passes by itself: it is opened anew, and followed from where it stands. */
 const SHADOW_AWAY = ['SHADOW_UNREACHABLE', 'SHADOW_REWOUND'] as const;
@@ -203,9 +204,10 @@ async function holdUntil(
   if (options.signal.aborted) onStop();
   const filler = new GapFiller(stage);
   const tender = new LetterTender(stage);
-  const sweeper = new Sweeper(stage);
+  const sweeper = careForOverlay(stage);
+  const waiting = careForWaiting(stage);
   const pause = async (): Promise<void> => {
-    await Promise.all([filler.pause(), tender.pause(), sweeper.pause()]);
+    await Promise.all([filler, tender, sweeper, waiting].map((one) => one.pause()));
   };
   try {
     while (!wake.signal.aborted) {
@@ -227,6 +229,7 @@ async function holdUntil(
         if (!ended && sharing?.isShared !== true) filler.tend();
         tender.tend();
         sweeper.tend();
+        waiting.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
     }

@@ -4,6 +4,7 @@ import { parsePartitionKey, type OffsetMap } from '../change/position.ts';
 import { formLimits } from '../decode/forms/limits.ts';
 import type { BootstrapState } from '../dialect/copying.ts';
 import type { DatabaseKind, FenceState, HolderNote, ShadowDatabase } from '../dialect/dialect.ts';
+import { possiblyOursOf, type PossiblyOurs } from '../dialect/possibly-ours.ts';
 import { sharingOf } from '../dialect/sharing.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { ConnectorState } from '../source/connect/connect-client.ts';
@@ -16,6 +17,7 @@ import { readHeld } from './held-tables.ts';
 import { lossyIn, type LossySetting } from './lossy.ts';
 import { countRecords, describeOffsets } from './materialize.ts';
 import { readAlarms, type RolloutAlarms } from './rollout-alarms.ts';
+import { readWaiting, type WaitingStatus } from './waiting-keys.ts';
 
 export interface DatabaseStatus {
   readonly name: string;
@@ -47,7 +49,12 @@ export interface DatabaseStatus {
   readonly degraded: string | null;
   /** How the copy stands that it is filled with; null if it is not, or that lies behind. */
   readonly bootstrap: BootstrapStatus | null;
+  /** Keys whose changes could not be written yet: `waiting.keys`, and those among `gaps`. */
   readonly parked: number;
+  /** Keys that a transaction of the candidate holds; production's image is exact for them. */
+  readonly waiting: WaitingStatus;
+  /** Errors that its candidate got, and that production may not have given; null where none are counted. */
+  readonly possiblyOurs: PossiblyOurs | null;
   /** Keys that are set aside. */
   readonly deadLetters: number;
   /** Age of the oldest dead letter, by the shadow server's clock; null if there is none. */
@@ -215,13 +222,15 @@ async function statusOf(
   log: Log,
   connector: ConnectorState | null,
 ): Promise<DatabaseStatus> {
-  const [fence, members, progress, gaps, bootstrap, letters] = await Promise.all([
+  const [fence, members, progress, gaps, bootstrap, letters, waiting, ours] = await Promise.all([
     database.fenceState(),
     sharingOf(database)?.members() ?? [],
     database.progress(),
     database.gapCounts(),
     bootstrapOf(database),
     database.deadLetters.list(),
+    readWaiting(database),
+    possiblyOursOf(database),
   ]);
   const { held, kept } = await readHeld(database, letters);
   const { offsets, source, eventTimeMs } = progress.position;
@@ -259,7 +268,8 @@ async function statusOf(
     guarantee: progress.unmarked === 0 ? context.config.consistency : 'key',
     degraded: describeDegradation(context, progress.unmarked === 0, degraded),
     bootstrap: bootstrap === null ? null : describeBootstrap(bootstrap),
-    parked: progress.parked,
+    parked: progress.parked + waiting.keys,
+    ...{ waiting, possiblyOurs: ours },
     deadLetters: progress.deadLetters,
     oldestDeadLetterMs: letters[0]?.ageMs ?? null,
     held: held.map((one) => ({ ...one, table: tableName(one.table) })),

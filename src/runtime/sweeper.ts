@@ -4,8 +4,10 @@
  * What is remembered of rows that were given up is forgotten when it is old.
  */
 import { tableName } from '../change/table-id.ts';
+import { Beside } from './beside.ts';
 import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import type { Stage } from './stage.ts';
+import { writeWaiting } from './waiting-keys.ts';
 
 /** After a failure. */
 const PAUSE_MS = 15_000;
@@ -25,6 +27,7 @@ export async function sweep(
   const between = <T>(act: () => Promise<T>): Promise<T> => stage.betweenWrites(act);
   let released = 0;
   let at = place;
+  if (at === null) await writeWaiting(stage, signal);
   do {
     const from = at;
     const swept = await between(() => database.sweepOverlay(holder.fence, from));
@@ -58,67 +61,40 @@ async function watchCapture(stage: Stage): Promise<void> {
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
 }
 
-/** Sweeps beside a running follower. What fails is logged and tried again. */
-export class Sweeper {
-  readonly #stage: Stage;
-  #due = performance.now();
-  #place: string | null = null;
-  readonly #warned = new Set<string>();
-  #running: { readonly done: Promise<void>; readonly stop: AbortController } | null = null;
-
-  constructor(stage: Stage) {
-    this.#stage = stage;
+/** Once of each that `told` does not have. */
+async function warn({ context, database }: Stage, told: Set<string>): Promise<void> {
+  for (const { what, cure } of describeAlarms(await readAlarms(database))) {
+    const said = what.replace(/\d+ %/, '');
+    if (told.has(said)) continue;
+    told.add(said);
+    context.logger.warn(what, { database: database.name, cure });
   }
+}
 
-  /** Begins, or goes on, if it is time and nothing is under way. Of a trunk there is nothing to do. */
-  tend(): void {
-    if (this.#stage.database.marker.kind !== 'rollout') return;
-    if (this.#running !== null || performance.now() < this.#due) return;
-    const stop = new AbortController();
-    const done = this.#sweep(stop.signal).finally(() => {
-      this.#running = null;
-    });
-    this.#running = { done, stop };
-  }
-
-  /** Lets what is under way end its part; the rest is done later. */
-  async pause(): Promise<void> {
-    this.#running?.stop.abort();
-    await this.#running?.done;
-  }
-
-  /** Once of each, while this process follows. */
-  async #warn(): Promise<void> {
-    const { context, database } = this.#stage;
-    for (const { what, cure } of describeAlarms(await readAlarms(database))) {
-      const said = what.replace(/\d+ %/, '');
-      if (this.#warned.has(said)) continue;
-      this.#warned.add(said);
-      context.logger.warn(what, { database: database.name, cure });
-    }
-  }
-
-  async #sweep(signal: AbortSignal): Promise<void> {
-    const { context, database } = this.#stage;
-    try {
-      if (this.#place === null) {
-        await watchCapture(this.#stage);
-        await this.#warn();
-      }
-      const { released, place } = await sweep(this.#stage, signal, this.#place, (at) => {
-        this.#place = at;
-      });
-      this.#place = place;
+/** Sweeps beside a running follower, and goes on where it was stopped. Of a trunk there is nothing to do. */
+export function careForOverlay(stage: Stage): Beside {
+  const { context, database } = stage;
+  const everyMs = context.config.overlay.sweepSeconds * 1000;
+  const told = new Set<string>();
+  let place: string | null = null;
+  return new Beside(stage, {
+    act: async (signal) => {
+      if (database.marker.kind !== 'rollout') return everyMs;
       if (place === null) {
-        this.#due = performance.now() + context.config.overlay.sweepSeconds * 1000;
+        await watchCapture(stage);
+        await warn(stage, told);
       }
-      if (released > 0) {
-        context.logger.info('rows are production’s again', { database: database.name, released });
+      const swept = await sweep(stage, signal, place, (at) => {
+        place = at;
+      });
+      place = swept.place;
+      if (swept.released > 0) {
+        const gone = { database: database.name, released: swept.released };
+        context.logger.info('rows are production’s again', gone);
       }
-    } catch (error) {
-      if (this.#stage.closed) return;
-      this.#due = performance.now() + PAUSE_MS;
-      context.logger.warn('the overlay could not be swept', { database: database.name, error });
-    }
-  }
+      return place === null ? everyMs : 0;
+    },
+    failed: 'the overlay could not be swept',
+    pauseMs: PAUSE_MS,
+  });
 }

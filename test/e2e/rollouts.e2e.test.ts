@@ -183,6 +183,22 @@ describe('rollouts and recordings', () => {
     };
     const both = [`multiple_unique ${ids[1]}`, 'update_differs 4'];
     expect(await listed()).toEqual(both);
+    // With a rule that says by what they are the same, they are one row that both made.
+    const rules = [{ match: 'public.customers', pairOn: ['email'] }];
+    await workplace.configure({ ...config, tables: { rules } });
+    expect(await listed()).toEqual(['update_differs 4']);
+    const found = await workplace.json<Diff>(['rollout', 'diff', 'blue']);
+    expect(found.rows.map(({ kind, key }) => `${kind} ${key.join()}`)).toEqual([
+      ...[`pair ${ids[0]}`, 'update 4'],
+    ]);
+    // Each side took its own time for it.
+    const lines = (await workplace.run(['rollout', 'diff', 'blue', '--show-values'])).stdout;
+    expect(lines).toMatch(
+      new RegExp(`pair    public.customers \\(${ids[0]} = ${ids[1]}\\)  created_at: \\S.* → \\S`),
+    );
+    expect(lines).not.toMatch(/pair .* (?:name|email): /);
+    await workplace.configure(config);
+    expect(await listed()).toEqual(both);
     const text = await workplace.run(['rollout', 'conflicts', 'blue', '--show-values']);
     expect(text.stdout).toContain('production Theirs, candidate Ours');
     expect(text.stdout).toContain('by customers_email_key');

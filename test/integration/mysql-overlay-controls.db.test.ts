@@ -11,7 +11,8 @@ import {
   naiveReleaser,
   READ_THEN_WRITE,
 } from '../support/naive-binlog.ts';
-import { OverlayGround, type OpenApplier } from '../support/overlay-binlog.ts';
+import { OverlayGround } from '../support/overlay-binlog.ts';
+import type { OpenApplier } from '../support/overlay-binlog-applier.ts';
 import { NUMBERED_TABLES } from '../support/overlay-binlog-tables.ts';
 import { baseSeed, runTorture, seedsFrom, type TortureSuite } from '../support/seeds.ts';
 

@@ -93,6 +93,28 @@ describe.each(ENGINES)('in the midst of an apply on %s', (engine) => {
     expect(await imageOf(at, 'seat', 'id, n, v')).toEqual(both);
   });
 
+  it('a row that a candidate makes anew, which it had made and removed, ends no transaction', async () => {
+    const at = await scene(engine);
+    await at.candidate.query('INSERT INTO seat VALUES (1, 7, 7)');
+    await at.candidate.query('DELETE FROM seat WHERE id = 1');
+    const held = await heldUp(at);
+    // It has the row, and waits for its entry, which the apply has.
+    const made = at.candidate.query('INSERT INTO seat VALUES (1, 8, 8)');
+    await waiting(at, 2);
+    await at.holder.query('ROLLBACK');
+    await held.applied;
+    await made;
+    expect(await imageOf(at, 'seat', 'id, v')).toEqual([
+      { id: 1, v: 1 },
+      { id: 2, v: 1 },
+    ]);
+    expect(await rowsOf(at.admin, 'SELECT v FROM seat WHERE id = 1')).toEqual([{ v: 8 }]);
+    await at.database.sweepOverlay(at.fence, null);
+    expect((await at.database.overlayConflicts(9)).map(({ kind }) => kind)).toEqual([
+      'insert_exists',
+    ]);
+  });
+
   it('a row that a candidate made stays its own', async () => {
     const at = await scene(engine);
     const held = await heldUp(at);

@@ -8,7 +8,7 @@ import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
 import { transaction } from '../../src/dialect/mysql/session/client.ts';
 import type { NetChange } from '../../src/order/change-batch.ts';
 import { decide, type OwnedState, type UpstreamChange } from '../../src/overlay/decide.ts';
-import { openProduct } from '../support/overlay-binlog.ts';
+import { openProduct } from '../support/overlay-binlog-applier.ts';
 import {
   ENGINES,
   gone,

@@ -206,16 +206,22 @@ export async function overlaidRollout(stage: Stage): Promise<Overlaid> {
   return { name, database, fence, candidate, candidateUrl, admin, apply };
 }
 
-/** Production's image of a table with the key `id`, by the rows and the journal. */
+/** Production's image of a table with the key `id`, by the rows, the journal and what waits. */
 export function imageOf(
   { admin, name }: Pick<Overlaid, 'admin' | 'name'>,
   table: string,
   columns: string,
 ) {
-  const journal = `\`${name}__understudy\`.\`${table}#journal\``;
+  const [journal, waiting] = ['journal', 'waiting'].map(
+    (kind) => `\`${name}__understudy\`.\`${table}#${kind}\``,
+  );
+  const not = (where: string, alias: string): string =>
+    `NOT EXISTS (SELECT 1 FROM ${where} o WHERE o.id = ${alias}.id)`;
   return rowsOf(
     admin,
-    `SELECT ${columns} FROM ${table} t WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE j.id = t.id)
-      UNION ALL SELECT ${columns} FROM ${journal} WHERE understudy_present = 1 ORDER BY id`,
+    `SELECT ${columns} FROM ${table} t WHERE ${not(journal ?? '', 't')} AND ${not(waiting ?? '', 't')}
+      UNION ALL SELECT ${columns} FROM ${journal ?? ''} j
+        WHERE understudy_present = 1 AND ${not(waiting ?? '', 'j')}
+      UNION ALL SELECT ${columns} FROM ${waiting ?? ''} WHERE understudy_present = 1 ORDER BY id`,
   );
 }

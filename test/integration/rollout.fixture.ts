@@ -11,7 +11,7 @@ import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
 import { databaseUrl } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';
 import { batchOf, openTrunk, rolloutOf, sessionOn, stageOf } from './mysql.fixture.ts';
-import { freshName, freshTrunk } from './shadow.fixture.ts';
+import { freshName, freshTrunk, session } from './shadow.fixture.ts';
 
 export const ALL_ENGINES = ['postgresql', 'mysql', 'mariadb'] as const;
 export type AnyEngine = (typeof ALL_ENGINES)[number];
@@ -29,6 +29,8 @@ export interface AnyRollout {
   readonly fence: Fence;
   /** As the candidate. */
   run(sql: string): Promise<void>;
+  /** A session of the candidate's, which ends with the test. */
+  session(): Promise<(sql: string) => Promise<unknown>>;
   /** By another account's address. */
   as(url: string, sql: string): Promise<void>;
   /** As who sees everything. */
@@ -72,7 +74,17 @@ export async function ruledRollout(
 
 type Parts = Pick<
   AnyRollout,
-  'url' | 'server' | 'name' | 'role' | 'source' | 'database' | 'fence' | 'run' | 'as' | 'rows'
+  | 'url'
+  | 'server'
+  | 'name'
+  | 'role'
+  | 'source'
+  | 'database'
+  | 'fence'
+  | 'run'
+  | 'session'
+  | 'as'
+  | 'rows'
 > & { readonly beside: (table: string) => string };
 
 async function opened(server: ShadowServer, name: string) {
@@ -111,6 +123,10 @@ async function postgresParts(ddl: readonly string[], rules: ShadowOptions): Prom
     run: async (sql) => {
       await query(url, sql);
     },
+    session: async () => {
+      const client = await session(url);
+      return (sql) => client.query(sql);
+    },
     as: async (where, sql) => {
       await query(where, sql);
     },
@@ -141,6 +157,13 @@ async function binlogParts(
     ...{ server, name, role: name, url, source: stage.source, database, fence },
     beside: (table) => `\`${name}__production\`.\`${table}\``,
     run: (sql) => as(url, sql),
+    session: async () => {
+      const client = await mysql.createConnection({ uri: url, multipleStatements: true });
+      onTestFinished(() => {
+        client.destroy();
+      });
+      return (sql) => client.query(sql);
+    },
     as,
     rows: async (sql) => {
       const [rows] = await admin.query({ sql, rowsAsArray: true });

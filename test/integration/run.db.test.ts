@@ -83,6 +83,48 @@ test('a signal ends a run that waits for a lock as it ends any other', async () 
   expect(await rollouts()).toEqual([{ name: 'locked', state: 'following' }]);
 }, 60_000);
 
+test('what waits for an idle candidate is told, and written soon after it ended', async () => {
+  await workplace.json(['rollout', 'create', 'idle']);
+  await rewind('shop_idle');
+  const candidate = new pg.Client({ connectionString: databaseUrl(server.url, 'shop_idle') });
+  await candidate.connect();
+  await candidate.query('BEGIN; UPDATE orders SET status = status');
+  const run = workplace.start(['run', '--only', 'idle']);
+  const status = async () => {
+    const { databases } = await workplace.json<{
+      databases: {
+        readonly name: string;
+        readonly parked: number;
+        readonly lag: { readonly offsets: number };
+        readonly waiting: { readonly keys: number; readonly oldestMs: number | null };
+        readonly possiblyOurs: { readonly count: number } | null;
+      }[];
+    }>(['status']);
+    const found = databases.find(({ name }) => name === 'idle');
+    if (found === undefined) throw new Error('there is no such rollout');
+    return found;
+  };
+  await until('the rest is applied', async () => (await status()).lag.offsets === 0);
+  const waits = await status();
+  const { keys, oldestMs } = waits.waiting;
+  expect(waits).toMatchObject({ parked: keys, possiblyOurs: { count: 0 } });
+  expect(keys).toBeGreaterThan(1);
+  expect(oldestMs).toBeGreaterThan(0);
+  expect((await workplace.run(['status'])).stdout).toMatch(
+    /idle: \d+ keys of public\.orders wait for a transaction of the candidate, the oldest for/,
+  );
+  expect((await workplace.run(['doctor'])).stdout).toMatch(
+    /rollout idle: \d+ keys of public\.orders wait for a transaction of the candidate/,
+  );
+  await candidate.query('COMMIT');
+  await candidate.end();
+  await until('nothing waits', () => run.stderr.includes('no key waits any more'));
+  expect(await status()).toMatchObject({ parked: 0, waiting: { keys: 0, oldestMs: null } });
+  run.kill('SIGTERM');
+  expect(await run.ended).toMatchObject({ status: 0 });
+  await workplace.json(['rollout', 'delete', 'idle']);
+}, 60_000);
+
 test('a restart of the shadow server ends no run', async () => {
   const run = workplace.start(['run', '--only', 'trunk']);
   await until('the trunk is followed', () => run.stderr.includes('"msg":"following"'));

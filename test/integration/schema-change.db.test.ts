@@ -63,6 +63,7 @@ beforeAll(async () => {
       CREATE TABLE understudy.noted_table (table_schema text, table_name text, state text,
         PRIMARY KEY (table_schema, table_name));
       CREATE TABLE understudy.table_identity (table_schema text, table_name text);
+      CREATE TABLE understudy.waiting_table (table_schema text, table_name text);
       INSERT INTO understudy.marker VALUES (NULL)`);
   }
 });

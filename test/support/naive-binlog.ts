@@ -2,15 +2,15 @@
  * Ways to apply on MySQL and MariaDB, and one to release, that look right and are not: negative controls for
  * the overlay's torture. They share all else with the real applier, so that nothing but the sequence differs.
  */
+import { emptyEntries } from './overlay-binlog.ts';
 import {
-  emptyEntries,
   isCollision,
   journalOf,
   logOf,
   openProductApplier,
   type OpenApplier,
   type Place,
-} from './overlay-binlog.ts';
+} from './overlay-binlog-applier.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
 
 /** Statements of a naive applier with the batch as `s`; `owned`: what it read before. */

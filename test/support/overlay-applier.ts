@@ -14,6 +14,8 @@ import { readCatalogue } from '../../src/dialect/postgres/catalogue/catalogue.ts
 import { stageRelation } from '../../src/dialect/postgres/apply/stage.ts';
 import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
+import { writeWaiting } from '../../src/dialect/postgres/overlay/write-waiting.ts';
+import { LockPatience } from '../../src/dialect/sql/lock-patience.ts';
 import type { HotChange } from './overlay-fire.ts';
 import type { Applier, Released } from './overlay-scenario.ts';
 
@@ -34,14 +36,39 @@ function netChange({ id, row, partial, from }: HotChange): NetChange {
   return { kind: 'upsert', key: [`${id}`], from: [`${from}`], complete: !partial, image };
 }
 
+/**
+ * What the applier gives up goes through this table, which only it deletes from: whatever act it is, and in how
+ * many parts.
+ */
+const GIVEN_UP = `CREATE TEMPORARY TABLE given_up (id int);
+  CREATE OR REPLACE FUNCTION public.note_given_up() RETURNS trigger LANGUAGE plpgsql AS $note$
+  BEGIN INSERT INTO pg_temp.given_up VALUES (OLD.id); RETURN NULL; END $note$;
+  CREATE OR REPLACE TRIGGER given_up AFTER DELETE ON understudy."public.hot#journal"
+    FOR EACH ROW EXECUTE FUNCTION public.note_given_up();
+  ALTER TABLE understudy."public.hot#journal" ENABLE ALWAYS TRIGGER given_up`;
+
+/** The product's own applier, for which keys wait that it was refused for so long. */
+export async function openParkingApplier(url: string, patienceMs: number): Promise<Applier> {
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => undefined);
+  await client.connect();
+  await client.query(`${applierSessionSql}; ${GIVEN_UP}`);
+  return realApplier(client, patienceMs);
+}
+
 /** The product's own applier on `public.hot`. */
 export async function openRealApplier(url: string): Promise<Applier> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();
   await client.query(applierSessionSql);
+  return realApplier(client, null);
+}
+
+async function realApplier(client: pg.Client, patienceMs: number | null): Promise<Applier> {
   const session: ApplySession = await openApplySession(client, await readCatalogue(client));
   let repairs = 0;
+  const patience = new LockPatience(() => false, patienceMs ?? Infinity);
 
   const act = async (work: () => Promise<void>): Promise<boolean> => {
     await client.query('BEGIN');
@@ -65,13 +92,18 @@ export async function openRealApplier(url: string): Promise<Applier> {
         rows.map(({ id }) => id),
       );
   };
-  const freed = `SELECT c1 AS id FROM ${stageRelation(tableOf(session, TABLE))} WHERE freed`;
+  const stage = stageRelation(tableOf(session, TABLE));
+  const givenUp =
+    'WITH gone AS (DELETE FROM pg_temp.given_up RETURNING id) SELECT DISTINCT id FROM gone';
+  const freed = patienceMs === null ? `SELECT c1 AS id FROM ${stage} WHERE freed` : givenUp;
+  const reset = patienceMs === null ? 'SELECT id FROM pg_temp.understudy_keys' : givenUp;
 
   return {
     apply: (changes, released) =>
       act(async () => {
         const step = { kind: 'rows' as const, table: TABLE, changes: changes.map(netChange) };
-        repairs += (await applyBatch(session, batchOf(step))).repairs;
+        const apply = (parks: boolean) => applyBatch(session, batchOf(step), new Set(), parks);
+        repairs += (await patience.try(apply)).repairs;
         await note(released, freed);
       }),
     release: (key, how, released) =>
@@ -80,10 +112,20 @@ export async function openRealApplier(url: string): Promise<Applier> {
         if (how === 'release') {
           await releaseOverlay(session, only);
           await note(released, freed);
-        } else if ((await resetOverlay(session, only)) > 0) {
-          await note(released, 'SELECT id FROM pg_temp.understudy_keys');
+        } else if ((await resetOverlay(session, only)) > 0 || patienceMs !== null) {
+          await note(released, reset);
         }
       }),
+    ...(patienceMs !== null && {
+      settle: async (released: Released): Promise<number | false> => {
+        let left = 0;
+        const done = await act(async () => {
+          ({ left } = await writeWaiting(session));
+          await note(released, freed);
+        });
+        return done && left;
+      },
+    }),
     async sweep(released) {
       let place: string | null = null;
       do {

@@ -9,168 +9,47 @@
  */
 import { equal } from 'node:assert/strict';
 import type { Connection } from 'mysql2/promise';
-import type { ShadowServer } from '../../src/dialect/dialect.ts';
-import {
-  applyBatch,
-  openApplySession,
-  prepareActs,
-  type ApplySession,
-} from '../../src/dialect/mysql/apply/apply.ts';
-import { readTables } from '../../src/dialect/mysql/catalogue/catalogue.ts';
-import { resolveOverlay } from '../../src/dialect/mysql/overlay/conflicts.ts';
-import { sweepOverlay } from '../../src/dialect/mysql/overlay/release.ts';
+import { applyBatch } from '../../src/dialect/mysql/apply/apply.ts';
 import { resetOverlay } from '../../src/dialect/mysql/overlay/reset.ts';
-import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
-import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
-import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
+import type { ShadowServer } from '../../src/dialect/dialect.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
-import type { Side } from '../../src/overlay/conflict.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { MySqlServer } from './mysql-server.ts';
+import {
+  FORBIDDEN,
+  isCollision,
+  journalOf,
+  logOf,
+  openProduct,
+  openProductApplier,
+  settleAll,
+  SOURCE,
+  sweepAll,
+  waitingOf,
+  type OpenApplier,
+  type Place,
+} from './overlay-binlog-applier.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
-import { HOT_DDL, HOT_TABLES, hotTable, netChange, sameKey } from './overlay-binlog-tables.ts';
+import { HOT_DDL, HOT_TABLES, hotTable, sameKey } from './overlay-binlog-tables.ts';
 import { BinlogWriter } from './overlay-binlog-writer.ts';
 import { batchOf } from './overlay-applier.ts';
-import {
-  Fire,
-  HOT_KEYS,
-  type FireOptions,
-  type HotChange,
-  type HotRow,
-  type LastWrite,
-} from './overlay-fire.ts';
+import { Fire, HOT_KEYS, type FireOptions, type HotRow, type LastWrite } from './overlay-fire.ts';
 import { FAMILY_DDL, playFamily } from './overlay-family.ts';
 import type { Random } from './random.ts';
 import type { TortureStage, TortureSuite } from './seeds.ts';
 
 const WRITERS = 10;
-const SOURCE = 'prod';
 const TRUNK = 'trunk';
 const CANDIDATE = 'candidate';
 
 const TABLES = [...HOT_DDL, ...FAMILY_DDL];
 
-/** What concurrent sessions may do to each other; anything else fails the seed. */
-const COLLISIONS = new Set([1205, 1213, 1062, 1020]);
-/** And what foreign keys forbid; MySQL also what leads from a table to itself and on. */
-const FORBIDDEN = new Set([...COLLISIONS, 1451, 1452, 6575]);
-
-export function isCollision(error: unknown, which = COLLISIONS): boolean {
-  return error instanceof Error && 'errno' in error && which.has(Number(error.errno));
-}
-
-/** Where a seed plays. */
-export interface Place {
-  readonly url: string;
-  readonly database: string;
-  readonly table: string;
-}
-
-export const journalOf = ({ database, table }: Place): string =>
-  `\`${database}__understudy\`.\`${table}#journal\``;
-export const logOf = ({ database }: Place): string => `${database}_log.written`;
-
-/** The part under test: what writes to a rollout beside the candidate. False: it gave way. */
-export interface BinlogApplier {
-  apply(changes: readonly HotChange[]): Promise<boolean>;
-  reset(key: number | 'all'): Promise<boolean>;
-  /** Gives up all that is production's again, part by part. */
-  sweep(): Promise<boolean>;
-  resolve(side: Side): Promise<boolean>;
-  close(): Promise<void>;
-}
-
-export type OpenApplier = (place: Place) => Promise<BinlogApplier>;
-
-export async function openProduct({ url, database }: Pick<Place, 'url' | 'database'>) {
-  const client = await Client.connect(new ServerAddress(url, 'shadow.url'), database);
-  await prepareActs(client, await readFlavour(client));
-  const tables = await readTables(client, database, SOURCE);
-  const session = await openApplySession(client, database, tables);
-  const act = async (work: () => Promise<unknown>): Promise<boolean> => {
-    try {
-      await transaction(client, work);
-      return true;
-    } catch (error) {
-      if (isUnderstudyError(error, 'APPLY_BLOCKED') || isCollision(error)) return false;
-      throw error;
-    }
-  };
-  return { client, session, act };
-}
-
-/** The product's own. */
-export async function openProductApplier(place: Place): Promise<BinlogApplier> {
-  const { table } = place;
-  const { client, session, act } = await openProduct(place);
-  const id = { schema: SOURCE, name: table };
-  const captured = session.captured.get(`${SOURCE}.${table}`);
-  const hot = hotTable(table);
-  const staged = (name: string): string =>
-    `s.${captured?.columns.find(({ schema }) => schema.name === name)?.staged ?? ''}`;
-  const on = hot.key.map((name) => `j.${name} = ${staged(name)}`).join(' AND ');
-  const released = async (which: string): Promise<void> => {
-    await client.run(
-      `INSERT INTO ${logOf(place)} (id, kind)
-        SELECT ${hot.id(staged)}, 'released' FROM ${captured?.stage ?? ''} s WHERE ${which}
-        AND NOT EXISTS (SELECT 1 FROM ${journalOf(place)} j
-          WHERE ${on} AND j.understudy_blocked IS NULL)`,
-    );
-  };
-  /** What is written for the candidate is its own, and in the log as what it writes. */
-  const merged = async (): Promise<void> => {
-    const of = (name: string): string => `t.${name}`;
-    const same = hot.key.map((name) => `t.${name} = ${staged(name)}`).join(' AND ');
-    await client.run(
-      `INSERT INTO ${logOf(place)} (id, kind, a, b, c) SELECT ${hot.id(of)}, 'put', ${hot.a(of)}, t.b, t.c
-        FROM ${captured?.stage ?? ''} s JOIN ${place.database}.${table} t ON ${same} WHERE s.freed = 1`,
-    );
-  };
-  return {
-    apply: (changes) =>
-      act(async () => {
-        const step = {
-          kind: 'rows' as const,
-          table: id,
-          changes: changes.map((one) => netChange(hot, one)),
-        };
-        await applyBatch(session, batchOf(step));
-        await released('s.freed = 1');
-      }),
-    reset: (key) =>
-      act(async () => {
-        const only = key === 'all' ? { table: id } : { table: id, key: hot.keyOf(key, '5') };
-        if ((await resetOverlay(session, only)) > 0) await released('s.freed = 1');
-      }),
-    sweep: () => sweepAll(session, act, () => released('s.freed = 1')),
-    resolve: (side) =>
-      act(async () => {
-        const { resolved, kept } = await resolveOverlay(session, { table: id }, side);
-        // Nothing was staged.
-        if (resolved + kept === 0 || side === 'ours') return;
-        if (side === 'merge') await merged();
-        await released('s.freed = 1');
-      }),
-    close: () => client.end(),
-  };
-}
-
-async function sweepAll(
-  session: ApplySession,
-  act: (work: () => Promise<unknown>) => Promise<boolean>,
-  swept: () => Promise<void>,
-): Promise<boolean> {
-  let place: string | null = null;
-  do {
-    const from: string | null = place;
-    const done = await act(async () => {
-      const { released, next } = await sweepOverlay(session, from);
-      place = next;
-      if (released > 0) await swept();
-    });
-    if (!done) return false;
-  } while (place !== null);
-  return true;
+/** What the applier gives up, whatever act it is: nobody else deletes entries. */
+function notingGivenUp(place: Place): string {
+  const hot = hotTable(place.table);
+  return `CREATE TRIGGER \`${place.database}__understudy\`.given_up AFTER DELETE ON ${journalOf(place)}
+    FOR EACH ROW IF OLD.understudy_blocked IS NULL THEN
+      INSERT INTO ${logOf(place)} (id, kind) VALUES (${hot.id((name) => `OLD.${name}`)}, 'released');
+    END IF`;
 }
 
 /** Entries, as `j`, of which nothing is left. */
@@ -196,15 +75,19 @@ class Scenario {
   readonly #observer: Connection;
   readonly #fire: Fire;
   readonly #random: Random;
+  readonly #note: FireOptions['note'];
   readonly #isUnique: boolean;
   /** Rows seen that were kept out, of all checks. */
   keptOut = 0;
+  /** And that waited. */
+  waited = 0;
 
   constructor(options: FireOptions, place: Place, observer: Connection) {
     this.#place = place;
     this.#observer = observer;
     this.#isUnique = hotTable(place.table).unique === true;
     this.#random = options.random.fork();
+    this.#note = options.note;
     this.#fire = new Fire({ ...options, unique: this.#isUnique });
     this.#candidateUrl = candidateUrl(place);
   }
@@ -229,6 +112,7 @@ class Scenario {
           sweep: async () => {
             // So that there is something to be let in.
             if (this.#isUnique) await this.#write(this.#random, (writer) => writer.giveBack());
+            equal(await applier.settle(), true);
             equal(await applier.sweep(), true);
           },
           empty: () => this.#empty(),
@@ -237,6 +121,8 @@ class Scenario {
         },
         WRITERS,
       );
+      const collisions = [...this.#fire.collisions].map(([code, n]) => `${code}: ${String(n)}`);
+      this.#note(`candidate ended ${String(this.#fire.ended)}, ${collisions.join(', ')}`);
       return this.#fire.checks;
     } finally {
       await applier.close();
@@ -286,11 +172,14 @@ class Scenario {
     };
     const list = `${hot.id(of('t'))} AS id, ${hot.a(of('t'))} AS a, t.b, t.c`;
     const visible = await read(`SELECT ${list} FROM ${database}.${table} t`);
-    const image = await read(
-      `SELECT ${list} FROM ${database}.${table} t
-        WHERE NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(hot, 'j', 't')})
-        UNION ALL SELECT ${list} FROM ${journal} t WHERE t.understudy_present = 1`,
+    const waiting = waitingOf(this.#place);
+    // What the product shows, and not what it should.
+    const image = await read(`SELECT ${list} FROM \`${database}__production\`.${table} t`);
+    const late = await rowsOf<{ id: number }>(
+      this.#observer,
+      `SELECT ${hot.id(of('w'))} AS id FROM ${waiting} w ORDER BY id`,
     );
+    this.waited += late.length;
     const entries = await rowsOf<{ id: number; isOut: number }>(
       this.#observer,
       `SELECT ${hot.id(of('j'))} AS id, j.understudy_blocked IS NOT NULL AS isOut
@@ -306,7 +195,10 @@ class Scenario {
           ON last.seq = w.seq`,
     );
     await this.#observer.query('COMMIT');
-    this.#fire.judge({ image, visible, log, entries: ids(entries), blocked, settled });
+    this.#fire.judge({
+      ...{ image, visible, log, entries: ids(entries), blocked, settled },
+      waiting: late.map(({ id }) => Number(id)),
+    });
   }
 }
 
@@ -347,9 +239,12 @@ export class OverlayGround {
     const place = { url: this.#url, database, table };
     note(table);
     await this.#onRollout(place, async (client) => {
+      await client.query(notingGivenUp(place));
       const scenario = new Scenario({ ...options, serverUrl: this.#url }, place, client);
       const checks = await scenario.play(open);
-      note(`checks ${String(checks)}, kept out ${String(scenario.keptOut)}`);
+      note(
+        `checks ${String(checks)}, kept out ${String(scenario.keptOut)}, waited ${String(scenario.waited)}`,
+      );
     });
   }
 
@@ -377,10 +272,7 @@ export class OverlayGround {
             image: (table) =>
               rowsOf(
                 client,
-                `SELECT t.id, t.up, t.v FROM ${database}.${table} t WHERE NOT EXISTS
-                (SELECT 1 FROM ${journalOf({ ...place, table })} j WHERE j.id = t.id)
-              UNION ALL SELECT t.id, t.up, t.v FROM ${journalOf({ ...place, table })} t
-                WHERE t.understudy_present = 1 ORDER BY id`,
+                `SELECT id, up, v FROM \`${database}__production\`.${table} ORDER BY id`,
               ),
             begin: async () => {
               await client.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
@@ -393,7 +285,8 @@ export class OverlayGround {
               await candidate.query('SET SESSION innodb_lock_wait_timeout = 2');
               return candidate;
             },
-            sweep: () => sweepAll(session, act, () => Promise.resolve()),
+            sweep: () => sweepAll(session, act),
+            settle: () => settleAll(session, act),
             isCollision: (error) => isCollision(error, FORBIDDEN),
           },
         );
@@ -447,9 +340,14 @@ export class OverlayGround {
 
 /**
  * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, with unique values that
- * both sides give, or on tables that foreign keys lead between, with resets in between.
+ * both sides give, or on tables that foreign keys lead between, with resets in between. With `idleMs` some of the
+ * candidate's transactions stay idle at what they wrote, for longer than anybody waits.
  */
-export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServer>): TortureSuite {
+export function overlayBinlogSuite(
+  name: string,
+  start: () => Promise<MySqlServer>,
+  fire: Pick<FireOptions, 'durationMs' | 'idleMs'> = { durationMs: 1_500 },
+): TortureSuite {
   return {
     name,
     promise:
@@ -462,7 +360,7 @@ export function overlayBinlogSuite(name: string, start: () => Promise<MySqlServe
       return {
         run: (seed, { random, signal, note }) => {
           const options = {
-            ...{ database: `torture_${String(seed)}`, random, signal, note, durationMs: 1_500 },
+            ...{ database: `torture_${String(seed)}`, random, signal, note, ...fire },
           };
           return random.chance(0.4)
             ? ground.playFamily(options)

@@ -3,12 +3,12 @@
  * children, while production writes rows below them and its deletes go on to rows that no log tells of.
  * Whatever the candidate does, production's image is the model; resets and sweeps in between change nothing of it.
  */
-import { deepStrictEqual } from 'node:assert/strict';
+import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Connection } from 'mysql2/promise';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { RowShape } from '../../src/change/value.ts';
-import type { FireOptions } from './overlay-fire.ts';
+import { IDLE, type FireOptions } from './overlay-fire.ts';
 import type { Random } from './random.ts';
 
 export const FAMILY_DDL = [
@@ -44,6 +44,8 @@ export interface FamilyApplier {
   reset(table: Table | null): Promise<boolean>;
   /** Gives up all that is production's again. */
   sweep(): Promise<boolean>;
+  /** Writes all that waits, when nobody writes any more. */
+  settle(): Promise<boolean>;
   /** Rows of production's image, in the observer's snapshot. */
   image(table: Table): Promise<readonly { id: number; up: number | null; v: string }[]>;
   begin(): Promise<void>;
@@ -56,7 +58,7 @@ export interface FamilyApplier {
 }
 
 export async function playFamily(options: FireOptions, applier: FamilyApplier): Promise<number> {
-  const { random, durationMs, signal } = options;
+  const { random, durationMs, signal, idleMs = 0 } = options;
   const until = performance.now() + durationMs;
   let [isOver, serial, checks] = [false, 0, 0];
   const stopped = (): boolean => isOver || signal.aborted || performance.now() > until;
@@ -108,6 +110,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
           for (let i = source.integer(1, 3); i > 0; i -= 1) {
             await client.query(candidateStatement(source, value()));
           }
+          if (source.chance(idleMs > 0 ? IDLE : 0)) await pause(source.integer(0, idleMs));
           await client.query(source.chance(0.25) ? 'ROLLBACK' : 'COMMIT');
         } catch (error) {
           if (!applier.isCollision(error)) throw error;
@@ -130,6 +133,8 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
     untilEnd(stream(random.fork())),
     ...sources.map((source) => untilEnd(write(source))),
   ]);
+  await check();
+  strictEqual(await applier.settle(), true, 'when nobody writes, all that waits is written');
   await check();
   return checks;
 }

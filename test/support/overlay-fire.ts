@@ -37,10 +37,15 @@ export interface FireOptions {
   /** Milliseconds of fire. */
   readonly durationMs: number;
   /** How long a writer rests at most between two transactions. Default 12. */
-  readonly idleMs?: number;
+  readonly restMs?: number;
   /** `c` is unique: production’s rows take values that rows of the candidate hold. */
   readonly unique?: boolean;
+  /** Some transactions of the candidate stay idle for up to so long, at what they wrote. Default: none. */
+  readonly idleMs?: number;
 }
+
+/** Of the candidate's transactions, where any stay idle. */
+export const IDLE = 0.15;
 
 /** What an engine has for it. */
 export interface FireParts {
@@ -90,6 +95,9 @@ export class Fire {
   #over = false;
   #serial = 0;
   checks = 0;
+  /** Of the candidate: transactions that came to their end, and those that did not, by the server's word. */
+  ended = 0;
+  readonly collisions = new Map<string, number>();
 
   constructor(options: FireOptions) {
     this.#options = options;
@@ -147,7 +155,7 @@ export class Fire {
   /** Transactions one after another, with savepoints and rollbacks, until it is over. */
   async write(random: Random, writer: Writer): Promise<void> {
     while (!this.stopped) {
-      await pause(random.integer(0, this.#options.idleMs ?? 12));
+      await pause(random.integer(0, this.#options.restMs ?? 12));
       try {
         await writer.begin();
         for (let i = random.integer(1, 3); i > 0; i -= 1) {
@@ -157,9 +165,15 @@ export class Fire {
           if (undo) await writer.run('ROLLBACK TO SAVEPOINT part');
           if (random.chance(0.3)) await pause(random.integer(0, 4));
         }
+        const { idleMs = 0 } = this.#options;
+        if (idleMs > 0 && random.chance(IDLE)) await pause(random.integer(0, idleMs));
         await writer.run(random.chance(ROLLBACK) ? 'ROLLBACK' : 'COMMIT');
+        this.ended += 1;
       } catch (error) {
         if (!writer.isCollision(error)) throw error;
+        const { errno, code } = error as { readonly errno?: number; readonly code?: string };
+        const name = String(errno ?? code);
+        this.collisions.set(name, (this.collisions.get(name) ?? 0) + 1);
         await writer.run('ROLLBACK');
       }
     }
@@ -270,6 +284,8 @@ export class Fire {
     readonly log: readonly LastWrite[];
     /** Keys of rows that are kept out. */
     readonly blocked?: readonly number[];
+    /** Keys that wait. */
+    readonly waiting?: readonly number[];
     /** Nobody writes, and all was tried again. */
     readonly settled?: boolean;
     /** Of a row what the candidate's table has a column for; all of it, if not said. */
@@ -284,17 +300,22 @@ export class Fire {
       if (kind !== 'released') owned.set(id, kind === 'delete' ? null : shown({ a, b, c }));
     }
     const visible = new Map([...this.#production].map(([id, row]) => [id, shown(row)] as const));
-    const blocked = found.blocked ?? [];
+    const { blocked = [], waiting = [] } = found;
     const seen = new Map(found.visible);
-    for (const id of blocked) {
-      strictEqual(owned.has(id), false, `row ${String(id)} is kept out, and nobody’s`);
+    const isStale = (id: number, why: string): void => {
       const stale = seen.get(id);
       if (stale === undefined) visible.delete(id);
       else {
         const was = this.had(id, stale, { shown });
-        strictEqual(was, true, `row ${String(id)}, which is kept out, is as production had it`);
+        strictEqual(was, true, `row ${String(id)}, which ${why}, is as production had it`);
         visible.set(id, stale);
       }
+    };
+    if (found.settled === true) deepStrictEqual(waiting, [], 'when nobody writes, no key waits');
+    for (const id of waiting) if (!owned.has(id)) isStale(id, 'waits');
+    for (const id of blocked) {
+      strictEqual(owned.has(id), false, `row ${String(id)} is kept out, and nobody’s`);
+      isStale(id, 'is kept out');
       if (found.settled !== true) continue;
       const wanted = this.#production.get(id);
       const isHeld = found.visible.some(([key, { c }]) => key !== id && c === (wanted?.c ?? null));

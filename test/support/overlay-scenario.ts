@@ -40,6 +40,8 @@ export interface Applier {
   release(key: number | 'all', how: 'reset' | 'release', released: Released): Promise<boolean>;
   /** Gives up all that are equal to production's, part by part. */
   sweep(released: Released): Promise<boolean>;
+  /** Writes keys that waited, as far as nobody is at them. Returns how many wait still; false if it gave way. */
+  settle?(released: Released): Promise<number | false>;
   /** How often a race was met and repaired. */
   repairs(): number;
   close(): Promise<void>;
@@ -118,6 +120,7 @@ async function noteReleased(client: pg.ClientBase, keys: readonly number[]): Pro
 async function release(applier: Applier, random: Random): Promise<void> {
   const key = random.chance(0.7) ? 'all' : random.integer(1, KEYS);
   const how = random.pick(['reset', 'reset', 'release', 'sweep'] as const);
+  if (random.chance(0.3)) await applier.settle?.(noteReleased);
   if (how === 'sweep') await applier.sweep(noteReleased);
   else await applier.release(key, how, noteReleased);
 }
@@ -129,6 +132,8 @@ class Scenario {
   readonly #fire: Fire;
   /** Rows seen that were kept out, of all checks. */
   blocked = 0;
+  /** And that waited. */
+  waited = 0;
 
   constructor(options: ScenarioOptions, url: string, observer: pg.Client) {
     this.#options = options;
@@ -147,12 +152,14 @@ class Scenario {
         write: (random: Random) => this.#write(random),
         check: (settled?: boolean) => this.#check(settled),
         sweep: async () => {
+          if (applier.settle !== undefined) equal(await applier.settle(noteReleased), 0);
           equal(await applier.sweep(noteReleased), true);
         },
         empty: () => this.#empty(),
       };
       await this.#fire.play(parts, WRITERS);
       note(`repairs ${applier.repairs()}, checks ${this.#fire.checks}, kept out ${this.blocked}`);
+      note(`waited ${this.waited}`);
     } finally {
       await applier.close();
     }
@@ -281,11 +288,15 @@ class Scenario {
     const blocked = await this.#observer.query<{ id: number }>(
       `SELECT id FROM public__difference.hot WHERE understudy_kind = 'blocked' ORDER BY id`,
     );
+    const waiting = await this.#observer.query<{ id: number }>(
+      'SELECT id FROM understudy."public.hot#waiting" ORDER BY id',
+    );
     const ids = (found: typeof entries): readonly number[] => found.rows.map(({ id }) => id);
     this.#fire.judge({
       ...{ image, visible, log: log.rows, settled },
-      ...{ entries: ids(entries), blocked: ids(blocked) },
+      ...{ entries: ids(entries), blocked: ids(blocked), waiting: ids(waiting) },
     });
+    this.waited += waiting.rows.length;
     this.blocked += blocked.rows.length;
     await this.#observer.query('COMMIT');
   }

@@ -11,6 +11,7 @@ const COLOURS: Readonly<Record<Diagnosis['level'], number>> = { ok: 32, warning:
 /** What the first part of a finding's id stands for, in the order in which they are shown. */
 const GROUPS: Readonly<Record<string, string>> = {
   shadow: 'Shadow server',
+  rollout: 'Rollouts',
   production: 'Production',
   table: 'Tables',
   tables: 'Tables, as a whole',

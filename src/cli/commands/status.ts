@@ -3,6 +3,7 @@ import { readStatus, type DatabaseStatus } from '../../runtime/status.ts';
 import { describeAlarms } from '../../runtime/rollout-alarms.ts';
 import type { Register } from '../register.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
+import { describeWaiting } from '../../runtime/waiting-keys.ts';
 import { countOf } from '../../report/words.ts';
 import { humanDuration, renderTable } from '../terminal.ts';
 
@@ -26,6 +27,10 @@ export function addStatusCommand(program: Command, register: Register): void {
       terminal.out(describeMembers(database));
       if (database.degraded !== null) terminal.out(`${database.name}: ${database.degraded}\n`);
       terminal.out(describeGaps(database));
+      for (const { what } of describeWaiting(database.waiting)) {
+        terminal.out(`${database.name}: ${what}\n`);
+      }
+      terminal.out(describeOurs(database));
       terminal.out(describeTables(database));
       for (const { what, cure } of describeAlarms(database.alarms)) {
         terminal.out(`${database.name}: ${what}: ${cure}\n`);
@@ -66,6 +71,17 @@ function describeGaps({ name, gaps, gapsCure }: DatabaseStatus): string {
   });
   if (gapsCure !== null) lines.push(`${name}: ${gapsCure}`);
   return lines.map((line) => `${line}\n`).join('');
+}
+
+function describeOurs({ name, possiblyOurs }: DatabaseStatus): string {
+  const kinds = possiblyOurs?.kinds.filter(({ count }) => count > 0) ?? [];
+  const lines = kinds.map(
+    ({ code, when, count }) =>
+      `${name}: ${countOf(count, 'error')} ${code} of the candidate may be ours: ${when}\n`,
+  );
+  const uncounted = possiblyOurs?.uncounted ?? null;
+  if (uncounted !== null && kinds.length > 0) lines.push(`${name}: not counted: ${uncounted}\n`);
+  return lines.join('');
 }
 
 function describeTables({ name, held, kept }: DatabaseStatus): string {

@@ -135,11 +135,12 @@ export async function sumOf(
 ): Promise<ApplyOutcome> {
   let sum: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
   for await (const batch of batches) {
-    const { rows, owned, repairs, uncarried = 0 } = await write(batch);
+    const { rows, owned, repairs, parked = 0, uncarried = 0 } = await write(batch);
     sum = {
       rows: sum.rows + rows,
       owned: sum.owned + owned,
       repairs: sum.repairs + repairs,
+      parked: (sum.parked ?? 0) + parked,
       uncarried: (sum.uncarried ?? 0) + uncarried,
     };
   }

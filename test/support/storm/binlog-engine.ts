@@ -55,6 +55,7 @@ export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
       table: `\`${database}\`.\`${table}\``,
       production: `\`${database}__production\`.\`${table}\``,
       journal: `\`${database}__understudy\`.\`${table}#journal\``,
+      waiting: `\`${database}__understudy\`.\`${table}#waiting\``,
       keptOut: `SELECT id FROM \`${database}__understudy\`.\`${table}#journal\` WHERE understudy_blocked IS NOT NULL`,
       log: `\`${database}_log\`.written`,
     }),

@@ -19,6 +19,8 @@ export interface Places {
   /** Production's image of it. */
   readonly production: string;
   readonly journal: string;
+  /** Production's rows that wait for the candidate. */
+  readonly waiting: string;
   /** SQL for the keys of rows that are kept out. */
   readonly keptOut: string;
   /** What was written, by whom the test knows: see storm.ts. */

@@ -1,12 +1,13 @@
 /** Who holds the rollout's fence in the storm, how it is killed, and who comes after it. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Fence, ShadowServer } from '../../../src/dialect/dialect.ts';
+import type { WaitingShadow } from '../../../src/dialect/waiting.ts';
 import type { MigratingShadow } from '../../../src/dialect/migrating.ts';
 import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
 import type { Random } from '../random.ts';
 
 export interface Holder {
-  readonly database: MigratingShadow;
+  readonly database: MigratingShadow & WaitingShadow;
   readonly fence: Fence;
 }
 
@@ -102,7 +103,7 @@ export class Holders {
     this.#now = null;
     for (let i = 0; i < TRIES; i += 1) {
       signal.throwIfAborted();
-      const database = (await server.open(rollout)) as MigratingShadow | null;
+      const database = (await server.open(rollout)) as Holder['database'] | null;
       if (database === null) throw new Error('there is no such rollout');
       this.#serial += 1;
       const taken = database.takeFence(`storm/${String(this.#serial)}`).catch((error: unknown) => {
@@ -128,7 +129,7 @@ export class Holders {
     throw new Error('nobody can take the fence');
   }
 
-  #leave(database: MigratingShadow): void {
+  #leave(database: Holder['database']): void {
     this.#leaving.push(Promise.allSettled([database[Symbol.asyncDispose]()]));
   }
 

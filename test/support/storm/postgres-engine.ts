@@ -44,6 +44,7 @@ export const postgresStorm: StormEngine = {
     table: `public.${table}`,
     production: `public__production.${table}`,
     journal: `understudy."public.${table}#journal"`,
+    waiting: `understudy."public.${table}#waiting"`,
     keptOut: `SELECT id FROM public__difference.${table} WHERE understudy_kind = 'blocked'`,
     log: 'understudy.written',
   }),

@@ -89,6 +89,7 @@ class Storm {
   #applied = 0n;
   /** Of all checks. */
   #keptOut = 0;
+  #waited = 0;
   #migrations = 0;
   #again = 0;
 
@@ -129,7 +130,7 @@ class Storm {
     } finally {
       const { break: broken, end, stop } = this.#holders.kills;
       note(
-        `checks ${String(this.#fire.checks)}, batches ${String(this.#applied)}, kept out ${String(this.#keptOut)}, ` +
+        `checks ${String(this.#fire.checks)}, batches ${String(this.#applied)}, kept out ${String(this.#keptOut)}, waited ${String(this.#waited)}, ` +
           `migrations ${String(this.#migrations)}, killed ${[broken, end, stop].join('+')}, applied again ${String(this.#again)}`,
       );
       await this.#holders.end();
@@ -208,8 +209,10 @@ class Storm {
       await this.#mark('reset', id);
     } else if (choice < 0.45) {
       await this.#act('release', (at) => at.database.releaseOverlay(at.fence, only));
-    } else if (choice < 0.6) await this.#sweep();
-    else if (choice < 0.7) {
+    } else if (choice < 0.55) await this.#sweep();
+    else if (choice < 0.62) {
+      await this.#act('wait no more', (at) => at.database.waiting.write(at.fence));
+    } else if (choice < 0.7) {
       const side = random.pick(['ours', 'theirs'] as const);
       await this.#act('resolve', (at) => at.database.resolveOverlay(at.fence, only, side));
       // Rows that keep one of them out are put back as well.
@@ -236,7 +239,13 @@ class Storm {
     }
   }
 
+  /** When nobody writes any more. */
   async #sweepAll(): Promise<void> {
+    for (;;) {
+      this.#options.signal.throwIfAborted();
+      const done = await this.#act('wait no more', (at) => at.database.waiting.write(at.fence));
+      if (done.kind === 'done' && done.value.left === 0) break;
+    }
     while (!(await this.#sweep())) this.#options.signal.throwIfAborted();
   }
 
@@ -330,6 +339,7 @@ class Storm {
     const rows = await observer.rows(`SELECT id, a, b, c FROM ${production} ORDER BY id`);
     const visible = await readRows(observer, this.#places, this.#shape, 'ORDER BY id');
     const { owned, blocked } = await this.#readEntries();
+    const waiting = await observer.rows(`SELECT id FROM ${this.#places.waiting} ORDER BY id`);
     const writes = await observer.rows(
       `SELECT w.id, w.kind, w.a, w.b, w.c, w.x, w.seq FROM ${log} w JOIN (SELECT MAX(seq) AS seq
         FROM ${log} WHERE kind IN ('put', 'delete') GROUP BY id) l ON l.seq = w.seq`,
@@ -381,6 +391,7 @@ class Storm {
       }),
     );
     this.#keptOut += blocked.length;
+    this.#waited += waiting.length;
   }
 
   /** With what is known of the rows that a failure names. */

@@ -145,6 +145,7 @@ export function createReach(table: ApplyTable, which: 0 | 1): string {
   );
   return `CREATE TEMPORARY TABLE IF NOT EXISTS ${table.reach[which]} (
     hop INT NOT NULL,
-    ${columns.join(',\n    ')}
+    ${columns.join(',\n    ')},
+    KEY (hop)
   ) ENGINE=InnoDB`;
 }

@@ -29,21 +29,18 @@ import { originOf, rulesOf, splitSteps, type TableRules } from '../../sql/reshap
 import { applyBag } from './apply-bag.ts';
 import {
   applyCaptured,
-  overlaid,
   truncateCaptured,
   type CapturedOutcome,
-  type OverlaidTable,
   type StepOf,
 } from './apply-captured.ts';
+import { overlaid, type OverlaidTable } from './overlaid-table.ts';
 import { applyFailure, tableFailure } from './apply-error.ts';
 import { applyRows } from './apply-rows.ts';
 import { carryOut } from './cascades.ts';
 import { carryOutCaptured } from './captured-cascades.ts';
 import { createReach, createStage, describeTable, type ApplyTable } from './apply-table.ts';
 import { readParkedTables, releaseParked } from './parked.ts';
-
-/** Longer waits are the caller's, who tries again. Whole seconds; the servers' least. */
-const LOCK_WAIT_S = 1;
+import { LOCK_WAIT_S, Patience } from './patience.ts';
 
 /** Once for each connection that applies. */
 export async function prepareActs(client: Client, { engine }: Flavour): Promise<void> {
@@ -86,8 +83,9 @@ export async function openApplySession(
   const kept = await readKept(client, database, tables);
   const { isolates = () => false, policies = () => OVERLAY_WINS } = rules;
   const { reshaped } = kept;
-  const overlay = await readOverlaid(client, database, tables, { isolates, policies, reshaped });
   const { engine } = await readFlavour(client);
+  const ruled = { isolates, policies, reshaped, engine };
+  const overlay = await readOverlaid(client, database, tables, ruled);
   if (engine === 'mariadb') {
     // What production took was checked there, as its sessions chose to; the candidate's schema is another.
     const checked = overlay.captured.size > 0 ? '1' : '0';
@@ -108,7 +106,7 @@ async function readOverlaid(
   client: Client,
   database: string,
   tables: DatabaseTables,
-  rules: TableRules & Pick<KeptTables, 'reshaped'>,
+  { engine, ...rules }: TableRules & Pick<KeptTables, 'reshaped'> & Pick<Flavour, 'engine'>,
 ): Promise<Pick<ApplySession, 'captured' | 'edges'>> {
   const names = await readCapturedNames(client, database);
   if (names.size === 0) return { captured: new Map(), edges: [] };
@@ -122,7 +120,7 @@ async function readOverlaid(
     const defaults =
       reshaped === null ? NONE : await readDefaults(client, database, table, reshaped);
     const ruled = { ...rulesOf(table.schema, rules, rules.reshaped), defaults };
-    captured.set(table.label, overlaid(table, edges, ruled));
+    captured.set(table.label, overlaid(table, edges, { ...ruled, patience: new Patience(engine) }));
   }
   return { captured, edges };
 }
@@ -134,10 +132,11 @@ async function readOverlaid(
  * SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN, COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED.
  */
 export async function applyBatch(session: ApplySession, batch: ChangeBatch): Promise<ApplyOutcome> {
-  let [rows, owned, uncarried] = [0, 0, 0];
+  let [rows, owned, parked, uncarried] = [0, 0, 0, 0];
   const add = (outcome: CapturedOutcome): void => {
     rows += outcome.rows;
     owned += outcome.owned;
+    parked += outcome.parked ?? 0;
   };
   const at = batch.position.source;
   const source = at === null ? null : sourceText(at);
@@ -164,7 +163,11 @@ export async function applyBatch(session: ApplySession, batch: ChangeBatch): Pro
         unreachable(group);
     }
   }
-  return { rows, owned, repairs: 0, ...(uncarried > 0 && { uncarried }) };
+  return {
+    ...{ rows, owned, repairs: 0 },
+    ...(parked > 0 && { parked }),
+    ...(uncarried > 0 && { uncarried }),
+  };
 }
 
 /**

@@ -1,8 +1,8 @@
 /**
  * What foreign keys do to production's rows where a candidate writes too, and the log does not hold it.
  * The server cannot do it there: what it sees is the candidate's. So it is done step by step on
- * production's image of the rows, which is the row where nobody owns it, and the entry's where the
- * candidate does; and each step is written as if it had been in the log (apply-captured.ts).
+ * production's image of the rows, which is the row where nobody owns it, the entry's where the
+ * candidate does, and else what waits; and each step is written as if it had been in the log (apply-captured.ts).
  */
 import type { ParentChange } from '../../../order/change-batch.ts';
 import type { Client } from '../session/client.ts';
@@ -12,7 +12,9 @@ import { isComputed, type Edge } from '../overlay/edges.ts';
 import { carried, type Happening } from '../overlay/happening.ts';
 import { exactValue } from '../overlay/images.ts';
 import type { CapturedTable } from '../overlay/journal.ts';
-import { writeStaged, type OverlaidTable } from './apply-captured.ts';
+import { notWaiting } from '../overlay/waiting.ts';
+import { writeStaged } from './apply-captured.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
 import { applyFailure } from './apply-error.ts';
 import type { ApplyTable } from './apply-table.ts';
 import { areKeys, carryAll, literalOf } from './cascades.ts';
@@ -38,7 +40,8 @@ export interface CarryTools {
 /**
  * As `carryOut`, with rows of a captured table. Refused is what the servers refuse: a row that is gone
  * and which another refers to in the end; a reference that leads nowhere then; an update that comes back
- * to a table; and too many steps. Locks the rows it reaches. Errors: as `applyCaptured`.
+ * to a table; and too many steps. A row that the candidate is at has its image all the same, and what becomes
+ * of it waits by itself. Errors: as `applyCaptured`.
  */
 export function carryOutCaptured(
   tools: CarryTools,
@@ -115,7 +118,7 @@ class Carrying {
         relation: `${table.relation} x ${table.keyHint}`,
         on: areKeys(table, changes, 'x'),
       },
-      images: areKeys(table, changes, 'j'),
+      images: (alias) => areKeys(table, changes, alias),
     });
     return rows === 0 || this.#goOn(origin);
   }
@@ -150,17 +153,21 @@ class Carrying {
         relation: `${child.relation} x ${childAccess.hint}`,
         on: `${refers(edge, 'x', reached)} AND ${changed}`,
       },
-      images: `${refers(edge, 'j', reached)} AND ${changed}`,
+      images: (alias) => `${refers(edge, alias, reached)} AND ${changed}`,
     });
   }
 
-  /** Rows in production's image, which are locked where nobody owns them. */
+  /**
+   * Rows in production's image. Of tables whose writes are captured only who applies changes it: they need no
+   * lock, as long as entries are read after the rows. A row of which one is made meanwhile comes twice, and the
+   * same.
+   */
   async #collect(
     into: Reached,
     what: {
       readonly from: string;
       readonly visible: { readonly relation: string; readonly on: string };
-      readonly images: string;
+      readonly images: (alias: 'j' | 'w') => string;
     },
   ): Promise<number> {
     const { from, visible, images } = what;
@@ -176,23 +183,19 @@ class Carrying {
       return `INSERT INTO ${table.reach[which]} (hop, ${targets.join(', ')})
         SELECT ${[String(hop), ...before, ...after].join(', ')}`;
     };
-    // Locked first: what the journal says of them by then holds.
-    await this.#client.rows(
-      `SELECT COUNT(*) AS locked FROM ${from} ${visible.relation} WHERE ${visible.on} FOR UPDATE`,
-    );
-    const { journal } = this.#owned(table) ?? {};
-    const notOwned =
-      journal === undefined
-        ? 'TRUE'
-        : `NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(table, 'x')})`;
-    const { rows } = await this.#client.run(
-      `${insert('x')} FROM ${from} ${visible.relation} WHERE ${visible.on} AND ${notOwned}`,
-    );
-    if (journal === undefined) return rows;
-    const { rows: owned } = await this.#client.run(
-      `${insert('j')} FROM ${from} ${journal} j WHERE ${images} AND j.${JOURNAL.present} = 1`,
-    );
-    return rows + owned;
+    const owned = this.#owned(table);
+    if (owned === undefined) {
+      const lock = `SELECT COUNT(*) AS locked FROM ${from} ${visible.relation} WHERE ${visible.on} FOR UPDATE`;
+      await this.#client.rows(lock);
+    }
+    let rows = 0;
+    for (const { alias, relation, where } of imageParts(table, owned, visible.relation)) {
+      const on = alias === 'x' ? visible.on : images(alias);
+      rows += (
+        await this.#client.run(`${insert(alias)} FROM ${from} ${relation} WHERE ${on} AND ${where}`)
+      ).rows;
+    }
+    return rows;
   }
 
   #owned({ label }: CapturedTable): OverlaidTable | undefined {
@@ -286,10 +289,12 @@ class Carrying {
     const where = (alias: string): string =>
       `${refers(edge, alias, reached)} AND ${whatChanged(edge, reached)}`;
     const rows = `${rowsOf(reached)} STRAIGHT_JOIN`;
-    return this.#anyInImage(child, {
-      visible: `${rows} ${child.relation} x ${childAccess.hint} WHERE ${where('x')}`,
-      images: (journal) => `${rows} ${journal} j WHERE ${where('j')}`,
-    });
+    const visible = `${child.relation} x ${childAccess.hint}`;
+    for (const part of imageParts(child, this.#owned(child), visible)) {
+      const on = `${where(part.alias)} AND ${part.where}`;
+      if (await this.#any(`${rows} ${part.relation} WHERE ${on}`)) return true;
+    }
+    return false;
   }
 
   /** Does one of these rows refer to what is not there? */
@@ -308,26 +313,15 @@ class Carrying {
       reference.referencedColumns
         .map((name, i) => `${alias}.${quote(name)} = ${values[i] ?? ''}`)
         .join(' AND ');
-    const { journal } = this.#owned(parent) ?? {};
-    const nowhere =
-      journal === undefined
-        ? `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentAccess.hint} WHERE ${is('x')})`
-        : `NOT EXISTS (SELECT 1 FROM ${parent.relation} x ${parentAccess.hint} WHERE ${is('x')}
-            AND NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(parent, 'x')}))
-          AND NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${is('j')} AND j.${JOURNAL.present} = 1)`;
+    const visible = `${parent.relation} x ${parentAccess.hint}`;
+    const nowhere = imageParts(parent, this.#owned(parent), visible)
+      .map((part) => {
+        const on = `${is(part.alias)} AND ${part.where}`;
+        return `NOT EXISTS (SELECT 1 FROM ${part.relation} WHERE ${on})`;
+      })
+      .join(' AND ');
     const all = values.map((value) => `${value} IS NOT NULL`).join(' AND ');
     return this.#any(`${rowsOf(reached)} WHERE ${ofHop(reached)} AND ${all} AND ${nowhere}`);
-  }
-
-  async #anyInImage(
-    table: CapturedTable,
-    of: { readonly visible: string; readonly images: (journal: string) => string },
-  ): Promise<boolean> {
-    const { journal } = this.#owned(table) ?? {};
-    if (journal === undefined) return this.#any(of.visible);
-    const notOwned = `NOT EXISTS (SELECT 1 FROM ${journal} j WHERE ${sameKey(table, 'x')})`;
-    if (await this.#any(`${of.visible} AND ${notOwned}`)) return true;
-    return this.#any(`${of.images(journal)} AND j.${JOURNAL.present} = 1`);
   }
 
   async #any(from: string): Promise<boolean> {
@@ -390,7 +384,30 @@ function whatChanged({ reference }: Edge, { table, happening }: Reached): string
   return `NOT (${same.join(' AND ')})`;
 }
 
-/** That an entry is of the row. */
-function sameKey(table: CapturedTable, alias: string): string {
-  return table.key.map(({ name }) => `j.${name} = ${alias}.${name}`).join(' AND ');
+/** Where production's rows are: by the row, then by its entry, and by what waits. */
+interface ImagePart {
+  readonly alias: 'x' | 'j' | 'w';
+  readonly relation: string;
+  readonly where: string;
+}
+
+/** `owned`: the table, if its writes are captured. */
+function imageParts(
+  table: CapturedTable,
+  owned: OverlaidTable | undefined,
+  visible: string,
+): readonly ImagePart[] {
+  if (owned === undefined) return [{ alias: 'x', relation: visible, where: 'TRUE' }];
+  const { journal, waiting } = owned;
+  const same = table.key.map(({ name }) => `o.${name} = x.${name}`).join(' AND ');
+  const notOwned = `NOT EXISTS (SELECT 1 FROM ${journal} o WHERE ${same})`;
+  const isThere = (alias: string): string => `${alias}.${JOURNAL.present} = 1`;
+  return [
+    { alias: 'x', relation: visible, where: `${notOwned} AND ${notWaiting(owned, 'x')}` },
+    {
+      ...{ alias: 'j', relation: `${journal} j` },
+      where: `${isThere('j')} AND ${notWaiting(owned, 'j')}`,
+    },
+    { alias: 'w', relation: `${waiting} w`, where: isThere('w') },
+  ];
 }

@@ -8,17 +8,27 @@ import { KEEPING, type CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL } from '../session/names.ts';
 import type { ApplyColumn } from './apply-table.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
+import { lockStaged, type Others } from './held-rows.ts';
 
 /** Numbers in one statement. */
 const MARKED_AT_ONCE = 5_000;
 
-/** The staged rows first, and for each the table's row, or entry, by its key. */
-export function joined(table: CapturedTable, what: 't' | 'j', side: 'staged' | 'from'): string {
-  const { stage, relation, journal, keyHint, key } = table;
+/** The staged rows first, and for each the table's row, or entry, or what waits, by its key. */
+export function joined(
+  table: CapturedTable,
+  what: 't' | 'j' | 'w',
+  side: 'staged' | 'from',
+): string {
+  const { stage, relation, journal, waiting, keyHint, key } = table;
   const on = key.map((column) => `${what}.${column.name} = s.${column[side]}`).join(' AND ');
-  const other =
-    what === 't' ? `${relation} t ${keyHint}` : `${journal} j FORCE INDEX FOR JOIN (PRIMARY)`;
-  return `${stage} s STRAIGHT_JOIN ${other} ON ${on}`;
+  const byKey = 'FORCE INDEX FOR JOIN (PRIMARY)';
+  const other = {
+    t: `${relation} t ${keyHint}`,
+    j: `${journal} j ${byKey}`,
+    w: `${waiting} w ${byKey}`,
+  };
+  return `${stage} s STRAIGHT_JOIN ${other[what]} ON ${on}`;
 }
 
 /** The row beside each entry. */
@@ -72,16 +82,17 @@ export function setOf(
     .join(', ');
 }
 
-export type Others = '' | 'SKIP LOCKED';
-
-/** Locks the rows that are there of the staged keys, and marks them. */
+/** Locks the rows that are there of the staged keys, and marks them. Errors: RowsHeld. */
 export async function lockRows(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   others: Others = '',
 ): Promise<void> {
-  const rows = await client.rows<{ seq: number }>(
-    `SELECT s.seq FROM ${joined(table, 't', 'staged')} ORDER BY s.seq FOR UPDATE ${others}`,
+  const rows = await lockStaged(
+    client,
+    table,
+    { from: joined(table, 't', 'staged'), lock: 'FOR UPDATE' },
+    others,
   );
   const numbers = rows.map(({ seq }) => seq);
   await mark(client, table, numbers, 'have = 1');
@@ -90,12 +101,17 @@ export async function lockRows(
 /** The same of the entries. Returns how many of them are the candidate's, and of rows that are kept out. */
 export async function lockEntries(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   others: Others = '',
 ): Promise<{ readonly owned: number; readonly held: number }> {
-  const rows = await client.rows<{ seq: number; held: number }>(
-    `SELECT s.seq, j.${JOURNAL.blocked} IS NOT NULL AS held FROM ${joined(table, 'j', 'staged')}
-      ORDER BY s.seq FOR UPDATE ${others}`,
+  const rows = await lockStaged<{ seq: number; held: number }>(
+    client,
+    table,
+    {
+      columns: `j.${JOURNAL.blocked} IS NOT NULL AS held`,
+      ...{ from: joined(table, 'j', 'staged'), lock: 'FOR UPDATE' },
+    },
+    others,
   );
   const numbers = (held: boolean): readonly number[] =>
     rows.filter((row) => (Number(row.held) === 1) === held).map(({ seq }) => seq);

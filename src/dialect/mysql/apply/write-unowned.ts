@@ -13,11 +13,12 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ConflictKind } from '../../../overlay/conflict.ts';
 import { imageText, orNull } from '../overlay/conflict-sql.ts';
-import type { CapturedTable } from '../overlay/journal.ts';
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
+import type { OverlaidTable } from './overlaid-table.ts';
 import { duplicatedKey, isRefusal, refuserOf } from './apply-error.ts';
 import { lackingMasks } from './apply-rows.ts';
+import { lockStaged, RowsHeld, sharedLock } from './held-rows.ts';
 import type { ApplyColumn, ApplyTable } from './apply-table.ts';
 import type { Masks } from './stage.ts';
 import { besideEntry, joined, mark, OWN } from './staged-rows.ts';
@@ -36,6 +37,8 @@ export type Writing =
       readonly source: string | null;
       /** Some of its rows were kept out until now. */
       readonly anyHeld: boolean;
+      /** Of some rows the entry was given up. */
+      readonly anyFreed: boolean;
       /**
        * Stages what the candidate has in the way, with the others, to be written as production has it; returns
        * how many rows. Null: it stays.
@@ -82,19 +85,34 @@ export function findingKeys({ schema, columns, keyIndex }: ApplyTable): readonly
  */
 export function writeUnowned(
   client: Client,
-  table: CapturedTable,
+  table: OverlaidTable,
   writing: Writing,
 ): Promise<number | 'raced'> {
   return new Writer(client, table, writing).write();
 }
 
+/**
+ * Unique values that staged rows of nobody's bring, as rows have them: so that nobody is waited for who holds
+ * such a row. Errors: RowsHeld.
+ */
+export async function lockValues(client: Client, table: OverlaidTable): Promise<void> {
+  const { stage, relation, hint, patience } = table;
+  for (const { name, columns } of findingKeys(table)) {
+    const on = columns.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ');
+    const from = `${stage} s STRAIGHT_JOIN ${relation} t ${hint(name)} ON ${on}`;
+    const where = `s.op <> 'd' AND s.own = ${String(OWN.nobodys)}`;
+    const locking = { from, where, lock: sharedLock(patience.engine) };
+    await lockStaged(client, table, locking, 'NOWAIT');
+  }
+}
+
 class Writer {
   readonly #client: Client;
-  readonly #table: CapturedTable;
+  readonly #table: OverlaidTable;
   readonly #writing: Writing;
   readonly #keys: readonly FindingKey[];
 
-  constructor(client: Client, table: CapturedTable, writing: Writing) {
+  constructor(client: Client, table: OverlaidTable, writing: Writing) {
     this.#client = client;
     this.#table = table;
     this.#writing = writing;
@@ -113,6 +131,7 @@ class Writer {
       if (refused === 'raced') return 'raced';
       done = refused.length === 0;
       if (done) break;
+      await this.#assertNotLater();
       await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
       const rows = await this.#clear();
       if (rows === 0) {
@@ -126,6 +145,26 @@ class Writer {
     await client.run(`DELETE j FROM ${joined(this.#table, 'j', 'staged')}
       WHERE s.held = 1 AND s.own = ${String(OWN.nobodys)}`);
     return out;
+  }
+
+  /** RowsHeld if a value is refused for a row that has it only until what waits of it is written. */
+  async #assertNotLater(): Promise<void> {
+    if (this.#writing.of !== 'a step' || !this.#table.patience.isOver) return;
+    const { stage, relation, waiting, key, hint } = this.#table;
+    const found = new Set<number>();
+    for (const { name, columns } of this.#keys) {
+      const rows = await this.#client.rows<{ seq: number }>(
+        `SELECT s.seq FROM ${stage} s
+          STRAIGHT_JOIN ${relation} t ${hint(name)}
+            ON ${columns.map((column) => `t.${column.name} = s.${column.staged}`).join(' AND ')}
+          STRAIGHT_JOIN ${waiting} w FORCE INDEX FOR JOIN (PRIMARY)
+            ON ${key.map((one) => `w.${one.name} = t.${one.name}`).join(' AND ')}
+          WHERE s.own = ${String(OWN.nobodys)} AND s.op <> 'd'
+            AND NOT (${key.map((one) => `t.${one.name} = s.${one.staged}`).join(' AND ')})`,
+      );
+      for (const { seq } of rows) found.add(seq);
+    }
+    if (found.size > 0) throw new RowsHeld([...found]);
   }
 
   /** None that was cleared before: what is refused all the same is kept out. */
@@ -326,6 +365,7 @@ class Writer {
 
   async #insert(which: string): Promise<void> {
     const { columns, relation, stage } = this.#table;
+    await this.#lookAtFreed();
     const insert = async (some: readonly ApplyColumn[], op: string): Promise<void> => {
       await this.#client.run(
         `INSERT INTO ${relation} (${some.map(({ name }) => name).join(', ')})
@@ -341,6 +381,18 @@ class Writer {
       const known = columns.filter((_, i) => mask[i] === true);
       await insert(known, `s.op = 'q' AND s.mask = ${String(number)}`);
     }
+  }
+
+  /**
+   * Who makes a row anew that it had made and removed has the row, and waits for its entry, which is ours: to wait
+   * for the row would end one of both. RowsHeld: then it waits without a lock. (What comes between this and the
+   * next statement is not met.)
+   */
+  async #lookAtFreed(): Promise<void> {
+    if (this.#writing.of !== 'a step' || !this.#writing.anyFreed) return;
+    const from = joined(this.#table, 't', 'staged');
+    const where = `s.freed = 1 AND s.have = 0 AND s.own = ${String(OWN.nobodys)} AND s.op <> 'd'`;
+    await lockStaged(this.#client, this.#table, { from, where, lock: 'FOR UPDATE' }, 'NOWAIT');
   }
 
   /** Was it that a row has the key already? Throws what is due to nothing that a row holds. */

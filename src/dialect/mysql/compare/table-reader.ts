@@ -27,10 +27,10 @@ export interface TableReaderParts {
   readonly database: string;
   readonly tables: DatabaseTables;
   /**
-   * By `tableName()`: the journals (quoted) of tables of which a candidate owns rows. Read is production's
-   * image then.
+   * By `tableName()`: tables of which a candidate owns rows, or changes wait, with where these are (quoted). Read
+   * is production's image then.
    */
-  readonly journals?: ReadonlyMap<string, string>;
+  readonly images?: ReadonlyMap<string, { readonly journal: string; readonly waiting: string }>;
   /** By the same names: where (quoted) a table is read that is not in the database. */
   readonly elsewhere?: ReadonlyMap<string, string>;
   /** READ_FAILED for a table that the snapshot does not show. */
@@ -49,8 +49,13 @@ const SAVEPOINT = 'understudy_reader';
 /** A compared table with what its statements need. */
 interface Prepared {
   readonly relation: string;
-  /** That a row is production's, and what has others of production's, if a candidate owns some. */
-  readonly images: { readonly journal: string; readonly notOwned: string } | null;
+  /** That a row, or entry, is production's, and what has others of production's, if there are some. */
+  readonly images: {
+    readonly journal: string;
+    readonly waiting: string;
+    readonly notOwned: string;
+    readonly notWaiting: string;
+  } | null;
   readonly keys: readonly ColumnSchema[];
   readonly columns: readonly ColumnSchema[];
   /** Decimal text of the row's checksum. */
@@ -280,11 +285,18 @@ export class MySqlTableReader implements BaseReader {
     const keys = table.key.map(columnOf);
     const columns = table.columns.map(columnOf);
     const parts = columns.map((column) => hashedText(`t.${quote(column.name)}`, column));
-    const journal = this.#parts.journals?.get(label);
+    const beside = this.#parts.images?.get(label);
     const sameKey = schema?.key.map((name) => `own.${quote(name)} = t.${quote(name)}`) ?? [];
-    const notOwned = `NOT EXISTS (SELECT 1 FROM ${journal ?? ''} own WHERE ${sameKey.join(' AND ')})`;
+    const isNotIn = (where: string): string =>
+      `NOT EXISTS (SELECT 1 FROM ${where} own WHERE ${sameKey.join(' AND ')})`;
     const prepared: Prepared = {
-      images: journal === undefined ? null : { journal, notOwned },
+      images:
+        beside === undefined
+          ? null
+          : {
+              ...{ journal: beside.journal, waiting: beside.waiting },
+              ...{ notOwned: isNotIn(beside.journal), notWaiting: isNotIn(beside.waiting) },
+            },
       relation: this.#parts.elsewhere?.get(label) ?? quote(this.#parts.database, table.table.name),
       ...{ keys, columns, hash: sum64(`CONCAT_WS('|', ${['0', ...parts].join(', ')})`) },
       isCut: keys.length > 0 && keyIndexes.has(label) && areOrdered(keys),
@@ -323,8 +335,11 @@ export class MySqlTableReader implements BaseReader {
 function selectSql({ relation, images }: Prepared, list: string, where: string): string {
   const select = `SELECT ${list} FROM ${relation} t WHERE ${where}`;
   if (images === null) return select;
-  return `${select} AND ${images.notOwned} UNION ALL
-    SELECT ${list} FROM ${images.journal} t WHERE ${where} AND t.${JOURNAL.present} = 1`;
+  const { journal, waiting, notOwned, notWaiting } = images;
+  const isThere = `t.${JOURNAL.present} = 1`;
+  return `${select} AND ${notOwned} AND ${notWaiting} UNION ALL
+    SELECT ${list} FROM ${journal} t WHERE ${where} AND ${isThere} AND ${notWaiting} UNION ALL
+    SELECT ${list} FROM ${waiting} t WHERE ${where} AND ${isThere}`;
 }
 
 function texts(columns: readonly ColumnSchema[]): string {

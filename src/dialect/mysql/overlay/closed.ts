@@ -19,6 +19,7 @@ import { captureTables, type Place } from './install.ts';
 import { isOldJournal, noteUncaptured, readCapturedNames, type CapturedTable } from './journal.ts';
 import { moveNumbersAbove } from './numbers-above.ts';
 import { closeTable, isToBeCaptured, openTables } from './triggers.ts';
+import { dropWaiting, lacksWaiting } from './waiting.ts';
 
 /**
  * Runs `change`, in which these tables get other shapes, which our triggers would not survive; then captures
@@ -94,6 +95,7 @@ export async function makeClosed(
   // An earlier table of the name may have been captured.
   await noteUncaptured(client, database, table);
   await client.run(`DROP TABLE IF EXISTS ${quote(companionName(database), journalName(table))}`);
+  await dropWaiting(client, database, table);
   await patiently(
     client,
     database,
@@ -136,7 +138,8 @@ export async function recapture(place: Place, fence: Fence): Promise<void> {
     const isDue =
       isHalfMade ||
       (await isToBeCaptured(client, database, unless)) ||
-      (await isOldJournal(client, database));
+      (await isOldJournal(client, database)) ||
+      (await lacksWaiting(client, database));
     if (!isDue) return;
     await claimPresence(client, database, fence, 'copy0');
     await withoutCapture(client, place, [], () => Promise.resolve());

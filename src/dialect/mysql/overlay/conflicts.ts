@@ -6,7 +6,8 @@ import { unreachable } from '../../../util/assert.ts';
 import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.ts';
 import { selectTables, toOverlayConflict } from '../../sql/overlay-rows.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
-import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
+import { lockParents } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { applyFailure, isRefusal } from '../apply/apply-error.ts';
 import {
   besideEntry,
@@ -26,13 +27,9 @@ import { readOrphans } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
 import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
-import {
-  differenceColumns,
-  journalWithRows,
-  selectionCondition,
-  toDifference,
-  type Listing,
-} from './read.ts';
+import { differenceColumns, selectionCondition, toDifference, type Listing } from './read.ts';
+import { unionOfEntries } from './waiting.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Those that can be put together. */
 const MERGEABLE: readonly ConflictKind[] = ['insert_exists', 'update_differs'];
@@ -63,11 +60,13 @@ async function readConflicts(
     const which = listedIn(table, only, pairs);
     if (which === null) continue;
     const found = await client.rows<Found>(
-      `SELECT j.${JOURNAL.conflict} AS kind, ${differenceColumns(table)}, j.${JOURNAL.detail} AS detail,
+      `SELECT * FROM (${unionOfEntries(table, (image) => ({
+        list: `j.${JOURNAL.conflict} AS kind, ${differenceColumns(table, undefined, image)}, j.${JOURNAL.detail} AS detail,
           UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
-          j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base
-        FROM ${journalWithRows(table)} WHERE ${which('j')}
-        ORDER BY j.${JOURNAL.conflictAt}, ${table.key.map(({ name }) => `j.${name}`).join(', ')}
+          j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base`,
+        where: which('j'),
+      }))}) d
+        ORDER BY d.conflictAt, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
     );
     for (const row of found) {
@@ -126,6 +125,7 @@ export async function resolveOverlay(
   for (const table of selectTables(all, only)) {
     const which = listedIn(table, only, pairs);
     if (which === null) continue;
+    await writeWaiting(session, new Set([table.label]));
     const count = async (): Promise<number> => {
       const { entries } = await client.row<{ entries: string }>(
         `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${which('j')}`,

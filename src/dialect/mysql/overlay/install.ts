@@ -36,6 +36,7 @@ import {
   readTriggers,
 } from './triggers.ts';
 import { ensureViews } from './views.ts';
+import { ensureWaiting } from './waiting.ts';
 
 export interface Place {
   readonly address: ServerAddress;
@@ -108,6 +109,8 @@ export async function captureTables(
   }
   for (const table of captured) {
     await ensureJournal(client, database, table);
+    await ensureWaiting(client, database, table);
+    await client.run(`GRANT SELECT ON ${table.waiting} TO ${triggerDefiner(database)}`);
     await client.run(
       `GRANT SELECT, INSERT, UPDATE ON ${table.journal} TO ${triggerDefiner(database)}`,
     );

@@ -19,6 +19,7 @@ import {
   quote,
   TRACE_BYTES,
   TRACE_VARIABLE,
+  waitingName,
 } from '../session/names.ts';
 
 /** Names of columns that are not the table's, as literals. */
@@ -28,6 +29,8 @@ const OWN = Object.values(JOURNAL).map(literal).join(', ');
 export interface CapturedTable extends ApplyTable {
   /** Quoted and qualified. */
   readonly journal: string;
+  /** Quoted and qualified: where changes wait (overlay/waiting.ts). */
+  readonly waiting: string;
   /** Quoted: the database that holds it. */
   readonly companion: string;
   /** Definitions of columns that are computed in the journal as in the table. */
@@ -59,18 +62,23 @@ export function describeCaptured(
     ...table,
     ...{ computed, isolated: false, policy: OVERLAY_WINS, defaults: new Map() },
     journal: quote(companionName(database), journalName(id.name)),
+    waiting: quote(companionName(database), waitingName(id.name)),
     companion: quote(companionName(database)),
   };
 }
 
-/** Every key here is one there, and no other: columns of the same types and collations. */
-export function createJournal(table: CapturedTable, name: string): string {
+/** Columns for images of rows: every key here is one there, and no other, by types and collations. */
+export function imageDefinitions(table: CapturedTable): readonly string[] {
   const keys = new Set(table.key.map((column) => column.name));
   const columns = table.columns.map(
     (one) => `${one.name} ${one.stagedType} ${keys.has(one.name) ? 'NOT NULL' : 'NULL'}`,
   );
+  return [...columns, ...table.computed];
+}
+
+export function createJournal(table: CapturedTable, name: string): string {
   return `CREATE TABLE ${name} (
-    ${[...columns, ...table.computed].join(',\n    ')},
+    ${imageDefinitions(table).join(',\n    ')},
     ${JOURNAL.present} TINYINT NOT NULL,
     ${JOURNAL.at} TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     ${JOURNAL.moved} TINYINT NOT NULL DEFAULT 0,
@@ -81,7 +89,7 @@ export function createJournal(table: CapturedTable, name: string): string {
     ${JOURNAL.conflictAt} TIMESTAMP(6) NULL,
     ${JOURNAL.conflictSource} TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
     ${JOURNAL.detail} VARCHAR(500) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
-    PRIMARY KEY (${[...keys].join(', ')})
+    PRIMARY KEY (${table.key.map(({ name: column }) => column).join(', ')})
   ) ENGINE=InnoDB`;
 }
 
@@ -98,7 +106,7 @@ export async function ensureJournal(
   const wanted = shapeOf(table);
   const create = (where: string): Promise<unknown> =>
     client.run(`${createJournal(table, where)} COMMENT '${wanted}'`);
-  const there = await readShape(client, database, table);
+  const there = await readShape(client, database, journalName(table.schema.id.name));
   if (there === wanted) return;
   if (there === null) {
     await create(table.journal);
@@ -150,7 +158,7 @@ export async function isOldJournal(client: Client, database: string): Promise<bo
   const found = await client.rows(
     `SELECT TABLE_NAME AS name FROM information_schema.COLUMNS
       WHERE TABLE_SCHEMA = ? AND COLUMN_NAME IN (${OWN})
-        AND TABLE_NAME NOT REGEXP '#journal_(next|last)$'
+        AND TABLE_NAME NOT REGEXP '#(journal_(next|last)|waiting)$'
       GROUP BY TABLE_NAME HAVING SUM(COLUMN_NAME = '${JOURNAL.present}') = 1
         AND COUNT(*) < ${String(Object.keys(JOURNAL).length)} LIMIT 1`,
     [companionName(database)],
@@ -163,16 +171,16 @@ export function shapeOf(table: CapturedTable): string {
   return createHash('sha256').update(createJournal(table, table.journal)).digest('hex');
 }
 
-/** Null if there is none. */
-async function readShape(
+/** As a table beside the captured one tells it, a journal or another; null if there is none. */
+export async function readShape(
   client: Client,
   database: string,
-  { schema }: CapturedTable,
+  name: string,
 ): Promise<string | null> {
   const [found] = await client.rows<{ comment: string }>(
     `SELECT TABLE_COMMENT AS comment FROM information_schema.TABLES
       WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
-    [companionName(database), journalName(schema.id.name)],
+    [companionName(database), name],
   );
   return found?.comment ?? null;
 }
@@ -183,7 +191,7 @@ export async function isJournalDone(
   database: string,
   table: CapturedTable,
 ): Promise<boolean> {
-  return (await readShape(client, database, table)) === shapeOf(table);
+  return (await readShape(client, database, journalName(table.schema.id.name))) === shapeOf(table);
 }
 
 export async function hasEntries(client: Client, { journal }: CapturedTable): Promise<boolean> {

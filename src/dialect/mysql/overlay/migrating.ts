@@ -51,6 +51,7 @@ import {
   saveReshaped,
 } from './reshapes.ts';
 import { readTriggers } from './triggers.ts';
+import { dropWaiting } from './waiting.ts';
 
 const note = (database: string): string => quote(companionName(database), 'migrating');
 
@@ -260,6 +261,7 @@ async function reconcile(client: Client, place: Place, begun: Begun): Promise<vo
     if (await journalIsThere(client, database, name)) {
       await client.run(`DROP TABLE ${quote(companionName(database), journalName(name))}`);
     }
+    await dropWaiting(client, database, name);
     await noteUncaptured(client, database, name);
   }
 }

@@ -3,6 +3,7 @@ import type { Outcome } from '../../../overlay/outcome.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { NOW_US } from '../session/clock.ts';
 import { JOURNAL, literal } from '../session/names.ts';
+import { passedBy } from '../shadow/passed.ts';
 import type { CapturedTable } from './journal.ts';
 
 /** How entries end. `source`: where the log stands by then, as text; null for where it is saved to stand. */
@@ -17,13 +18,14 @@ export function insertOutcomes(table: CapturedTable, ending: Ending, from: strin
   const { id } = schema;
   const texts = key.map((column) => exactText(`j.${column.name}`, column.schema));
   const saved = `(SELECT p.source FROM ${companion}.progress p)`;
+  const firstAt = `CAST(UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000000 AS SIGNED)`;
   const values = [
     ...[literal(id.schema), literal(id.name), `JSON_ARRAY(${texts.join(', ')})`],
     ...[literal(ending.outcome), `j.${JOURNAL.trace}`],
-    ...[`CAST(UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000000 AS SIGNED)`, NOW_US],
+    ...[firstAt, NOW_US, passedBy(companion, firstAt)],
     ending.source === null ? saved : literal(ending.source),
   ];
   return `INSERT INTO ${companion}.outcome (table_schema, table_name, row_key, outcome, trace, first_at_us,
-      decided_at_us, decided_source)
+      decided_at_us, first_source, decided_source)
     SELECT ${values.join(', ')} FROM ${from}`;
 }

@@ -6,6 +6,7 @@ import type { Client } from '../session/client.ts';
 import { JOURNAL, quote } from '../session/names.ts';
 import { readCaptured, type CapturedTable } from './journal.ts';
 import { readReshapes } from './reshapes.ts';
+import { readNoted, unionOfEntries } from './waiting.ts';
 
 export type MySqlPairs = Pairs<CapturedTable>;
 
@@ -22,7 +23,26 @@ export async function readPairedTables(
   pairsOn: PairsOn | null | undefined,
 ): Promise<PairedTables> {
   const tables = await readCaptured(client, database, source);
-  return { tables, pairs: pairsOf(tables, await readReshapes(client, database, source), pairsOn) };
+  const noted = pairsOn === null ? null : await readNoted(client, database);
+  const paired = tables.map((table) =>
+    noted?.has(table.schema.id.name) === true ? { ...table, journal: entriesNow(table) } : table,
+  );
+  return { tables, pairs: pairsOf(paired, await readReshapes(client, database, source), pairsOn) };
+}
+
+/** Entries with production's image of now, where something may wait. */
+function entriesNow(table: CapturedTable): string {
+  const own = [JOURNAL.blocked, JOURNAL.at, JOURNAL.trace].map((name) => `j.${name}`);
+  const union = unionOfEntries(table, (image) => ({
+    list: [
+      ...own,
+      ...[...table.columns.map(({ name }) => name), JOURNAL.present].map(
+        (name) => `${image}.${name}`,
+      ),
+    ].join(', '),
+    where: 'TRUE',
+  }));
+  return `(${union})`;
 }
 
 /**

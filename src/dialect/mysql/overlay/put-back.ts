@@ -4,8 +4,10 @@
  */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
-import { lockParents, type OverlaidTable } from '../apply/apply-captured.ts';
+import { lockParents } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { applyFailure } from '../apply/apply-error.ts';
+import { isHeld, RowsHeld, type Others } from '../apply/held-rows.ts';
 import {
   besideEntry,
   isEmpty,
@@ -14,10 +16,9 @@ import {
   lockRows,
   mark,
   written,
-  type Others,
 } from '../apply/staged-rows.ts';
-import { findingKeys, writeUnowned } from '../apply/write-unowned.ts';
-import { ERRNO, hasErrno } from '../session/errors.ts';
+import { findingKeys, lockValues, writeUnowned } from '../apply/write-unowned.ts';
+import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
 import { insertOutcomes } from './outcomes.ts';
 
@@ -32,8 +33,7 @@ export type EntryCondition = (alias: string) => string;
 
 /**
  * Lets in what was kept out, in the caller's READ COMMITTED transaction on an applier's session. Waits for
- * nobody, but for who is about to give a row a unique value of one of these. What the candidate writes
- * meanwhile stays its own.
+ * nobody, but where a gap between rows is held. What the candidate writes meanwhile stays its own.
  */
 export async function letIn(session: ApplySession, table: OverlaidTable): Promise<void> {
   const { client } = session;
@@ -45,9 +45,10 @@ export async function letIn(session: ApplySession, table: OverlaidTable): Promis
     await client.run(`SAVEPOINT ${SAVEPOINT}`);
     let done: number | 'raced';
     try {
-      done = await write(session, table, 'reset', 'SKIP LOCKED');
+      const tried = () => write(session, table, 'reset', 'SKIP LOCKED');
+      done = await table.patience.during(client, tried, true);
     } catch (error) {
-      if (!hasErrno(error, ERRNO.lockWaitTimeout)) throw error;
+      if (!isHeld(error)) throw error;
       done = 'raced';
     }
     // The next sweep is as good.
@@ -84,6 +85,7 @@ export async function putBack(
     );
     const others = await stageKeptOut(session, table, { but: which, limited: false, after: owned });
     if (owned + others === 0) return 0;
+    await assertNoneWaits(session, table, which);
     if ((await write(session, table, how, '')) === 'raced') {
       const what = 'the candidate makes rows that are to be put back';
       throw new UnderstudyError('APPLY_BLOCKED', what, { table: table.label });
@@ -92,6 +94,22 @@ export async function putBack(
   } catch (error) {
     throw applyFailure(error, table.label);
   }
+}
+
+/** What waits is production's image of a row, and not what its entry tells. */
+async function assertNoneWaits(
+  { client }: ApplySession,
+  { label, journal, waiting, key }: OverlaidTable,
+  which: EntryCondition,
+): Promise<void> {
+  const same = key.map(({ name }) => `j.${name} = w.${name}`).join(' AND ');
+  const found = await client.rows(
+    `SELECT 1 AS waits FROM ${waiting} w STRAIGHT_JOIN ${journal} j FORCE INDEX FOR JOIN (PRIMARY)
+      ON ${same} WHERE j.${JOURNAL.blocked} IS NULL AND ${which('j')} LIMIT 1`,
+  );
+  if (found.length === 0) return;
+  const what = 'changes of rows that are to be put back wait for transactions of the candidate';
+  throw new UnderstudyError('APPLY_BLOCKED', what, { table: label });
 }
 
 /** Entries' images, as `j`. */
@@ -174,6 +192,7 @@ async function write(
     await mark(client, table, locked, 'held = 0');
   }
   await client.run(`DELETE FROM ${stage} WHERE freed = 0 AND held = 0`);
+  if (others !== '') await leaveHeldValues(client, table);
   await client.run(`UPDATE ${stage} SET own = 0, have = 1 WHERE freed = 1`);
   const entries = joined(table, 'j', 'staged');
   // While the rows are as the candidate sees them; a conflict is told of whatever became of it.
@@ -192,4 +211,17 @@ async function write(
   );
   await client.run(`DELETE j FROM ${ended}`);
   return done;
+}
+
+/** Whose unique values somebody is at stay out for now. */
+async function leaveHeldValues(client: Client, table: OverlaidTable): Promise<void> {
+  for (;;) {
+    try {
+      await lockValues(client, table);
+      return;
+    } catch (error) {
+      if (!(error instanceof RowsHeld)) throw error;
+      await client.run(`DELETE FROM ${table.stage} WHERE seq IN (${error.seqs.join(', ')})`);
+    }
+  }
 }

@@ -19,31 +19,22 @@ import { JOURNAL, TRACE_BYTES, companionName, literal, quote } from '../session/
 import { sameImage, sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
 import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
-
-/** Of an entry and the row it is of. */
-export function sameKey({ key }: CapturedTable): string {
-  return key.map(({ name }) => `t.${name} = j.${name}`).join(' AND ');
-}
-
-/** Entries beside the rows they are of. */
-export function journalWithRows(table: CapturedTable): string {
-  return `${table.journal} j LEFT JOIN ${table.relation} t ${table.keyHint} ON ${sameKey(table)}`;
-}
+import { unionOfEntries, type Image } from './waiting.ts';
 
 /**
- * What the candidate did to a row with an entry, over `j` and `t`: insert, update, delete; or 'equal' where the
+ * What the candidate did to a row with an entry, over `j`, production's image and `t`: insert, update, delete; or 'equal' where the
  * candidate's image is production's again; 'blocked' where it is production's, and kept out.
  */
-export function differenceKind(table: CapturedTable): string {
+export function differenceKind(table: CapturedTable, image: Image): string {
   const [key] = table.key;
   if (key === undefined) throw new UnderstudyError('INTERNAL', `${table.label} has no key`);
   const gone = `t.${key.name} IS NULL`;
   return `CASE
     WHEN j.${JOURNAL.blocked} IS NOT NULL THEN 'blocked'
-    WHEN j.${JOURNAL.present} = 0 AND ${gone} THEN 'equal'
-    WHEN j.${JOURNAL.present} = 0 THEN 'insert'
+    WHEN ${image}.${JOURNAL.present} = 0 AND ${gone} THEN 'equal'
+    WHEN ${image}.${JOURNAL.present} = 0 THEN 'insert'
     WHEN ${gone} THEN 'delete'
-    WHEN ${sameImage(table.columns, 'j', 't')} THEN 'equal'
+    WHEN ${sameImage(table.columns, image, 't')} THEN 'equal'
     ELSE 'update' END`;
 }
 
@@ -59,7 +50,10 @@ export async function readOverlayCounts(
     const apart = pairs.has(table) ? `UNION ALL ${pairs.sides(table, sides)}` : '';
     const found = await client.rows<{ kind: string; entries: string }>(
       `${pairs.with(table)}SELECT kind, COUNT(*) AS entries
-        FROM (SELECT ${kindOf(table, pairs)} AS kind FROM ${journalWithRows(table)} ${apart}) d
+        FROM (${unionOfEntries(table, (image) => ({
+          list: `${kindOf(table, pairs, image)} AS kind`,
+          where: 'TRUE',
+        }))} ${apart}) d
         GROUP BY kind`,
     );
     const { rows } = await client.row<{ rows: string }>(
@@ -100,9 +94,11 @@ export async function readOverlayRows(
         )}`
       : '';
     const found = await client.rows<Record<string, string | number | null>>(
-      `${pairs.with(table)}SELECT * FROM (
-        SELECT ${kindOf(table, pairs)} AS kind, ${theirs(() => 'NULL')}, ${differenceColumns(table, pairs)}
-        FROM ${journalWithRows(table)} WHERE ${condition} ${apart}) d
+      `${pairs.with(table)}SELECT * FROM (${unionOfEntries(table, (image) => ({
+        list: `${kindOf(table, pairs, image)} AS kind, ${theirs(() => 'NULL')},
+          ${differenceColumns(table, pairs, image)}`,
+        where: condition,
+      }))} ${apart}) d
         WHERE d.kind NOT IN ('equal', 'paired', 'twin')
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
@@ -119,18 +115,20 @@ export interface Listing {
 }
 
 /** As `differenceKind`, or what pairs make of it. */
-function kindOf(table: CapturedTable, pairs: MySqlPairs): string {
-  return pairs.kindOf(table, differenceKind(table), {
+function kindOf(table: CapturedTable, pairs: MySqlPairs, image: Image): string {
+  return pairs.kindOf(table, differenceKind(table, image), {
     columns: table.columns.map(({ schema }) => schema.name),
-    same: sameIn(table),
+    same: sameIn(table, image),
   });
 }
 
-function sameIn(table: CapturedTable): SameIn {
+/** `image`: what an entry's side of production is told by. */
+function sameIn(table: CapturedTable, image: Image): SameIn {
   const columns = new Map(table.columns.map((column) => [column.schema.name, column]));
   return (name, production) => {
     const column = columns.get(name);
-    return column === undefined ? 'TRUE' : sameValue(column, production, 't');
+    const from = production === 'v' ? 'v' : image;
+    return column === undefined ? 'TRUE' : sameValue(column, from, 't');
   };
 }
 
@@ -138,22 +136,23 @@ function sameIn(table: CapturedTable): SameIn {
 function differing(
   table: CapturedTable,
   pairs: MySqlPairs,
-  production: 'j' | 'v',
+  production: Image | 'v',
 ): readonly string[] {
   const key = new Set(table.schema.key);
-  const same = sameIn(table);
+  const [image, side] = production === 'v' ? (['j', 'v'] as const) : ([production, 'j'] as const);
+  const same = sameIn(table, image);
   return table.columns.map(({ schema: { name } }) =>
     production === 'v' && key.has(name)
       ? 'FALSE'
-      : `NOT (${pairs.sameIn(table, name, same, production)})`,
+      : `NOT (${pairs.sameIn(table, name, same, side)})`,
   );
 }
 
-/** Over `j`, or `v` of a pair, and `t`: what `toDifference` makes a difference of, but its kind. */
+/** Over `j`, production's image, or `v` of a pair, and `t`: what `toDifference` makes a difference of, but its kind. */
 export function differenceColumns(
   table: CapturedTable,
   pairs = pairsOf([table], NO_RESHAPES, null),
-  production: 'j' | 'v' = 'j',
+  production: Image | 'v' = 'j',
 ): string {
   const differs = differing(table, pairs, production);
   return [

@@ -8,16 +8,18 @@ import { selectTables } from '../../sql/overlay-rows.ts';
 import { parsePlace, placeText } from '../../sql/sweep-place.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
-import type { OverlaidTable } from '../apply/apply-captured.ts';
+import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { besideEntry, giveUpEmpty, isEmpty, lockEntries, lockRows } from '../apply/staged-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import { areOrdered, boundSql } from '../compare/table-reader.ts';
 import { NOW_US } from '../session/clock.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, JOURNAL, quote } from '../session/names.ts';
+import { forgetPassed } from '../shadow/passed.ts';
 import { hasEntries } from './journal.ts';
 import { letIn } from './put-back.ts';
 import { selectionCondition } from './read.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Entries that one part of a sweep looks at. */
 const ENTRIES = 2_000;
@@ -37,6 +39,7 @@ export async function releaseOverlay(
   for (const table of selectTables([...session.captured.values()], only)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
+    await writeWaiting(session, new Set([table.label]));
     await letIn(session, table);
     released += await releaseTable(session, table, { condition, outcome: 'released' });
     const { entries } = await session.client.row<{ entries: string }>(
@@ -54,6 +57,7 @@ export async function releaseOverlay(
  */
 export async function sweepOverlay(session: ApplySession, place: string | null): Promise<Swept> {
   const tables = [...session.captured.values()];
+  if (place === null) await writeWaiting(session);
   const from = parsePlace(place);
   const at = from === null ? 0 : tables.findIndex(({ label }) => label === from.table);
   // A table that is there no more: what is left of the sweep is left to the next one.
@@ -130,5 +134,6 @@ export async function forgetOutcomes(
       WHERE decided_at_us < ${NOW_US} - ? * 1000 ORDER BY decided_at_us LIMIT ${String(FORGOTTEN)}`,
     [olderThanMs],
   );
+  await forgetPassed(client, database, olderThanMs);
   return rows;
 }

@@ -3,6 +3,7 @@ import { selectTables } from '../../sql/overlay-rows.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { putBack } from './put-back.ts';
 import { selectionCondition } from './read.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /**
  * Puts the selected rows back to production's and gives them up. Runs in the caller's READ COMMITTED
@@ -18,6 +19,7 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   let owned = 0;
   for (const table of selectTables([...session.captured.values()], only)) {
     if (selectionCondition(table, only) === null) continue;
+    await writeWaiting(session, new Set([table.label]));
     const which = (alias: string): string => selectionCondition(table, only, alias) ?? 'FALSE';
     owned += await putBack(session, table, which, 'reset');
   }

@@ -14,6 +14,7 @@ import { patiently } from '../session/metadata-locks.ts';
 import { companionName, literal, quote, viewDatabase } from '../session/names.ts';
 import { triggerDefiner } from '../shadow/accounts.ts';
 import type { CapturedTable } from './journal.ts';
+import { productionImage } from './waiting.ts';
 
 const NAME_CHARACTERS = 64;
 
@@ -96,12 +97,9 @@ export async function keepImage(
   ) ENGINE=InnoDB`);
   const names = (alias: string): string =>
     table.columns.map(({ name }) => `${alias}.${name}`).join(', ');
-  const same = table.key.map(({ name }) => `j.${name} = t.${name}`).join(' AND ');
   await client.run(
     `INSERT INTO ${kept} (${table.columns.map(({ name }) => name).join(', ')})
-      SELECT ${names('t')} FROM ${table.relation} t
-        WHERE NOT EXISTS (SELECT 1 FROM ${table.journal} j WHERE ${same})
-      UNION ALL SELECT ${names('j')} FROM ${table.journal} j WHERE j.understudy_present = 1`,
+      ${productionImage(table, names)}`,
   );
 }
 

@@ -17,7 +17,8 @@ import { triggerDefiner } from '../shadow/accounts.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { sameValue } from './images.ts';
 import { traceText, type CapturedTable } from './journal.ts';
-import { differenceKind, journalWithRows, sameKey } from './read.ts';
+import { differenceKind } from './read.ts';
+import { productionImage, unionOfEntries, type Image } from './waiting.ts';
 
 /** Columns of a difference beside those of its table. */
 const DIFFERENCE = { kind: 'understudy_kind', columns: 'understudy_columns' } as const;
@@ -55,9 +56,7 @@ export async function ensureViews(
 function productionView(table: CapturedTable): string {
   const columns = (alias: string): string =>
     table.schema.columns.map(({ name }) => `${alias}.${quote(name)}`).join(', ');
-  return `SELECT ${columns('t')} FROM ${table.relation} t
-      WHERE NOT EXISTS (SELECT 1 FROM ${table.journal} j WHERE ${sameKey(table)})
-    UNION ALL SELECT ${columns('j')} FROM ${table.journal} j WHERE j.${JOURNAL.present} = 1`;
+  return productionImage(table, columns);
 }
 
 function differenceView(table: CapturedTable): string {
@@ -65,19 +64,26 @@ function differenceView(table: CapturedTable): string {
   const rest = table.schema.columns.filter(({ name }) => !keys.has(name));
   const pairs = rest.flatMap(({ name }) => {
     const production = quote(shortenedTo(NAME_CHARACTERS, name, '__production'));
-    return [`t.${quote(name)}`, `j.${quote(name)} AS ${production}`];
+    return [`t.${quote(name)}`, [name, production] as const];
   });
-  const kind = differenceKind(table);
-  return `SELECT ${kind} AS ${DIFFERENCE.kind}, ${changedNames(rest)} AS ${DIFFERENCE.columns},
-      j.${JOURNAL.at}, ${traceText('j')} AS ${JOURNAL.trace}, ${[...table.key.map(({ name }) => `j.${name}`), ...pairs].join(', ')}
-    FROM ${journalWithRows(table)} WHERE ${kind} <> 'equal'`;
+  return unionOfEntries(table, (image) => {
+    const kind = differenceKind(table, image);
+    const shown = pairs.map((one) =>
+      typeof one === 'string' ? one : `${image}.${quote(one[0])} AS ${one[1]}`,
+    );
+    return {
+      list: `${kind} AS ${DIFFERENCE.kind}, ${changedNames(rest, image)} AS ${DIFFERENCE.columns},
+      j.${JOURNAL.at}, ${traceText('j')} AS ${JOURNAL.trace}, ${[...table.key.map(({ name }) => `j.${name}`), ...shown].join(', ')}`,
+      where: `${kind} <> 'equal'`,
+    };
+  });
 }
 
 /** A JSON array. */
-function changedNames(columns: readonly ColumnSchema[]): string {
+function changedNames(columns: readonly ColumnSchema[], image: Image): string {
   const parts = columns.map((schema) => {
     const column = { name: quote(schema.name), schema };
-    return `IF(${sameValue(column, 'j', 't')}, NULL, ${literal(JSON.stringify(schema.name))})`;
+    return `IF(${sameValue(column, image, 't')}, NULL, ${literal(JSON.stringify(schema.name))})`;
   });
   return parts.length === 0 ? `'[]'` : `CONCAT('[', CONCAT_WS(', ', ${parts.join(', ')}), ']')`;
 }

@@ -22,6 +22,8 @@ export const ERRNO = {
   noSuchTable: 1146,
   unknownVariable: 1193,
   lockWaitTimeout: 1205,
+  /** Of a lock that was not to be waited for; MariaDB says that it waited for too long. */
+  lockNoWait: 3572,
   viewInvalid: 1356,
   deadlock: 1213,
   truncated: 1265,

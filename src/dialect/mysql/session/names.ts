@@ -39,6 +39,11 @@ export function nextJournalName(table: string, which: 'next' | 'last'): string {
   return shortenedTo(NAME_CHARACTERS, table, `#journal_${which}`);
 }
 
+/** Where changes of a captured table's rows wait, in the companion (overlay/waiting.ts). */
+export function waitingName(table: string): string {
+  return shortenedTo(NAME_CHARACTERS, table, '#waiting');
+}
+
 /** A trigger of ours on a table; `purpose` tells them apart. */
 export function triggerName(table: string, purpose: string): string {
   return shortenedTo(NAME_CHARACTERS, table, `#understudy_${purpose}`);
@@ -82,6 +87,17 @@ export const JOURNAL = {
   conflictSource: 'understudy_conflict_source',
   /** What keeps a row out, as the server names it. */
   detail: 'understudy_conflict_detail',
+} as const;
+
+/** Columns of what waits beside those of its table. */
+export const WAITING = {
+  /** 0: production has no such row. As in a journal, for either is asked by the same statements. */
+  present: JOURNAL.present,
+  since: 'understudy_since',
+  /** How often it could not be written among others, so that it is tried with ever fewer. */
+  apart: 'understudy_apart',
+  /** Of a row that was not there before: by the table's columns, 0 for each that was never sent. NULL: none. */
+  lacks: 'understudy_lacks',
 } as const;
 
 /** A session's variable: the request, or trace, that it writes for. As many bytes of it are kept. */

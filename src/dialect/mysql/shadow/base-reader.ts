@@ -3,7 +3,8 @@ import type { BaseReader } from '../../dialect.ts';
 import { facing, type Reshapes } from '../../sql/reshaped.ts';
 import { MySqlTableReader } from '../compare/table-reader.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
-import { hasEntries, readCaptured } from '../overlay/journal.ts';
+import { hasEntries, readCaptured, type CapturedTable } from '../overlay/journal.ts';
+import { isAnyWaiting } from '../overlay/waiting.ts';
 import { readCaptureGaps } from '../overlay/watch.ts';
 import { keptName, readKept, readReshapes } from '../overlay/reshapes.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -35,11 +36,12 @@ export async function openBaseReader(
     const reshapes = await readReshapes(session, database, source);
     const { kept } = await readKept(session, database, visible);
     const tables = await facingTables(session, { database, source, visible }, reshapes);
-    const journals = new Map<string, string>();
+    const images = new Map<string, CapturedTable>();
     const captured = await readCaptured(session, database, source);
     for (const table of captured) {
       if (kept.has(table.label)) continue;
-      if (await hasEntries(session, table)) journals.set(table.label, table.journal);
+      const isBeside = (await hasEntries(session, table)) || (await isAnyWaiting(session, table));
+      if (isBeside) images.set(table.label, table);
     }
     const labels = new Set(captured.map(({ label }) => label));
     const all = isRollout ? [...tables.catalogue.keys()] : [];
@@ -55,7 +57,7 @@ export async function openBaseReader(
         client: session,
         database,
         tables,
-        journals,
+        images,
         elsewhere: new Map([...kept].map(([label, { relation }]) => [label, relation] as const)),
         gaps: () => gaps,
         notCaptured: () => notCaptured,

@@ -9,8 +9,6 @@
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
 import type { ChangeBatch } from '../../../order/change-batch.ts';
-import { withFormerColumns } from '../../../schema/former-columns.ts';
-import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type {
   ApplyOutcome,
@@ -44,8 +42,9 @@ import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
-import { facing } from '../../sql/reshaped.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
+import type { ErrorCounting } from '../../possibly-ours.ts';
+import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { transientFailure } from '../apply/apply-error.ts';
@@ -53,7 +52,6 @@ import { applyBatch, openApplySession, prepareActs, type ApplySession } from '..
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { beginMigration, endBegunMigration, endMigration } from '../overlay/migrating.ts';
-import { readReshapes } from '../overlay/reshapes.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
 import { readCaptured } from '../overlay/journal.ts';
@@ -65,17 +63,18 @@ import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { lookAtTriggers, mendTriggers, readCaptureGaps } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
+import { readRaised } from '../overlay/raised.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { Connection } from '../session/connection.ts';
 import { isBlocked, isStale } from '../session/errors.ts';
 import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
-import { readFormerColumns } from './former-columns.ts';
+import { PassedPlaces } from '../../sql/passed-places.ts';
+import { notePassed } from './passed.ts';
 import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
-import { readRenames } from './renamed-tables.ts';
 import { topicLedger } from './topics.ts';
 import { deadLetterTables, exactTablesOf, parkDead } from './dead-letters.ts';
 import {
@@ -90,7 +89,9 @@ import {
 import { countGaps, readGaps } from './gaps.ts';
 import { readProgress, readResumePoint, savePlaces, saveWhatIsKnown } from './progress.ts';
 import { showMember } from './member-sessions.ts';
-import { assertOwn, assertShare, mysqlSharing } from './sharing.ts';
+import { mysqlWaiting } from './waiting.ts';
+import { readFacing } from './facing-catalogue.ts';
+import { assertOwn, assertShare, beside, mysqlSharing } from './sharing.ts';
 
 /** Of a batch that had been applied already. */
 const NOTHING_NEW: ApplyOutcome = { rows: 0, owned: 0, repairs: 0 };
@@ -109,8 +110,16 @@ export interface DatabaseParts {
 }
 
 export class MySqlShadowDatabase
-  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+  implements
+    CopyingShadow,
+    EvolvingShadow,
+    MigratingShadow,
+    SharedShadow,
+    WaitingShadow,
+    ErrorCounting
 {
+  readonly waiting: Waiting;
+  readonly possiblyOurs: ErrorCounting['possiblyOurs'];
   readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
@@ -123,6 +132,7 @@ export class MySqlShadowDatabase
   readonly #source: string;
   readonly #leaseMs: number;
   readonly #rules: CandidateRules;
+  readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
@@ -148,9 +158,24 @@ export class MySqlShadowDatabase
         await this.#act(fence, doing, 'APPLY_FAILED', fn);
       },
     });
+    const source = this.#source;
+    const read = <T>(doing: string, fn: (client: Client) => Promise<T>) => this.#read(doing, fn);
+    const { waiting, settle } = mysqlWaiting({
+      ...{ database, source, read },
+      act: (fence, doing, fn) =>
+        this.#act(
+          fence,
+          doing,
+          'APPLY_FAILED',
+          async (client) => fn(await this.#applySession(client, fence)),
+          { member: (client, share) => assertShare(client, share, new Map(), database), beside },
+        ),
+    });
+    this.waiting = waiting;
+    this.possiblyOurs = () => this.#read('count errors', (client) => readRaised(client, parts));
     this.evolving = schemaTarget({
-      ...{ address, database, source: this.#source, isRollout: parts.marker.kind === 'rollout' },
-      read: (doing, fn) => this.#read(doing, fn),
+      ...{ address, database, source, isRollout: parts.marker.kind === 'rollout', settle },
+      read,
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
       forget: () => this.#session.forget(),
     });
@@ -160,21 +185,20 @@ export class MySqlShadowDatabase
         return act();
       });
     this.migrations = {
-      begin: (fence, { renames }) =>
-        migrate(fence, () => beginMigration(this.#place, fence, renames)),
+      begin: async (fence, { renames }) => {
+        await settle(fence);
+        return migrate(fence, () => beginMigration(this.#place, fence, renames));
+      },
       end: (fence) => migrate(fence, () => endMigration(this.#place, fence)),
     };
     this.sharing = mysqlSharing({
-      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
-      read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) =>
-        this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs, read },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, { beside }),
       show: (client, member) => this.#showMember(client, member, 'signs'),
     });
-    this.topics = topicLedger(database, {
-      read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
-    });
+    const act = <T>(fence: Fence, doing: string, fn: (client: Client) => Promise<T>) =>
+      this.#act(fence, doing, 'APPLY_FAILED', fn);
+    this.topics = topicLedger(database, { read, act });
     this.deadLetters = new SqlDeadLetterBox<Client>({
       read: (doing, fn) => this.#read(doing, fn),
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
@@ -191,18 +215,7 @@ export class MySqlShadowDatabase
 
   catalogue(): Promise<SchemaCatalogue> {
     const what = { doing: 'read the catalogue', otherwise: 'READ_FAILED' } as const;
-    return this.#reads.use(what, async (client) =>
-      withFormerNames(
-        withFormerColumns(
-          facing(
-            (await readTables(client, this.name, this.#source)).catalogue,
-            await readReshapes(client, this.name, this.#source),
-          ),
-          await readFormerColumns(client, this.name),
-        ),
-        await readRenames(client, this.name),
-      ),
-    );
+    return this.#reads.use(what, (client) => readFacing(client, this.name, this.#source));
   }
 
   progress(): Promise<StoredProgress> {
@@ -293,6 +306,8 @@ export class MySqlShadowDatabase
     const outcome = await applyBatch(await this.#applySession(client, fence), batch);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
     await saveWhatIsKnown(client, this.name, batch, true);
+    const isRollout = this.marker.kind === 'rollout';
+    await this.#passed.noted(isRollout, () => notePassed(client, this.name));
     return outcome;
   }
 
@@ -311,8 +326,9 @@ export class MySqlShadowDatabase
 
   /** On a session of its own, for each statement commits; under the act's hold of the fence. */
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
-    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', () => {
+    return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
+      await notePassed(client, this.name);
       return installOverlay(this.#place, fence, this.#rules.readOnly);
     });
   }

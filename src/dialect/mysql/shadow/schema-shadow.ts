@@ -369,4 +369,24 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
     ],
   },
+  {
+    version: 18,
+    // A program that does not know them would write past them.
+    what: 'changes that wait, in tables of theirs, which are made with journals (overlay/waiting.ts)',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.waiting_table (
+        name VARCHAR(64) NOT NULL PRIMARY KEY
+      ) ${TABLE}`,
+    ],
+  },
+  {
+    version: 19,
+    what: 'places of production’s log as they were passed',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.passed (
+        at_us BIGINT NOT NULL PRIMARY KEY,
+        source TEXT NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
 ];

@@ -1,6 +1,8 @@
 /** What a shadow database remembers of its schema, and how it changes: see dialect/evolving.ts. */
+import { tableName } from '../../../change/table-id.ts';
 import { formerTables } from '../../../schema/former-columns.ts';
 import type { SchemaTarget } from '../../evolving.ts';
+import type { Fence } from '../../fence.ts';
 import type { ShadowActs } from '../../sql/shadow-acts.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -16,17 +18,24 @@ interface TargetParts extends ShadowActs<Client> {
   /** Name of the followed database in production. */
   readonly source: string;
   readonly isRollout: boolean;
+  /** Writes what waits of these tables, by `tableName()`, before they get other shapes. */
+  readonly settle: (fence: Fence, tables: ReadonlySet<string>) => Promise<void>;
 }
 
 export function schemaTarget(parts: TargetParts): SchemaTarget {
   const { database, source } = parts;
   const noting = (doing: string) => ({ doing, otherwise: 'APPLY_FAILED' }) as const;
   return {
-    carry: (fence, changes) =>
-      parts.act(fence, { doing: 'change the schema', otherwise: 'SCHEMA_FAILED' }, () => {
+    carry: async (fence, changes) => {
+      const changed = changes.map(({ change }) =>
+        tableName(change.kind === 'renameTable' ? change.from : change.table),
+      );
+      await parts.settle(fence, new Set(changed));
+      return parts.act(fence, { doing: 'change the schema', otherwise: 'SCHEMA_FAILED' }, () => {
         parts.forget();
         return carryChanges(parts, fence, changes);
-      }),
+      });
+    },
     remember: (fence, former) =>
       parts.act(fence, noting('remember a column'), (client) =>
         saveFormerColumn(client, database, former),

@@ -223,3 +223,8 @@ export async function assertShare(
 export async function assertOwn(client: Client, moves: OffsetMap, database: string): Promise<void> {
   judgeOwn(await readShares(client, quote(companionName(database), 'share')), moves, database);
 }
+
+/** The holder may act beside members. */
+export function beside(): Promise<void> {
+  return Promise.resolve();
+}

@@ -10,7 +10,7 @@ import type { RowShape } from '../../../change/value.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { BagChange } from '../../../order/change-batch.ts';
 import { applyFailure } from './apply-error.ts';
-import type { StepContext, StepOutcome } from './apply-rows.ts';
+import type { StepContext, StepOutcome } from './step.ts';
 import { clearStage } from './apply-sql.ts';
 import type { ApplyColumn, ApplyTable } from './apply-table.ts';
 import { renderBag, stageBag } from './stage-bag.ts';

@@ -1,13 +1,11 @@
 import { DatabaseError, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { NetChange } from '../../../order/change-batch.ts';
-import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import { assert } from '../../../util/assert.ts';
 import { RowRefused } from '../../dead-letters.ts';
 import { applyFailure, isOfTheRow, uniqueViolation, type UniqueViolation } from './apply-error.ts';
 import * as sql from './apply-sql.ts';
 import type { ApplyTable } from './apply-table.ts';
-import type { Comparisons } from '../catalogue/key-facts.ts';
 import {
   blockRows,
   evict,
@@ -33,7 +31,9 @@ import {
   type Given,
   type Patience,
 } from '../overlay/release-sql.ts';
-import { StepLedgers, type Ledgers } from './ledgers.ts';
+import { KeyParking, withWaiting } from './park-locked.ts';
+import { StepLedgers } from './ledgers.ts';
+import type { StepContext, StepOutcome } from './step.ts';
 import { queryAll } from '../session/query-all.ts';
 import {
   stageChanges,
@@ -42,25 +42,6 @@ import {
   type StagedCounts,
   type StagedOp,
 } from './stage.ts';
-
-/** What a step needs to know besides its table. */
-export interface StepContext {
-  readonly client: ClientBase;
-  readonly catalogue: SchemaCatalogue;
-  readonly comparisons: Comparisons;
-  readonly ledgers: Ledgers;
-  /** Where the batch stands in production's log, as text. */
-  readonly source: string | null;
-}
-
-export interface StepOutcome {
-  /** Rows written. */
-  readonly rows: number;
-  /** Rows whose base image moved instead. */
-  readonly owned: number;
-  /** Attempts undone because the candidate took a row meanwhile. */
-  readonly repairs: number;
-}
 
 /** Undone attempts after which the rows are locked before they are written. */
 const OPTIMISTIC_ATTEMPTS = 2;
@@ -91,19 +72,32 @@ const MERGE_SAVEPOINT = 'understudy_merge';
  * rows before it inserts them again, and only a row of the candidate can then still be in the way. What it
  * keeps out, and what the candidate's schema refuses, stands in the journal alone: see blocked-sql.ts.
  *
+ * Keys of which some wait for the candidate follow these; where a batch has been refused for a while, and while
+ * any key waits, those that are locked come to wait instead of refusing it (park-locked.ts).
+ *
  * What production's row is here, for values that were not sent or may not have been, is asked
  * before anything is written (see ledgers.ts). A row that is not here is found only afterwards, by
  * the patch that met none: then the attempt is undone, the key parked, and the rest written anew.
  */
 export async function applyRows(
   context: StepContext,
-  table: ApplyTable,
+  described: ApplyTable,
   changes: readonly NetChange[],
 ): Promise<StepOutcome> {
   const { client } = context;
+  const table = withWaiting(described, context.waiting);
   const staged = await stageChanges(client, table, changes);
   try {
     return await new RowsStep(context, table, staged.doubts).run(staged);
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
+}
+
+/** As applyRows, of what is staged already, as whole images and deletes. */
+export async function applyStaged(context: StepContext, table: ApplyTable): Promise<StepOutcome> {
+  try {
+    return await new RowsStep(context, withWaiting(table, context.waiting), 0).whole();
   } catch (error) {
     throw applyFailure(error, table.label);
   }
@@ -142,9 +136,30 @@ class RowsStep {
   }
 
   async run(staged: Staged): Promise<StepOutcome> {
-    const table = this.#table;
-    const prepared = await this.#prepare(staged);
-    const before = table.journal === null ? null : await this.#markBefore(prepared);
+    return this.#writeOrPark(await this.#prepare(staged), staged.doubts);
+  }
+
+  async whole(): Promise<StepOutcome> {
+    return this.#writeOrPark(await this.#count(), 0);
+  }
+
+  async #writeOrPark(counts: StagedCounts, doubts: number): Promise<StepOutcome> {
+    const { waiting } = this.#context;
+    if (this.#table.journal === null || waiting?.parks !== true) return this.#writeNew(counts);
+    const parking = new KeyParking({ ...this.#context, waiting }, this.#table, doubts);
+    await parking.follow();
+    const outcome = await parking.write(async () => {
+      const left = await this.#count();
+      const isNone = Object.values(left).every((rows) => rows === 0);
+      // Where all wait, what they wait for need not be asked for again.
+      return isNone ? { rows: 0, owned: 0, repairs: 0 } : this.#writeNew(left);
+    });
+    return { ...outcome, parked: parking.parked };
+  }
+
+  async #writeNew(prepared: StagedCounts): Promise<StepOutcome> {
+    await this.#keepWritersOut();
+    const before = this.#table.journal === null ? null : await this.#markBefore(prepared);
     return this.#write(before?.counts ?? prepared, before?.owned ?? null);
   }
 
@@ -190,7 +205,7 @@ class RowsStep {
   }
 
   async again(): Promise<StepOutcome> {
-    if (this.#table.keyDeferrable || this.#table.unchecked.length > 0) await this.#keepWritersOut();
+    await this.#keepWritersOut();
     return this.#write(await this.#count(), null);
   }
 
@@ -256,7 +271,6 @@ class RowsStep {
   async #prepare(staged: Staged): Promise<StagedCounts> {
     const table = this.#table;
     let { counts } = staged;
-    if (table.keyDeferrable || table.unchecked.length > 0) await this.#keepWritersOut();
     if (table.respell) {
       await this.#client.query(sql.dedupeStage(table));
       counts = await this.#count();
@@ -281,7 +295,8 @@ class RowsStep {
    * nor sees a candidate's uncommitted row. For such tables the step excludes other writers.
    */
   async #keepWritersOut(): Promise<void> {
-    if (this.#table.journal === null) return;
+    const { journal, keyDeferrable, unchecked } = this.#table;
+    if (journal === null || (!keyDeferrable && unchecked.length === 0)) return;
     await this.#client.query(`LOCK TABLE ${this.#table.rows} IN SHARE ROW EXCLUSIVE MODE`);
   }
 

@@ -7,6 +7,7 @@
 import { escapeLiteral } from 'pg';
 import { assert } from '../../../util/assert.ts';
 import { keysEqual, type ApplyColumn, type ApplyTable } from './apply-table.ts';
+import { productionImage } from './production-image.ts';
 import { conflictKind, conflictSet } from '../overlay/conflict-sql.ts';
 import { JOURNAL } from '../session/names.ts';
 import { stageRelation, type StagedOp } from './stage.ts';
@@ -48,8 +49,8 @@ export function dedupeStage(table: ApplyTable): string {
 
 /**
  * Completes staged rows of one kind from production's image of the row, by its old key or its own,
- * as it was before the step: the base image if the row is owned, else the row. One statement sees
- * both in one snapshot, so the image is exact whatever the candidate does meanwhile. An `m` without
+ * as it was before the step: the base image if the row is owned, else the row; or what waits of it. One statement sees
+ * all in one snapshot, so the image is exact whatever the candidate does meanwhile. An `m` without
  * such an image becomes `s`, and so depends on the row with its own key; the others stay.
  */
 export function fillStage(
@@ -59,31 +60,16 @@ export function fillStage(
 ): string {
   const stage = stageRelation(table);
   const from = ['s', side] as const;
-  const anyKey = table.key[0];
-  assert(anyKey !== undefined, `${table.label} has a key`);
-  const journaled = table.journal === null ? null : `j.${anyKey.name} IS NOT NULL`;
+  const image = productionImage(table, from);
   const values = table.columns.map((column) => {
     const isKey = table.key.some((key) => key.name === column.name);
     if (isKey) return `s.${column.staged}`;
-    const base = journaled === null ? '' : `WHEN ${journaled} THEN j.${column.name} `;
-    return `CASE WHEN ${known(column)} THEN s.${column.staged} ${base}ELSE t.${column.name} END`;
+    return `CASE WHEN ${known(column)} THEN s.${column.staged} ELSE ${image.value(column)} END`;
   });
-  const present =
-    journaled === null
-      ? `t.${anyKey.name} IS NOT NULL`
-      : `CASE WHEN ${journaled} THEN j.${JOURNAL.present} ELSE t.${anyKey.name} IS NOT NULL END`;
-  const joins = [
-    ...(journaled === null
-      ? []
-      : [`LEFT JOIN ${journalOf(table)} j ON ${keysEqual(table, JOURNALED, from)}`]),
-    `LEFT JOIN ${table.rows} t ON ${keysEqual(table, TABLE, from)}${
-      journaled === null ? '' : ` AND NOT (${journaled})`
-    }`,
-  ];
   // 'g' holds the completed rows apart until the incomplete ones are gone.
   return `INSERT INTO ${stage} (${table.columns.map((c) => c.staged).join(', ')}, seq, op, doubt, own, freed)
       SELECT ${values.join(', ')}, s.seq, 'g', s.doubt, s.own, s.freed
-      FROM ${stage} s ${joins.join(' ')} WHERE s.op = '${op}' AND ${present};
+      FROM ${stage} s ${image.joins} WHERE s.op = '${op}' AND ${image.present};
     UPDATE ${stage} SET op = 'k' WHERE op = '${op}'
       AND seq NOT IN (SELECT g.seq FROM ${stage} g WHERE g.op = 'g');
     DELETE FROM ${stage} WHERE op = '${op}';

@@ -52,6 +52,10 @@ export interface ApplyTable {
   readonly fixed: readonly ApplyColumn[];
   /** Where base images of owned rows are, quoted; null on a trunk. */
   readonly journal: string | null;
+  /** Where keys of it wait, quoted; null where none does. */
+  readonly waiting: string | null;
+  /** The statements are over what was staged and has to wait (park-locked.ts), and not over what is written. */
+  readonly aside: boolean;
   /** See `Isolates`; false where it does not matter. */
   readonly isolated: boolean;
   /** Who wins where production changes what the candidate owns. */
@@ -128,6 +132,8 @@ export function describeTable(
     unchecked: deferrable.filter((unique) => !isKey(unique)),
     fixed: rest.filter((column) => column.schema.identity === 'always'),
     journal: journal === null ? null : relation(journal),
+    waiting: null,
+    aside: false,
     isolated: ruled.isolated === true && journal !== null,
     policy: journal === null ? OVERLAY_WINS : (ruled.policy ?? OVERLAY_WINS),
   };

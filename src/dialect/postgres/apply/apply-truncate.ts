@@ -143,7 +143,10 @@ export async function truncateLedgers(
 }
 
 /** What must hold for a row to belong to the partition; the journal has the same column names. */
-async function partitionCondition(client: ClientBase, partition: TableSchema): Promise<string> {
+export async function partitionCondition(
+  client: ClientBase,
+  partition: TableSchema,
+): Promise<string> {
   const result = await client.query<{ condition: string | null }>(
     `SELECT pg_catalog.pg_get_partition_constraintdef($1::pg_catalog.regclass) AS condition`,
     [relation(partition.id)],

@@ -10,9 +10,11 @@ import { unreachable } from '../../../util/assert.ts';
 import type { ApplyOutcome } from '../../dialect.ts';
 import { applyBag } from './apply-bag.ts';
 import { applyFailure } from './apply-error.ts';
-import { applyRows, type StepContext, type StepOutcome } from './apply-rows.ts';
+import { applyRows } from './apply-rows.ts';
 import { describeTable, resolveTable, type ApplyTable } from './apply-table.ts';
-import { truncateCaptured, truncateLedgers, truncateTrunk } from './apply-truncate.ts';
+import { truncateLedgers, truncateTrunk } from './apply-truncate.ts';
+import { truncateParking } from './truncate-waiting.ts';
+import type { StepContext, StepOutcome } from './step.ts';
 import { clearStage } from './apply-sql.ts';
 import type { SparedAccount } from './applier-rights.ts';
 import { assertSpared } from '../shadow/fallback-schema.ts';
@@ -21,6 +23,7 @@ import { readCaptured, touchCaptured, type CapturedTables } from '../overlay/jou
 import { sourceText } from '../../../change/stored-source.ts';
 import { areFresh, copyFresh, FreshTables } from './copy-fresh.ts';
 import { readKept, type KeptTables } from '../overlay/reshapes.ts';
+import { readWaitingLabels, type WaitingTables } from '../overlay/waiting.ts';
 import { originOf, rulesOf, splitSteps, withOwnOpen } from '../../sql/reshaped.ts';
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages, type KnownStages } from './stage.ts';
@@ -74,6 +77,8 @@ export interface ApplySession extends KeptTables {
   readonly isolates: Isolates;
   readonly policies: PolicyOf<TableId>;
   readonly pairsOn: PairsOn | null;
+  /** Of the batch that is applied; null on a trunk. */
+  readonly waiting: WaitingTables | null;
 }
 
 /**
@@ -89,13 +94,15 @@ export async function openApplySession(
   const { pairsOn = null } = options;
   if (spared !== null) await assertSpared(client, spared);
   const comparisons = await readComparisons(client);
+  const captured = await readCaptured(client);
   return {
     ...{ spared, isolates, policies, pairsOn },
     ...(await readKept(client, comparisons)),
     client,
     catalogue,
     comparisons,
-    captured: await readCaptured(client),
+    captured,
+    waiting: captured === null ? null : { tables: new Set(), parks: false },
     described: new Map(),
     fresh: new FreshTables(),
     staged: new Set(),
@@ -109,19 +116,28 @@ export async function openApplySession(
  * transaction, and must roll back if this rejects. Applying the same batch again changes nothing.
  * Errors: APPLY_BLOCKED (try again later), SHADOW_UNREACHABLE, ROW_INCOMPLETE, TABLE_UNKNOWN,
  * COLUMN_UNKNOWN, KEY_MISSING, APPLY_FAILED. `used`: the tables whose stages were filled before in
- * this transaction, to which it adds.
+ * this transaction, to which it adds. `parks`: keys that the candidate is at wait, instead of refusing the
+ * batch; as they do while any key waits.
  */
 export async function applyBatch(
   session: ApplySession,
   batch: ChangeBatch,
   used = new Set<string>(),
+  parks = false,
 ): Promise<ApplyOutcome> {
   const total = { rows: 0, owned: 0, repairs: 0 };
-  const add = (outcome: StepOutcome): void => {
+  let parked = 0;
+  const touched = new Map<string, ApplyTable>();
+  const add = (table: ApplyTable, outcome: StepOutcome): void => {
     total.rows += outcome.rows;
     total.owned += outcome.owned;
     total.repairs += outcome.repairs;
+    parked += outcome.parked ?? 0;
+    // One of which all waits may be locked, and nothing of it was changed.
+    const wrote = outcome.rows + outcome.owned > 0 || (outcome.parked ?? 0) === 0;
+    if (wrote) touched.set(table.label, table);
   };
+  await findWaiting(session, parks);
   const steps = splitSteps(batch.steps, session.reshaped);
   const groups = groupSteps(session, steps.visible);
   const written = tablesOf(groups);
@@ -143,28 +159,39 @@ export async function applyBatch(
           }
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
-          add(await applyRows(contextOf(session, batch, group.table), group.table, group.changes));
+          add(
+            group.table,
+            await applyRows(contextOf(session, batch, group.table), group.table, group.changes),
+          );
           break;
         case 'bag': {
           if (used.has(group.table.label)) await session.client.query(clearStage(group.table));
           used.add(group.table.label);
           const passOver = session.captured !== null;
-          add(await applyBag(session, group.table, group.changes, { passOver }));
+          add(group.table, await applyBag(session, group.table, group.changes, { passOver }));
           break;
         }
         case 'truncates':
-          add(await truncate(session, group.tables, { written, source: sourceOf(batch) }));
+          await truncate(session, batch, group.tables, add);
           break;
         default:
           unreachable(group);
       }
     }
     await checkDeferred(session);
-    if (session.captured !== null) await touchCaptured(session.client, [...written.values()]);
+    if (session.captured !== null) await touchCaptured(session.client, [...touched.values()]);
   } catch (error) {
     throw applyFailure(error, [...written.keys()].join(', '));
   }
-  return total;
+  return parked === 0 ? total : { ...total, parked };
+}
+
+/** What waits by now: others may have changed that since. */
+async function findWaiting({ client, waiting }: ApplySession, parks: boolean): Promise<void> {
+  if (waiting === null) return;
+  waiting.tables.clear();
+  for (const label of await readWaitingLabels(client)) waiting.tables.add(label);
+  waiting.parks = parks || waiting.tables.size > 0;
 }
 
 /** Writes what production's image of reshaped tables is kept in, which nobody else does. */
@@ -190,8 +217,9 @@ async function applyKept(
       await ensureStages(client, [table], at.stages);
       await client.query(clearStage(table));
       at.used.add(table.label);
-      const { source } = at;
-      await applyRows({ client, catalogue, comparisons, ledgers, source }, table, step.changes);
+      const context = { source: at.source, waiting: null, visible: session.visible };
+      const all = { client, catalogue, comparisons, ledgers, ...context };
+      await applyRows(all, table, step.changes);
     }
   }
 }
@@ -234,11 +262,11 @@ export async function checkDeferred(session: ApplySession): Promise<void> {
 
 /** What is not known of a reshaped table is told of what is kept of it. */
 function contextOf(session: ApplySession, batch: ChangeBatch, { label }: ApplyTable): StepContext {
-  const { client, catalogue, comparisons } = session;
-  const ledgers = session.visible.has(label)
+  const { client, catalogue, comparisons, waiting, visible } = session;
+  const ledgers = visible.has(label)
     ? { ...session.ledgers, tables: new Set<string>(), images: new Set<string>() }
     : session.ledgers;
-  return { client, catalogue, comparisons, ledgers, source: sourceOf(batch) };
+  return { client, catalogue, comparisons, ledgers, source: sourceOf(batch), waiting, visible };
 }
 
 function sourceOf({ position: { source } }: ChangeBatch): string | null {
@@ -355,11 +383,11 @@ export function inKeyOrder(
 
 async function truncate(
   session: ApplySession,
+  batch: ChangeBatch,
   ids: readonly TableId[],
-  at: { readonly written: Map<string, ApplyTable>; readonly source: string | null },
-): Promise<StepOutcome> {
+  add: (table: ApplyTable, outcome: StepOutcome) => void,
+): Promise<void> {
   const { client, catalogue, captured } = session;
-  const outcome = { rows: 0, owned: 0, repairs: 0 };
   const uncaptured: TableId[] = [];
   for (const id of ids) {
     const named = catalogue.get(tableName(id));
@@ -372,11 +400,7 @@ async function truncate(
       uncaptured.push(id);
       continue;
     }
-    const done = await truncateCaptured(client, table, { truncated: named, source: at.source });
-    at.written.set(table.label, table);
-    outcome.rows += done.rows;
-    outcome.owned += done.owned;
+    add(table, await truncateParking(contextOf(session, batch, table), table, named));
   }
   if (uncaptured.length > 0) await truncateTrunk(client, catalogue, uncaptured);
-  return outcome;
 }

@@ -14,9 +14,10 @@ import type { LetterImages, NetChange } from '../../../order/change-batch.ts';
 import { RowRefused } from '../../dead-letters.ts';
 import { ensureImages } from '../overlay/images.ts';
 import { keptOf } from '../overlay/reshapes.ts';
-import { IMAGE, imageId, JOURNAL, relation } from '../session/names.ts';
+import { IMAGE, imageId, JOURNAL, relation, WAITING } from '../session/names.ts';
 import { renderText } from '../session/types.ts';
 import { applyFailure } from './apply-error.ts';
+import { withWaiting } from './park-locked.ts';
 import { inKeyOrder, tableOf, type ApplySession } from './apply.ts';
 import type { ApplyTable } from './apply-table.ts';
 
@@ -67,7 +68,7 @@ class TableImages {
   constructor(session: ApplySession, table: ApplyTable, letter: string) {
     this.#session = session;
     this.#client = session.client;
-    this.#table = table;
+    this.#table = withWaiting(table, session.waiting);
     this.#images = relation(imageId(table.schema.id));
     this.#letter = letter;
   }
@@ -124,9 +125,10 @@ class TableImages {
 
   /** Production's row with this key. Null if there is none, or it is not known. */
   async #production(key: Key): Promise<Row | null> {
-    const { journal, rows } = this.#table;
+    const { journal, rows, waiting } = this.#table;
     const places = [
       { from: this.#images, isRow: `t.${IMAGE.state} = 'i'` },
+      ...(waiting === null ? [] : [{ from: waiting, isRow: `t.${WAITING.present}` }]),
       ...(journal === null ? [] : [{ from: journal, isRow: `t.${JOURNAL.present}` }]),
       { from: rows, isRow: 'true' },
     ];

@@ -47,7 +47,7 @@ function stageName(table: ApplyTable): string {
     table.key.map((column) => column.schema.name),
   ];
   const hash = createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16);
-  return `understudy_stage_${hash}`;
+  return table.aside ? `understudy_stage_${hash}_w` : `understudy_stage_${hash}`;
 }
 
 /** As statements name it. */
@@ -107,6 +107,11 @@ const STAGE_EXTRAS = 13;
  * replaced by its type, because deletes stage no more than the key.
  */
 function createStage(table: ApplyTable): string {
+  if (table.aside) {
+    // The table itself may be held, so that it cannot be asked.
+    return `CREATE TEMPORARY TABLE ${stageName(table)} ON COMMIT DELETE ROWS
+      AS SELECT * FROM ${stageRelation({ ...table, aside: false })} WITH NO DATA`;
+  }
   const columns = table.columns.map(({ name, staged, schema }) => {
     const cast = schema.type.domainOf === undefined ? '' : `::${schema.type.domainOf}`;
     return `t.${name}${cast} AS ${staged}`;

@@ -14,8 +14,9 @@
  * after it, columns that are unknown once the row is written.
  */
 import { escapeLiteral } from 'pg';
-import { JOURNAL, OWN_SCHEMA } from '../session/names.ts';
-import { keysEqual, type ApplyColumn, type ApplyTable } from './apply-table.ts';
+import { OWN_SCHEMA } from '../session/names.ts';
+import type { ApplyColumn, ApplyTable } from './apply-table.ts';
+import { productionImage } from './production-image.ts';
 import {
   bitString,
   hasBit,
@@ -57,33 +58,22 @@ export function judgeDoubts(table: ApplyTable, kind: 'm' | 's', judges: boolean)
   if (columns.length === 0) return promoteKnown(table);
   const side = kind === 'm' ? 'from' : 'staged';
   const from = ['s', side] as const;
-  const anyKey = table.key[0]?.name ?? '';
-  const owned = table.journal === null ? 'false' : `j.${anyKey} IS NOT NULL`;
-  const present =
-    table.journal === null
-      ? `t.${anyKey} IS NOT NULL`
-      : `CASE WHEN ${owned} THEN j.${JOURNAL.present} ELSE t.${anyKey} IS NOT NULL END`;
+  const image = productionImage(table, from);
   const nothing = (value: string): string =>
     judges ? `(${value} IS NULL OR ${isShort(value)})` : `${value} IS NULL`;
   const found = columns.flatMap((column, i) => {
-    const old =
-      table.journal === null
-        ? `t.${column.name}`
-        : `CASE WHEN ${owned} THEN j.${column.name} ELSE t.${column.name} END`;
+    const old = image.value(column);
     const listed = `COALESCE(${escapeLiteral(column.schema.name)} = ANY (e.columns), false)`;
     const doubt = hasBit('doubt', column);
     const known = hasBit('mask', column);
     return [
       `${doubt} AND CASE WHEN ${known} THEN ${nothing(`s.${column.staged}`)}
-        ELSE ${present} AND NOT ${listed} AND ${nothing(`(${old})`)} END AS n${i}`,
+        ELSE ${image.present} AND NOT ${listed} AND ${nothing(`(${old})`)} END AS n${i}`,
       `CASE WHEN ${known} THEN ${doubt} ELSE ${doubt} OR ${listed} END AS u${i}`,
     ];
   });
   const joins = [
-    ...(table.journal === null
-      ? []
-      : [`LEFT JOIN ${table.journal} j ON ${keysEqual(table, ['j', 'name'], from)}`]),
-    `LEFT JOIN ${table.rows} t ON ${keysEqual(table, ['t', 'name'], from)} AND NOT (${owned})`,
+    image.joins,
     `LEFT JOIN LATERAL (SELECT pg_catalog.array_agg(l.column_name) AS columns
       FROM ${UNKNOWN_VALUE} l WHERE ${ofTable(table, 'l')}
         AND ${sameLedgerKey(table, 'l', from)}) e ON true`,

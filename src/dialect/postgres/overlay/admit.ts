@@ -1,6 +1,7 @@
 /** Rows that are kept out, let in once nothing is in their way: see blocked-sql.ts. */
 import type { ApplySession } from '../apply/apply.ts';
-import { writeStaged, type StepContext } from '../apply/apply-rows.ts';
+import { writeStaged } from '../apply/apply-rows.ts';
+import type { StepContext } from '../apply/step.ts';
 import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import { clearStage } from '../apply/apply-sql.ts';
@@ -17,7 +18,8 @@ const PART = 1000;
 /** For what writes no change of production's, and so tells nothing of what is not known of its rows. */
 export function withoutLedgers({ client, catalogue, comparisons }: ApplySession): StepContext {
   const ledgers = { tables: new Set<string>(), images: new Set<string>(), judges: false };
-  return { client, catalogue, comparisons, ledgers, source: null };
+  const none = { source: null, waiting: null, visible: new Set<string>() };
+  return { client, catalogue, comparisons, ledgers, ...none };
 }
 
 /** Of which nobody can tell, without a try, whether something is in their way. */

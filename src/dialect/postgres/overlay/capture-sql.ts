@@ -19,10 +19,37 @@ import {
   functionId,
   JOURNAL,
   OWN_SCHEMA,
+  RAISED,
   relation,
   TRACE_CHARACTERS,
   TRACE_SETTING,
 } from '../session/names.ts';
+
+/**
+ * Whether the transaction sees each statement's own snapshot, as most do. Above that what capture does may fail
+ * to serialize where production's statement would not.
+ */
+const READ_COMMITTED = `pg_catalog.current_setting('transaction_isolation')
+      OPERATOR(pg_catalog.=) 'read committed'`;
+
+/** Counts that what comes before raised it, and raises it again as it was. In a handler of its own block. */
+function counted(kind: keyof typeof RAISED): string {
+  return `WHEN serialization_failure THEN
+      PERFORM pg_catalog.nextval('${RAISED[kind]}'::pg_catalog.regclass);
+      RAISE;`;
+}
+
+/** Statements that are counted if they fail to serialize; in READ COMMITTED they are as they are. */
+function countedAbove(kind: keyof typeof RAISED, statements: string): string {
+  return `IF ${READ_COMMITTED} THEN
+    ${statements}
+  ELSE
+    BEGIN
+      ${statements}
+    EXCEPTION ${counted(kind)}
+    END;
+  END IF;`;
+}
 
 /** `!` sorts before letters: of several BEFORE triggers ours fires first. */
 const TRIGGERS = {
@@ -124,8 +151,7 @@ function rowFunction(table: ApplyTable, name: string): string {
   mine boolean := pg_catalog.age(OLD.xmin) OPERATOR(pg_catalog.<=) 0
     AND ${OWN_SCHEMA}.mine(OLD.xmin);
 BEGIN
-  IF pg_catalog.current_setting('transaction_isolation')
-      OPERATOR(pg_catalog.=) 'read committed' THEN
+  IF ${READ_COMMITTED} THEN
     IF mine THEN ${nothing} ON CONFLICT (${key}) DO NOTHING;
     ELSE ${image} ON CONFLICT (${key}) DO NOTHING;
     END IF;
@@ -135,6 +161,7 @@ BEGIN
       ELSE ${image};
       END IF;
     EXCEPTION WHEN unique_violation THEN NULL;
+      ${counted('row')}
     END;
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN RETURN OLD; END IF;
@@ -158,10 +185,13 @@ function newRowFunction(table: ApplyTable, name: string, rows: 'transition table
   return triggerFunction(
     name,
     `BEGIN
-  ${table.keyDeferrable ? imageOfOthers(table, rows) : ''}
-  INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
-    ${source}
-    ON CONFLICT (${list(table.key)}) DO UPDATE SET ${JOURNAL.blocked} = NULL;
+  ${countedAbove(
+    'insert',
+    `${table.keyDeferrable ? imageOfOthers(table, rows) : ''}
+    INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
+      ${source}
+      ON CONFLICT (${list(table.key)}) DO UPDATE SET ${JOURNAL.blocked} = NULL;`,
+  )}
   RETURN NULL;
 END`,
   );
@@ -194,11 +224,14 @@ function truncateFunction(table: ApplyTable, name: string, truncated: TableSchem
   return triggerFunction(
     name,
     `BEGIN
-  PERFORM FROM ${CAPTURED_TABLE} WHERE schema OPERATOR(pg_catalog.=) ${escapeLiteral(schema)}
-    AND name OPERATOR(pg_catalog.=) ${escapeLiteral(root)} FOR SHARE;
-  INSERT INTO ${journalOf(table)} (${list(table.columns)}, ${JOURNAL.present}, ${JOURNAL.trace})
-    SELECT ${list(table.columns)}, true, ${TRACE} FROM ${rows}
-    ON CONFLICT (${list(table.key)}) DO NOTHING;
+  ${countedAbove(
+    'truncate',
+    `PERFORM FROM ${CAPTURED_TABLE} WHERE schema OPERATOR(pg_catalog.=) ${escapeLiteral(schema)}
+      AND name OPERATOR(pg_catalog.=) ${escapeLiteral(root)} FOR SHARE;
+    INSERT INTO ${journalOf(table)} (${list(table.columns)}, ${JOURNAL.present}, ${JOURNAL.trace})
+      SELECT ${list(table.columns)}, true, ${TRACE} FROM ${rows}
+      ON CONFLICT (${list(table.key)}) DO NOTHING;`,
+  )}
   RETURN NULL;
 END`,
   );

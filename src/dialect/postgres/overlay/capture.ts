@@ -12,9 +12,10 @@ import { ensureImages, imageStatements, readImageTables } from './images.ts';
 import { CREATE_REGISTRY, journalStatements, readCaptured } from './journal.ts';
 import { ensureReadOnly } from './read-only.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
-import { imageId, journalId, OWN_SCHEMA } from '../session/names.ts';
+import { imageId, journalId, OWN_SCHEMA, relation, waitingId } from '../session/names.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
-import { viewSchemaStatements, viewStatements } from './views.ts';
+import { viewSchemaStatements, viewStatements, withImagesNow } from './views.ts';
+import { readWaitingLabels, waitingStatements } from './waiting.ts';
 
 export interface InstalledOverlay {
   readonly captured: readonly TableId[];
@@ -91,6 +92,7 @@ export async function captureTables(
     } else statements.push(...imageStatements(table, columns));
     statements.push(
       ...journalStatements(table, columns),
+      ...waitingStatements(table, columns),
       ...captureStatements(table, partitions, spared),
     );
     if (!isApart) views.push(...viewStatements(table));
@@ -120,14 +122,17 @@ function describeCaptured(schema: TableSchema, comparisons: Comparisons): ApplyT
   }
 }
 
-/** The captured tables of this database, ready for statements; empty without an overlay. */
+/** The captured tables of this database, for statements that read; empty without an overlay. */
 export async function readCapturedTables(client: ClientBase): Promise<readonly ApplyTable[]> {
   const captured = await readCaptured(client);
   if (captured === null) return [];
   const catalogue = await readCatalogue(client);
   const comparisons = await readComparisons(client);
+  const waiting = await readWaitingLabels(client);
   return [...captured].flatMap(([label, journal]) => {
     const schema = catalogue.get(label);
-    return schema === undefined ? [] : [describeTable(schema, comparisons, journal)];
+    if (schema === undefined) return [];
+    const table = describeTable(schema, comparisons, journal);
+    return [waiting.has(label) ? withImagesNow(table, relation(waitingId(schema.id))) : table];
   });
 }

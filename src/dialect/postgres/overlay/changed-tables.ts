@@ -13,11 +13,13 @@ import type { CarriedChange } from '../../evolving.ts';
 import { relation, viewId } from '../session/names.ts';
 import { findAnyBlocked, noteVersions, settleAll } from './blocked-sql.ts';
 import { captureTables } from './capture.ts';
+import { readGenerated } from './generated.ts';
 import { captureFunctions, dropKeyTrigger, keyTrigger, partitionCapture } from './capture-sql.ts';
 import { readCaptured, type CapturedTables } from './journal.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
 import { renameOverlay } from './renamed-overlay.ts';
 import { viewSchemaStatements, viewStatements } from './views.ts';
+import { dropWaiting, waitingStatements } from './waiting.ts';
 
 /** A rollout's overlay while its tables are changed, in the caller's transaction. */
 export class ChangedOverlay {
@@ -50,6 +52,7 @@ export class ChangedOverlay {
       for (const view of ['production', 'difference'] as const) {
         await client.query(`DROP VIEW IF EXISTS ${relation(viewId(id, view))}`);
       }
+      await dropWaiting(client, id);
     }
     return overlay;
   }
@@ -67,6 +70,7 @@ export class ChangedOverlay {
     await this.#captureNew(spared);
     const catalogue = await readCatalogue(this.#client);
     const comparisons = await readComparisons(this.#client);
+    const generated = await readGenerated(this.#client);
     for (const id of this.#altered('now')) {
       const label = tableName(id);
       const [schema, journal] = [catalogue.get(label), this.#captured.get(label)];
@@ -77,6 +81,7 @@ export class ChangedOverlay {
         ...captureFunctions(table, partitions),
         keyTrigger(table, spared),
         ...viewSchemaStatements(id.schema),
+        ...waitingStatements(table, generated.get(label) ?? []),
         ...viewStatements(table),
         // Rows that were written anew have other versions.
         noteVersions(table),

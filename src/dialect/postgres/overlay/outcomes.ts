@@ -2,6 +2,7 @@
 import { escapeLiteral } from 'pg';
 import type { Outcome } from '../../../overlay/outcome.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
+import { passedBy } from '../shadow/passed.ts';
 import { JOURNAL, OUTCOME_TABLE, OWN_SCHEMA } from '../session/names.ts';
 
 /** How entries end. `source`: where the log stands by then, as text; null for where it is saved to stand. */
@@ -26,7 +27,8 @@ export function insertOutcomes({ schema }: ApplyTable, ending: Ending, entries: 
   const values = [id.schema, id.name, ending.outcome].map((value) => escapeLiteral(value));
   const [tableSchema = '', name = '', outcome = ''] = values;
   return `INSERT INTO ${OUTCOME_TABLE}
-      (table_schema, table_name, key, outcome, trace, first_at, decided_source)
-    SELECT ${tableSchema}, ${name}, e.key, ${outcome}, e.trace, e.first_at, ${source}
+      (table_schema, table_name, key, outcome, trace, first_at, first_source, decided_source)
+    SELECT ${tableSchema}, ${name}, e.key, ${outcome}, e.trace, e.first_at,
+      ${passedBy('e.first_at')}, ${source}
     FROM ${entries} e`;
 }

@@ -8,6 +8,7 @@ import { applyFailure } from '../apply/apply-error.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { ensureStages } from '../apply/stage.ts';
 import { CAPTURED_TABLE, OUTCOME_TABLE, OWN_SCHEMA } from '../session/names.ts';
+import { forgetPassed } from '../shadow/passed.ts';
 import { queryAll } from '../session/query-all.ts';
 import { admitBlocked, ALL_PARTS } from './admit.ts';
 import { settleStaged } from './blocked-sql.ts';
@@ -15,6 +16,7 @@ import { touchCaptured } from './journal.ts';
 import { selectionCondition } from './read.ts';
 import { deleteEqualEntries, lockEqualEntries, lockEqualRows, stageEqual } from './release-sql.ts';
 import { capturedTables } from './reset.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Pages of a journal that one part of a sweep looks at: some thousand entries. */
 const PAGES = 32;
@@ -35,6 +37,7 @@ export async function releaseOverlay(
   let [released, kept] = [0, 0];
   for (const table of selectTables(capturedTables(session), only)) {
     const { sql, values } = selectionCondition(table, 'j', only);
+    await writeWaiting(session, table.schema.id);
     await admitBlocked(session, table, { schema: true, parts: ALL_PARTS });
     released += await releaseTable(session, table, { sql, values, outcome: 'released' });
     const left = await session.client.query<{ entries: number }>(
@@ -114,5 +117,6 @@ export async function forgetOutcomes(
       ORDER BY o.decided_at LIMIT ${String(FORGOTTEN)})`,
     [olderThanMs],
   );
+  await forgetPassed(client, olderThanMs);
   return rowCount ?? 0;
 }

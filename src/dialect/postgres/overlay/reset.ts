@@ -18,6 +18,7 @@ import { originOf } from '../../sql/reshaped.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
 import { differenceKind, journalWithRows } from './views.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Keys an act works on, locked. One table at a time: dropped again within the transaction. */
 const KEYS = 'pg_temp.understudy_keys';
@@ -47,6 +48,7 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
   let owned = 0;
   for (const table of tables) {
     owned += await acting(table, async () => {
+      await writeWaiting(session, table.schema.id);
       const reset = await resetTable(session, table, {
         ...selectionCondition(table, 'j', only),
         outcome: 'reset',

@@ -18,6 +18,7 @@ import { readPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
 import { capturedTables, inTheWay, resetTable } from './reset.ts';
 import { imageEqual } from './views.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /** Entries, as `j`, by a condition with parameters. */
 interface Selected {
@@ -50,6 +51,7 @@ export async function resolveOverlay(
   const tables = selectTables(all, only);
   const pairs = await readPairs(session.client, all, session.pairsOn);
   for (const table of tables) {
+    await writeWaiting(session, table.schema.id);
     await session.client.query(settleAll(table));
     const { sql, values } = selectionCondition(table, 'j', only);
     // Production's row of a pair is kept out as it should be, unless it is named.

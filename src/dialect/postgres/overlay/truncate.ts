@@ -5,6 +5,7 @@ import { JOURNAL } from '../session/names.ts';
 import { assertUnreferenced, selectTables } from '../../sql/overlay-rows.ts';
 import { touchCaptured } from './journal.ts';
 import { capturedTables } from './reset.ts';
+import { writeWaiting } from './write-waiting.ts';
 
 /**
  * Empties the visible table as if the candidate had: each row that nobody owns gets an entry with
@@ -28,6 +29,7 @@ export async function truncateOverlay(session: ApplySession, id: TableId): Promi
   const key = table.key.map(({ name }) => name).join(', ');
   try {
     await client.query(`LOCK TABLE ${table.rows} IN ACCESS EXCLUSIVE MODE`);
+    await writeWaiting(session, table.schema.id);
     await client.query(`INSERT INTO ${table.journal ?? ''} (${columns}, ${JOURNAL.present})
       SELECT ${columns}, true FROM ${table.rows} ON CONFLICT (${key}) DO NOTHING`);
     const { rowCount } = await client.query(`DELETE FROM ${table.rows}`);

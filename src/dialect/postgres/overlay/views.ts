@@ -10,6 +10,8 @@ import {
   shortened,
   viewId,
   viewSchema,
+  WAITING,
+  waitingId,
 } from '../session/names.ts';
 
 /**
@@ -52,6 +54,29 @@ export function journalWithRows(table: ApplyTable): string {
   return `${table.journal ?? ''} j LEFT JOIN ${table.rows} t ON ${sameKey(table)}`;
 }
 
+/** What readers ask of an entry beside its image. */
+const FACTS: readonly string[] = Object.values(JOURNAL).filter(
+  (name) => name !== JOURNAL.present && name !== JOURNAL.moved,
+);
+
+/** For reading alone: in the journal the images of keys that wait are those that wait. */
+export function withImagesNow(
+  table: ApplyTable,
+  waiting: string,
+  facts: readonly string[] = FACTS,
+): ApplyTable {
+  const image = [
+    ...table.schema.columns.map(({ name }) => escapeIdentifier(name)),
+    JOURNAL.present,
+  ];
+  const columns = image.map(
+    (name) => `CASE WHEN w.${WAITING.at} IS NULL THEN e.${name} ELSE w.${name} END AS ${name}`,
+  );
+  const journal = `(SELECT ${[...columns, ...facts.map((name) => `e.${name}`)].join(', ')}
+    FROM ${table.journal ?? ''} e LEFT JOIN ${waiting} w ON ${sameKey(table, 'w', 'e')})`;
+  return { ...table, journal };
+}
+
 /** The statements that make the schemas of the views beside `schema`. */
 export function viewSchemaStatements(schema: string): readonly string[] {
   return (['production', 'difference'] as const).map(
@@ -69,30 +94,37 @@ export function viewSchemaStatements(schema: string): readonly string[] {
  */
 export function viewStatements(
   table: ApplyTable,
+  or: '' | 'OR REPLACE' = '',
 ): readonly [production: string, difference: string] {
-  return [productionView(table), differenceView(table)];
+  return [productionView(table, or), differenceView(table, or)];
 }
 
 /**
- * Rows that are set aside first, then those the candidate owns, then the table's. `or replace`: of a
- * view of an older version, which knows no images.
+ * Rows that are set aside first, then those that wait, then those the candidate owns, then the table's.
+ * `or replace`: of a view of an older version, which knows no images, or no rows that wait.
  */
 export function productionView(table: ApplyTable, or: '' | 'OR REPLACE' = ''): string {
   const all = table.schema.columns.map((column) => escapeIdentifier(column.name));
   const columns = (alias: string): string => all.map((c) => `${alias}.${c}`).join(', ');
   const images = relation(imageId(table.schema.id));
-  const aside = (alias: string): string =>
+  const waiting = relation(waitingId(table.schema.id));
+  const known = (alias: string): string =>
     `NOT EXISTS (SELECT FROM ${images} i WHERE ${sameKey(table, 'i', alias)})`;
+  const aside = (alias: string): string =>
+    `${known(alias)} AND NOT EXISTS (SELECT FROM ${waiting} w WHERE ${sameKey(table, 'w', alias)})`;
   return `CREATE ${or} VIEW ${relation(viewId(table.schema.id, 'production'))} AS
     SELECT ${columns('t')} FROM ${table.rows} t
       WHERE NOT EXISTS (SELECT FROM ${table.journal ?? ''} j WHERE ${sameKey(table)})
         AND ${aside('t')}
     UNION ALL SELECT ${columns('j')} FROM ${table.journal ?? ''} j
       WHERE j.${JOURNAL.present} AND ${aside('j')}
+    UNION ALL SELECT ${columns('w')} FROM ${waiting} w WHERE w.${WAITING.present} AND ${known('w')}
     UNION ALL SELECT ${columns('i')} FROM ${images} i WHERE i.${IMAGE.state} = 'i'`;
 }
 
-function differenceView(table: ApplyTable): string {
+function differenceView(captured: ApplyTable, or: '' | 'OR REPLACE'): string {
+  const facts = [JOURNAL.at, JOURNAL.trace, JOURNAL.blocked];
+  const table = withImagesNow(captured, relation(waitingId(captured.schema.id)), facts);
   const keyNames = new Set(table.schema.key);
   const rest = table.schema.columns.filter((column) => !keyNames.has(column.name));
   const pairs = rest.flatMap((column) => {
@@ -104,9 +136,10 @@ function differenceView(table: ApplyTable): string {
     return `CASE WHEN NOT ${imageEqual([column], 'j', 't')} THEN ${escapeLiteral(column.name)} END`;
   });
   const key = table.key.map((column) => `j.${column.name}`);
-  return `CREATE VIEW ${relation(viewId(table.schema.id, 'difference'))} AS
+  return `CREATE ${or} VIEW ${relation(viewId(table.schema.id, 'difference'))} AS
     SELECT * FROM (SELECT ${differenceKind(table)} AS understudy_kind,
       pg_catalog.array_remove(ARRAY[${changed.join(', ')}]::text[], NULL) AS understudy_columns,
       j.${JOURNAL.at}, j.${JOURNAL.trace}, ${[...key, ...pairs].join(', ')}
-      FROM ${journalWithRows(table)}) d WHERE d.understudy_kind <> 'equal'`;
+      FROM ${journalWithRows(table)}) d
+      WHERE d.understudy_kind <> 'equal'`;
 }

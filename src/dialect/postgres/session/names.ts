@@ -49,6 +49,27 @@ export const IMAGE = {
   letter: 'understudy_letter',
 } as const;
 
+/** Registry of the tables of which keys may wait, see overlay/waiting.ts. */
+export const WAITING_TABLE = `${OWN_SCHEMA}.waiting_table`;
+
+/**
+ * Sequences that count errors of the candidate which capture raised, since what a sequence counts stays when
+ * the transaction is rolled back.
+ */
+export const RAISED = {
+  row: `${OWN_SCHEMA}.raised_row`,
+  insert: `${OWN_SCHEMA}.raised_insert`,
+  truncate: `${OWN_SCHEMA}.raised_truncate`,
+} as const;
+
+/** Columns of a table's waiting keys beside those of the table. */
+export const WAITING = {
+  /** False: production has no such row. */
+  present: 'understudy_present',
+  /** Since when it waits. */
+  at: 'understudy_at',
+} as const;
+
 /** Setting in which a candidate may name the request it serves. */
 export const TRACE_SETTING = 'understudy.trace';
 
@@ -75,6 +96,11 @@ export function journalId(table: TableId): TableId {
 /** The images of a table's rows that are set aside: `understudy."schema.table#image"`. */
 export function imageId(table: TableId): TableId {
   return { schema: OWN_SCHEMA, name: shortened(`${table.schema}.${table.name}`, '#image') };
+}
+
+/** Where the keys of a table wait: `understudy."schema.table#waiting"`. */
+export function waitingId(table: TableId): TableId {
+  return { schema: OWN_SCHEMA, name: shortened(`${table.schema}.${table.name}`, '#waiting') };
 }
 
 /** The capture function of a table; `purpose` tells its functions apart. */

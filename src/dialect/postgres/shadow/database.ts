@@ -19,6 +19,7 @@ import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
 import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
 import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
+import type { ErrorCounting, PossiblyOurs } from '../../possibly-ours.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
   ApplyOutcome,
@@ -40,7 +41,9 @@ import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/app
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
 import type { Migrations, MigratingShadow } from '../../migrating.ts';
 import { facing } from '../../sql/reshaped.ts';
+import { LockPatience, PART_PATIENCE_MS } from '../../sql/lock-patience.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
+import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
 import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
@@ -51,6 +54,8 @@ import { installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { readFormerColumns } from './former-columns.ts';
+import { PassedPlaces } from '../../sql/passed-places.ts';
+import { notePassed } from './passed.ts';
 import { schemaTarget } from './schema-target.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { readRenames } from './renamed-tables.ts';
@@ -70,6 +75,7 @@ import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
+import { pgWaiting } from './waiting.ts';
 import {
   countOutcomes,
   readOverlayConflicts,
@@ -81,6 +87,7 @@ import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readOrphans } from '../overlay/orphans.ts';
+import { readRaised } from '../overlay/raised.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import {
@@ -108,7 +115,13 @@ export interface DatabaseParts {
 }
 
 export class PgShadowDatabase
-  implements CopyingShadow, EvolvingShadow, MigratingShadow, SharedShadow
+  implements
+    CopyingShadow,
+    EvolvingShadow,
+    MigratingShadow,
+    SharedShadow,
+    WaitingShadow,
+    ErrorCounting
 {
   readonly migrations: Migrations;
   readonly evolving: SchemaTarget;
@@ -116,17 +129,20 @@ export class PgShadowDatabase
   readonly copying: PgCopyTarget;
   readonly deadLetters: SqlDeadLetterBox<pg.Client>;
   readonly topics: TopicLedger;
+  readonly waiting: Waiting;
   readonly name: string;
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
   readonly #rules: CandidateRules;
+  readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
   readonly #reads: Connection;
   /** Sessions that already show the presence of a generation. */
   readonly #present = new WeakMap<pg.Client, bigint>();
   readonly #session = new RememberedSession<ApplySession>();
+  readonly #patience = new LockPatience(isBlocked);
 
   constructor(parts: DatabaseParts) {
     const { address, name: database } = parts;
@@ -139,33 +155,38 @@ export class PgShadowDatabase
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
     this.copying = new PgCopyTarget(address, database);
+    const read = <T>(doing: string, fn: (client: pg.Client) => Promise<T>) => this.#read(doing, fn);
+    const session = (client: pg.Client, fence: Fence) => this.#applySession(client, fence);
+    const forget = () => this.#session.forget();
+    const beside = { beside: () => Promise.resolve() };
     this.evolving = schemaTarget({
-      read: (doing, fn) => this.#read(doing, fn),
+      ...{ read, session, forget },
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
-      forget: () => this.#session.forget(),
     });
     this.migrations = pgMigrations({
-      ...{ address, database },
+      ...{ address, database, session, forget },
       act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
-      forget: () => this.#session.forget(),
     });
     this.sharing = pgSharing({
-      ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
-      read: (doing, fn) => this.#read(doing, fn),
-      act: (fence, doing, fn) =>
-        this.#act(fence, doing, 'APPLY_FAILED', fn, { beside: () => Promise.resolve() }),
+      ...{ read, signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, beside),
     });
     this.topics = topicLedger({
-      read: (doing, fn) => this.#read(doing, fn),
+      read,
       act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn),
     });
+    this.waiting = pgWaiting({
+      ...{ read, session },
+      act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, beside),
+    });
     this.deadLetters = new SqlDeadLetterBox<pg.Client>({
-      read: (doing, fn) => this.#read(doing, fn),
+      ...{ read, tables: deadLetterTables, exact: readExactTables },
       act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
-      ...{ tables: deadLetterTables, exact: readExactTables },
-      write: async (client, fence, batch) =>
-        applyBatch(await this.#applySession(client, fence), batch),
-      park: async (client, fence, ids) => parkDead(await this.#applySession(client, fence), ids),
+      write: (client, fence, batch) =>
+        this.#patience.try(async (parks) =>
+          applyBatch(await session(client, fence), batch, new Set(), parks),
+        ),
+      park: async (client, fence, ids) => parkDead(await session(client, fence), ids),
     });
   }
 
@@ -262,7 +283,9 @@ export class PgShadowDatabase
   apply(fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> {
     const { offsets } = batch.position;
     const act = (client: pg.Client): Promise<ApplyOutcome> =>
-      this.#applyIn(client, fence, batch, new Set());
+      this.#patience.try((parks) =>
+        this.#applyIn(client, fence, batch, { used: new Set(), parks }),
+      );
     return this.#act(fence, 'apply a batch', 'APPLY_FAILED', act, {
       member: (client, share) => assertShare(client, share, offsets, this.name),
       beside: (client) => assertOwn(client, offsets, this.name),
@@ -273,13 +296,14 @@ export class PgShadowDatabase
     const what = ['apply a large transaction', 'APPLY_FAILED'] as const;
     const act = async (client: pg.Client): Promise<ApplyOutcome> => {
       const used = new Set<string>();
-      return sumOf(batches, (batch) =>
-        persistPart(
+      return sumOf(batches, (batch) => {
+        const patience = new LockPatience(isBlocked, PART_PATIENCE_MS);
+        return persistPart(
           (sql) => client.query(sql),
-          () => this.#applyIn(client, fence, batch, used),
+          () => patience.try((parks) => this.#applyIn(client, fence, batch, { used, parks })),
           isBlocked,
-        ),
-      );
+        );
+      });
     };
     return this.#act(fence, ...what, act, { once: true });
   }
@@ -288,7 +312,7 @@ export class PgShadowDatabase
     client: pg.Client,
     fence: Fence,
     batch: ChangeBatch,
-    used: Set<string>,
+    { used, parks }: { readonly used: Set<string>; readonly parks: boolean },
   ): Promise<ApplyOutcome> {
     const { replayed = [], dead } = batch;
     const letters = deadLetterTables(client);
@@ -301,10 +325,11 @@ export class PgShadowDatabase
     if (!(await savePlaces(client, batch).catch(refused))) return NOTHING_NEW;
     if (dead !== undefined) await saveDeadNotes(letters, dead, (value) => renderText(value));
     const session = await this.#applySession(client, fence);
-    const outcome = await applyBatch(session, batch, used);
+    const outcome = await applyBatch(session, batch, used, parks);
     if (batch.images !== undefined) await saveImages(session, batch.images);
     // One row for all who share: last, so that they wait for each other no longer than for a commit.
     await saveWhatIsKnown(client, batch, true).catch(refused);
+    await this.#passed.noted(this.marker.kind === 'rollout', () => notePassed(client));
     return outcome;
   }
 
@@ -318,6 +343,7 @@ export class PgShadowDatabase
   installOverlay(fence: Fence): Promise<InstalledOverlay> {
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
+      await notePassed(client);
       return installOverlay(client, await readSparedAccount(client), this.#rules.readOnly);
     });
   }
@@ -356,6 +382,11 @@ export class PgShadowDatabase
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) =>
       watchCapture(client, await readSparedAccount(client), this.#rules.readOnly),
     );
+  }
+
+  async possiblyOurs(): Promise<PossiblyOurs | null> {
+    if (this.marker.kind === 'trunk') return null;
+    return this.#read('count errors', readRaised);
   }
 
   captureGaps(): Promise<readonly TableId[]> {

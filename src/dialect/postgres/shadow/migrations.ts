@@ -3,6 +3,8 @@ import type pg from 'pg';
 import type { Fence } from '../../dialect.ts';
 import type { Migrations, MigrationOutcome } from '../../migrating.ts';
 import { beginMigration, endMigration } from '../overlay/migrating.ts';
+import type { ApplySession } from '../apply/apply.ts';
+import { settleWaiting } from '../overlay/write-waiting.ts';
 import type { ServerAddress } from '../session/session.ts';
 import { endMigratingSessions, shutMigratingRole } from './migrating-role.ts';
 
@@ -15,13 +17,17 @@ export function pgMigrations(parts: {
     doing: string,
     fn: (client: pg.Client) => Promise<T>,
   ) => Promise<T>;
+  /** Opens what an applier's session knows, in such a transaction. */
+  readonly session: (client: pg.Client, fence: Fence) => Promise<ApplySession>;
   /** What the session knows of the tables does not hold any more. */
   readonly forget: () => void;
 }): Migrations {
-  const { address, database, act, forget } = parts;
+  const { address, database, act, session, forget } = parts;
   return {
     begin: (fence, { role: candidate }) =>
-      act(fence, 'let the candidate migrate', (client) => {
+      act(fence, 'let the candidate migrate', async (client) => {
+        // Production's image is copied from the tables and their journals.
+        await settleWaiting(client, () => session(client, fence), null);
         forget();
         return beginMigration(client, { address, database, candidate });
       }),

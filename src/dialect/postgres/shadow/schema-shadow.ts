@@ -412,4 +412,31 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         PRIMARY KEY (schema, name)
       );`,
   },
+  {
+    version: 19,
+    what: 'tables of which keys wait for the candidate',
+    sql: `
+      CREATE TABLE understudy.waiting_table (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        PRIMARY KEY (table_schema, table_name)
+      );`,
+  },
+  {
+    version: 20,
+    what: 'errors that capture raised',
+    sql: `
+      CREATE SEQUENCE understudy.raised_row;
+      CREATE SEQUENCE understudy.raised_insert;
+      CREATE SEQUENCE understudy.raised_truncate;`,
+  },
+  {
+    version: 21,
+    what: 'places of production’s log as they were passed',
+    sql: `
+      CREATE TABLE understudy.passed (
+        at timestamptz PRIMARY KEY,
+        source json NOT NULL
+      );`,
+  },
 ];
