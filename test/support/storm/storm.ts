@@ -41,16 +41,12 @@ const ACT = { likelihood: 0.06, withinMs: 25 };
 /** Of a migration's beginning and end, which take longer. */
 const MIGRATE = { likelihood: 0.3, withinMs: 250 };
 
-/** What is wrong on purpose, in negative controls. */
-export type StormFault = 'not-again' | null;
-
 export interface StormOptions extends Omit<FireOptions, 'unique'> {
   readonly engine: StormEngine;
   readonly server: ShadowServer;
   /** The candidate's account, and its address. */
   readonly role: string;
   readonly candidateUrl: string;
-  readonly fault?: StormFault;
 }
 
 /** Plays one seed on a rollout with its overlay, whose fence nobody holds. */
@@ -159,7 +155,6 @@ class Storm {
       const stored = position.offsets.get(PARTITION) ?? 0n;
       if (stored === this.#applied) await this.#check();
       else strictEqual(stored, next, 'the position is of before the batch, or of after it');
-      if (this.#options.fault === 'not-again') break;
     }
     this.#applied = next;
     await this.#mark('batch', Number(next));

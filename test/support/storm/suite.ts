@@ -27,7 +27,7 @@ export function stormSuite(name: string, engine: StormEngine): TortureSuite {
           const database = `storm_${String(seed)}`;
           const common = { engine, server, serverUrl: parts.url, database, random, signal, note };
           await onRollout(common, (candidate) =>
-            playStorm({ ...common, ...candidate, durationMs: 3_000, restMs: 60 }),
+            playStorm({ ...common, ...candidate, durationMs: 3_000, restMs: 60, idleMs: 400 }),
           );
         },
         async [Symbol.asyncDispose](): Promise<void> {
