@@ -382,6 +382,7 @@ class Storm {
         },
         image: rows.map(([id, a, b, c]) => [Number(id), { a: a ?? '', b: b ?? '', c: c ?? null }]),
         visible: visible.map(({ id, a, b, c }) => [id, { a, b, c }]),
+        waiting: waiting.map(([id]) => Number(id)),
         ...{ shown: shownBy(this.#shape), refuses: refusedBy(this.#shape) },
       }),
     );
