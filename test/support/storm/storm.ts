@@ -212,10 +212,10 @@ class Storm {
       await this.#act('resolve', (at) => at.database.resolveOverlay(at.fence, only, side));
       // Rows that keep one of them out are put back as well.
       if (side === 'theirs') await this.#mark('reset', 0);
-    } else if (choice < 0.8) {
+    } else if (choice < 0.75) {
       const watched = await this.#act('watch', (at) => at.database.watchCapture(at.fence));
       if (watched.kind === 'done') deepStrictEqual(watched.value, [], 'all captures');
-    } else if (choice < 0.9) {
+    } else if (choice < 0.95) {
       const migration = planMigration(this.#ground, this.#shape, this.#beside, random);
       if (migration.steps.length > 0) await this.#migrate(migration, random);
     }
