@@ -38,7 +38,7 @@ export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
     writers: 10,
     source: SOURCE,
     returns: false,
-    refusesNull: false,
+    refusesNull: true,
     undoesDdl: false,
     start,
     async makeProduction(serverUrl, ddl) {
