@@ -188,8 +188,16 @@ export interface OverlayActs {
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows>;
   /** Tables that the candidate may have written to while nothing captured there: noted by `watchCapture`. */
   captureGaps(): Promise<readonly TableId[]>;
-  /** Of all numbered tables; of production's side only where an index finds the greatest number. */
-  numberRanges(): Promise<readonly NumberRange[]>;
+  /**
+   * Of all numbered tables; of production's side only where an index finds the greatest number. Null if they
+   * cannot be read for now, since somebody locks a table: waits for nobody.
+   */
+  numberRanges(): Promise<readonly NumberRange[] | null>;
+  /**
+   * Sees to it that the candidate may write what the rules let it, and no other table (see ReadOnly). Errors:
+   * APPLY_BLOCKED while somebody is at such a table.
+   */
+  guardReadOnly(fence: Fence): Promise<void>;
   /** How rows came to be production's again that were owned. */
   outcomes(): Promise<OutcomeCounts>;
   /** Forgets outcomes that were decided longer ago, some thousand at a time. Returns how many. */

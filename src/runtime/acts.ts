@@ -2,6 +2,7 @@
  * What can be asked of whoever holds a database. Arguments and outcomes are JSON: they cross
  * processes in the control database.
  */
+import { readonlyTables } from '../config/table-filter.ts';
 import { z } from 'zod';
 import { tableName } from '../change/table-id.ts';
 import type { RequestKind, RowSelection } from '../dialect/dialect.ts';
@@ -110,6 +111,10 @@ const truncateArgs = z.strictObject({
 
 async function truncate(stage: Stage, args: unknown): Promise<unknown> {
   const { table } = parseArgs(truncateArgs, args);
+  if (readonlyTables(stage.context.config)?.(table) === true) {
+    const what = 'the candidate may only read this table: tables.rules have mode readonly for it';
+    throw new UnderstudyError('USAGE', what, { table: tableName(table) });
+  }
   const rows = await despiteLocks(stage, () =>
     stage.betweenWrites(() => stage.database.truncateOverlay(stage.holder.fence, table)),
   );

@@ -5,7 +5,10 @@ import type { NumberRange, ShadowDatabase } from '../dialect/dialect.ts';
 export interface RolloutAlarms {
   /** Tables that the candidate may have written to unseen: their drift checks are inconclusive. */
   readonly unseen: readonly string[];
-  /** Numbers of new rows that one side has nearly used up, before it meets the other's. */
+  /**
+   * Numbers of new rows that one side has nearly used up, before it meets the other's; none while somebody
+   * locks a table.
+   */
   readonly numbers: readonly NumberRange[];
 }
 
@@ -18,7 +21,7 @@ export async function readAlarms(database: ShadowDatabase): Promise<RolloutAlarm
   const [unseen, numbers] = await Promise.all([database.captureGaps(), database.numberRanges()]);
   return {
     unseen: unseen.map((table: TableId) => tableName(table)),
-    numbers: numbers.filter(({ used }) => used >= NEARLY),
+    numbers: (numbers ?? []).filter(({ used }) => used >= NEARLY),
   };
 }
 

@@ -6,6 +6,7 @@
 import { tableName } from '../change/table-id.ts';
 import { Beside } from './beside.ts';
 import { describeAlarms, readAlarms } from './rollout-alarms.ts';
+import { isUnderstudyError } from '../errors/understudy-error.ts';
 import type { Stage } from './stage.ts';
 import { writeWaiting } from './waiting-keys.ts';
 
@@ -61,6 +62,17 @@ async function watchCapture(stage: Stage): Promise<void> {
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
 }
 
+/** A table that somebody is at is guarded with the next sweep: it keeps nothing else up. */
+async function guardReadOnly(stage: Stage): Promise<void> {
+  const { context, database, holder } = stage;
+  try {
+    await stage.betweenWrites(() => database.guardReadOnly(holder.fence));
+  } catch (error) {
+    if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
+    context.logger.warn('tables could not be guarded for now', { database: database.name, error });
+  }
+}
+
 /** Once of each that `told` does not have. */
 async function warn({ context, database }: Stage, told: Set<string>): Promise<void> {
   for (const { what, cure } of describeAlarms(await readAlarms(database))) {
@@ -82,6 +94,7 @@ export function careForOverlay(stage: Stage): Beside {
       if (database.marker.kind !== 'rollout') return everyMs;
       if (place === null) {
         await watchCapture(stage);
+        await guardReadOnly(stage);
         await warn(stage, told);
       }
       const swept = await sweep(stage, signal, place, (at) => {

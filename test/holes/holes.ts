@@ -315,6 +315,15 @@ export const HOLES: readonly Hole[] = [
           'const isOver = this.#since !== null && steadyNow() < 0;',
         ],
       ),
+      mutant(
+        BOTH,
+        ['mysql-waiting', 'stalls its own keys only'],
+        [
+          `${MY}/apply/patience.ts`,
+          'this.#overUntil = steadyNow() + IMPATIENT_MS;',
+          'this.#overUntil = steadyNow() - IMPATIENT_MS;',
+        ],
+      ),
     ],
   },
   {

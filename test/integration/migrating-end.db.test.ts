@@ -40,6 +40,23 @@ describe.each(['mysql', 'mariadb'] as const)('the end of a migration on %s', (en
     expect(await at.rows('SELECT COUNT(*) FROM other')).toEqual([['3']]);
   });
 
+  it('takes no column for renamed that it left as it was', async () => {
+    const { at, production, migrate, rename, kinds } = await scene(engine);
+    await at.run(`UPDATE thing SET note = 'mine' WHERE id = 4`);
+    const { reshaped } = await migrate('ALTER TABLE thing ADD COLUMN extra INT', {
+      renames: [rename],
+    });
+    expect(reshaped).toMatchObject([{ without: [], renamed: {}, own: ['extra'] }]);
+    expect(await kinds()).toContain('thing 4 update');
+    await production.put(1, { note: 'later' });
+    await production.put(4, { note: 'later' });
+    await expectExact(production);
+    expect(await at.rows('SELECT note FROM thing WHERE id IN (1, 4) ORDER BY id')).toEqual([
+      ['later'],
+      ['mine'],
+    ]);
+  });
+
   it('leaves no row of the candidate’s to production that was kept out before', async () => {
     const { at, production, kinds } = await scene(engine);
     await at.run('CREATE UNIQUE INDEX by_qty ON thing (qty)').catch(() => undefined);

@@ -3,7 +3,10 @@ import type { Connection } from 'mysql2/promise';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { START } from '../../src/change/position.ts';
 import type { HolderNote } from '../../src/dialect/dialect.ts';
+import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
+import { Client } from '../../src/dialect/mysql/session/client.ts';
 import { newestVersion } from '../../src/dialect/mysql/session/migrations.ts';
+import { claimPresence } from '../../src/dialect/mysql/shadow/fence.ts';
 import { SHADOW_MIGRATIONS } from '../../src/dialect/mysql/shadow/schema-shadow.ts';
 import { dialectFor } from '../../src/dialect/registry.ts';
 import { assertIsolated } from '../../src/guard/isolation.ts';
@@ -189,6 +192,24 @@ describe.each(ENGINES)('a shadow on %s', (engine) => {
     expect(await stage.rows('SELECT * FROM item')).toEqual([]);
     if (taken !== null) await next.apply(taken, batchOf([item(stage, 2)]));
     expect(await stage.rows('SELECT id FROM item')).toEqual([{ id: 2 }]);
+  });
+
+  it('lets no session go on that claims its place after the fence was taken', async () => {
+    const stage = await stageOf(engine, ITEM);
+    const next = await other(stage);
+    await expect
+      .poll(async () => (await next.fenceState()).silentMs ?? 0)
+      .toBeGreaterThan(LEASE_MS);
+    const late = await Client.connect(new ServerAddress(stage.url, 'shadow.url'), stage.trunk);
+    onTestFinished(() => late.end());
+    await claimPresence(late, stage.trunk, stage.fence, 'copy0');
+    expect((await next.takeFence('next'))?.generation).toBe(2n);
+    await expect(late.rows('SELECT 1')).rejects.toThrow(/./);
+    const later = await Client.connect(new ServerAddress(stage.url, 'shadow.url'), stage.trunk);
+    onTestFinished(() => later.end());
+    await expect(claimPresence(later, stage.trunk, stage.fence, 'copy0')).rejects.toMatchObject({
+      code: 'FENCED',
+    });
   });
 
   it('leaves rows and position together when its connection dies between two statements', async () => {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { TableId } from '../../src/change/table-id.ts';
 import type { PairRule } from '../../src/overlay/pairing.ts';
+import { waitingOf } from '../../src/dialect/waiting.ts';
 import { gone, put } from './mysql.fixture.ts';
 import { ALL_ENGINES, ruledRollout, type AnyRollout } from './rollout.fixture.ts';
 
@@ -150,6 +151,58 @@ describe.each(ALL_ENGINES)('pairs on %s', (engine) => {
     expect(await counts(at)).toMatchObject({ bill: { paired: 1, inserted: 1, updated: 1 } });
     await at.apply(at.step('bill', gone('20')));
     expect(await counts(at)).toMatchObject({ bill: { inserted: 3 } });
+  });
+
+  it('hide no conflict of a row that the candidate sees', async () => {
+    const at = await scene();
+    await at.run(`INSERT INTO bill VALUES (2000, 1, 'B1', 5)`);
+    await at.apply(at.step('bill', bill(20, 1, 'B1', 5)));
+    await at.run('UPDATE bill SET total = 50 WHERE id = 20');
+    await at.apply(at.step('bill', bill(20, 1, 'B1', 6)));
+    expect(await at.database.overlayConflicts(9)).toMatchObject([
+      { kind: 'update_differs', key: ['20'] },
+    ]);
+    expect(await at.database.resolveOverlay(at.fence, {}, 'ours')).toMatchObject({ resolved: 1 });
+  });
+
+  it('are none with a row of production’s that waits to be written', async () => {
+    const at = await scene();
+    await at.apply(at.step('bill', bill(20, 1, 'B1', 5)));
+    await at.run(`INSERT INTO bill VALUES (2000, 1, 'B1', 5)`);
+    expect(await counts(at)).toMatchObject({ bill: { paired: 1 } });
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate('SELECT * FROM bill WHERE id = 20 FOR UPDATE');
+    // What is locked is waited for, at first.
+    await expect
+      .poll(
+        () =>
+          at.apply(at.step('bill', bill(20, 1, 'B1', 999))).then(
+            () => 'applied',
+            () => 'blocked',
+          ),
+        { timeout: 20_000 },
+      )
+      .toBe('applied');
+    expect(await at.production('bill', 'id, total')).toEqual([[20, 999]]);
+    expect(await listed(at)).toEqual(['bill insert 2000  ']);
+    await candidate('COMMIT');
+    await waitingOf(at.database)?.write(at.fence);
+    expect(await listed(at)).toEqual(['bill pair 2000 20 total']);
+  });
+
+  it('are found in time where there are many', async () => {
+    const at = await scene();
+    // MariaDB goes through the pairs for each row that it asks of.
+    const many = engine === 'mariadb' ? 500 : 3_000;
+    const numbers = Array.from({ length: many }, (_, i) => i + 1);
+    const values = numbers.map((n) => `(${String(10_000 + n)}, 1, 'N${String(n)}', 5)`);
+    await at.run(`INSERT INTO bill VALUES ${values.join(', ')}`);
+    await at.apply(at.step('bill', ...numbers.map((n) => bill(100 + n, 1, `N${String(n)}`, 5))));
+    const begun = performance.now();
+    expect(await counts(at)).toMatchObject({ bill: { paired: many } });
+    expect(await listed(at)).toEqual([]);
+    expect(performance.now() - begun).toBeLessThan(20_000);
   });
 
   it('are not made of production’s row that the candidate deleted', async () => {

@@ -65,11 +65,11 @@ describe.each(ALL_ENGINES)('a read-only table on %s', (engine) => {
     const write = `UPDATE ref SET v = 'x' WHERE id = 1`;
     const name = engine === 'postgresql' ? '"!understudy_read_only" ON ref' : '`ref#understudy_ru`';
     await at.rows(`DROP TRIGGER ${name}`);
-    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await at.database.guardReadOnly(at.fence);
     await expect(at.run(write)).rejects.toThrow(REFUSED);
     guarded.delete('ref');
     guarded.add('own');
-    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await at.database.guardReadOnly(at.fence);
     await at.run(write);
     await expect(at.run(`INSERT INTO own VALUES (1, 'x')`)).rejects.toThrow(REFUSED);
   });
@@ -82,10 +82,31 @@ describe.each(ALL_ENGINES)('a read-only table on %s', (engine) => {
     await at.as(url, 'ALTER TABLE ref ADD COLUMN more INT');
     await at.as(url, 'CREATE TABLE made (id INT PRIMARY KEY)');
     await migrations.end(at.fence);
-    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await at.database.guardReadOnly(at.fence);
     await at.run('INSERT INTO made VALUES (1)');
     await expect(at.run('UPDATE ref SET more = 1')).rejects.toThrow(REFUSED);
     await at.apply(at.step('ref', put(['id'], { id: '1', v: 'z' })));
     expect(await at.rows('SELECT id, v FROM ref')).toEqual([[1, 'z']]);
+  });
+
+  it('is guarded later where somebody is at it, and what captures is made again all the same', async () => {
+    const { at, guarded } = await scene();
+    const candidate = await at.session();
+    await candidate('BEGIN');
+    await candidate('INSERT INTO own VALUES (5, $$x$$)'.replaceAll('$$', "'"));
+    guarded.add('own');
+    await at.rows(
+      engine === 'postgresql'
+        ? 'ALTER TABLE ref DISABLE TRIGGER ALL'
+        : 'DROP TRIGGER `ref#understudy_au`',
+    );
+    expect(await at.database.watchCapture(at.fence)).toMatchObject([{ name: 'ref' }]);
+    await expect(at.database.guardReadOnly(at.fence)).rejects.toMatchObject({
+      code: 'APPLY_BLOCKED',
+    });
+    expect(await at.database.captureGaps()).toMatchObject([{ name: 'ref' }]);
+    await candidate('COMMIT');
+    await at.database.guardReadOnly(at.fence);
+    await expect(at.run('DELETE FROM own')).rejects.toThrow(REFUSED);
   });
 });

@@ -36,6 +36,8 @@ export interface FireOptions {
   readonly note: (line: string) => void;
   /** Milliseconds of fire. */
   readonly durationMs: number;
+  /** How long a writer rests at most between two transactions. Default 12. */
+  readonly restMs?: number;
   /** `c` is unique: production’s rows take values that rows of the candidate hold. */
   readonly unique?: boolean;
   /** Some transactions of the candidate stay idle for up to so long, at what they wrote. Default: none. */
@@ -85,8 +87,9 @@ export interface LastWrite extends HotRow {
 export class Fire {
   readonly #options: FireOptions;
   readonly #production = new Map<number, HotRow>();
-  /** Of each key, the rows that production ever had, as JSON. */
-  readonly #former = new Map<number, Set<string>>();
+  /** Of each key, what production had, since how many batches. */
+  readonly #former = new Map<number, { readonly since: number; readonly row: HotRow | null }[]>();
+  #batches = 0;
   /** What the candidate last meant to give each row. */
   readonly #meant = new Map<number, string>();
   #over = false;
@@ -152,7 +155,7 @@ export class Fire {
   /** Transactions one after another, with savepoints and rollbacks, until it is over. */
   async write(random: Random, writer: Writer): Promise<void> {
     while (!this.stopped) {
-      await pause(random.integer(0, 12));
+      await pause(random.integer(0, this.#options.restMs ?? 12));
       try {
         await writer.begin();
         for (let i = random.integer(1, 3); i > 0; i -= 1) {
@@ -180,18 +183,35 @@ export class Fire {
     while (!this.stopped) {
       const { changes, next } = this.#nextBatch(random);
       if (!(await this.#untilDone(() => parts.apply(changes)))) return;
-      this.#production.clear();
-      for (const [id, row] of next) {
-        this.#production.set(id, row);
-        const former = this.#former.get(id) ?? new Set();
-        this.#former.set(id, former.add(JSON.stringify(row)));
-      }
+      this.#become(next);
       // Before each release, which would heal what is wrong.
       await parts.check();
       // Owned rows cannot be fought for: only giving most of them up again keeps the race alive.
       for (let i = random.integer(0, 3); i > 0; i -= 1) await parts.release(random);
       await pause(random.integer(0, 3));
     }
+  }
+
+  #become(next: ReadonlyMap<number, HotRow>): void {
+    this.#batches += 1;
+    for (const id of new Set([...this.#production.keys(), ...next.keys()])) {
+      const row = next.get(id) ?? null;
+      if (isEqual(this.#production.get(id) ?? null, row)) continue;
+      const former = this.#former.get(id) ?? [{ since: 0, row: null }];
+      this.#former.set(id, [...former, { since: this.#batches, row }]);
+    }
+    this.#production.clear();
+    for (const [id, row] of next) this.#production.set(id, row);
+  }
+
+  /** Whether production had this row (or none) at some time since a batch, as far as `shown` shows it. */
+  had(id: number, row: HotRow | null, { since = 0, shown = whole }: Had = {}): boolean {
+    const former = this.#former.get(id) ?? [{ since: 0, row: null }];
+    return former.some(
+      (one, i) =>
+        (former[i + 1]?.since ?? Infinity) > since &&
+        isEqual(show(one.row, shown), show(row, shown)),
+    );
   }
 
   /** Repeats an act while it gives way. False if the time was over first: then it did nothing. */
@@ -268,20 +288,25 @@ export class Fire {
     readonly waiting?: readonly number[];
     /** Nobody writes, and all was tried again. */
     readonly settled?: boolean;
+    /** Of a row what the candidate's table has a column for; all of it, if not said. */
+    readonly shown?: Shown;
+    /** Whether the candidate's table refuses the row by itself; nothing, if not said. */
+    readonly refuses?: (row: HotRow) => boolean;
   }): void {
+    const { shown = whole } = found;
     deepStrictEqual(found.image, sorted(this.#production), 'the base view is production’s image');
     const owned = new Map<number, HotRow | null>();
     for (const { id, kind, a, b, c } of found.log) {
-      if (kind !== 'released') owned.set(id, kind === 'delete' ? null : { a, b, c });
+      if (kind !== 'released') owned.set(id, kind === 'delete' ? null : shown({ a, b, c }));
     }
-    const visible = new Map(this.#production);
+    const visible = new Map([...this.#production].map(([id, row]) => [id, shown(row)] as const));
     const { blocked = [], waiting = [] } = found;
     const seen = new Map(found.visible);
     const isStale = (id: number, why: string): void => {
       const stale = seen.get(id);
       if (stale === undefined) visible.delete(id);
       else {
-        const was = this.#former.get(id)?.has(JSON.stringify(stale)) === true;
+        const was = this.had(id, stale, { shown });
         strictEqual(was, true, `row ${String(id)}, which ${why}, is as production had it`);
         visible.set(id, stale);
       }
@@ -292,9 +317,10 @@ export class Fire {
       strictEqual(owned.has(id), false, `row ${String(id)} is kept out, and nobody’s`);
       isStale(id, 'is kept out');
       if (found.settled !== true) continue;
-      const wanted = this.#production.get(id)?.c ?? null;
-      const isHeld = found.visible.some(([key, { c }]) => key !== id && c === wanted);
-      strictEqual(isHeld, true, `something keeps row ${String(id)} out`);
+      const wanted = this.#production.get(id);
+      const isHeld = found.visible.some(([key, { c }]) => key !== id && c === (wanted?.c ?? null));
+      const isRefused = wanted !== undefined && found.refuses?.(wanted) === true;
+      strictEqual(isHeld || isRefused, true, `something keeps row ${String(id)} out`);
     }
     for (const [id, row] of owned) {
       if (row === null) visible.delete(id);
@@ -312,6 +338,26 @@ export class Fire {
     );
     this.checks += 1;
   }
+}
+
+/** Of a row what there is to be seen of it. */
+export type Shown = (row: HotRow) => HotRow;
+
+interface Had {
+  /** How many batches there were. */
+  readonly since?: number;
+  readonly shown?: Shown;
+}
+
+const whole: Shown = (row) => row;
+
+function show(row: HotRow | null, shown: Shown): HotRow | null {
+  return row === null ? null : shown(row);
+}
+
+export function isEqual(one: HotRow | null, other: HotRow | null): boolean {
+  if (one === null || other === null) return one === other;
+  return one.a === other.a && one.b === other.b && one.c === other.c;
 }
 
 function sorted(rows: ReadonlyMap<number, HotRow>): readonly (readonly [number, HotRow])[] {

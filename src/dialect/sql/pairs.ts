@@ -5,7 +5,8 @@
  *
  * Columns that refer to other rows by a foreign key are the same, too, where they refer to the two of a
  * pair: as part of `pairOn` (a line of an order), and as columns that are compared. Tables are taken parents
- * first. Production's row is one that the candidate sees, or one that is kept out; not one that it deleted.
+ * first. Production's row is one that the candidate sees, or one that is kept out; not one that it deleted,
+ * and none that waits to be written (dialect/waiting.ts) and has no entry: it is not seen as production has it.
  */
 import { tableName } from '../../change/table-id.ts';
 import { UnderstudyError } from '../../errors/understudy-error.ts';
@@ -33,6 +34,8 @@ export interface PairWriting<Table> {
   isPresent(entry: string): string;
   /** The row of this entry is production's, and kept out; `row` is what the candidate sees of it. */
   isBlocked(entry: string, row: string): string;
+  /** Where changes of keys wait, in a FROM; null where none do. */
+  waiting(table: Table): string | null;
 }
 
 /** A foreign key to a table that has pairs, by its key. */
@@ -148,16 +151,30 @@ export class Pairs<Table extends PairTable> {
     const plan = this.#plans.get(table.label);
     if (plan === undefined) return 'FALSE';
     const prefix = side === 'candidate' ? 'c' : 'p';
-    return `EXISTS (SELECT 1 FROM ${plan.name} q WHERE ${this.keyIs(table, `q.${prefix}`, entry)})`;
+    return this.#isIn(
+      plan.name,
+      table.schema.key.map((name, i) => ({
+        ...{ is: table.label, name: `${prefix}${String(i + 1)}`, value: this.#at(entry, name) },
+      })),
+    );
   }
 
-  /** The entry is not of production's row of a pair: stands alone, without `with`. */
-  isNoTwin(table: Table, entry: string): string {
+  /** There is a pair with these values. `is`: whose key the named column is of. */
+  #isIn(
+    pairs: string,
+    values: readonly { readonly is: string; readonly name: string; readonly value: string }[],
+  ): string {
+    const same = values.map(({ is, name, value }) => this.#isReferred(is, `q.${name}`, value));
+    return `EXISTS (SELECT 1 FROM ${pairs} q WHERE ${same.join(' AND ')})`;
+  }
+
+  /** The entry is not of production's row of a pair, kept out by the other: stands alone, without `with`. */
+  isNoTwin(table: Table, entry: string, isBlocked: string): string {
     const plan = this.#plans.get(table.label);
     if (plan === undefined) return 'TRUE';
     const keys = table.schema.key.map((name) => this.#at(entry, name));
     const numbers = keys.map((_, i) => `p${String(i + 1)}`);
-    return `(${keys.join(', ')}) NOT IN (${this.with(table)}SELECT ${numbers.join(', ')} FROM ${plan.name})`;
+    return `(NOT ${isBlocked} OR (${keys.join(', ')}) NOT IN (${this.with(table)}SELECT ${numbers.join(', ')} FROM ${plan.name}))`;
   }
 
   /** The key of `alias` is that of a pair; `of`: `q.c` or `q.p`. */
@@ -172,11 +189,11 @@ export class Pairs<Table extends PairTable> {
     const by = this.#through(table).filter(({ columns }) => columns.includes(column));
     if (by.length === 0) return null;
     const each = by.map(({ parent, columns, numbers }) => {
-      const same = columns.flatMap((name, i) => [
-        this.#isReferred(parent, `q.c${String(numbers[i])}`, this.#at(candidate, name)),
-        this.#isReferred(parent, `q.p${String(numbers[i])}`, this.#at(production, name)),
+      const values = columns.flatMap((name, i) => [
+        { is: parent, name: `c${String(numbers[i])}`, value: this.#at(candidate, name) },
+        { is: parent, name: `p${String(numbers[i])}`, value: this.#at(production, name) },
       ]);
-      return `EXISTS (SELECT 1 FROM ${this.#nameOf(parent)} q WHERE ${same.join(' AND ')})`;
+      return this.#isIn(this.#nameOf(parent), values);
     });
     return `(${each.join(' OR ')})`;
   }
@@ -187,10 +204,10 @@ export class Pairs<Table extends PairTable> {
       ({ columns }) => columns.join('\0') === referring.join('\0'),
     );
     if (found === undefined) return null;
-    const same = found.columns.map((name, i) =>
-      this.#isReferred(found.parent, `q.p${String(found.numbers[i])}`, this.#at(alias, name)),
-    );
-    return `EXISTS (SELECT 1 FROM ${this.#nameOf(found.parent)} q WHERE ${same.join(' AND ')})`;
+    const values = found.columns.map((name, i) => ({
+      ...{ is: found.parent, name: `p${String(found.numbers[i])}`, value: this.#at(alias, name) },
+    }));
+    return this.#isIn(this.#nameOf(found.parent), values);
   }
 
   /**
@@ -309,9 +326,14 @@ export class Pairs<Table extends PairTable> {
       LEFT JOIN ${rows(table, 'v', 'key')} ON ${sameKey('v', 'p')}
       WHERE NOT ${isPresent('e')} AND ${isPresent('p')}
         AND (${isBlocked('p', 'v')} OR ${this.#at('v', first)} IS NOT NULL)`;
+    const waiting = this.#writing.waiting(table);
+    const waits =
+      waiting === null
+        ? ''
+        : `AND NOT EXISTS (SELECT 1 FROM ${waiting} w WHERE ${sameKey('w', 'p')})`;
     const seen = `${ours} JOIN ${rows(table, 'p', 'any')} ON ${matches}
       WHERE NOT ${isPresent('e')}
-        AND NOT EXISTS (SELECT 1 FROM ${journal ?? ''} n WHERE ${sameKey('n', 'p')})`;
+        AND NOT EXISTS (SELECT 1 FROM ${journal ?? ''} n WHERE ${sameKey('n', 'p')}) ${waits}`;
     const numbered = (side: string): readonly string[] =>
       schema.key.map((_, i) => `${side}${String(i + 1)}`);
     const alone = (side: string): string =>

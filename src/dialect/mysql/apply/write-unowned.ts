@@ -173,11 +173,29 @@ class Writer {
   }
 
   /** False if something is refused: then nothing is changed. */
+  /**
+   * A row that is to be changed has NULL where the candidate's table takes none: beside a trigger an UPDATE of
+   * these servers writes an empty value there instead, and says nothing. An INSERT refuses it.
+   */
+  async #lacksValues(): Promise<boolean> {
+    const { columns, key, stage } = this.#table;
+    const keys = new Set(key.map(({ name }) => name));
+    const closed = columns.filter(({ name, schema }) => !schema.nullable && !keys.has(name));
+    if (closed.length === 0) return false;
+    const missing = closed.map(({ staged }) => `s.${staged} IS NULL`).join(' OR ');
+    const found = await this.#client.rows(
+      `SELECT s.seq FROM ${stage} s
+        WHERE s.op = 'f' AND s.own = 0 AND s.have = 1 AND (${missing}) LIMIT 1`,
+    );
+    return found.length > 0;
+  }
+
   async #asTheyAre(): Promise<boolean | 'raced'> {
     const client = this.#client;
     const rows = joined(this.#table, 't', 'staged');
     const { columns } = this.#table;
     try {
+      if (await this.#lacksValues()) return false;
       await client.run(`DELETE t FROM ${rows} WHERE s.op = 'd' AND s.own = 0 AND s.have = 1`);
       await client.run(
         `UPDATE ${rows} SET ${columns.map((c) => `t.${c.name} = s.${c.staged}`).join(', ')}

@@ -92,7 +92,9 @@ function listedIn(
   if (selectionCondition(table, only) === null) return null;
   // Production's row of a pair is kept out as it should be, unless it is named.
   const isNone = (alias: string): string =>
-    only.key === undefined ? pairs.isNoTwin(table, alias) : 'TRUE';
+    only.key === undefined
+      ? pairs.isNoTwin(table, alias, `${alias}.${JOURNAL.blocked} IS NOT NULL`)
+      : 'TRUE';
   return (alias) =>
     `(${alias}.${JOURNAL.conflict} IS NOT NULL AND ${selectionCondition(table, only, alias) ?? 'FALSE'}
       AND ${isNone(alias)})`;
@@ -121,7 +123,7 @@ export async function resolveOverlay(
   const { client } = session;
   let [resolved, kept] = [0, 0];
   const all = [...session.captured.values()];
-  const pairs = pairsOf(all, { tables: session.reshaped }, session.pairsOn);
+  const pairs = pairsOf(all, { tables: session.reshaped }, { pairsOn: session.pairsOn });
   for (const table of selectTables(all, only)) {
     const which = listedIn(table, only, pairs);
     if (which === null) continue;
@@ -247,6 +249,12 @@ async function merge(client: Client, table: OverlaidTable): Promise<void> {
       Object.fromEntries(table.columns.map(({ schema }, i) => [schema.name, values[i] ?? null]));
     const taken = mergedColumns(baseOf(row), named(production), named(candidate));
     if (taken === null) continue;
+    // Beside a trigger these servers write an empty value for a NULL that a column does not take.
+    const lacks = table.columns.some(
+      ({ schema }, i) =>
+        !schema.nullable && taken.includes(schema.name) && (production[i] ?? null) === null,
+    );
+    if (lacks) continue;
     const seq = String(row['seq']);
     if (await takeColumns(client, table, seq, new Set(taken))) merged.push(seq);
   }

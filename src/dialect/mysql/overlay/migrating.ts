@@ -14,6 +14,7 @@ import type { ColumnRename, MigratingAccount, MigrationOutcome } from '../../mig
 import { describeReshaped, reshapeOf, type Reshaped } from '../../sql/reshaped.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import { Client } from '../session/client.ts';
+import { isConnectionLoss } from '../session/errors.ts';
 import { patiently } from '../session/metadata-locks.ts';
 import {
   CAPTURING,
@@ -104,7 +105,8 @@ export async function beginMigration(
       const { url, user, password } = await openMigratingAccount(client, address, database);
       return { url, environment: environmentOf(url, database, user, password) };
     } catch (error) {
-      await endNoted(client, place);
+      // Who takes the fence next ends it; of a session that is lost this fails too, and says less.
+      if (!isConnectionLoss(error)) await endNoted(client, place);
       throw error;
     }
   } finally {
@@ -224,8 +226,12 @@ async function reconcile(client: Client, place: Place, begun: Begun): Promise<vo
       // By an earlier migration it may have another name already.
       const was = before.columns.has(column) ? (before.columns.get(column) ?? null) : column;
       if (was === null) return null;
+      // One that was announced, and not done before the migration was cut off, or failed, gave it no other name.
       const renamed = begun.renames.find(
-        ({ table, from }) => tableName(table) === label && from === was,
+        ({ table, from, to }) =>
+          tableName(table) === label &&
+          from === was &&
+          schema?.columns.some(({ name }) => name === to) === true,
       );
       return renamed?.to ?? (schema === undefined ? was : columnNow(schema, was));
     };

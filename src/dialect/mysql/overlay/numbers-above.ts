@@ -3,6 +3,8 @@ import type { NumberRange } from '../../overlay.ts';
 import { sequenceTarget, usedShares } from '../../sql/sequence-target.ts';
 import type { CapturedTable } from './journal.ts';
 import type { Client } from '../session/client.ts';
+import { ERRNO, hasErrno } from '../session/errors.ts';
+import { withLockWait } from '../session/metadata-locks.ts';
 
 const BITS: readonly (readonly [prefix: string, bits: bigint])[] = [
   ['tinyint', 8n],
@@ -45,8 +47,23 @@ export async function moveNumbersAbove(
   return left;
 }
 
-/** How far both sides have come, see NumberRange: a numbered column leads an index on these servers. */
+/**
+ * How far both sides have come, see NumberRange: a numbered column leads an index on these servers. Null if
+ * somebody keeps a table locked.
+ */
 export async function readNumberRanges(
+  client: Client,
+  tables: readonly CapturedTable[],
+): Promise<readonly NumberRange[] | null> {
+  try {
+    return await withLockWait(client, 1, () => numberRanges(client, tables));
+  } catch (error) {
+    if (!hasErrno(error, ERRNO.lockWaitTimeout)) throw error;
+    return null;
+  }
+}
+
+async function numberRanges(
   client: Client,
   tables: readonly CapturedTable[],
 ): Promise<readonly NumberRange[]> {

@@ -27,7 +27,8 @@ export async function readPairedTables(
   const paired = tables.map((table) =>
     noted?.has(table.schema.id.name) === true ? { ...table, journal: entriesNow(table) } : table,
   );
-  return { tables, pairs: pairsOf(paired, await readReshapes(client, database, source), pairsOn) };
+  const reshapes = await readReshapes(client, database, source);
+  return { tables, pairs: pairsOf(paired, reshapes, { pairsOn, noted }) };
 }
 
 /** Entries with production's image of now, where something may wait. */
@@ -52,7 +53,14 @@ function entriesNow(table: CapturedTable): string {
 export function pairsOf(
   tables: readonly CapturedTable[],
   reshapes: Pick<Reshapes, 'tables'>,
-  pairsOn: PairsOn | null | undefined,
+  {
+    pairsOn,
+    noted = null,
+  }: {
+    readonly pairsOn: PairsOn | null | undefined;
+    /** Names of tables of which changes may wait. */
+    readonly noted?: ReadonlySet<string> | null;
+  },
 ): MySqlPairs {
   const on = ({ schema }: CapturedTable): readonly string[] =>
     pairsOn === null || pairsOn === undefined ? [] : pairColumns(schema, reshapes, pairsOn);
@@ -64,5 +72,6 @@ export function pairsOf(
       `${relation} ${alias} ${by === 'key' ? keyHint : ''}`,
     isPresent: (entry) => `${entry}.${JOURNAL.present} = 1`,
     isBlocked: (entry) => `${entry}.${JOURNAL.blocked} IS NOT NULL`,
+    waiting: ({ schema, waiting }) => (noted?.has(schema.id.name) === true ? waiting : null),
   });
 }

@@ -107,6 +107,8 @@ export async function takeBackBlockers(
 const STAYS = '0';
 const TAKEN = '1';
 const ADDED = '2';
+/** It would become NULL where the table takes none, which beside a trigger no UPDATE of these servers refuses. */
+const REFUSED = '3';
 
 /**
  * Writes production's changes into rows of the candidate's that both have, where a policy says so, before the
@@ -124,6 +126,10 @@ export async function mergeStaged(client: Client, table: CapturedTable): Promise
   );
   const refused: number[] = [];
   for (const [what, rows] of Map.groupBy(found, (row) => row.what)) {
+    if (what.includes(REFUSED)) {
+      refused.push(...rows.map(({ seq }) => seq));
+      continue;
+    }
     const values = merged.flatMap((column, i) => {
       if (what[i] === STAYS) return [];
       const value = what[i] === ADDED ? sum(column) : `s.${column.staged}`;
@@ -144,19 +150,20 @@ export async function mergeStaged(client: Client, table: CapturedTable): Promise
   return refused.length;
 }
 
-/** As `STAYS`, `TAKEN` or `ADDED`. */
+/** As `STAYS`, `TAKEN`, `ADDED` or `REFUSED`. */
 function becomes(table: CapturedTable, column: ApplyColumn): string {
   const { name, staged, schema } = column;
   const moved = `NOT (${exactValue(`s.${staged}`, schema)} <=> ${exactValue(`j.${name}`, schema)})`;
   const isTheirs = sameValue(column, 'j', 't');
+  const taken = schema.nullable ? TAKEN : `IF(s.${staged} IS NULL, ${REFUSED}, ${TAKEN})`;
   const rule = ruleOf(table, column);
   switch (rule) {
     case 'overlay-wins':
       return STAYS;
     case 'source-wins':
-      return `IF(${moved}, ${TAKEN}, ${STAYS})`;
+      return `IF(${moved}, ${taken}, ${STAYS})`;
     case 'merge':
-      return `IF(${moved} AND ${isTheirs}, ${TAKEN}, ${STAYS})`;
+      return `IF(${moved} AND ${isTheirs}, ${taken}, ${STAYS})`;
     case 'delta': {
       const none = [`s.${staged}`, `j.${name}`, `t.${name}`].map((one) => `${one} IS NULL`);
       // Exactly what production has, whose sum may not be with floats.

@@ -3,10 +3,13 @@
  * rows, whoever applies by then. They are made and dropped as the rules have it by now. TRUNCATE, which fires
  * none, the candidate's account has no right to.
  */
+import type { Fence } from '../../fence.ts';
 import type { ReadOnly } from '../../overlay.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
 import { guardedTables } from '../../sql/reshaped.ts';
-import type { Client } from '../session/client.ts';
+import { readTables } from '../catalogue/catalogue.ts';
+import type { ServerAddress } from '../session/address.ts';
+import { Client } from '../session/client.ts';
 import { patiently } from '../session/metadata-locks.ts';
 import {
   companionName,
@@ -17,6 +20,7 @@ import {
   triggerName,
 } from '../session/names.ts';
 import { triggerDefiner, unlessNotedApplier } from '../shadow/accounts.ts';
+import { claimPresence } from '../shadow/fence.ts';
 import { readReshapes } from './reshapes.ts';
 import { ensureTrigger, EVENTS, readTriggers, type Trigger } from './triggers.ts';
 
@@ -57,6 +61,29 @@ export async function findGuards(
     ),
     surplus: there.filter((found) => !wanted.some((guard) => is(found, guard))),
   };
+}
+
+/**
+ * Makes and drops what is due, while the caller holds the fence: on a session of its own, for each statement
+ * commits. APPLY_BLOCKED while somebody is at such a table.
+ */
+export async function guardReadOnly(
+  reader: Client,
+  place: { readonly address: ServerAddress; readonly database: string; readonly source: string },
+  fence: Fence,
+  readOnly: ReadOnly | null | undefined,
+): Promise<void> {
+  const { address, database, source } = place;
+  const { catalogue } = await readTables(reader, database, source);
+  const guards = await findGuards(reader, place, catalogue, readOnly);
+  if (guards.missing.length + guards.surplus.length === 0) return;
+  const client = await Client.connect(address, database);
+  try {
+    await claimPresence(client, database, fence, 'copy0');
+    await setGuards(client, database, guards);
+  } finally {
+    await client.end();
+  }
 }
 
 /** While the caller holds the fence; each statement commits by itself, and is done again after a crash. */

@@ -151,7 +151,7 @@ function differing(
 /** Over `j`, production's image, or `v` of a pair, and `t`: what `toDifference` makes a difference of, but its kind. */
 export function differenceColumns(
   table: CapturedTable,
-  pairs = pairsOf([table], NO_RESHAPES, null),
+  pairs = pairsOf([table], NO_RESHAPES, { pairsOn: null }),
   production: Image | 'v' = 'j',
 ): string {
   const differs = differing(table, pairs, production);

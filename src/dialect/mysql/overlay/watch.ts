@@ -3,7 +3,7 @@
  * them for copies take them away, and so may an account of the server's.
  */
 import type { TableId } from '../../../change/table-id.ts';
-import type { Fence, ReadOnly } from '../../dialect.ts';
+import type { Fence } from '../../dialect.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { Client } from '../session/client.ts';
 import { CAPTURING, companionName, quote } from '../session/names.ts';
@@ -11,31 +11,12 @@ import { unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { withoutCapture } from './closed.ts';
 import type { Place } from './install.ts';
-import { findGuards, setGuards, type Guards } from './read-only.ts';
 import { areThese, capturingTriggers, readTriggers } from './triggers.ts';
 
 const gaps = (database: string): string => quote(companionName(database), 'capture_gap');
 
-/** What a look at the triggers found to be amiss. */
-export interface AmissTriggers {
-  readonly lost: readonly TableId[];
-  readonly guards: Guards;
-}
-
-/** Null if all are as they should be. */
-export async function lookAtTriggers(
-  session: ApplySession,
-  place: Place,
-  readOnly: ReadOnly | null | undefined,
-): Promise<AmissTriggers | null> {
-  const lost = await findLostCapture(session);
-  const guards = await findGuards(session.client, place, session.tables.catalogue, readOnly);
-  const isWell = lost.length + guards.missing.length + guards.surplus.length === 0;
-  return isWell || session.captured.size === 0 ? null : { lost, guards };
-}
-
 /** Captured tables of which one is missing, or another. Costs one look at the server's triggers. */
-async function findLostCapture({
+export async function findLostCapture({
   client,
   database,
   captured,
@@ -51,14 +32,11 @@ async function findLostCapture({
   });
 }
 
-/**
- * Makes again what captures, and notes the tables; sees to what guards tables that are only read. While the
- * caller holds the fence.
- */
-export async function mendTriggers(
+/** Makes them again, and notes the tables, while the caller holds the fence. */
+export async function captureLost(
   place: Place,
   fence: Fence,
-  { lost, guards }: AmissTriggers,
+  lost: readonly TableId[],
 ): Promise<void> {
   const { address, database } = place;
   const client = await Client.connect(address, database);
@@ -69,8 +47,7 @@ export async function mendTriggers(
       await client.run(`INSERT IGNORE INTO ${gaps(database)} (name) VALUES (?)`, [name]);
     }
     const names = lost.map(({ name }) => name);
-    if (names.length > 0) await withoutCapture(client, place, names, () => Promise.resolve());
-    await setGuards(client, database, guards);
+    await withoutCapture(client, place, names, () => Promise.resolve());
   } finally {
     await client.end();
   }

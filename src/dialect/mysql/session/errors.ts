@@ -146,7 +146,12 @@ export function hasErrno(error: unknown, ...numbers: readonly number[]): boolean
 export function isConnectionLoss(error: unknown): boolean {
   const errno = serverError(error)?.errno;
   if (errno !== undefined) return GONE.has(errno);
-  return hasSocketCode(error, SOCKET_CODES);
+  return hasSocketCode(error, SOCKET_CODES) || isFatal(error);
+}
+
+/** Of a connection that is closed already the driver says no more than this. */
+function isFatal(error: unknown): boolean {
+  return error instanceof Error && 'fatal' in error && error.fatal === true;
 }
 
 /**

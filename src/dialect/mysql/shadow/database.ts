@@ -61,7 +61,8 @@ import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/re
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
-import { lookAtTriggers, mendTriggers, readCaptureGaps } from '../overlay/watch.ts';
+import { guardReadOnly } from '../overlay/read-only.ts';
+import { captureLost, findLostCapture, readCaptureGaps } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readRaised } from '../overlay/raised.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -387,12 +388,18 @@ export class MySqlShadowDatabase
 
   async watchCapture(fence: Fence): Promise<readonly TableId[]> {
     const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
-    const found = await this.#act(fence, ...what, async (client) =>
-      lookAtTriggers(await this.#applySession(client, fence), this.#place, this.#rules.readOnly),
+    const lost = await this.#act(fence, ...what, async (client) =>
+      findLostCapture(await this.#applySession(client, fence)),
     );
-    if (found === null) return [];
-    await this.#act(fence, ...what, () => mendTriggers(this.#place, fence, found));
-    return found.lost;
+    if (lost.length > 0)
+      await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
+    return lost;
+  }
+
+  guardReadOnly(fence: Fence): Promise<void> {
+    return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
+      guardReadOnly(client, this.#place, fence, this.#rules.readOnly),
+    );
   }
 
   captureGaps(): Promise<readonly TableId[]> {
@@ -401,7 +408,7 @@ export class MySqlShadowDatabase
     );
   }
 
-  numberRanges(): Promise<readonly NumberRange[]> {
+  numberRanges(): Promise<readonly NumberRange[] | null> {
     return this.#read('read how far numbers have come', async (client) =>
       readNumberRanges(client, await readCaptured(client, this.name, this.#source)),
     );

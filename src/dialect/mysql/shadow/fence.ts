@@ -115,6 +115,10 @@ export async function takeFence(
   const fence = await nullIfLocked(() =>
     transaction(client, () => raiseGeneration(client, { database, generation, holder, leaseMs })),
   );
+  // Who claimed a place since then, and saw the fence as its own; who claims one now sees that it is not.
+  if (fence !== null && seen.holder !== null) {
+    await endHolders(client, locksOf(database, seen.generation, ALL_ROLES), TAKE_OVER_WAIT_MS);
+  }
   await client.run('SET SESSION wait_timeout = DEFAULT');
   return fence;
 }
@@ -160,16 +164,21 @@ async function raiseGeneration(
 }
 
 /**
- * Marks this session as one of the holder's, until it ends or shows another. SHADOW_UNREACHABLE if an
- * earlier one keeps that place: the server has not yet noticed that its connection is gone.
+ * Marks this session as one of the holder's, until it ends or shows another: then a take-over ends it, whatever
+ * it is doing. SHADOW_UNREACHABLE if an earlier one keeps that place: the server has not yet noticed that its
+ * connection is gone. FENCED if another holder took the fence before, SHADOW_REWOUND.
  */
 export async function claimPresence(
   client: Client,
   database: string,
-  { generation }: Fence,
+  fence: Fence,
   role: HolderRole,
 ): Promise<void> {
-  await claimPlace(client, presenceLock(database, generation, role), database);
+  await claimPlace(client, presenceLock(database, fence.generation, role), database);
+  // A session that takes no part in the act's transaction would go on beside the new holder, and be ended by nobody.
+  const now = await readRow(client, database, '');
+  const isHeld = now.generation === fence.generation && now.holder === fence.holder;
+  if (!isHeld) throw notHeld(fence, now, database);
 }
 
 /** False if another session holds the place. */

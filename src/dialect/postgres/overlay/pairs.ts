@@ -4,9 +4,10 @@ import type { PairsOn } from '../../../overlay/pairing.ts';
 import { pairColumns, Pairs, type PairWriting } from '../../sql/pairs.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
-import { JOURNAL } from '../session/names.ts';
+import { JOURNAL, relation, waitingId } from '../session/names.ts';
 import { blockedAs } from './blocked-sql.ts';
 import { readReshapes } from './reshapes.ts';
+import { readWaitingLabels } from './waiting.ts';
 
 export type PgPairs = Pairs<ApplyTable>;
 
@@ -16,14 +17,16 @@ export async function readPairs(
   tables: readonly ApplyTable[],
   pairsOn: PairsOn | null,
 ): Promise<PgPairs> {
-  if (pairsOn === null) return new Pairs(tables, () => [], writing(new Map()));
+  if (pairsOn === null) return new Pairs(tables, () => [], writing(new Map(), new Set()));
   const reshapes = await readReshapes(client);
   const on = ({ schema }: ApplyTable): readonly string[] => pairColumns(schema, reshapes, pairsOn);
-  return new Pairs(tables, on, writing(await readComparisons(client)));
+  const waiting = await readWaitingLabels(client);
+  return new Pairs(tables, on, writing(await readComparisons(client), waiting));
 }
 
 function writing(
   comparisons: Awaited<ReturnType<typeof readComparisons>>,
+  waiting: ReadonlySet<string>,
 ): PairWriting<ApplyTable> {
   return {
     materialized: 'MATERIALIZED',
@@ -33,5 +36,6 @@ function writing(
     rows: ({ rows }, alias) => `${rows} ${alias}`,
     isPresent: (entry) => `${entry}.${JOURNAL.present}`,
     isBlocked: blockedAs,
+    waiting: ({ label, schema }) => (waiting.has(label) ? relation(waitingId(schema.id)) : null),
   };
 }

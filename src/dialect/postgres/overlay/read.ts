@@ -122,7 +122,8 @@ export async function readOverlayConflicts(
   for (const table of selectTables(tables, only)) {
     const condition = selectionCondition(table, 'j', only);
     // Production's row of a pair is kept out as it should be.
-    const isNone = only.key === undefined ? pairs.isOf('production', table, 'j') : 'false';
+    const isTwin = pairs.isOf('production', table, 'j');
+    const isNone = only.key === undefined ? `(${IS_BLOCKED} AND ${isTwin})` : 'false';
     const ms = (column: string): string =>
       `pg_catalog.date_part('epoch', j.${column}) OPERATOR(pg_catalog.*) 1000`;
     const found = await client.query<ConflictRow>(

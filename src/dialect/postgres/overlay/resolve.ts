@@ -11,7 +11,7 @@ import { queryAll } from '../session/query-all.ts';
 import { ALL_PARTS, admitBlocked } from './admit.ts';
 import { baseImage, baseText } from './conflict-sql.ts';
 import { mayMerge } from './policy-sql.ts';
-import { holdsBlocked, lookedUp, settleAll } from './blocked-sql.ts';
+import { holdsBlocked, isBlocked, lookedUp, settleAll } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { readPairs } from './pairs.ts';
@@ -55,7 +55,9 @@ export async function resolveOverlay(
     await session.client.query(settleAll(table));
     const { sql, values } = selectionCondition(table, 'j', only);
     // Production's row of a pair is kept out as it should be, unless it is named.
-    const apart = only.key === undefined ? pairs.isNoTwin(table, 'j') : 'true';
+    const apart = only.key === undefined ? pairs.isNoTwin(table, 'j', isBlocked(table)) : 'true';
+    // Elsewhere such joins are off, for what is staged has no statistics; here they are owned × table.
+    if (pairs.has(table)) await session.client.query('SET LOCAL enable_hashjoin = on');
     const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql} AND ${apart}`, values };
     const before = await noteSelected(session, table, selected);
     if (before === 0) continue;

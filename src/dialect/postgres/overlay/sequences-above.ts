@@ -1,6 +1,7 @@
 import { escapeIdentifier, type ClientBase } from 'pg';
 import type { NumberRange } from '../../overlay.ts';
 import { sequenceTarget, usedShares } from '../../sql/sequence-target.ts';
+import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 
 interface SequenceRow {
   readonly oid: string;
@@ -22,6 +23,9 @@ const INDEXED = `FROM fed f WHERE f.sequence = c.oid AND EXISTS (SELECT FROM pg_
   WHERE i.indrelid = f.attrelid AND i.indkey[0] = f.attnum AND i.indpred IS NULL)
   ORDER BY f.attrelid, f.attnum`;
 
+/** Not of a session’s own: nobody else may read these. */
+const LASTING = `(SELECT o.relpersistence FROM pg_catalog.pg_class o WHERE o.oid = a.attrelid) <> 't'`;
+
 /**
  * All sequences of user schemas with the columns they feed: as their owner (serial, identity), or
  * by a default.
@@ -31,13 +35,14 @@ const SEQUENCES = `WITH fed AS (
       JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
       WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-        AND d.deptype IN ('a', 'i') AND a.atttypid IN (20, 21, 23)
+        AND d.deptype IN ('a', 'i') AND a.atttypid IN (20, 21, 23) AND ${LASTING}
     UNION
     SELECT d.refobjid, a.attrelid, a.attnum, a.attname, a.attlen FROM pg_catalog.pg_depend d
       JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
       JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
       WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.atttypid IN (20, 21, 23)
+        AND ${LASTING}
   )
   SELECT c.oid::text AS oid, n.nspname || '.' || c.relname AS name,
     s.seqincrement::text AS increment, s.seqstart::text AS start,
@@ -82,8 +87,22 @@ function factsOf(row: SequenceRow) {
   };
 }
 
-/** How far both sides have come, see NumberRange. In one transaction, with an empty search_path. */
-export async function readNumberRanges(client: ClientBase): Promise<readonly NumberRange[]> {
+/** How long somebody who locks a table is waited for. */
+const PATIENCE = '100ms';
+
+/** How far both sides have come, see NumberRange; null if a table is locked. In the caller's transaction. */
+export async function readNumberRanges(client: ClientBase): Promise<readonly NumberRange[] | null> {
+  await client.query(`SET LOCAL lock_timeout = '${PATIENCE}'; SAVEPOINT understudy_numbers`);
+  try {
+    return await numberRanges(client);
+  } catch (error) {
+    if (!hasSqlState(error, SQLSTATE.lockNotAvailable)) throw error;
+    await client.query('ROLLBACK TO SAVEPOINT understudy_numbers');
+    return null;
+  }
+}
+
+async function numberRanges(client: ClientBase): Promise<readonly NumberRange[]> {
   const found = (await client.query<SequenceRow>(SEQUENCES)).rows.flatMap((row) => {
     const target = sequenceTarget({ ...factsOf(row), last: null });
     return target === null ? [] : [{ row, target }];

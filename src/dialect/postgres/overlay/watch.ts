@@ -4,7 +4,6 @@
  */
 import { escapeIdentifier, type ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
-import type { ReadOnly } from '../../overlay.ts';
 import { describeTable } from '../apply/apply-table.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
@@ -12,7 +11,7 @@ import { readComparisons } from '../catalogue/key-facts.ts';
 import { CAPTURED_TABLE, OWN_SCHEMA, relation } from '../session/names.ts';
 import { captureStatements } from './capture-sql.ts';
 import { readCaptured } from './journal.ts';
-import { ensureReadOnly, REFUSE } from './read-only.ts';
+import { REFUSE } from './read-only.ts';
 
 /** Of a captured table: for its rows, keys, inserts, TRUNCATE and traces. */
 const OF_TABLE = 5;
@@ -38,21 +37,11 @@ const LOST = `SELECT DISTINCT r.schema, r.name FROM ${CAPTURED_TABLE} r
 
 const GAPS = `${OWN_SCHEMA}.capture_gap`;
 
-/**
- * Makes them again, and notes the tables; sees to what guards tables that are only read. In the caller's fenced
- * transaction. Returns the tables.
- */
+/** Makes them again, and notes the tables. In the caller's fenced transaction. Returns the tables. */
 export async function watchCapture(
   client: ClientBase,
   spared: SparedAccount,
-  readOnly: ReadOnly | null = null,
 ): Promise<readonly TableId[]> {
-  const lost = await captureLost(client, spared);
-  await ensureReadOnly(client, spared, readOnly);
-  return lost;
-}
-
-async function captureLost(client: ClientBase, spared: SparedAccount): Promise<readonly TableId[]> {
   const captured = await readCaptured(client);
   if (captured === null) return [];
   const { rows: lost } = await client.query<{ schema: string; name: string }>(LOST);

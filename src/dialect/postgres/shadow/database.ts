@@ -71,6 +71,7 @@ import {
   takeFence,
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
+import { ensureReadOnly } from '../overlay/read-only.ts';
 import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -381,8 +382,14 @@ export class PgShadowDatabase
   watchCapture(fence: Fence): Promise<readonly TableId[]> {
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) => {
       await countAnew(client);
-      return watchCapture(client, await readSparedAccount(client), this.#rules.readOnly);
+      return watchCapture(client, await readSparedAccount(client));
     });
+  }
+
+  guardReadOnly(fence: Fence): Promise<void> {
+    return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
+      ensureReadOnly(client, await readSparedAccount(client), this.#rules.readOnly ?? null),
+    );
   }
 
   async possiblyOurs(): Promise<PossiblyOurs | null> {
@@ -394,7 +401,7 @@ export class PgShadowDatabase
     return this.#read('read what was not captured', readCaptureGaps);
   }
 
-  numberRanges(): Promise<readonly NumberRange[]> {
+  numberRanges(): Promise<readonly NumberRange[] | null> {
     return this.#read('read how far numbers have come', readNumberRanges);
   }
 
