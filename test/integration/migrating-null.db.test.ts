@@ -24,19 +24,25 @@ it.each(ALL_ENGINES)('on %s, whatever the policy', async (engine) => {
     );
     await migrations.end(at.fence);
     await at.run(`UPDATE t SET b = 'mine' WHERE id = 2`);
-    await at.apply(
-      at.step('t', row(1, 'b', null), row(2, 'b', null), row(3, 'later', 'c'), row(4, 'b', null)),
-    );
+    // Beside others, which are written before it.
+    await at.apply(at.step('t', row(3, 'x', 'c'), row(1, 'b', null)));
+    await at.apply(at.step('t', row(2, 'b', null)));
+    await at.apply(at.step('t', row(5, 'b', 'c'), row(6, 'b', null)));
+    await at.apply(at.step('t', row(3, 'later', 'c'), row(4, 'b', null), row(7, 'b', null)));
     expect(await at.production('t', 'id, b, c')).toEqual([
       [1, 'b', null],
       [2, 'b', null],
       [3, 'later', 'c'],
       [4, 'b', null],
+      [5, 'b', 'c'],
+      [6, 'b', null],
+      [7, 'b', null],
     ]);
     expect(await at.rows('SELECT id, b, c FROM t ORDER BY id')).toEqual([
       [1, 'b', 'c'],
       [2, 'mine', 'c'],
       [3, 'later', 'c'],
+      [5, 'b', 'c'],
     ]);
   }
 });
