@@ -168,3 +168,26 @@ it.each(ENGINES)('on %s a rollout of an older version gets what it lacks', async
   expect(await imageOf(next)).toEqual(image);
   expect(await seenOf(next)).toEqual([{ id: 1, n: 6, secret: 1 }, image[1]]);
 });
+
+it.each(ENGINES)('on %s more than is written at once is written before an act', async (engine) => {
+  const stage = await stageOf(engine, TABLE);
+  const rows = (n: number) =>
+    rowsStep(stage, 't', ...Array.from({ length: 12_500 }, (_, i) => row(String(i), String(n))));
+  await stage.apply(rows(0));
+  const at = await overlaidRollout(stage);
+  const held = async (n: number): Promise<void> => {
+    const idle = await idleOn(at.candidateUrl, at.name, 'SELECT * FROM t FOR UPDATE');
+    await at.apply(rows(n));
+    expect(await keysOf(at)).toBe(12_500);
+    await idle.query('ROLLBACK');
+  };
+  await held(1);
+  await at.database.releaseOverlay(at.fence, {});
+  expect(await keysOf(at)).toBe(0);
+  await held(2);
+  const table = { schema: stage.source, name: 't' };
+  expect(await at.database.truncateOverlay(at.fence, table)).toBe(12_500);
+  expect(await keysOf(at)).toBe(0);
+  expect(await seenOf(at)).toEqual([]);
+  expect(await imageOf(at)).toHaveLength(12_500);
+});

@@ -5,6 +5,7 @@ import { applyFailure } from '../apply/apply-error.ts';
 import { readReferences } from '../catalogue/catalogue.ts';
 import { JOURNAL } from '../session/names.ts';
 import { KEEPING } from './journal.ts';
+import { writeAllWaiting } from './write-waiting.ts';
 
 /**
  * Empties the visible table as if the candidate had deleted each row: those that nobody owns get entries
@@ -30,6 +31,8 @@ export async function truncateOverlay(session: ApplySession, id: TableId): Promi
   try {
     // Rows before entries, as everywhere; what is there then is the candidate's, or nobody's.
     await client.rows(`SELECT COUNT(*) AS locked FROM ${table.relation} FOR UPDATE`);
+    // What came before it is emptied, too, but for what the candidate is at.
+    await writeAllWaiting(session, table);
     await client.run(
       `INSERT INTO ${table.journal} (${names}, ${JOURNAL.present})
         SELECT ${table.columns.map(({ name }) => `t.${name}`).join(', ')}, 1
