@@ -47,6 +47,13 @@ export interface OverlayRow {
   readonly trace: string | null;
 }
 
+/** The same row under the keys of both sides. */
+export interface RowPair {
+  readonly table: TableId;
+  readonly candidate: readonly string[];
+  readonly production: readonly string[];
+}
+
 export interface OverlayCount {
   readonly table: TableId;
   readonly inserted: number;
@@ -175,6 +182,8 @@ export interface OverlayActs {
    * Returns them.
    */
   watchCapture(fence: Fence): Promise<readonly TableId[]>;
+  /** All pairs of a table (sql/pairs.ts), also those that do not differ; at most `limit` per table. */
+  overlayPairs(limit: number): Promise<readonly RowPair[]>;
   /** Conflicts, at most `limit` per table, oldest first. */
   overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]>;
   /**

@@ -12,6 +12,8 @@ export interface DivergentRow {
   readonly table: string;
   readonly keyColumns: readonly string[];
   readonly key: readonly string[];
+  /** Of a pair: the key of production's row. */
+  readonly pairedWith?: readonly string[];
   readonly kind: DifferenceKind;
   readonly columns: readonly {
     readonly column: string;
@@ -53,6 +55,8 @@ export interface DivergenceColumn {
 export interface DivergenceRow {
   readonly table: string;
   readonly key: Readonly<Record<string, string>>;
+  /** Of a pair: the key of production's row. */
+  readonly pairedWith?: Readonly<Record<string, string>>;
   readonly kind: DifferenceKind;
   readonly columns: readonly DivergenceColumn[];
   /** When the candidate first wrote the row, ISO 8601. */
@@ -113,9 +117,12 @@ function ratioOf(table: DivergentTable): number {
 }
 
 function finding(row: DivergentRow, showValues: boolean): DivergenceRow {
+  const named = (key: readonly string[]): Record<string, string> =>
+    Object.fromEntries(row.keyColumns.map((column, i) => [column, key[i] ?? '']));
   return {
     table: row.table,
-    key: Object.fromEntries(row.keyColumns.map((column, i) => [column, row.key[i] ?? ''])),
+    key: named(row.key),
+    ...(row.pairedWith !== undefined && { pairedWith: named(row.pairedWith) }),
     kind: row.kind,
     columns: row.columns.map((column) =>
       showValues

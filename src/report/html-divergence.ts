@@ -89,9 +89,9 @@ function tables(all: readonly DivergenceTable[]): Html {
           <th scope="col" class="n">Changed</th>
           <th scope="col" class="n">Removed</th>
           <th scope="col" class="n">Kept out</th>
-          ${isPaired ? html`<th scope="col" class="n">Added by both, differ</th>` : NONE}
-          ${isPaired ? html`<th scope="col" class="n">Added by both, equal</th>` : NONE}
-          <th scope="col" class="n">Written, equal again</th>
+          ${isPaired ? html`<th scope="col" class="n">Pairs differ</th>` : NONE}
+          ${isPaired ? html`<th scope="col" class="n">Pairs equal</th>` : NONE}
+          <th scope="col" class="n">${isPaired ? 'Equal again' : 'Written, equal again'}</th>
           <th scope="col" class="n">Rows</th>
           <th scope="col">Share that differs</th>
         </tr>
@@ -164,11 +164,17 @@ function rowCard(table: string, rows: readonly DivergenceRow[]): Html {
 
 function rowLine(row: DivergenceRow): Html {
   return html`<tr>
-    <th scope="row"><code>${keyText(row.key)}</code></th>
+    <th scope="row"><code>${keyText(row.key)}</code>${theirKey(row)}</th>
     <td><span class="badge ${row.kind}">${rowWord(row.kind)}</span></td>
     <td>${row.columns.map((column) => columnOf(row, column))}</td>
     <td class="muted" style="white-space:nowrap">${timeText(row.at)}</td>
   </tr>`;
+}
+
+/** Of a row that both added under keys of their own. */
+function theirKey({ pairedWith }: DivergenceRow): Html {
+  if (pairedWith === undefined) return NONE;
+  return html`<span class="muted"> = <code>${keyText(pairedWith)}</code> in production</span>`;
 }
 
 /** An added row has no production value, a removed one no candidate's: one side is shown. */

@@ -86,7 +86,7 @@ td.zero { color: var(--muted); }
 .badge.equal { color: var(--equal); background: var(--equal-soft); }
 .badge.drift, .badge.delete { color: var(--drift); background: var(--drift-soft); }
 .badge.not-compared, .badge.inconclusive, .badge.blocked { color: var(--doubt); background: var(--doubt-soft); }
-.badge.update, .badge.changed { color: var(--note); background: var(--note-soft); }
+.badge.update, .badge.changed, .badge.pair { color: var(--note); background: var(--note-soft); }
 .badge.insert, .badge.extra { color: var(--equal); background: var(--equal-soft); }
 .badge.missing { color: var(--drift); background: var(--drift-soft); }
 .reason { color: var(--muted); font-size: 14px; }

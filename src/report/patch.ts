@@ -40,7 +40,13 @@ export function patchStatements(
   {
     towards,
     writer,
-  }: { readonly towards: 'production' | 'candidate'; readonly writer: PatchWriter },
+    pairs = [],
+  }: {
+    readonly towards: 'production' | 'candidate';
+    readonly writer: PatchWriter;
+    /** Rows that both sides have under keys of their own. */
+    readonly pairs?: readonly PatchPair[];
+  },
 ): readonly string[] {
   const from = towards === 'candidate' ? 'production' : 'candidate';
   const byTable = Map.groupBy(rows, (row) => row.table);
@@ -48,11 +54,16 @@ export function patchStatements(
   const written = order.map((label) => {
     const table = tables.get(label);
     const own = byTable.get(label) ?? [];
-    const one = { table, writer, towards };
+    const keys = (of: string): readonly string[] => tables.get(of)?.key ?? [];
+    const one = { table, writer, towards, keys, here: keysHere(pairs, towards) };
     return {
       deletes: own.filter((row) => row[from] && !row[towards]).map((row) => deletion(row, one)),
-      updates: own.filter((row) => row[from] && row[towards]).flatMap((row) => update(row, one)),
-      inserts: own.filter((row) => !row[from] && row[towards]).map((row) => insertion(row, one)),
+      updates: own
+        .filter((row) => row[from] && row[towards])
+        .flatMap((row) => update(referring(row, one), one)),
+      inserts: own
+        .filter((row) => !row[from] && row[towards])
+        .map((row) => insertion(referring(row, one), one)),
     };
   });
   return [
@@ -61,7 +72,57 @@ export function patchStatements(
   ];
 }
 
+/** A row by the label of its table, and its keys on both sides. */
+export interface PatchPair {
+  readonly table: string;
+  readonly candidate: readonly string[];
+  readonly production: readonly string[];
+}
+
+/** By table, keys of the side that rows are made like, to those of the side that the statements are for. */
+type KeysHere = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
+
+function keysHere(pairs: readonly PatchPair[], towards: 'production' | 'candidate'): KeysHere {
+  const from = towards === 'candidate' ? 'production' : 'candidate';
+  return new Map(
+    [...Map.groupBy(pairs, ({ table }) => table)].map(([table, of]) => [
+      table,
+      new Map(of.map((pair) => [JSON.stringify(pair[towards]), pair[from]])),
+    ]),
+  );
+}
+
+/** What a row refers to of a pair, it refers to by the key that this has on the side the statement is for. */
+function referring(row: PatchRow, writing: Writing): PatchRow {
+  const { towards, here } = writing;
+  const values = new Map(row.columns.map((one) => [one.column, one[towards]]));
+  const put = new Map<string, string>();
+  for (const { columns, references, referencedColumns } of known(writing).foreignKeys) {
+    const parent = writing.keys(tableName(references));
+    const of = parent.map(
+      (name) => values.get(columns[referencedColumns.indexOf(name)] ?? '') ?? null,
+    );
+    const key = of.includes(null)
+      ? undefined
+      : here.get(tableName(references))?.get(JSON.stringify(of));
+    parent.forEach((name, i) => {
+      const column = columns[referencedColumns.indexOf(name)];
+      const value = key?.[i];
+      if (column !== undefined && value !== undefined) put.set(column, value);
+    });
+  }
+  if (put.size === 0) return row;
+  const columns = row.columns.map((one) => {
+    const value = put.get(one.column);
+    return value === undefined ? one : { ...one, [towards]: value };
+  });
+  return { ...row, columns };
+}
+
 interface Writing {
+  readonly here: KeysHere;
+  /** The key's columns of a table, by its label. */
+  keys(table: string): readonly string[];
   readonly table: PatchTable | undefined;
   readonly writer: PatchWriter;
   readonly towards: 'production' | 'candidate';

@@ -29,6 +29,9 @@ export async function readPatch(
       productionKey: pairedWith ?? key,
       production: kind !== 'insert',
     }));
-    return patchStatements(sides, tables, { towards, writer: context.dialect.sql });
+    const pairs = (await database.overlayPairs(MOST_ROWS)).map((pair) => ({
+      ...{ ...pair, table: tableName(pair.table) },
+    }));
+    return patchStatements(sides, tables, { towards, writer: context.dialect.sql, pairs });
   });
 }

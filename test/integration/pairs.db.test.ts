@@ -94,6 +94,16 @@ describe.each(ALL_ENGINES)('pairs on %s', (engine) => {
     expect(await listed(at)).toEqual([
       ...['bill pair 2001 21 total', 'customer insert 1001  ', 'line pair 2000.2 20.2 what'],
     ]);
+    expect(
+      (await at.database.overlayPairs(9))
+        .map(({ table, candidate, production }) =>
+          [table.name, candidate.join('.'), production.join('.')].join(' '),
+        )
+        .sort(),
+    ).toEqual([
+      ...['bill 2000 20', 'bill 2001 21', 'bill 2002 22', 'customer 1000 7'],
+      ...['line 2000.1 20.1', 'line 2000.2 20.2', 'line 2001.1 21.1'],
+    ]);
     const [row] = await at.database.overlayRows(9, { table: { schema: at.source, name: 'bill' } });
     expect(row?.columns).toEqual([{ column: 'total', production: '9', candidate: '6' }]);
   });

@@ -354,6 +354,7 @@ export function overlayBinlogSuite(
       'production’s image is production, the candidate sees its own writes, a row is owned iff written, and one ' +
       'that is kept out has something in its way',
     deadlineMs: 60_000,
+    ...(fire.idleMs !== undefined && { seedsInTests: 4 }),
     async open(): Promise<TortureStage> {
       const server = await start();
       const ground = await OverlayGround.make(server.url);

@@ -12,6 +12,7 @@ export default {
   promise:
     'keys that idle transactions hold wait in order, and the base view is production all the while',
   deadlineMs: 30_000,
+  seedsInTests: 5,
   async open(): Promise<TortureStage> {
     const server = await startPostgres();
     return {

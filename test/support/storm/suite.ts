@@ -19,7 +19,7 @@ export function stormSuite(name: string, engine: StormEngine): TortureSuite {
       'through migrations and kills production’s image is production, the candidate sees its own writes, and ' +
       'entries are exactly the difference',
     deadlineMs: 120_000,
-    seedsInTests: 8,
+    seedsInTests: 4,
     async open(): Promise<TortureStage> {
       const parts = await engine.start();
       const server = await openTrunk(parts.url, engine);

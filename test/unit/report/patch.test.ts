@@ -74,3 +74,19 @@ it('changes a row that each side has under a key of its own where it is', () => 
     `UPDATE "s"."parent" SET "x""y" = 'theirs'::text WHERE "id" = '1000'::integer;`,
   ]);
 });
+
+it('lets rows refer to what the other side has under another key, where both have it', () => {
+  const plain = table('a_child', 'parent');
+  const child: TableSchema = {
+    ...{ ...plain, columns: [...plain.columns, column('up', 'integer', 'int32')] },
+    foreignKeys: plain.foreignKeys.map((one) => ({ ...one, columns: ['up'] })),
+  };
+  const of = new Map([...tables, ['s.a_child', child] as const]);
+  const added = row('s.a_child', '3', [null, 'new']);
+  const up = { column: 'up', production: null, candidate: '1000' };
+  const refers = { ...added, columns: [...added.columns, up] };
+  const pairs = [{ table: 's.parent', candidate: ['1000'], production: ['7'] }];
+  const sql = patchStatements([refers], of, { towards: 'candidate', writer: postgres.sql, pairs });
+  expect(sql.join()).toContain(`'7'`);
+  expect(sql.join()).not.toContain('1000');
+});

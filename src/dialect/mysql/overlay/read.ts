@@ -1,7 +1,7 @@
 /** What the candidate changed, in the caller's transaction of one snapshot. */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
-import type { OutcomeCounts } from '../../overlay.ts';
+import type { OutcomeCounts, RowPair } from '../../overlay.ts';
 import {
   selectTables,
   toOutcomeCounts,
@@ -106,6 +106,34 @@ export async function readOverlayRows(
     rows.push(...found.map((row) => toOverlayRow(table, toDifference(table, row))));
   }
   return rows;
+}
+
+/** See OverlayActs. */
+export async function readOverlayPairs(
+  client: Client,
+  { tables, pairs }: PairedTables,
+  limit: number,
+): Promise<readonly RowPair[]> {
+  const found: RowPair[] = [];
+  for (const table of tables.filter((one) => pairs.has(one))) {
+    const keys = (['c', 'p'] as const).flatMap((side) =>
+      table.key.map(({ schema }, i) => {
+        const name = `${side}${String(i + 1)}`;
+        return `${exactText(`q.${name}`, schema)} AS ${name}`;
+      }),
+    );
+    const rows = await client.rows<Record<string, string | number>>(
+      `${pairs.with(table)}SELECT ${keys.join(', ')} FROM ${pairs.name(table)} q LIMIT ${String(limit)}`,
+    );
+    const of = (row: (typeof rows)[number], side: 'c' | 'p'): readonly string[] =>
+      table.key.map((_, i) => String(row[`${side}${String(i + 1)}`]));
+    found.push(
+      ...rows.map((row) => ({
+        ...{ table: table.schema.id, candidate: of(row, 'c'), production: of(row, 'p') },
+      })),
+    );
+  }
+  return found;
 }
 
 /** What is listed: at most `limit` of a table. */

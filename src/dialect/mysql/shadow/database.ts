@@ -19,8 +19,6 @@ import type {
   GapCount,
   HolderNote,
   InstalledOverlay,
-  OverlayCount,
-  OverlayRow,
   ResumePoint,
   RowSelection,
   StoredProgress,
@@ -28,15 +26,7 @@ import type {
 } from '../../dialect.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
-import type {
-  CandidateRules,
-  OutcomeCounts,
-  NumberRange,
-  OverlayConflict,
-  ReleasedRows,
-  ResolvedRows,
-  Swept,
-} from '../../overlay.ts';
+import type { CandidateRules, ReleasedRows, ResolvedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
@@ -54,15 +44,11 @@ import { readTables } from '../catalogue/catalogue.ts';
 import { beginMigration, endBegunMigration, endMigration } from '../overlay/migrating.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
-import { readCaptured } from '../overlay/journal.ts';
-import { readNumberRanges } from '../overlay/numbers-above.ts';
-import { readPairedTables, type PairedTables } from '../overlay/pairs.ts';
-import { countOutcomes, readOverlayCounts, readOverlayRows } from '../overlay/read.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
-import { readAllConflicts, resolveOverlay } from '../overlay/conflicts.ts';
+import { resolveOverlay } from '../overlay/conflicts.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { guardReadOnly } from '../overlay/read-only.ts';
-import { captureLost, findLostCapture, readCaptureGaps } from '../overlay/watch.ts';
+import { captureLost, findLostCapture } from '../overlay/watch.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
 import { readRaised } from '../overlay/raised.ts';
 import type { ServerAddress } from '../session/address.ts';
@@ -73,6 +59,7 @@ import type { Flavour } from '../session/flavour.ts';
 import type { MemberRole } from '../session/names.ts';
 import { PassedPlaces } from '../../sql/passed-places.ts';
 import { notePassed } from './passed.ts';
+import { OverlayReads } from './overlay-reads.ts';
 import { schemaTarget } from './schema-target.ts';
 import { MySqlCopyTarget } from './copy-target.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -111,6 +98,7 @@ export interface DatabaseParts {
 }
 
 export class MySqlShadowDatabase
+  extends OverlayReads
   implements
     CopyingShadow,
     EvolvingShadow,
@@ -132,7 +120,7 @@ export class MySqlShadowDatabase
   readonly #address: ServerAddress;
   readonly #source: string;
   readonly #leaseMs: number;
-  readonly #rules: CandidateRules;
+  protected readonly rules: CandidateRules;
   readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
@@ -142,13 +130,14 @@ export class MySqlShadowDatabase
   readonly #session = new RememberedSession<ApplySession>();
 
   constructor(parts: DatabaseParts) {
+    super();
     const { address, flavour, name: database } = parts;
     this.name = database;
     this.marker = parts.marker;
     this.#address = address;
     this.#source = parts.sourceDatabase;
     this.#leaseMs = parts.leaseMs;
-    this.#rules = parts.rules ?? {};
+    this.rules = parts.rules ?? {};
     const prepare = (client: Client): Promise<void> => prepareActs(client, flavour);
     this.#acts = new Connection({ address, database, prepare });
     this.#signs = new Connection({ address, database, prepare: prepareSigns });
@@ -188,9 +177,9 @@ export class MySqlShadowDatabase
     this.migrations = {
       begin: async (fence, { renames }) => {
         await settle(fence);
-        return migrate(fence, () => beginMigration(this.#place, fence, renames));
+        return migrate(fence, () => beginMigration(this.place, fence, renames));
       },
-      end: (fence) => migrate(fence, () => endMigration(this.#place, fence)),
+      end: (fence) => migrate(fence, () => endMigration(this.place, fence)),
     };
     this.sharing = mysqlSharing({
       ...{ signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs, read },
@@ -232,6 +221,10 @@ export class MySqlShadowDatabase
     return this.#signs.use(what, (client) => readFence(client, this.name, this.#leaseMs));
   }
 
+  protected readOverlay<T>(doing: string, fn: (client: Client) => Promise<T>): Promise<T> {
+    return this.#read(doing, fn);
+  }
+
   async takeFence(holder: string): Promise<Fence | null> {
     const { name: database } = this;
     const what = { doing: 'take the fence', otherwise: 'INTERNAL' } as const;
@@ -248,8 +241,8 @@ export class MySqlShadowDatabase
   async #recapture(fence: Fence): Promise<void> {
     try {
       await this.#act(fence, 'capture what the candidate writes', 'SCHEMA_FAILED', async () => {
-        if (await endBegunMigration(this.#place, fence)) return;
-        await recapture(this.#place, fence);
+        if (await endBegunMigration(this.place, fence)) return;
+        await recapture(this.place, fence);
       });
     } catch (error) {
       await this.releaseFence(fence);
@@ -257,7 +250,7 @@ export class MySqlShadowDatabase
     }
   }
 
-  get #place(): { address: ServerAddress; database: string; source: string } {
+  protected get place(): { address: ServerAddress; database: string; source: string } {
     return { address: this.#address, database: this.name, source: this.#source };
   }
 
@@ -330,20 +323,8 @@ export class MySqlShadowDatabase
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
       await notePassed(client, this.name);
-      return installOverlay(this.#place, fence, this.#rules.readOnly);
+      return installOverlay(this.place, fence, this.rules.readOnly);
     });
-  }
-
-  overlayCounts(): Promise<readonly OverlayCount[]> {
-    return this.#read('count the overlay', async (client) =>
-      readOverlayCounts(client, await this.#paired(client)),
-    );
-  }
-
-  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
-    return this.#read('read the overlay', async (client) =>
-      readOverlayRows(client, await this.#paired(client), { limit, only }),
-    );
   }
 
   resetOverlay(fence: Fence, only: RowSelection): Promise<number> {
@@ -370,16 +351,6 @@ export class MySqlShadowDatabase
     );
   }
 
-  overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', async (client) =>
-      readAllConflicts(client, this.name, await this.#paired(client), { limit, only }),
-    );
-  }
-
-  #paired(client: Client): Promise<PairedTables> {
-    return readPairedTables(client, this.#place, this.#rules.pairsOn);
-  }
-
   resolveOverlay(fence: Fence, only: RowSelection, side: Side): Promise<ResolvedRows> {
     return this.#act(fence, 'resolve conflicts', 'APPLY_FAILED', async (client) =>
       resolveOverlay(await this.#applySession(client, fence), only, side),
@@ -392,30 +363,14 @@ export class MySqlShadowDatabase
       findLostCapture(await this.#applySession(client, fence)),
     );
     if (lost.length > 0)
-      await this.#act(fence, ...what, () => captureLost(this.#place, fence, lost));
+      await this.#act(fence, ...what, () => captureLost(this.place, fence, lost));
     return lost;
   }
 
   guardReadOnly(fence: Fence): Promise<void> {
     return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
-      guardReadOnly(client, this.#place, fence, this.#rules.readOnly),
+      guardReadOnly(client, this.place, fence, this.rules.readOnly),
     );
-  }
-
-  captureGaps(): Promise<readonly TableId[]> {
-    return this.#read('read what was not captured', (client) =>
-      readCaptureGaps(client, this.name, this.#source),
-    );
-  }
-
-  numberRanges(): Promise<readonly NumberRange[] | null> {
-    return this.#read('read how far numbers have come', async (client) =>
-      readNumberRanges(client, await readCaptured(client, this.name, this.#source)),
-    );
-  }
-
-  outcomes(): Promise<OutcomeCounts> {
-    return this.#read('count outcomes', (client) => countOutcomes(client, this.name));
   }
 
   forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number> {
@@ -487,7 +442,7 @@ export class MySqlShadowDatabase
         client,
         this.name,
         await readTables(client, this.name, this.#source),
-        this.#rules,
+        this.rules,
       ),
     );
   }

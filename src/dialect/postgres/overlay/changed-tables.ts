@@ -164,7 +164,8 @@ function assertKept(captured: CapturedTables, changes: readonly CarriedChange[])
   }
 }
 
-function partitionsOf(tables: Iterable<TableSchema>, root: string): readonly TableSchema[] {
+/** Of a table, by `tableName()`. */
+export function partitionsOf(tables: Iterable<TableSchema>, root: string): readonly TableSchema[] {
   return [...tables].filter(
     ({ partitionOf }) => partitionOf !== undefined && tableName(partitionOf) === root,
   );

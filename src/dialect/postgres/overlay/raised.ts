@@ -7,6 +7,7 @@ import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import { CAPTURED_TABLE, OWN_SCHEMA, RAISED } from '../session/names.ts';
 import { captureFunctions } from './capture-sql.ts';
+import { partitionsOf } from './changed-tables.ts';
 import { readCaptured } from './journal.ts';
 
 const WHEN: Readonly<Record<keyof typeof RAISED, string>> = {
@@ -49,9 +50,7 @@ export async function countAnew(client: ClientBase): Promise<void> {
     const label = tableName(id);
     const [schema, journal] = [catalogue.get(label), captured.get(label)];
     if (schema === undefined || journal === undefined) continue;
-    const partitions = [...catalogue.values()].filter(
-      ({ partitionOf }) => partitionOf !== undefined && tableName(partitionOf) === label,
-    );
+    const partitions = partitionsOf(catalogue.values(), label);
     const table = describeTable(schema, comparisons, journal);
     await client.query(captureFunctions(table, partitions).join(';\n'));
   }

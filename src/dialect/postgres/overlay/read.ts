@@ -1,7 +1,7 @@
 import { escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
-import type { OutcomeCounts, OverlayConflict } from '../../overlay.ts';
+import type { OutcomeCounts, OverlayConflict, RowPair } from '../../overlay.ts';
 import type { PairsOn } from '../../../overlay/pairing.ts';
 import type { SameIn } from '../../sql/pairs.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
@@ -108,6 +108,27 @@ export async function readOverlayRows(
     rows.push(...found.rows.map((row) => toOverlayRow(table, row)));
   }
   return rows;
+}
+
+/** See OverlayActs. */
+export async function readOverlayPairs(
+  client: ClientBase,
+  limit: number,
+  pairsOn: PairsOn | null,
+): Promise<readonly RowPair[]> {
+  const tables = await readCapturedTables(client);
+  const pairs = await readPairs(client, tables, pairsOn);
+  const found: RowPair[] = [];
+  for (const table of tables.filter((one) => pairs.has(one))) {
+    const key = (side: 'c' | 'p'): string =>
+      `ARRAY[${table.key.map((_, i) => `q.${side}${String(i + 1)}::text`).join(', ')}]::text[]`;
+    const { rows } = await client.query<Omit<RowPair, 'table'>>(
+      `${pairs.with(table)}SELECT ${key('c')} AS candidate, ${key('p')} AS production
+        FROM ${pairs.name(table)} q LIMIT ${String(limit)}`,
+    );
+    found.push(...rows.map((row) => ({ table: table.schema.id, ...row })));
+  }
+  return found;
 }
 
 /** The conflicts, at most `limit` per table, oldest first. Errors as `readOverlayRows`. */

@@ -6,7 +6,7 @@
  * resolves; it has not when it rejects, except with SHADOW_UNREACHABLE: if the connection broke
  * at the commit nobody knows. The same batch may then be applied again: its position tells.
  */
-import type { CandidateRules, NumberRange } from '../../overlay.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import type pg from 'pg';
 import type { TableId } from '../../../change/table-id.ts';
 import type { ErrorCode } from '../../../errors/codes.ts';
@@ -16,9 +16,9 @@ import { withFormerNames } from '../../../schema/table-renames.ts';
 import type { SchemaCatalogue } from '../../../schema/table-schema.ts';
 import type { CopyingShadow } from '../../copying.ts';
 import type { EvolvingShadow, SchemaTarget } from '../../evolving.ts';
-import type { OutcomeCounts, ReleasedRows, Swept } from '../../overlay.ts';
+import type { ReleasedRows, Swept } from '../../overlay.ts';
 import type { Side } from '../../../overlay/conflict.ts';
-import type { OverlayConflict, ResolvedRows } from '../../overlay.ts';
+import type { ResolvedRows } from '../../overlay.ts';
 import type { ErrorCounting, PossiblyOurs } from '../../possibly-ours.ts';
 import type { SharedShadow, Sharing } from '../../sharing.ts';
 import type {
@@ -30,8 +30,6 @@ import type {
   GapCount,
   HolderNote,
   InstalledOverlay,
-  OverlayCount,
-  OverlayRow,
   RowSelection,
   ResumePoint,
   StoredProgress,
@@ -56,6 +54,7 @@ import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { readFormerColumns } from './former-columns.ts';
 import { PassedPlaces } from '../../sql/passed-places.ts';
 import { notePassed } from './passed.ts';
+import { OverlayReads } from './overlay-reads.ts';
 import { schemaTarget } from './schema-target.ts';
 import { PgCopyTarget } from './copy-target.ts';
 import { readRenames } from './renamed-tables.ts';
@@ -72,22 +71,14 @@ import {
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
 import { ensureReadOnly } from '../overlay/read-only.ts';
-import { readCaptureGaps, watchCapture } from '../overlay/watch.ts';
+import { watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
 import { pgWaiting } from './waiting.ts';
-import {
-  countOutcomes,
-  readOverlayConflicts,
-  readOverlayCounts,
-  readOverlayRows,
-} from '../overlay/read.ts';
-import { readNumberRanges } from '../overlay/sequences-above.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
-import { readOrphans } from '../overlay/orphans.ts';
 import { countAnew, readRaised } from '../overlay/raised.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
@@ -116,6 +107,7 @@ export interface DatabaseParts {
 }
 
 export class PgShadowDatabase
+  extends OverlayReads
   implements
     CopyingShadow,
     EvolvingShadow,
@@ -135,7 +127,7 @@ export class PgShadowDatabase
   readonly marker: DatabaseMarker;
   readonly #address: ServerAddress;
   readonly #leaseMs: number;
-  readonly #rules: CandidateRules;
+  protected readonly rules: CandidateRules;
   readonly #passed = new PassedPlaces();
   readonly #acts: Connection;
   readonly #signs: Connection;
@@ -146,12 +138,13 @@ export class PgShadowDatabase
   readonly #patience = new LockPatience(isBlocked);
 
   constructor(parts: DatabaseParts) {
+    super();
     const { address, name: database } = parts;
     this.name = database;
     this.marker = parts.marker;
     this.#address = address;
     this.#leaseMs = parts.leaseMs;
-    this.#rules = parts.rules ?? {};
+    this.rules = parts.rules ?? {};
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
     this.#reads = new Connection({ address, database, role: 'read' });
@@ -219,31 +212,13 @@ export class PgShadowDatabase
     return this.#read('count what is unknown', (client) => countGaps(client));
   }
 
-  overlayCounts(): Promise<readonly OverlayCount[]> {
-    return this.#read('count the overlay', (client) =>
-      readOverlayCounts(client, this.#rules.pairsOn),
-    );
-  }
-
-  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
-    return this.#read('read the overlay', (client) =>
-      readOverlayRows(client, limit, { ...only, pairsOn: this.#rules.pairsOn ?? null }),
-    );
-  }
-
-  overlayConflicts(limit: number, only?: RowSelection): Promise<readonly OverlayConflict[]> {
-    return this.#read('read conflicts', async (client) => [
-      ...(await readOverlayConflicts(client, limit, {
-        ...only,
-        pairsOn: this.#rules.pairsOn ?? null,
-      })),
-      ...(await readOrphans(client, limit, { ...only, pairsOn: this.#rules.pairsOn ?? null })),
-    ]);
-  }
-
   fenceState(): Promise<FenceState> {
     const what = { doing: 'read the fence', otherwise: 'INTERNAL' } as const;
     return this.#signs.use(what, (client) => readFence(client, this.#leaseMs));
+  }
+
+  protected readOverlay<T>(doing: string, fn: (client: pg.Client) => Promise<T>): Promise<T> {
+    return this.#read(doing, fn);
   }
 
   async takeFence(holder: string): Promise<Fence | null> {
@@ -345,7 +320,7 @@ export class PgShadowDatabase
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
       await notePassed(client);
-      return installOverlay(client, await readSparedAccount(client), this.#rules.readOnly);
+      return installOverlay(client, await readSparedAccount(client), this.rules.readOnly);
     });
   }
 
@@ -388,25 +363,13 @@ export class PgShadowDatabase
 
   guardReadOnly(fence: Fence): Promise<void> {
     return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
-      ensureReadOnly(client, await readSparedAccount(client), this.#rules.readOnly ?? null),
+      ensureReadOnly(client, await readSparedAccount(client), this.rules.readOnly ?? null),
     );
   }
 
   async possiblyOurs(): Promise<PossiblyOurs | null> {
     if (this.marker.kind === 'trunk') return null;
     return this.#read('count errors', readRaised);
-  }
-
-  captureGaps(): Promise<readonly TableId[]> {
-    return this.#read('read what was not captured', readCaptureGaps);
-  }
-
-  numberRanges(): Promise<readonly NumberRange[] | null> {
-    return this.#read('read how far numbers have come', readNumberRanges);
-  }
-
-  outcomes(): Promise<OutcomeCounts> {
-    return this.#read('count outcomes', (client) => countOutcomes(client));
   }
 
   forgetOutcomes(fence: Fence, olderThanMs: number): Promise<number> {
@@ -475,7 +438,7 @@ export class PgShadowDatabase
   #applySession(client: pg.Client, fence: Fence): Promise<ApplySession> {
     return this.#session.get(client, fence, async () => {
       const spared = await readSparedAccount(client);
-      return openApplySession(client, await readCatalogue(client), { ...this.#rules, spared });
+      return openApplySession(client, await readCatalogue(client), { ...this.rules, spared });
     });
   }
 
