@@ -172,7 +172,9 @@ describe.each([
     );
     // It has something that was not read.
     await expect
-      .poll(async () => Number((await admin.fetchTopicOffsets(topic))[0]?.high))
+      .poll(async () => Number((await admin.fetchTopicOffsets(topic))[0]?.high), {
+        timeout: 60_000,
+      })
       .toBeGreaterThan(Number(place?.['next']));
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '-1' }] });
     await admin.disconnect();
