@@ -238,6 +238,20 @@ export class Pairs<Table extends PairTable> {
     return through === null ? is : `(${is} OR ${through})`;
   }
 
+  /** By column, a condition that it differs; of a pair's columns (`v`) those of the key do not. */
+  differing(
+    table: Table,
+    { columns, same }: { readonly columns: readonly string[]; readonly same: SameIn },
+    production: 'j' | 'v',
+  ): readonly string[] {
+    const key = new Set(table.schema.key);
+    return columns.map((name) =>
+      production === 'v' && key.has(name)
+        ? 'FALSE'
+        : `NOT (${this.sameIn(table, name, same, production)})`,
+    );
+  }
+
   /**
    * The pairs of a table: selects `what` of the candidate's entry `j` and row `t`, and production's row `v`,
    * where `where` holds.

@@ -58,8 +58,9 @@ export async function installOverlay(
     await assertGround(client, database);
     const all = await captureTables(client, place, 'nobody writes yet');
     const sequencesLeft = await moveNumbersAbove(client, all);
-    const guarded = new Map(all.map(({ label, schema }) => [label, schema]));
-    await setGuards(client, database, await findGuards(client, place, guarded, readOnly));
+    const catalogue = new Map(all.map(({ label, schema }) => [label, schema]));
+    const guards = await findGuards(client, place, () => Promise.resolve(catalogue), readOnly);
+    await setGuards(client, database, guards);
     const notCaptured = all.filter(({ key }) => key.length === 0).map(({ schema }) => schema.id);
     return { notCaptured, sequencesLeft };
   } finally {

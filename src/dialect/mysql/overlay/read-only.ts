@@ -37,11 +37,11 @@ export interface Guards {
   readonly surplus: readonly Pick<Guard, 'database' | 'name'>[];
 }
 
-/** What is to be made and dropped; `readOnly` null: there are no rules. */
+/** What is to be made and dropped; `readOnly` null: there are no rules. Asks for the catalogue only if there are. */
 export async function findGuards(
   client: Client,
   { database, source }: { readonly database: string; readonly source: string },
-  catalogue: SchemaCatalogue,
+  catalogue: () => Promise<SchemaCatalogue>,
   readOnly: ReadOnly | null | undefined,
 ): Promise<Guards> {
   const there: Pick<Guard, 'database' | 'name' | 'body'>[] = [];
@@ -51,7 +51,7 @@ export async function findGuards(
   }
   if ((readOnly ?? null) === null && there.length === 0) return { missing: [], surplus: [] };
   const reshapes = await readReshapes(client, database, source);
-  const guarded = guardedTables(catalogue, reshapes, readOnly ?? (() => false));
+  const guarded = guardedTables(await catalogue(), reshapes, readOnly ?? (() => false));
   const wanted = guarded.flatMap((table) => guardsOf(database, table));
   const is = (one: (typeof there)[number], other: (typeof there)[number]): boolean =>
     one.database === other.database && one.name === other.name;
@@ -74,7 +74,8 @@ export async function guardReadOnly(
   readOnly: ReadOnly | null | undefined,
 ): Promise<void> {
   const { address, database, source } = place;
-  const { catalogue } = await readTables(reader, database, source);
+  const catalogue = async (): Promise<SchemaCatalogue> =>
+    (await readTables(reader, database, source)).catalogue;
   const guards = await findGuards(reader, place, catalogue, readOnly);
   if (guards.missing.length + guards.surplus.length === 0) return;
   const client = await Client.connect(address, database);

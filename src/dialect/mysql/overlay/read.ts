@@ -166,14 +166,9 @@ function differing(
   pairs: MySqlPairs,
   production: Image | 'v',
 ): readonly string[] {
-  const key = new Set(table.schema.key);
   const [image, side] = production === 'v' ? (['j', 'v'] as const) : ([production, 'j'] as const);
-  const same = sameIn(table, image);
-  return table.columns.map(({ schema: { name } }) =>
-    production === 'v' && key.has(name)
-      ? 'FALSE'
-      : `NOT (${pairs.sameIn(table, name, same, side)})`,
-  );
+  const columns = table.columns.map(({ schema }) => schema.name);
+  return pairs.differing(table, { columns, same: sameIn(table, image) }, side);
 }
 
 /** Over `j`, production's image, or `v` of a pair, and `t`: what `toDifference` makes a difference of, but its kind. */

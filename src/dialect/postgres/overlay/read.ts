@@ -163,29 +163,26 @@ export async function readOverlayConflicts(
 
 /** As `differenceKind`, or what pairs make of it. */
 function kindOf(table: ApplyTable, pairs: PgPairs): string {
-  return pairs.kindOf(table, differenceKind(table), {
-    columns: table.columns.map(({ schema }) => schema.name),
-    same: sameIn(table),
-  });
+  return pairs.kindOf(table, differenceKind(table), compared(table));
 }
 
-function sameIn(table: ApplyTable): SameIn {
-  const columns = new Map(table.columns.map(({ schema }) => [schema.name, schema]));
-  return (name, production) => {
-    const column = columns.get(name);
-    return column === undefined ? 'true' : imageEqual([column], production, 't');
-  };
-}
-
-/** By column, that it differs; of a pair's columns those of the key do not. */
+/** By column, that it differs. */
 function differing(table: ApplyTable, pairs: PgPairs, production: 'j' | 'v'): readonly string[] {
-  const key = new Set(table.schema.key);
-  const same = sameIn(table);
-  return table.columns.map(({ schema: { name } }) =>
-    production === 'v' && key.has(name)
-      ? 'false'
-      : `NOT ${pairs.sameIn(table, name, same, production)}`,
-  );
+  return pairs.differing(table, compared(table), production);
+}
+
+function compared(table: ApplyTable): {
+  readonly columns: readonly string[];
+  readonly same: SameIn;
+} {
+  const columns = new Map(table.columns.map(({ schema }) => [schema.name, schema]));
+  return {
+    columns: [...columns.keys()],
+    same: (name, production) => {
+      const column = columns.get(name);
+      return column === undefined ? 'true' : imageEqual([column], production, 't');
+    },
+  };
 }
 
 /** Over `j` and `t`: one that kept a row out that the candidate came to since is none any more. */
