@@ -170,6 +170,36 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
     expect(await hashesOf(copy)).toEqual(await hashesOf(stage.database));
   });
 
+  it('has the foreign keys of tables that refer to each other, each made when the rows are in', async () => {
+    const names = Array.from({ length: 12 }, (_, i) => `t${String(i)}`);
+    const stage = await stageOf(
+      engine,
+      ...names.map(
+        (name) =>
+          `CREATE TABLE ${name} (id INT PRIMARY KEY, a INT, b INT, KEY of_a (a), KEY of_b (b))`,
+      ),
+      ...names.map(
+        (name, i) =>
+          `ALTER TABLE ${name}
+            ADD CONSTRAINT ${name}_a FOREIGN KEY (a) REFERENCES t${String((i + 1) % 12)} (id) ON DELETE CASCADE,
+            ADD CONSTRAINT ${name}_b FOREIGN KEY (b) REFERENCES t${String((i + 5) % 12)} (id)`,
+      ),
+    );
+    const address = new ServerAddress(stage.url, 'shadow.url');
+    await using server = new OwnConnection({ address, database: null });
+    const flavour = await server.use({ doing: 'look', otherwise: 'INTERNAL' }, readFlavour);
+    for (let i = 0; i < 10; i++) {
+      const to = rolloutName(stage);
+      await cloneDatabase(
+        address,
+        flavour,
+        { from: stage.trunk, to, rolloutName: 'next' },
+        { rangeBytes: 2_000, lateBytes: 0 },
+      );
+      expect(await shapeOf(stage.client, to)).toEqual(await shapeOf(stage.client, stage.trunk));
+    }
+  });
+
   it('follows on as the trunk does', async () => {
     const stage = await stageOf(engine, ITEM);
     await stage.apply(item(stage, 1));

@@ -58,8 +58,10 @@ interface CopiedTable {
   readonly bytes: number;
   /** Conditions that together hold for every row once. */
   readonly ranges: readonly string[];
-  /** Of an ALTER TABLE, when all rows are in. */
+  /** Of an ALTER TABLE, when all rows are in: indexes. */
   readonly late: readonly string[];
+  /** Of another one, when nothing else is done to any table: foreign keys. */
+  readonly references: readonly string[];
 }
 
 /** `client` makes the tables; its default database is the copy. Errors are the driver's, or ours. */
@@ -72,7 +74,9 @@ export async function copyTables(client: Client, place: ClonePlace): Promise<voi
       run: async (copier: Client): Promise<void> => {
         await copyRange(copier, place, table, where);
         left -= 1;
-        if (left === 0 && table.late.length > 0) await addLate(copier, place, table);
+        if (left > 0) return;
+        await addLate(copier, place, table.name, table.late);
+        await prepareMode(copier);
       },
     }));
   });
@@ -80,6 +84,9 @@ export async function copyTables(client: Client, place: ClonePlace): Promise<voi
     place,
     rows.toSorted((a, b) => b.bytes - a.bytes).map(({ run }) => run),
   );
+  // One at a time, and beside no index that is made: MariaDB 11.8 refuses at times with error 1825
+  // what it would take alone, and has crashed.
+  for (const { name, references } of tables) await addLate(client, place, name, references);
 }
 
 async function makeTables(client: Client, place: ClonePlace): Promise<readonly CopiedTable[]> {
@@ -94,11 +101,13 @@ async function makeTables(client: Client, place: ClonePlace): Promise<readonly C
     const definition = moveDefinition(shown['Create Table'] ?? '', { from, to });
     if (definition === null) throw notMovable(`table ${name}`, from);
     const bytes = sizes.get(name) ?? 0;
-    const { sql, late } =
-      bytes < place.limits.lateBytes ? { sql: definition, late: [] } : split(definition);
+    const { sql, ...later } =
+      bytes < place.limits.lateBytes
+        ? { sql: definition, late: [], references: [] }
+        : split(definition);
     await define(client, sql);
     made.push({
-      ...{ name, bytes, late, ranges: await ranges(client, place, { tables, id, bytes }) },
+      ...{ name, bytes, ...later, ranges: await ranges(client, place, { tables, id, bytes }) },
       columns: columns
         .filter(({ generated }) => generated === 'no')
         .map((column) => quote(column.name)),
@@ -149,21 +158,25 @@ async function ranges(
  * Without its foreign keys and the indexes that nothing needs while rows come in. The servers print
  * one column, key or constraint a line.
  */
-function split(definition: string): { readonly sql: string; readonly late: readonly string[] } {
+function split(
+  definition: string,
+): Pick<CopiedTable, 'late' | 'references'> & { readonly sql: string } {
   const numbered = new Set(indexesOn(definition));
   const lines = definition.split('\n');
   const end = lines.findIndex((line) => line.startsWith(')'));
   const late: string[] = [];
+  const references: string[] = [];
   const kept: string[] = [];
   for (const line of lines.slice(1, end)) {
     const bare = line.trim().replace(/,$/, '');
     const isIndex = bare.startsWith('KEY ') && !numbered.has(bare);
     const isReference = /^CONSTRAINT `(?:[^`]|``)+` FOREIGN KEY /.test(bare);
-    if (isIndex || isReference) late.push(`ADD ${bare}`);
+    if (isIndex) late.push(`ADD ${bare}`);
+    else if (isReference) references.push(`ADD ${bare}`);
     else kept.push(bare);
   }
   const sql = [lines[0] ?? '', kept.join(',\n'), ...lines.slice(end)].join('\n');
-  return { sql, late };
+  return { sql, late, references };
 }
 
 async function copyRange(
@@ -179,9 +192,13 @@ async function copyRange(
   );
 }
 
-async function addLate(client: Client, { to }: Move, { name, late }: CopiedTable): Promise<void> {
-  await define(client, `ALTER TABLE ${quote(to, name)} ${late.join(', ')}`);
-  await prepareMode(client);
+async function addLate(
+  client: Client,
+  { to }: Move,
+  name: string,
+  what: readonly string[],
+): Promise<void> {
+  if (what.length > 0) await define(client, `ALTER TABLE ${quote(to, name)} ${what.join(', ')}`);
 }
 
 /** What production's rows hold is taken; between columns of one type nothing is cut. */
