@@ -34,6 +34,14 @@ async function scene(engine: Engine, rows: readonly string[], schema = SCHEMA): 
   return { ...(await overlaidRollout(stage)), stage };
 }
 
+async function sweep({ database, fence }: Scene): Promise<void> {
+  for (let place: string | null = null; ;) {
+    const { next } = await database.sweepOverlay(fence, place);
+    if (next === null) return;
+    place = next;
+  }
+}
+
 async function write({ candidate }: Scene, statements: string): Promise<void> {
   for (const sql of statements.split('; ')) await candidate.query(sql);
 }
@@ -380,6 +388,65 @@ describe.each(ENGINES)('a row that refers to none on %s', (engine) => {
     expect(await orphans(at)).toEqual(['11 by_p']);
     await write(at, 'DELETE FROM t WHERE id = 11');
     expect(await orphans(at)).toEqual([]);
+  });
+
+  describe('of a row that was kept out, and that the candidate came to since', () => {
+    const held = [`INSERT INTO t VALUES (1, 1, 'one', 1)`];
+    const kinds = async (at: Scene): Promise<readonly string[]> =>
+      (await at.database.overlayConflicts(9, {})).map(({ kind }) => kind);
+
+    it('is told by what it is by then', async () => {
+      for (const [statement, kind] of [
+        [`UPDATE t SET n = 11 WHERE id = 1`, 'update_differs'],
+        [`UPDATE t SET a = 5 WHERE id = 1`, null],
+        ['DELETE FROM t WHERE id = 1', 'delete_updated'],
+        [`INSERT INTO t VALUES (9, 9, 'mine', 9)`, 'insert_exists'],
+      ] as const) {
+        const isNew = statement.startsWith('INSERT');
+        const at = await scene(engine, held);
+        await write(at, `INSERT INTO t VALUES (70, 7, NULL, 7)`);
+        await apply(at, whole(isNew ? 9 : 1, { a: 1, b: 'one', n: 7 }));
+        const before = await entryOf(at, isNew ? 9 : 1);
+        expect(before).toMatchObject({ conflict: 'multiple_unique' });
+        await write(at, statement);
+        expect(await kinds(at), statement).toEqual(['multiple_unique']);
+        await sweep(at);
+        // Moment and place stay those of the first.
+        expect(await entryOf(at, isNew ? 9 : 1), statement).toEqual({
+          ...before,
+          ...{ conflict: kind, blocked: null },
+        });
+        expect(await kinds(at), statement).toEqual(kind === null ? [] : [kind]);
+      }
+    });
+
+    it('is settled by what it is, also before a sweep told it', async () => {
+      const at = await scene(engine, held);
+      await write(at, `INSERT INTO t VALUES (70, 7, NULL, 7)`);
+      await apply(at, whole(1, { a: 2, b: 'one', n: 7 }));
+      await write(at, `UPDATE t SET n = 11 WHERE id = 1`);
+      expect(await at.database.resolveOverlay(at.fence, {}, 'merge')).toEqual({
+        ...{ resolved: 0, kept: 1 },
+      });
+      expect(await kinds(at)).toEqual(['update_differs']);
+      await write(at, `DELETE FROM t WHERE id = 70`);
+      expect(await at.database.resolveOverlay(at.fence, {}, 'theirs')).toEqual({
+        ...{ resolved: 1, kept: 0 },
+      });
+      expect(await rowsOf(at.admin, 'SELECT * FROM t')).toEqual([{ id: 1, a: 2, b: 'one', n: 7 }]);
+    });
+
+    it('is left to the next sweep while the candidate is at it', async () => {
+      const at = await scene(engine, held);
+      await write(at, `INSERT INTO t VALUES (70, 7, NULL, 7)`);
+      await apply(at, whole(1, { a: 2, b: 'one', n: 7 }));
+      await write(at, `UPDATE t SET n = 11 WHERE id = 1; BEGIN; UPDATE t SET n = 12 WHERE id = 1`);
+      await sweep(at);
+      expect(await kinds(at)).toEqual(['multiple_unique']);
+      await write(at, 'COMMIT');
+      await sweep(at);
+      expect(await kinds(at)).toEqual(['update_differs']);
+    });
   });
 
   it('is one of production’s, where what it refers to is kept out', async () => {

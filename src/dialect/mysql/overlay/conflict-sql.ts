@@ -109,16 +109,46 @@ export function ruleOf({ key, policy }: CapturedTable, { schema }: ApplyColumn):
  * is as production's image has it; as it is where there is no ancestor.
  */
 function isOurs(table: CapturedTable, column: ApplyColumn): string {
-  const { name, schema } = column;
+  const { schema } = column;
   const isNow = `NOT (${sameValue(column, 'j', 't')})`;
   if (ruleOf(table, column) !== 'overlay-wins') return isNow;
-  const path = literal(`$.${JSON.stringify(schema.name)}`);
-  const was = `JSON_EXTRACT(j.${JOURNAL.conflictBase}, ${path})`;
+  return `IF(${ancestor(schema)} IS NULL, ${isNow}, ${isSince(column, 't')})`;
+}
+
+/** What an entry keeps of the ancestor's value, as JSON; NULL where nothing is kept. */
+function ancestor({ name }: ApplyColumn['schema']): string {
+  return `JSON_EXTRACT(j.${JOURNAL.conflictBase}, ${literal(`$.${JSON.stringify(name)}`)})`;
+}
+
+/** An entry's image, or its row, has another value than the ancestor that is kept. */
+function isSince({ name, schema }: ApplyColumn, alias: 'j' | 't'): string {
+  const was = ancestor(schema);
   const text = `IF(JSON_TYPE(${was}) = 'NULL', NULL, JSON_UNQUOTE(${was}))`;
   const bytes = (one: string): string => `CAST(${one} AS BINARY)`;
-  const isSince = `NOT (${bytes(exactText(`t.${name}`, schema))} <=> ${bytes(text)})`;
-  const lost = isLost(`t.${name}`, schema);
-  return `IF(${was} IS NULL, ${isNow}, ${lost === null ? isSince : `(${isSince} OR ${lost})`})`;
+  const differs = `NOT (${bytes(exactText(`${alias}.${name}`, schema))} <=> ${bytes(text)})`;
+  const lost = isLost(`${alias}.${name}`, schema);
+  return lost === null ? differs : `(${differs} OR ${lost})`;
+}
+
+const OF_KEPT_OUT = (['multiple_unique', 'schema'] as const satisfies readonly ConflictKind[])
+  .map(literal)
+  .join(', ');
+
+/** Of an entry of a row that was kept out, and that the candidate came to since: its kind is to be told anew. */
+export const IS_UNSETTLED = `(j.${JOURNAL.blocked} IS NULL AND j.${JOURNAL.conflict} IN (${OF_KEPT_OUT}))`;
+
+/** What kind such an entry, `j`, is of now, beside the row `t`; NULL for none. */
+export function settledKind(table: CapturedTable): string {
+  const both = table.columns.map(
+    (column) =>
+      `(NOT (${sameValue(column, 'j', 't')}) AND ${isSince(column, 'j')} AND ${isSince(column, 't')})`,
+  );
+  const kind = (is: ConflictKind): string => literal(is);
+  return `CASE WHEN j.${JOURNAL.present} = 0 THEN NULL
+    WHEN t.${table.key[0]?.name ?? ''} IS NULL THEN ${kind('delete_updated')}
+    WHEN j.${JOURNAL.conflictBase} IS NULL
+      THEN IF(${sameImage(table.columns, 'j', 't')}, NULL, ${kind('insert_exists')})
+    WHEN ${both.join(' OR ')} THEN ${kind('update_differs')} END`;
 }
 
 /** An entry's image, or a row, as texts by column, in JSON; NULL if there is none, or one longer than a text may be. */

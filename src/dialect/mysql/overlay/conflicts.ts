@@ -29,6 +29,7 @@ import { putBack, type EntryCondition } from './put-back.ts';
 import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
 import { differenceColumns, selectionCondition, toDifference, type Listing } from './read.ts';
 import { unionOfEntries } from './waiting.ts';
+import { settleKinds } from './settled.ts';
 import { writeAllWaiting } from './write-waiting.ts';
 
 /** Those that can be put together. */
@@ -128,6 +129,7 @@ export async function resolveOverlay(
     const which = listedIn(table, only, pairs);
     if (which === null) continue;
     await writeAllWaiting(session, table);
+    await settleKinds(session, table, '');
     const count = async (): Promise<number> => {
       const { entries } = await client.row<{ entries: string }>(
         `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${which('j')}`,

@@ -253,13 +253,13 @@ const unlessOwned = (column: string, value: string): string =>
 
 /**
  * An entry that is there stays; its row is locked, which who applies relies on. One of a row that is kept out
- * becomes the candidate's, with production's image as it is: who is first to write the row is so now. (The
- * servers assign from left to right, and write nothing where nothing changes.)
+ * becomes the candidate's, with production's image as it is: who is first to write the row is so now. Of which
+ * kind its conflict is then is told later (settled.ts). (The servers assign from left to right, and write nothing
+ * where nothing changes.)
  */
 export const KEEPING = `ON DUPLICATE KEY UPDATE
     ${unlessOwned(JOURNAL.at, 'CURRENT_TIMESTAMP(6)')},
     ${unlessOwned(JOURNAL.trace, TRACE)},
-    ${unlessOwned(JOURNAL.conflict, 'NULL')},
     ${unlessOwned(JOURNAL.detail, 'NULL')},
     ${JOURNAL.blocked} = NULL`;
 

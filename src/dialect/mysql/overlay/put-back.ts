@@ -21,6 +21,7 @@ import { findingKeys, lockValues, writeUnowned } from '../apply/write-unowned.ts
 import type { Client } from '../session/client.ts';
 import { JOURNAL, literal } from '../session/names.ts';
 import { insertOutcomes } from './outcomes.ts';
+import { settleKinds } from './settled.ts';
 
 const SAVEPOINT = 'understudy_put_back';
 
@@ -32,30 +33,41 @@ const UNSEEN = 100;
 export type EntryCondition = (alias: string) => string;
 
 /**
- * Lets in what was kept out, in the caller's READ COMMITTED transaction on an applier's session. Waits for
- * nobody, but where a gap between rows is held. What the candidate writes meanwhile stays its own.
+ * Lets in what was kept out, and tells the kinds of conflicts of what the candidate came to since, in the
+ * caller's READ COMMITTED transaction on an applier's session. Waits for nobody, but where a gap between rows is
+ * held. What the candidate writes meanwhile stays its own.
  */
 export async function letIn(session: ApplySession, table: OverlaidTable): Promise<void> {
   const { client } = session;
   if (table.isolated) return;
   try {
-    await ensureStage(session, table);
+    await tried(session, table, async () => {
+      await settleKinds(session, table, 'SKIP LOCKED');
+      return 0;
+    });
     await client.run(`DELETE FROM ${table.stage}`);
     if ((await stageKeptOut(session, table, { but: null, limited: true })) === 0) return;
-    await client.run(`SAVEPOINT ${SAVEPOINT}`);
-    let done: number | 'raced';
-    try {
-      const tried = () => write(session, table, 'reset', 'SKIP LOCKED');
-      done = await table.patience.during(client, tried, true);
-    } catch (error) {
-      if (!isHeld(error)) throw error;
-      done = 'raced';
-    }
-    // The next sweep is as good.
-    if (done === 'raced') await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
+    await tried(session, table, () => write(session, table, 'reset', 'SKIP LOCKED'));
   } catch (error) {
     throw applyFailure(error, table.label);
   }
+}
+
+/** Does it whole or, where somebody is in the way, not at all: the next sweep is as good. */
+async function tried(
+  { client }: ApplySession,
+  table: OverlaidTable,
+  act: () => Promise<number | 'raced'>,
+): Promise<void> {
+  await client.run(`SAVEPOINT ${SAVEPOINT}`);
+  let done: number | 'raced';
+  try {
+    done = await table.patience.during(client, act, true);
+  } catch (error) {
+    if (!isHeld(error)) throw error;
+    done = 'raced';
+  }
+  if (done === 'raced') await client.run(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
 }
 
 /** How rows are given back: a reset is done whole, or not at all. */
