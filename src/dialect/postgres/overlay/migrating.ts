@@ -14,7 +14,7 @@ import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.
 import type { MigratingAccount, MigrationOutcome } from '../../migrating.ts';
 import { describeReshaped, reshapeOf, type Reshaped } from '../../sql/reshaped.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
-import type { ApplyTable } from '../apply/apply-table.ts';
+import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import {
@@ -34,7 +34,7 @@ import { CAPTURE_PURPOSES } from './capture-sql.ts';
 import { settleAll } from './blocked-sql.ts';
 import { castable, fillAsImage, fillAsOwn, keepFacts } from './filled-journal.ts';
 import { readGenerated } from './generated.ts';
-import { readCaptured, type CapturedTables } from './journal.ts';
+import { readCaptured } from './journal.ts';
 import {
   describeKept,
   ensureKeptImages,
@@ -43,7 +43,7 @@ import {
   keptView,
   readReshapes,
   saveOwnTables,
-  saveReshaped,
+  savesReshaped,
 } from './reshapes.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
 import { viewSchemaStatements } from './views.ts';
@@ -70,26 +70,59 @@ interface Begun {
   readonly always: readonly string[];
 }
 
+/** What begins one, as the catalogue is: pure statements. */
+export interface Beginning {
+  /** Keep production's image of each table that is captured as production has it. */
+  readonly keep: readonly string[];
+  /** Let go of the views beside tables. */
+  readonly letGo: readonly string[];
+  /** What is to be known at the end. */
+  readonly begun: string;
+}
+
 /** In the caller's fenced transaction. Errors: see Migrations. */
 export async function beginMigration(
   client: ClientBase,
   at: { readonly address: ServerAddress; readonly database: string; readonly candidate: string },
 ): Promise<MigratingAccount> {
   await client.query(SETTINGS);
+  const { keep, letGo, begun } = await readBeginning(client, (table) => table);
+  for (const sql of keep) await client.query(sql);
+  await client.query(`INSERT INTO ${OWN_SCHEMA}.migrating (candidate, begun) VALUES ($1, $2)`, [
+    ...[at.candidate, begun],
+  ]);
+  const { rows } = await client.query<{ drop: string }>(DROP_TRIGGERS);
+  for (const { drop } of rows) await client.query(drop);
+  for (const sql of letGo) await client.query(sql);
+  return openMigratingRole(client, at.address, at.database);
+}
+
+/** Nothing is written. `source`: of what a table's image is kept, where keys wait beside its journal. */
+export async function readBeginning(
+  client: ClientBase,
+  source: (table: ApplyTable) => ApplyTable,
+): Promise<Beginning> {
   const catalogue = await readCatalogue(client);
+  const comparisons = await readComparisons(client);
   const generated = await readGenerated(client);
   const { tables: before, own } = await readReshapes(client);
   const visible = new Set([...before.values()].map((one) => nameOf(one.visible)));
-  for (const table of await readCapturedTables(client)) {
+  const captured = (await readCaptured(client)) ?? new Map<string, TableId>();
+  const there = [...captured].flatMap(([label, journal]) => {
+    const schema = catalogue.get(label);
+    return schema === undefined ? [] : [describeTable(schema, comparisons, journal)];
+  });
+  const kept = there.filter(({ label }) => !visible.has(label) && !own.has(label));
+  const keep = kept.flatMap((table) => {
     const { label, schema } = table;
-    if (visible.has(label) || own.has(label)) continue;
-    await client.query(settleAll(table));
-    await keepImage(client, table, generated.get(label) ?? []);
     const columns = new Map(table.columns.map(({ schema: { name } }) => [name, name] as const));
     const partitions = partitionsOf(catalogue, schema.id);
-    await saveReshaped(client, { schema, visible: schema.id, columns, partitions });
-  }
-  const captured = (await readCaptured(client)) ?? new Map<string, TableId>();
+    return [
+      settleAll(table),
+      ...keepImage(source(table), generated.get(label) ?? []),
+      savesReshaped({ schema, visible: schema.id, columns, partitions }),
+    ];
+  });
   const isKeyless = ({ id, partitionOf }: TableSchema): boolean =>
     partitionOf === undefined && !captured.has(tableName(id));
   const begun: Begun = {
@@ -97,11 +130,13 @@ export async function beginMigration(
     keyless: [...catalogue.values()].filter(isKeyless).map(({ id }) => tableName(id)),
     always: await readAlways(client),
   };
-  await client.query(`INSERT INTO ${OWN_SCHEMA}.migrating (candidate, begun) VALUES ($1, $2)`, [
-    ...[at.candidate, JSON.stringify(begun)],
-  ]);
-  await dropCapture(client, captured, [...before.values()]);
-  return openMigratingRole(client, at.address, at.database);
+  const beside = [...there, ...before.values()].map(({ schema }) => schema.id);
+  const letGo = beside.flatMap((id) =>
+    (['production', 'difference'] as const).map(
+      (view) => `DROP VIEW IF EXISTS ${relation(viewId(id, view))}`,
+    ),
+  );
+  return { keep, letGo, begun: JSON.stringify(begun) };
 }
 
 function nameOf(table: TableId | null): string | null {
@@ -148,32 +183,13 @@ async function readAlways(client: ClientBase): Promise<readonly string[]> {
   return rows.map(({ table, name }) => `${name} ON ${table}`);
 }
 
-/** Nothing of ours is left that a change of a table could break, or that it would break for us. */
-async function dropCapture(
-  client: ClientBase,
-  captured: CapturedTables,
-  reshaped: readonly Reshaped[],
-): Promise<void> {
-  const { rows } = await client.query<{ drop: string }>(
-    `SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname) AS drop
-      FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-      WHERE p.pronamespace = pg_catalog.to_regnamespace('${OWN_SCHEMA}') AND NOT t.tgisinternal
-        AND t.tgparentid = 0 ORDER BY 1`,
-  );
-  for (const { drop } of rows) await client.query(drop);
-  const ids = (await readCatalogue(client)).values();
-  const all = [
-    ...[...ids].flatMap(({ id }) => (captured.has(tableName(id)) ? [id] : [])),
-    ...reshaped.map(({ schema }) => schema.id),
-  ];
-  for (const id of all) {
-    for (const view of ['production', 'difference'] as const) {
-      await client.query(`DROP VIEW IF EXISTS ${relation(viewId(id, view))}`);
-    }
-  }
-}
+/** Each as a statement that drops a trigger of ours, which a change of its table could break. */
+export const DROP_TRIGGERS = `SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname) AS drop
+  FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+  WHERE p.pronamespace = pg_catalog.to_regnamespace('${OWN_SCHEMA}') AND NOT t.tgisinternal
+    AND t.tgparentid = 0 ORDER BY 1`;
 
 export async function isMigrating(client: ClientBase): Promise<boolean> {
   const { rows } = await client.query<{ there: boolean }>(
@@ -282,7 +298,7 @@ class Reconciling {
       const isFilled =
         table !== undefined && (await fillAsImage(client, table, { reshaped: one, kept }));
       if (isSame && isFilled) await forgetReshaped(client, one.schema.id);
-      else await saveReshaped(client, isFilled ? one : { ...one, visible: null });
+      else await client.query(savesReshaped(isFilled ? one : { ...one, visible: null }));
       if (isFilled) followed.add(table.label);
       const old = former.get(nameOf(before.get(tableName(one.schema.id))?.visible ?? null) ?? '');
       if (isFilled && old !== undefined) await keepFacts(client, table, old);

@@ -2,7 +2,7 @@
  * The registry of what the candidate's migrations made of tables (sql/reshaped.ts), and production's image of
  * such tables, which is kept whole in our schema, in production's own shape.
  */
-import { escapeIdentifier, type ClientBase } from 'pg';
+import { escapeIdentifier, escapeLiteral, type ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import {
   NO_RESHAPES,
@@ -53,13 +53,12 @@ export async function readReshapes(client: ClientBase): Promise<Reshapes> {
   };
 }
 
-export async function saveReshaped(client: ClientBase, reshaped: Reshaped): Promise<void> {
+/** The statement that notes it. */
+export function savesReshaped(reshaped: Reshaped): string {
   const { schema, name } = reshaped.schema.id;
-  await client.query(
-    `INSERT INTO ${REGISTRY} (schema, name, shape) VALUES ($1, $2, $3)
-      ON CONFLICT (schema, name) DO UPDATE SET shape = excluded.shape`,
-    [schema, name, reshapedText(reshaped)],
-  );
+  const values = [schema, name, reshapedText(reshaped)].map((value) => escapeLiteral(value));
+  return `INSERT INTO ${REGISTRY} (schema, name, shape) VALUES (${values.join(', ')})
+    ON CONFLICT (schema, name) DO UPDATE SET shape = excluded.shape`;
 }
 
 /** It is as production has it: what was kept of it goes. */
@@ -76,24 +75,22 @@ export async function saveOwnTables(client: ClientBase, own: readonly TableId[])
   );
 }
 
-/** Production's image of a table that is captured as production has it: a copy of it, as a table of ours. */
-export async function keepImage(
-  client: ClientBase,
+/** Makes production's image of a table that is captured as production has it: a copy of it, as a table of ours. */
+export function keepImage(
   table: ApplyTable,
   generated: readonly GeneratedColumn[],
-): Promise<void> {
+): readonly string[] {
   const kept = relation(keptId(table.schema.id));
   const journal = table.journal ?? '';
-  const copy = { name: kept, columns: [], isRow: 'true' };
-  for (const statement of copyStatements(table, generated, copy)) await client.query(statement);
   const names = (alias: string): string =>
     table.columns.map(({ name }) => `${alias}.${name}`).join(', ');
   const same = table.key.map((c) => `j.${c.name} ${c.equals} t.${c.name}`).join(' AND ');
-  await client.query(
+  return [
+    ...copyStatements(table, generated, { name: kept, columns: [], isRow: 'true' }),
     `INSERT INTO ${kept} (${table.columns.map(({ name }) => name).join(', ')})
       SELECT ${names('t')} FROM ${table.rows} t WHERE NOT EXISTS (SELECT FROM ${journal} j WHERE ${same})
       UNION ALL SELECT ${names('j')} FROM ${journal} j WHERE j.${JOURNAL.present}`,
-  );
+  ];
 }
 
 /** For statements on what is kept; otherwise it is as the table was in production's shape. */

@@ -8,7 +8,13 @@ import type { CarriedChange } from '../../evolving.ts';
 import { afterChange, assertNotOwn, type Reshapes } from '../../sql/reshaped.ts';
 import { ChangedOverlay } from '../overlay/changed-tables.ts';
 import { readImageTables } from '../overlay/images.ts';
-import { describeKept, keptId, keptView, readReshapes, saveReshaped } from '../overlay/reshapes.ts';
+import {
+  describeKept,
+  keptId,
+  keptView,
+  readReshapes,
+  savesReshaped,
+} from '../overlay/reshapes.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
 import { hasSqlState, SQLSTATE, tellable } from '../session/errors.ts';
@@ -103,7 +109,7 @@ async function carryKept(
       for (const statement of beside(relation(table))) await client.query(statement);
     }
     await rememberColumns(client, change);
-    await saveReshaped(client, after);
+    await client.query(savesReshaped(after));
     now.set(label, after);
   }
   const comparisons: Comparisons = views.size === 0 ? new Map() : await readComparisons(client);
