@@ -7,7 +7,8 @@
  * Once begun it must be ended. Who takes the fence of a database in which one was begun ends it first.
  */
 import type { TableId } from '../change/table-id.ts';
-import type { Fence, ShadowDatabase } from './dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
+import type { Fence, ShadowDatabase, ShadowServer } from './dialect.ts';
 
 /** A column that the migration gives another name, where the server keeps nothing of it through that. */
 export interface ColumnRename {
@@ -69,4 +70,43 @@ export interface MigratingShadow extends ShadowDatabase {
 /** Null on an engine that has none. */
 export function migrationsOf(database: ShadowDatabase): Migrations | null {
   return 'migrations' in database ? (database as MigratingShadow).migrations : null;
+}
+
+/** A database whose candidate may migrate by itself, with its own address. */
+export interface SelfMigratingShadow extends ShadowDatabase {
+  /**
+   * Once for a rollout, when the candidate's role is there: the tables are its own. A migration of its begins
+   * in the transaction that changes a table, and ends before anything is applied again; nothing is applied
+   * until that transaction ends. What is its outcome is as if it had been led. Errors: DATABASE_PERMISSION,
+   * APPLY_BLOCKED.
+   */
+  letMigrate(fence: Fence, options: { readonly role: string }): Promise<void>;
+}
+
+export interface SelfMigratingServer extends ShadowServer {
+  /** DATABASE_PERMISSION if its account cannot notice what candidates migrate by themselves. */
+  assertLetsMigrate(): Promise<void>;
+}
+
+/** Before a rollout is made whose candidate migrates by itself. UNSUPPORTED, DATABASE_PERMISSION. */
+export async function assertLetsMigrate(server: ShadowServer): Promise<void> {
+  if (!('assertLetsMigrate' in server)) throw noneByItself();
+  await (server as SelfMigratingServer).assertLetsMigrate();
+}
+
+/** UNSUPPORTED, and errors of `letMigrate`. */
+export async function letMigrate(
+  database: ShadowDatabase,
+  fence: Fence,
+  role: string,
+): Promise<void> {
+  if (!('letMigrate' in database)) throw noneByItself();
+  await (database as SelfMigratingShadow).letMigrate(fence, { role });
+}
+
+function noneByItself(): UnderstudyError {
+  const what = 'no candidate migrates by itself on this engine, which cannot notice it in time';
+  return new UnderstudyError('UNSUPPORTED', what, {
+    detail: 'run its migrations by `understudy rollout migrate NAME -- COMMAND`',
+  });
 }

@@ -9,10 +9,12 @@ import { randomBytes } from 'node:crypto';
 import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
-  InstalledOverlay,
+  Fence,
   RolloutRow,
+  ShadowDatabase,
   ShadowServer,
 } from '../dialect/dialect.ts';
+import { assertLetsMigrate, letMigrate } from '../dialect/migrating.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { rolloutNames } from './names.ts';
 
@@ -33,13 +35,21 @@ export interface CreatedRollout extends RolloutRow {
 
 /**
  * Clones the trunk into a new rollout. The caller holds the trunk's fence and has closed all its
- * own sessions on the trunk. Errors: ROLLOUT_EXISTS, SHADOW_UNREACHABLE, APPLY_FAILED.
+ * own sessions on the trunk. Errors: ROLLOUT_EXISTS, SHADOW_UNREACHABLE, APPLY_FAILED; of a candidate that
+ * migrates by itself UNSUPPORTED and DATABASE_PERMISSION.
  */
 export async function createRollout(
   parts: RolloutParts,
-  options: { readonly trunk: string; readonly name: string; readonly expiresAt: Date | null },
+  options: {
+    readonly trunk: string;
+    readonly name: string;
+    readonly expiresAt: Date | null;
+    /** The candidate migrates by itself, see dialect/migrating.ts. Default false. */
+    readonly migrates?: boolean;
+  },
 ): Promise<CreatedRollout> {
   const { server, control } = parts;
+  if (options.migrates === true) await assertLetsMigrate(server);
   const { database, role } = rolloutNames(options.trunk, options.name);
   const row: RolloutRow = {
     name: options.name,
@@ -60,9 +70,12 @@ export async function createRollout(
     throw error;
   }
   try {
-    const overlay = await installOverlay(server, database);
+    const overlay = await held(server, database, (clone, fence) => clone.installOverlay(fence));
     const password = randomBytes(18).toString('base64url');
     const { url } = await server.createCandidateRole({ database, role, password });
+    if (options.migrates === true) {
+      await held(server, database, (clone, fence) => letMigrate(clone, fence, role));
+    }
     await control.updateRollout(options.name, { state: 'following', url });
     await control.audit(parts.actor, 'rollout create', options.name, { database, role });
     return { ...row, url, state: 'following', ...overlay };
@@ -81,14 +94,18 @@ async function removeUnfinished(parts: RolloutParts, name: string): Promise<void
   await parts.control.deleteRollout(name);
 }
 
-async function installOverlay(server: ShadowServer, database: string): Promise<InstalledOverlay> {
+async function held<T>(
+  server: ShadowServer,
+  database: string,
+  act: (clone: ShadowDatabase, fence: Fence) => Promise<T>,
+): Promise<T> {
   await using clone = await server.open(database);
   if (clone === null) throw new UnderstudyError('APPLY_FAILED', 'the clone is gone', { database });
   const fence = await clone.takeFence('rollout create');
   if (fence === null) throw new UnderstudyError('FENCE_HELD', 'the clone is held', { database });
-  const installed = await clone.installOverlay(fence);
+  const done = await act(clone, fence);
   await clone.releaseFence(fence);
-  return installed;
+  return done;
 }
 
 /** Drops the rollout's database and role. The caller holds its fence or nobody does. */

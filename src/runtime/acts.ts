@@ -42,11 +42,15 @@ async function partsOf(stage: Stage): Promise<RolloutParts> {
   return { server: context.server, control: await context.control(), actor: context.holder };
 }
 
-const createArgs = z.strictObject({ name: z.string(), expiresAt: z.iso.datetime().nullable() });
+const createArgs = z.strictObject({
+  name: z.string(),
+  expiresAt: z.iso.datetime().nullable(),
+  migrates: z.boolean().default(false),
+});
 
 /** Closes the stage: the trunk must have no session while it is cloned. */
 async function rolloutCreate(stage: Stage, args: unknown): Promise<unknown> {
-  const { name, expiresAt } = parseArgs(createArgs, args);
+  const { name, expiresAt, migrates } = parseArgs(createArgs, args);
   const parts = await partsOf(stage);
   const trunk = stage.database.name;
   if ((await parts.control.rollout(name))?.state === 'following') {
@@ -55,8 +59,7 @@ async function rolloutCreate(stage: Stage, args: unknown): Promise<unknown> {
   await assertBootstrapped(stage.database);
   await stage.close();
   return createRollout(parts, {
-    trunk,
-    name,
+    ...{ trunk, name, migrates },
     expiresAt: expiresAt === null ? null : new Date(expiresAt),
   });
 }

@@ -37,6 +37,7 @@ export function addRolloutCommands(program: Command, register: Register): void {
 
 interface CreateOptions extends GlobalOptions {
   readonly ttl?: string;
+  readonly migrates?: boolean;
 }
 
 function addCreate(rollout: Command, register: Register): void {
@@ -44,6 +45,7 @@ function addCreate(rollout: Command, register: Register): void {
     .command('create <name>')
     .description('clone the trunk, install capture, let the candidate in')
     .option('--ttl <duration>', 'delete it after 30m, 12h, 7d …')
+    .option('--migrates', 'its candidate changes tables by itself, with its own address')
     .addHelpText('after', '\nExample:\n  $ understudy rollout create new-checkout --ttl 7d');
   register<CreateOptions>(command, async (session, options, [name = '']) => {
     const outcome = await withContext(session, async (context) => {
@@ -53,6 +55,7 @@ function addCreate(rollout: Command, register: Register): void {
         database: context.config.trunk.name,
         args: {
           name,
+          migrates: options.migrates === true,
           expiresAt:
             options.ttl === undefined
               ? null

@@ -78,6 +78,8 @@ export interface Beginning {
   readonly letGo: readonly string[];
   /** What is to be known at the end. */
   readonly begun: string;
+  /** All that are captured. */
+  readonly tables: readonly ApplyTable[];
 }
 
 /** In the caller's fenced transaction. Errors: see Migrations. */
@@ -136,7 +138,7 @@ export async function readBeginning(
       (view) => `DROP VIEW IF EXISTS ${relation(viewId(id, view))}`,
     ),
   );
-  return { keep, letGo, begun: JSON.stringify(begun) };
+  return { keep, letGo, begun: JSON.stringify(begun), tables: there };
 }
 
 function nameOf(table: TableId | null): string | null {

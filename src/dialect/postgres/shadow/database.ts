@@ -37,7 +37,7 @@ import type {
 } from '../../dialect.ts';
 import { persistAct, persistPart, RememberedSession, sumOf } from '../../sql/applier-acts.ts';
 import { assertMay, type ActRights } from '../../sql/sharing.ts';
-import type { Migrations, MigratingShadow } from '../../migrating.ts';
+import type { Migrations, MigratingShadow, SelfMigratingShadow } from '../../migrating.ts';
 import { facing } from '../../sql/reshaped.ts';
 import { LockPatience, PART_PATIENCE_MS } from '../../sql/lock-patience.ts';
 import type { TopicLedger } from '../../topic-ledger.ts';
@@ -70,11 +70,13 @@ import {
   takeFence,
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
+import { ASK_BEGUN, noteBeginning, noteChanged } from '../overlay/self-migrating.ts';
 import { ensureReadOnly } from '../overlay/read-only.ts';
 import { watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
+import { BEGUN, SelfMigrations } from './self-migrations.ts';
 import { pgWaiting } from './waiting.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
@@ -112,6 +114,7 @@ export class PgShadowDatabase
     CopyingShadow,
     EvolvingShadow,
     MigratingShadow,
+    SelfMigratingShadow,
     SharedShadow,
     WaitingShadow,
     ErrorCounting
@@ -136,6 +139,7 @@ export class PgShadowDatabase
   readonly #present = new WeakMap<pg.Client, bigint>();
   readonly #session = new RememberedSession<ApplySession>();
   readonly #patience = new LockPatience(isBlocked);
+  readonly #own: SelfMigrations;
 
   constructor(parts: DatabaseParts) {
     super();
@@ -153,13 +157,22 @@ export class PgShadowDatabase
     const session = (client: pg.Client, fence: Fence) => this.#applySession(client, fence);
     const forget = () => this.#session.forget();
     const beside = { beside: () => Promise.resolve() };
+    this.#own = new SelfMigrations({
+      ...{ database, forget, readOnly: this.rules.readOnly ?? null },
+      act: (fence, doing, fn, rights) => this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights),
+    });
     this.evolving = schemaTarget({
       ...{ read, session, forget },
-      act: (fence, { doing, otherwise }, fn) => this.#act(fence, doing, otherwise, fn),
+      act: (fence, { doing, otherwise }, fn) =>
+        this.#act(fence, doing, otherwise, async (client) => {
+          const result = await fn(client);
+          await noteBeginning(client, database);
+          return result;
+        }),
     });
     this.migrations = pgMigrations({
       ...{ address, database, session, forget },
-      act: (fence, doing, fn) => this.#act(fence, doing, 'SCHEMA_FAILED', fn),
+      act: (fence, doing, fn, rights) => this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights),
     });
     this.sharing = pgSharing({
       ...{ read, signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
@@ -237,10 +250,15 @@ export class PgShadowDatabase
   async #endBegunMigration(fence: Fence): Promise<void> {
     try {
       if (await this.#read('look for a migration', isMigrating)) await this.migrations.end(fence);
+      else await this.#own.note(fence);
     } catch (error) {
       await this.releaseFence(fence);
       throw error;
     }
+  }
+
+  letMigrate(fence: Fence, { role }: { readonly role: string }): Promise<void> {
+    return this.#own.let(fence, role);
   }
 
   async renewFence(fence: Fence, note: HolderNote): Promise<void> {
@@ -357,7 +375,9 @@ export class PgShadowDatabase
   watchCapture(fence: Fence): Promise<readonly TableId[]> {
     return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) => {
       await countAnew(client);
-      return watchCapture(client, await readSparedAccount(client));
+      const lost = await watchCapture(client, await readSparedAccount(client));
+      await noteChanged(client, this.name);
+      return lost;
     });
   }
 
@@ -402,36 +422,46 @@ export class PgShadowDatabase
     );
   }
 
-  /** One fenced transaction; see `persistAct`. */
+  /**
+   * One fenced transaction; see `persistAct`. If the candidate began a migration it is ended first, but for
+   * what `ends` one.
+   */
   #act<T>(
     fence: Fence,
     doing: string,
     otherwise: ErrorCode,
     fn: (client: pg.Client) => Promise<T>,
-    rules: ActRights<pg.Client> = {},
+    rules: ActRights<pg.Client> & { readonly ends?: boolean } = {},
   ): Promise<T> {
-    return this.#acts.use({ doing, otherwise }, async (client) => {
-      await this.#showPresence(client, fence);
-      // A member's own place is asked for instead, which takes more than one statement.
-      const begin = fence.share === undefined ? `BEGIN; ${askFence(fence)}` : 'BEGIN';
-      const act = (): Promise<T> =>
-        transaction(
-          client,
-          async ([, answer]) => {
-            const what = { fence, doing, database: this.name };
-            await assertMay(client, what, rules, () =>
-              judgeFence(client, answer, fence, this.name),
-            );
-            return fn(client);
-          },
-          begin,
-        );
-      return persistAct(act, {
-        once: rules.once ?? false,
-        ...{ database: this.name, others: 'sessions of the candidate', isBlocked, isStale },
-        forget: () => this.#session.forget(),
+    const asks = this.marker.kind === 'rollout' && rules.ends !== true;
+    const one = (): Promise<T | typeof BEGUN> =>
+      this.#acts.use({ doing, otherwise }, async (client) => {
+        await this.#showPresence(client, fence);
+        // A member's own place is asked for instead, which takes more than one statement.
+        const begin =
+          fence.share === undefined
+            ? `BEGIN; ${askFence(fence)}${asks ? `; ${ASK_BEGUN}` : ''}`
+            : 'BEGIN';
+        const act = (): Promise<T | typeof BEGUN> =>
+          transaction(
+            client,
+            async ([, answer, begun]) => {
+              const what = { fence, doing, database: this.name };
+              await assertMay(client, what, rules, () =>
+                judgeFence(client, answer, fence, this.name),
+              );
+              if (asks && (await this.#own.isBegun(client, fence, begun))) return BEGUN;
+              return fn(client);
+            },
+            begin,
+          );
+        return persistAct(act, {
+          once: rules.once ?? false,
+          ...{ database: this.name, others: 'sessions of the candidate', isBlocked, isStale },
+          forget: () => this.#session.forget(),
+        });
       });
-    });
+    return this.#own.whenNone(fence, one);
   }
 
   /** What the connection knows of the tables; read again under each new fence. */

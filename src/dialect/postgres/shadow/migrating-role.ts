@@ -33,8 +33,10 @@ const OWN = (catalogue: string, oid: string): string =>
 const USER_SCHEMA = `n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'understudy')
   AND n.nspname !~ '__(production|difference)$'`;
 
-/** Each as `ALTER … OWNER TO`; a sequence of a column goes with its table. */
-const RELATIONS = `SELECT 'ALTER ' || CASE c.relkind WHEN 'v' THEN 'VIEW ' WHEN 'm' THEN 'MATERIALIZED VIEW '
+const ownerOf = (column: string): string => `pg_catalog.pg_get_userbyid(${column}) AS owner`;
+
+/** Each as `ALTER … OWNER TO`, with its owner; a sequence of a column goes with its table. */
+const RELATIONS = `SELECT ${ownerOf('c.relowner')}, 'ALTER ' || CASE c.relkind WHEN 'v' THEN 'VIEW ' WHEN 'm' THEN 'MATERIALIZED VIEW '
     WHEN 'S' THEN 'SEQUENCE ' WHEN 'f' THEN 'FOREIGN TABLE ' ELSE 'TABLE ' END
     || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS alter
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -44,19 +46,21 @@ const RELATIONS = `SELECT 'ALTER ' || CASE c.relkind WHEN 'v' THEN 'VIEW ' WHEN 
         AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass))`;
 
-const ROUTINES = `SELECT 'ALTER ROUTINE ' || p.oid::pg_catalog.regprocedure AS alter
+const ROUTINES = `SELECT ${ownerOf('p.proowner')}, 'ALTER ROUTINE ' || p.oid::pg_catalog.regprocedure AS alter
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   WHERE ${USER_SCHEMA} AND p.prokind <> 'a' AND ${OWN('pg_proc', 'p.oid')}`;
 
-const TYPES = `SELECT CASE t.typtype WHEN 'd' THEN 'ALTER DOMAIN ' ELSE 'ALTER TYPE ' END
+const TYPES = `SELECT ${ownerOf('t.typowner')}, CASE t.typtype WHEN 'd' THEN 'ALTER DOMAIN ' ELSE 'ALTER TYPE ' END
     || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) AS alter
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
   LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
   WHERE ${USER_SCHEMA} AND ${OWN('pg_type', 't.oid')}
     AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')`;
 
-const SCHEMAS = `SELECT 'ALTER SCHEMA ' || pg_catalog.quote_ident(n.nspname) AS alter
+const SCHEMAS = `SELECT ${ownerOf('n.nspowner')}, 'ALTER SCHEMA ' || pg_catalog.quote_ident(n.nspname) AS alter
   FROM pg_catalog.pg_namespace n WHERE ${USER_SCHEMA}`;
+
+const ALL = [SCHEMAS, TYPES, ROUTINES, RELATIONS] as const;
 
 /** Makes the role, or lets it in again, and gives it the user's tables; in the caller's transaction. */
 export async function openMigratingRole(
@@ -78,9 +82,7 @@ export async function openMigratingRole(
   );
   // Nobody gives to a role that it is none of, or takes back.
   if (!superuser) await client.query(`GRANT ${name} TO CURRENT_USER`);
-  for (const query of [SCHEMAS, TYPES, ROUTINES, RELATIONS]) {
-    await alterOwners(client, query, name);
-  }
+  for (const query of ALL) await alterOwners(client, query, role);
   const url = address.candidateUrl(database, role, password);
   const { hostname, port } = new URL(url);
   return {
@@ -93,9 +95,24 @@ export async function openMigratingRole(
   };
 }
 
-async function alterOwners(client: ClientBase, query: string, owner: string): Promise<void> {
-  const { rows } = await client.query<{ alter: string }>(query);
-  for (const { alter } of rows) await client.query(`${alter} OWNER TO ${owner}`);
+/** `owner`: null is our own account. What is its already is left alone. */
+async function alterOwners(client: ClientBase, query: string, owner: string | null): Promise<void> {
+  const { rows } = await client.query<{ alter: string }>(
+    `SELECT o.alter FROM (${query}) o WHERE o.owner <> COALESCE($1, current_user::text)`,
+    [owner],
+  );
+  const to = owner === null ? 'CURRENT_USER' : escapeIdentifier(owner);
+  for (const { alter } of rows) await client.query(`${alter} OWNER TO ${to}`);
+}
+
+/** All of the user's is `owner`'s, which may make schemas beside. In the caller's transaction. */
+export async function giveAll(
+  client: ClientBase,
+  { database, owner }: { readonly database: string; readonly owner: string },
+): Promise<void> {
+  for (const query of ALL) await alterOwners(client, query, owner);
+  const name = escapeIdentifier(owner);
+  await client.query(`GRANT CREATE ON DATABASE ${escapeIdentifier(database)} TO ${name}`);
 }
 
 /** Nobody logs in as it any more; what was prepared in two phases stays, and keeps its locks. */
@@ -118,19 +135,21 @@ export async function endMigratingSessions(client: ClientBase, database: string)
   });
 }
 
-/** Its tables and sequences are ours again, and the candidate may read and write those that it made. */
+/** Tables and sequences are ours again, and the candidate may read and write those that a migration made. */
 export async function takeTablesBack(
   client: ClientBase,
   database: string,
   candidate: string,
 ): Promise<void> {
-  const role = escapeIdentifier(migratingRole(database));
-  const { rows } = await client.query<{ alter: string }>(
-    `SELECT o.alter FROM (${RELATIONS}) o WHERE o.alter ~ '^ALTER (TABLE|SEQUENCE|FOREIGN)'`,
-  );
-  for (const { alter } of rows) await client.query(`${alter} OWNER TO CURRENT_USER`);
-  await client.query(`REVOKE CREATE ON DATABASE ${escapeIdentifier(database)} FROM ${role}`);
+  const tables = `SELECT o.* FROM (${RELATIONS}) o WHERE o.alter ~ '^ALTER (TABLE|SEQUENCE|FOREIGN)'`;
+  await alterOwners(client, tables, null);
+  const roles = [escapeIdentifier(candidate)];
+  if (await isOurRole(client, migratingRole(database), database)) {
+    const role = escapeIdentifier(migratingRole(database));
+    await client.query(`REVOKE CREATE ON DATABASE ${escapeIdentifier(database)} FROM ${role}`);
+    roles.push(role);
+  }
   for (const schema of await userSchemas(client)) {
-    for (const one of [escapeIdentifier(candidate), role]) await grantSchema(client, schema, one);
+    for (const one of roles) await grantSchema(client, schema, one);
   }
 }

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import type { Fence } from '../../dialect.ts';
 import type { Migrations, MigrationOutcome } from '../../migrating.ts';
 import { beginMigration, endMigration } from '../overlay/migrating.ts';
+import { noteBeginning } from '../overlay/self-migrating.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { settleWaiting } from '../overlay/write-waiting.ts';
 import type { ServerAddress } from '../session/session.ts';
@@ -11,11 +12,12 @@ import { endMigratingSessions, shutMigratingRole } from './migrating-role.ts';
 export function pgMigrations(parts: {
   readonly address: ServerAddress;
   readonly database: string;
-  /** One fenced transaction. */
+  /** One fenced transaction; `ends`: also while one is begun that the candidate began. */
   readonly act: <T>(
     fence: Fence,
     doing: string,
     fn: (client: pg.Client) => Promise<T>,
+    rights?: { readonly ends: boolean },
   ) => Promise<T>;
   /** Opens what an applier's session knows, in such a transaction. */
   readonly session: (client: pg.Client, fence: Fence) => Promise<ApplySession>;
@@ -34,12 +36,20 @@ export function pgMigrations(parts: {
     // Who migrates is out for good before what it did is looked at.
     end: async (fence): Promise<MigrationOutcome> => {
       const doing = 'end a migration';
-      await act(fence, doing, (client) => shutMigratingRole(client, database));
-      await act(fence, doing, (client) => endMigratingSessions(client, database));
-      return act(fence, doing, (client) => {
-        forget();
-        return endMigration(client, database);
-      });
+      const ends = { ends: true };
+      await act(fence, doing, (client) => shutMigratingRole(client, database), ends);
+      await act(fence, doing, (client) => endMigratingSessions(client, database), ends);
+      return act(
+        fence,
+        doing,
+        async (client) => {
+          forget();
+          const outcome = await endMigration(client, database);
+          await noteBeginning(client, database);
+          return outcome;
+        },
+        ends,
+      );
     },
   };
 }

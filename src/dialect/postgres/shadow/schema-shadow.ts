@@ -32,6 +32,8 @@ import type { Migration } from '../session/migration.ts';
  * - `reshaped`: tables that the candidate's migrations gave another shape than production's, as they are
  *   there, with what became of them (JSON, see sql/reshaped.ts); `own_table`: tables that it made. `migrating`: a
  *   migration that was begun and not ended, see overlay/migrating.ts.
+ * - `self_migration`: where the candidate migrates by itself, what begins one, see overlay/self-migrating.ts;
+ *   `turn` is raised whenever that is written down.
  * - `capture_gap`: tables whose capture was lost for a while, see overlay/watch.ts.
  * - `member`, `share`, `hand_over`: who else follows which partitions, and what has to be passed by
  *   the holder alone, see sharing.ts. Without a share a partition is the holder's.
@@ -451,5 +453,23 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
             ADD COLUMN IF NOT EXISTS understudy_source json', waits);
         END LOOP;
       END $waiting$;`,
+  },
+  {
+    version: 23,
+    what: 'candidates that migrate by themselves',
+    sql: `
+      CREATE TABLE understudy.self_migration (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        candidate text NOT NULL,
+        turn bigint NOT NULL DEFAULT 0,
+        begun text NOT NULL DEFAULT '',
+        tables oid[] NOT NULL DEFAULT '{}',
+        shape text,
+        waits text NOT NULL DEFAULT '',
+        locks text[] NOT NULL DEFAULT '{}',
+        keep text[] NOT NULL DEFAULT '{}',
+        let_go text[] NOT NULL DEFAULT '{}'
+      );
+      ALTER TABLE understudy.migrating ADD COLUMN by_itself boolean NOT NULL DEFAULT false;`,
   },
 ];

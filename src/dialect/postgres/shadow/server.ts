@@ -22,6 +22,8 @@ import { openControl } from '../control/control-database.ts';
 import { createTrunk, type TrunkOptions } from './create-trunk.ts';
 import { PgShadowDatabase } from './database.ts';
 import { migratingRole } from './migrating-role.ts';
+import { assertMayLet } from '../overlay/self-migrating.ts';
+import type { SelfMigratingServer } from '../../migrating.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { COPYING, CREATING, databaseFacts, isEmpty, notOurs, readMarker } from './marker.ts';
 import { assertNotNewer, migrate } from '../session/migrations.ts';
@@ -66,7 +68,7 @@ export async function connectShadow(
 /** More than one statement takes, less than a person notices. */
 const NOTE_DELAY_MS = 250;
 
-class PgShadowServer implements ShadowServer {
+class PgShadowServer implements SelfMigratingServer {
   readonly engine = 'postgresql';
   readonly version: string;
   readonly #address: ServerAddress;
@@ -163,6 +165,10 @@ class PgShadowServer implements ShadowServer {
     readonly password: string;
   }): Promise<{ readonly url: string }> {
     return createCandidateRole(this.#address, options);
+  }
+
+  assertLetsMigrate(): Promise<void> {
+    return this.#ask('look at the account’s rights', assertMayLet);
   }
 
   async drop(options: { readonly database: string; readonly role: string | null }): Promise<void> {

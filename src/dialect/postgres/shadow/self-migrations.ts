@@ -1,0 +1,108 @@
+/** A candidate's own migrations, as the acts of a shadow database meet them: see overlay/self-migrating.ts. */
+import type pg from 'pg';
+import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ReadOnly } from '../../overlay.ts';
+import type { Fence } from '../../dialect.ts';
+import { readSparedAccount } from '../apply/applier-rights.ts';
+import { endMigration, isMigrating } from '../overlay/migrating.ts';
+import { ensureReadOnly } from '../overlay/read-only.ts';
+import {
+  ASK_BEGUN,
+  letMigrate,
+  noteBeginning,
+  type SelfMigrating,
+} from '../overlay/self-migrating.ts';
+import type { ActRights } from '../../sql/sharing.ts';
+
+/** What an act gives that did nothing, since a migration is to be ended first. */
+export const BEGUN = Symbol('a migration is begun');
+
+/** One fenced transaction of a shadow database; `ends`: also while a migration is begun. */
+type Act = <T>(
+  fence: Fence,
+  doing: string,
+  fn: (client: pg.Client) => Promise<T>,
+  rights?: ActRights<pg.Client> & { readonly ends: boolean },
+) => Promise<T>;
+
+export class SelfMigrations {
+  readonly #database: string;
+  readonly #readOnly: ReadOnly | null;
+  readonly #act: Act;
+  readonly #forget: () => void;
+  #turn: string | null = null;
+  #ending: Promise<void> | null = null;
+
+  constructor(parts: {
+    readonly database: string;
+    readonly readOnly: ReadOnly | null;
+    readonly act: Act;
+    /** What is known of the tables. */
+    readonly forget: () => void;
+  }) {
+    this.#database = parts.database;
+    this.#readOnly = parts.readOnly;
+    this.#act = parts.act;
+    this.#forget = parts.forget;
+  }
+
+  /** See the port. */
+  let(fence: Fence, candidate: string): Promise<void> {
+    return this.#act(fence, 'let the candidate migrate by itself', (client) =>
+      letMigrate(client, { database: this.#database, candidate }),
+    );
+  }
+
+  /** By another program than the one that wrote down what begins one it may be begun otherwise. */
+  note(fence: Fence): Promise<void> {
+    return this.#act(fence, 'note what begins a migration', (client) =>
+      noteBeginning(client, this.#database),
+    );
+  }
+
+  /**
+   * In a fenced transaction, after its locks: whether nothing may be done in it, since the candidate began a
+   * migration. `answer` is one to ASK_BEGUN. APPLY_BLOCKED for a member, which ends none.
+   */
+  async isBegun(
+    client: pg.ClientBase,
+    fence: Fence,
+    answer: pg.QueryResult | undefined,
+  ): Promise<boolean> {
+    const { rows } = answer ?? (await client.query<SelfMigrating>(ASK_BEGUN));
+    const [found] = rows as readonly SelfMigrating[];
+    if (found === undefined) return false;
+    if (found.turn !== this.#turn) this.#forget();
+    this.#turn = found.turn;
+    if (!found.begun || fence.share === undefined) return found.begun;
+    const what = 'a migration of the candidate is to be ended first, by who leads';
+    throw new UnderstudyError('APPLY_BLOCKED', what, { database: this.#database });
+  }
+
+  /** Does what `act` does when none is begun, after ending those that are. */
+  async whenNone<T>(fence: Fence, act: () => Promise<T | typeof BEGUN>): Promise<T> {
+    for (;;) {
+      const result = await act();
+      if (result !== BEGUN) return result;
+      this.#ending ??= this.#end(fence).finally(() => {
+        this.#ending = null;
+      });
+      await this.#ending;
+    }
+  }
+
+  /** Nothing happens if somebody ended it. Members write nothing until it is ended. */
+  #end(fence: Fence): Promise<void> {
+    const beside = async (client: pg.Client): Promise<void> => {
+      await client.query('LOCK TABLE understudy.share IN EXCLUSIVE MODE');
+    };
+    const end = async (client: pg.Client): Promise<void> => {
+      if (!(await isMigrating(client))) return;
+      await endMigration(client, this.#database);
+      // Nobody else makes them again before they are looked for the next time.
+      await ensureReadOnly(client, await readSparedAccount(client), this.#readOnly);
+      await noteBeginning(client, this.#database);
+    };
+    return this.#act(fence, 'end a migration', end, { ends: true, beside });
+  }
+}
