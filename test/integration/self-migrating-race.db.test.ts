@@ -18,7 +18,7 @@ const THING = 'CREATE TABLE thing (id INT PRIMARY KEY, a INT, b VARCHAR(20), old
 const KEYS = 200;
 const WRITERS = 3;
 const MIGRATORS = 2;
-const BATCHES = 60;
+const BATCHES = 25;
 
 /** A lock, a deadlock, a key or a column that is there or not, a table in use: as in production. */
 const MET = /deadlock|duplicate key|lock|does not exist|already exists|hold|concurrently/i;
@@ -102,7 +102,7 @@ it('loses nothing of production’s image, and misses nothing that the candidate
     while (!over.signal.aborted) {
       if (i < WRITERS) await persist(() => client.query(statement(own)));
       else if (await persist(() => migrate(client, own))) migrated += 1;
-      await sleep(own.integer(0, i < WRITERS ? 5 : 30));
+      await sleep(own.integer(0, i < WRITERS ? 5 : 150));
     }
   });
   for (let batch = 0; batch < BATCHES; batch += 1) {
