@@ -147,3 +147,37 @@ test('with --json what the command prints goes to standard error', async () => {
   ).toBe(0);
   expect((await workplace.run(['rollout', 'delete', 'blue'])).status).toBe(0);
 }, 90_000);
+
+test('a candidate migrates by itself beside a process that follows, which ends what it begins', async () => {
+  const made = (await workplace.json(['rollout', 'create', 'green', '--migrates'])) as {
+    readonly url: string;
+  };
+  const green = async (url: string, sql: string): Promise<readonly unknown[]> => {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    try {
+      return (await client.query<unknown[]>({ text: sql, rowMode: 'array' })).rows;
+    } finally {
+      await client.end();
+    }
+  };
+  const admin = databaseUrl(server.url, 'shop_green');
+  const image = 'SELECT * FROM public__production.orders ORDER BY id';
+  const before = await green(admin, image);
+  const deadline = Date.now() + 30_000;
+  for (const sql of [
+    'ALTER TABLE orders ADD COLUMN remark text DEFAULT 1',
+    'CREATE TABLE mine (id int PRIMARY KEY)',
+  ]) {
+    await green(made.url, sql);
+    while ((await green(admin, 'SELECT FROM understudy.migrating')).length > 0) {
+      if (Date.now() > deadline) throw new Error('nobody ends the migration');
+      await sleep(100);
+    }
+  }
+  expect(await green(admin, image)).toEqual(before);
+  expect(await green(admin, 'SELECT name FROM understudy.own_table')).toEqual([['mine']]);
+  expect((await workplace.run(['rollout', 'diff', 'green'])).status).toBe(0);
+  expect((await workplace.run(['rollout', 'delete', 'green'])).status).toBe(0);
+  expect(await green(server.url, `SELECT FROM pg_roles WHERE rolname ~ 'shop_green'`)).toEqual([]);
+}, 90_000);
