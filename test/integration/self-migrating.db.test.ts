@@ -11,7 +11,7 @@ import { databaseUrl } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';
 import { expectExact, row, scene } from './migrating.fixture.ts';
 import { gone, put } from './mysql.fixture.ts';
-import type { AnyRollout } from './rollout.fixture.ts';
+import { anyRollout, type AnyRollout } from './rollout.fixture.ts';
 import { session } from './shadow.fixture.ts';
 
 /** Each with what is looked at of the tables after it. */
@@ -256,6 +256,73 @@ describe('a candidate that migrates by itself', () => {
     expect(fence).not.toBeNull();
     expect(await isBegun(at)).toBe(false);
     await expectExact(production);
+  });
+
+  it('keeps nobody from leaving, taking or deleting the rollout while it is at it', async () => {
+    const { at, production } = await selfScene();
+    const candidate = await session(at.url);
+    candidate.on('error', () => undefined);
+    await candidate.query('BEGIN; ALTER TABLE thing ADD COLUMN extra int');
+    await at.database.releaseFence(at.fence);
+    const other = (await at.server.open(at.name)) as AnyRollout['database'] | null;
+    if (other === null) throw new Error('the rollout is gone');
+    onTestFinished(() => other[Symbol.asyncDispose]());
+    const fence = await other.takeFence('another');
+    if (fence === null) throw new Error('the fence is not free');
+    const acts = () => other.watchCapture(fence);
+    await expect(acts()).rejects.toMatchObject({ code: 'APPLY_BLOCKED' });
+    await candidate.query('COMMIT');
+    expect(await acts()).toEqual([]);
+    expect(await isBegun(at)).toBe(false);
+    await expectExact(production);
+    await candidate.query('BEGIN; ALTER TABLE thing DROP COLUMN extra');
+    await other.releaseFence(fence);
+    await at.server.drop({ database: at.name, role: at.role });
+    expect(await at.server.open(at.name)).toBeNull();
+  });
+
+  it('covers partitions, keyless tables and generated columns', async () => {
+    const at = await anyRollout(
+      'postgresql',
+      `CREATE TABLE visit (id int PRIMARY KEY, page text, long text GENERATED ALWAYS AS (page || '!') STORED)
+        PARTITION BY RANGE (id)`,
+      'CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (0) TO (100)',
+      'CREATE TABLE plain (v int)',
+      "CREATE TYPE mood AS ENUM ('good')",
+      'CREATE TABLE felt (id int PRIMARY KEY, how mood)',
+    );
+    await letMigrate(at.database, at.fence, at.role);
+    const visits = async (...rows: readonly (readonly [number, string])[]) => {
+      await at.apply(
+        at.step('visit', ...rows.map(([id, page]) => put(['id'], { id: String(id), page }))),
+      );
+    };
+    await visits([1, 'a'], [2, 'b']);
+    await at.apply(at.step('felt', put(['id'], { id: '1', how: 'good' })));
+    await at.run(`UPDATE visit SET page = 'mine' WHERE id = 2`);
+    for (const sql of [
+      'CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (100) TO (200)',
+      'ALTER TABLE visit DETACH PARTITION visit_2',
+      'ALTER TABLE visit ATTACH PARTITION visit_2 FOR VALUES FROM (100) TO (300)',
+      `ALTER TYPE mood ADD VALUE 'bad'`,
+      `UPDATE felt SET how = 'bad'; ALTER TABLE visit ADD COLUMN seen boolean DEFAULT false`,
+      'ALTER TABLE plain ADD COLUMN w int',
+      'TRUNCATE visit_2; DROP TABLE plain',
+      'DROP TYPE mood CASCADE',
+    ]) {
+      await at.run(sql);
+      await visits([1, sql], [2, sql]);
+      expect(await at.production('visit', 'id, page, long'), sql).toEqual([
+        [1, sql, `${sql}!`],
+        [2, sql, `${sql}!`],
+      ]);
+      expect(await at.rows('SELECT id, page FROM visit ORDER BY 1'), sql).toEqual([
+        [1, sql],
+        [2, 'mine'],
+      ]);
+      expect(await at.database.watchCapture(at.fence), sql).toEqual([]);
+    }
+    expect(await at.production('felt', 'id, how::text')).toEqual([[1, 'good']]);
   });
 
   it('begins nothing with what changes no table', async () => {

@@ -4,10 +4,9 @@
  * (migrating.ts), which are written down beforehand. So a transaction that is rolled back leaves everything
  * as it was, and one that commits leaves what `rollout migrate` leaves between its ends.
  *
- * Invariant: nothing of ours is applied between that beginning and its end. Whoever begins keeps every fenced
- * transaction out until the candidate's ends, by locks on the two tables of which each of those locks a row
- * first; and each looks afterwards, by a statement of its own, whether one was begun, and then does nothing
- * (ASK_BEGUN).
+ * Invariant: nothing of ours is applied between that beginning and its end. Every fenced transaction takes a
+ * lock on a table first that whoever begins takes against it, until the candidate's transaction ends; then it
+ * looks, by a statement of its own, whether one was begun, and does nothing if so (ASK_BEGUN).
  *
  * What is written down holds for the tables as they were then. Whoever changes them writes it anew in the same
  * transaction; should anybody not, the beginning is refused.
@@ -56,6 +55,7 @@ const LINES = `SELECT format('%s %I.%I %s %I %s %s %s %s %s', c.oid, n.nspname, 
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.attgenerated <> ''
     WHERE c.oid = ANY (tables)
+  UNION ALL SELECT format('version %s', max(version)) FROM ${OWN_SCHEMA}.migration
   UNION ALL SELECT format('captured %I.%I %I', schema, name, journal) FROM ${OWN_SCHEMA}.captured_table
   UNION ALL SELECT format('reshaped %s', shape) FROM ${OWN_SCHEMA}.reshaped
   UNION ALL SELECT format('own %I.%I', schema, name) FROM ${OWN_SCHEMA}.own_table`;
@@ -85,7 +85,7 @@ const FUNCTIONS = [
       AND EXISTS (SELECT FROM ${WAITING_TABLE}) LOOP
       PERFORM pg_sleep(0.05);
     END LOOP;
-    LOCK TABLE ${OWN_SCHEMA}.fence, ${OWN_SCHEMA}.share IN EXCLUSIVE MODE;
+    LOCK TABLE ${TABLE} IN EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM ${OWN_SCHEMA}.migrating) THEN RETURN; END IF;
     SELECT * INTO STRICT own FROM ${TABLE};
     FOREACH line IN ARRAY own.locks LOOP EXECUTE line; END LOOP;
@@ -219,8 +219,9 @@ export interface SelfMigrating {
 }
 
 /**
- * To be asked in a fenced transaction after its lock on the fence, or on shares, as a statement of its own,
- * which sees what was committed before that lock was got. No row where the candidate does not migrate by itself.
+ * To be said in a fenced transaction before anything is written. The answer is to the second statement, which
+ * sees what was committed before the lock was got: no row where the candidate does not migrate by itself.
  */
-export const ASK_BEGUN = `SELECT s.turn::text AS turn, m.by_itself IS TRUE AS begun
-  FROM ${TABLE} s LEFT JOIN ${OWN_SCHEMA}.migrating m ON true`;
+export const ASK_BEGUN = `LOCK TABLE ${TABLE} IN ROW SHARE MODE;
+  SELECT s.turn::text AS turn, m.by_itself IS TRUE AS begun
+    FROM ${TABLE} s LEFT JOIN ${OWN_SCHEMA}.migrating m ON true`;

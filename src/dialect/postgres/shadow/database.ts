@@ -433,27 +433,25 @@ export class PgShadowDatabase
     fn: (client: pg.Client) => Promise<T>,
     rules: ActRights<pg.Client> & { readonly ends?: boolean } = {},
   ): Promise<T> {
-    const asks = this.marker.kind === 'rollout' && rules.ends !== true;
+    const asks = this.marker.kind === 'rollout';
     const one = (): Promise<T | typeof BEGUN> =>
       this.#acts.use({ doing, otherwise }, async (client) => {
         await this.#showPresence(client, fence);
         // A member's own place is asked for instead, which takes more than one statement.
-        const begin =
-          fence.share === undefined
-            ? `BEGIN; ${askFence(fence)}${asks ? `; ${ASK_BEGUN}` : ''}`
-            : 'BEGIN';
+        const asked = [askFence(fence), ...(asks ? [ASK_BEGUN] : [])];
+        const first = fence.share === undefined ? asked : [];
         const act = (): Promise<T | typeof BEGUN> =>
           transaction(
             client,
-            async ([, answer, begun]) => {
+            async ([, answer, ...begun]) => {
               const what = { fence, doing, database: this.name };
               await assertMay(client, what, rules, () =>
                 judgeFence(client, answer, fence, this.name),
               );
-              if (asks && (await this.#own.isBegun(client, fence, begun))) return BEGUN;
-              return fn(client);
+              const isBegun = asks && (await this.#own.isBegun(client, fence, begun));
+              return isBegun && rules.ends !== true ? BEGUN : fn(client);
             },
-            begin,
+            ['BEGIN ISOLATION LEVEL READ COMMITTED', ...first].join('; '),
           );
         return persistAct(act, {
           once: rules.once ?? false,

@@ -1,10 +1,11 @@
 /** A candidate's own migrations, as the acts of a shadow database meet them: see overlay/self-migrating.ts. */
 import type pg from 'pg';
-import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { ReadOnly } from '../../overlay.ts';
 import type { Fence } from '../../dialect.ts';
 import { readSparedAccount } from '../apply/applier-rights.ts';
 import { endMigration, isMigrating } from '../overlay/migrating.ts';
+import { queryAll } from '../session/query-all.ts';
 import { ensureReadOnly } from '../overlay/read-only.ts';
 import {
   ASK_BEGUN,
@@ -53,24 +54,31 @@ export class SelfMigrations {
     );
   }
 
-  /** By another program than the one that wrote down what begins one it may be begun otherwise. */
-  note(fence: Fence): Promise<void> {
-    return this.#act(fence, 'note what begins a migration', (client) =>
-      noteBeginning(client, this.#database),
-    );
+  /**
+   * By another program than the one that wrote down what begins one it may be begun otherwise. While the
+   * candidate is at one, that is left for later: until then none begins.
+   */
+  async note(fence: Fence): Promise<void> {
+    try {
+      await this.#act(fence, 'note what begins a migration', (client) =>
+        noteBeginning(client, this.#database),
+      );
+    } catch (error) {
+      if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
+    }
   }
 
   /**
-   * In a fenced transaction, after its locks: whether nothing may be done in it, since the candidate began a
-   * migration. `answer` is one to ASK_BEGUN. APPLY_BLOCKED for a member, which ends none.
+   * In a fenced transaction: whether nothing may be done in it, since the candidate began a migration. `answers`
+   * are to ASK_BEGUN, if that was said. APPLY_BLOCKED for a member, which ends none.
    */
   async isBegun(
-    client: pg.ClientBase,
+    client: pg.Client,
     fence: Fence,
-    answer: pg.QueryResult | undefined,
+    answers: readonly pg.QueryResult[],
   ): Promise<boolean> {
-    const { rows } = answer ?? (await client.query<SelfMigrating>(ASK_BEGUN));
-    const [found] = rows as readonly SelfMigrating[];
+    const said = answers.length > 0 ? answers : await queryAll(client, [ASK_BEGUN]);
+    const [found] = (said.at(-1)?.rows ?? []) as readonly SelfMigrating[];
     if (found === undefined) return false;
     if (found.turn !== this.#turn) this.#forget();
     this.#turn = found.turn;
@@ -93,9 +101,7 @@ export class SelfMigrations {
 
   /** Nothing happens if somebody ended it. Members write nothing until it is ended. */
   #end(fence: Fence): Promise<void> {
-    const beside = async (client: pg.Client): Promise<void> => {
-      await client.query('LOCK TABLE understudy.share IN EXCLUSIVE MODE');
-    };
+    const beside = (): Promise<void> => Promise.resolve();
     const end = async (client: pg.Client): Promise<void> => {
       if (!(await isMigrating(client))) return;
       await endMigration(client, this.#database);
