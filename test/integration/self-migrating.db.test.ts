@@ -308,7 +308,6 @@ describe('a candidate that migrates by itself', () => {
       `UPDATE felt SET how = 'bad'; ALTER TABLE visit ADD COLUMN seen boolean DEFAULT false`,
       'ALTER TABLE plain ADD COLUMN w int',
       'TRUNCATE visit_2; DROP TABLE plain',
-      'DROP TYPE mood CASCADE',
     ]) {
       await at.run(sql);
       await visits([1, sql], [2, sql]);
@@ -322,6 +321,12 @@ describe('a candidate that migrates by itself', () => {
       ]);
       expect(await at.database.watchCapture(at.fence), sql).toEqual([]);
     }
+    // It would go with production's image of the column.
+    await expect(at.run('DROP TYPE mood CASCADE')).rejects.toMatchObject({ code: '2BP01' });
+    await at.run('ALTER TABLE felt DROP COLUMN how');
+    await visits([3, 'c']);
+    await expect(at.run('DROP TYPE mood CASCADE')).rejects.toMatchObject({ code: '2BP01' });
+    expect(await isBegun(at)).toBe(false);
     expect(await at.production('felt', 'id, how::text')).toEqual([[1, 'good']]);
   });
 
@@ -405,8 +410,8 @@ describe('a candidate that migrates by itself', () => {
       'SELECT * FROM understudy."public.thing#journal"',
       'DELETE FROM understudy.migrating',
       'SELECT understudy.begin_migration()',
-      'DROP EVENT TRIGGER understudy_migration_start',
-      'ALTER EVENT TRIGGER understudy_migration_start DISABLE',
+      'DROP EVENT TRIGGER understudy_ddl_command_start',
+      'ALTER EVENT TRIGGER understudy_ddl_command_start DISABLE',
       'DROP FUNCTION understudy.notice_migration() CASCADE',
       'CREATE TABLE understudy.mine (id int)',
       'DROP SCHEMA understudy CASCADE',

@@ -385,10 +385,19 @@ class Reconciling {
       const dot = label.indexOf('.');
       ids.set(label, { schema: label.slice(0, dot), name: label.slice(dot + 1) });
     }
+    const { rows } = await this.#client.query<{ name: string }>(
+      `SELECT DISTINCT p.proname AS name FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+        WHERE p.pronamespace = pg_catalog.to_regnamespace('${OWN_SCHEMA}')`,
+    );
+    const used = new Set(rows.map(({ name }) => name));
     for (const [label, id] of ids) {
       if (captured.has(label)) continue;
       for (const purpose of CAPTURE_PURPOSES) {
-        await this.#client.query(`DROP FUNCTION IF EXISTS ${relation(functionId(id, purpose))}()`);
+        const one = functionId(id, purpose);
+        // What was a table of its own may be a partition now.
+        if (used.has(one.name)) continue;
+        await this.#client.query(`DROP FUNCTION IF EXISTS ${relation(one)}()`);
       }
       await this.#client.query(`DROP TABLE IF EXISTS ${relation(journalId(id))}`);
     }

@@ -11,9 +11,9 @@
  * What is written down holds for the tables as they were then. Whoever changes them writes it anew in the same
  * transaction; should anybody not, the beginning is refused.
  */
-import { escapeLiteral, type ClientBase } from 'pg';
+import { escapeIdentifier, escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import { OWN_SCHEMA, relation, WAITING_TABLE, waitingId } from '../session/names.ts';
+import { functionId, OWN_SCHEMA, relation, WAITING_TABLE, waitingId } from '../session/names.ts';
 import { isSuperuser } from '../shadow/candidate-role.ts';
 import { giveAll, migratingRole } from '../shadow/migrating-role.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
@@ -115,8 +115,18 @@ function createNotice(database: string): string {
   return `CREATE OR REPLACE FUNCTION ${NOTICE}() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $notice$
   BEGIN
-    IF session_user = ${escapeLiteral(migratingRole(database))}
-      OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN RETURN; END IF;
+    IF (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN RETURN; END IF;
+    IF tg_event = 'sql_drop' THEN
+      -- With a type or a function goes what is made of it, whoever owns that.
+      IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() d
+        WHERE d.schema_name = '${OWN_SCHEMA}') THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+          MESSAGE = 'production''s image of a table needs what would be dropped',
+          HINT = 'leave it in this rollout, and drop columns that are made of it';
+      END IF;
+      RETURN;
+    END IF;
+    IF session_user = ${escapeLiteral(migratingRole(database))} THEN RETURN; END IF;
     IF tg_event = 'ddl_command_start' THEN
       IF tg_tag ~ '^(${HARMLESS})$' THEN RETURN; END IF;
     ELSIF tg_tag <> 'DROP INDEX' AND NOT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d
@@ -140,8 +150,8 @@ export async function letMigrate(
   await client.query([...FUNCTIONS, createNotice(at.database)].join(';\n'));
   await client.query(`INSERT INTO ${TABLE} (candidate) VALUES ($1)`, [at.candidate]);
   await noteBeginning(client, at.database);
-  for (const event of ['start', 'end']) {
-    await client.query(`CREATE EVENT TRIGGER understudy_migration_${event} ON ddl_command_${event}
+  for (const event of ['ddl_command_start', 'ddl_command_end', 'sql_drop']) {
+    await client.query(`CREATE EVENT TRIGGER understudy_${event} ON ${event}
       EXECUTE FUNCTION ${NOTICE}()`);
   }
 }
@@ -170,6 +180,16 @@ export async function noteBeginning(client: ClientBase, database: string): Promi
   await client.query(`SET LOCAL search_path = ''`);
   await giveAll(client, { database, owner: candidate });
   const { keep, letGo, begun, tables } = await readBeginning(client, withWaiting);
+  // Who makes a partition makes its clones of these triggers. Without a right on the schema nobody names them.
+  const cloned = tables
+    .filter(({ schema }) => schema.partitioned)
+    .flatMap(({ schema }) =>
+      (['row', 'key', 'insert'] as const).map((one) => `${relation(functionId(schema.id, one))}()`),
+    );
+  if (cloned.length > 0) {
+    const to = escapeIdentifier(candidate);
+    await client.query(`GRANT EXECUTE ON FUNCTION ${cloned.join(', ')} TO ${to}`);
+  }
   const emptied = tables.map(({ schema }) => `DELETE FROM ${relation(waitingId(schema.id))}`);
   const locks = tables.map(({ relation: name }) => `LOCK TABLE ${name} IN ACCESS EXCLUSIVE MODE`);
   const known = await client.query<{ oid: number }>(
