@@ -31,6 +31,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'npm run torture -- --suite overlay --seeds 50': 'test/integration/torture.db.test.ts',
   'understudy rollout migrate new-checkout -- npm run migrate':
     'test/integration/migrate-cli.db.test.ts',
+  'understudy rollout create next-checkout --migrates': 'test/integration/migrate-cli.db.test.ts',
   'understudy rollout truncate new-checkout --table public.carts':
     'test/integration/migrate-cli.db.test.ts',
   // Measurements, not tests: their frame is tested.

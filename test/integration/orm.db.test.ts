@@ -134,7 +134,7 @@ describe('an ORM that migrates by itself', () => {
         follow(),
       ]);
       // What was begun last is ended.
-      await at.database.watchCapture(at.fence);
+      expect(await at.database.watchCapture(at.fence)).toEqual([]);
       return run;
     });
   });
