@@ -72,15 +72,29 @@ export function migrationsOf(database: ShadowDatabase): Migrations | null {
   return 'migrations' in database ? (database as MigratingShadow).migrations : null;
 }
 
-/** A database whose candidate may migrate by itself, with its own address. */
-export interface SelfMigratingShadow extends ShadowDatabase {
+/** Of a candidate that migrates by itself, with its own address. */
+export interface OwnMigrations {
   /**
    * Once for a rollout, when the candidate's role is there: the tables are its own. A migration of its begins
-   * in the transaction that changes a table, and ends before anything is applied again; nothing is applied
-   * until that transaction ends. What is its outcome is as if it had been led. Errors: DATABASE_PERMISSION,
+   * in the transaction that changes a table, and nothing is applied until that transaction ends; it ends before
+   * anything is applied again. Its outcome is as if it had been led. Errors: DATABASE_PERMISSION,
    * APPLY_BLOCKED.
    */
-  letMigrate(fence: Fence, options: { readonly role: string }): Promise<void>;
+  let(fence: Fence, options: { readonly role: string }): Promise<void>;
+  /**
+   * Ends what was begun, as anything that is applied does; also where production sends nothing. False if nothing
+   * was begun. Errors: as of `Migrations.end`.
+   */
+  end(fence: Fence): Promise<boolean>;
+}
+
+export interface SelfMigratingShadow extends ShadowDatabase {
+  readonly byItself: OwnMigrations;
+}
+
+/** Null on an engine that has none. */
+export function ownMigrationsOf(database: ShadowDatabase): OwnMigrations | null {
+  return 'byItself' in database ? (database as SelfMigratingShadow).byItself : null;
 }
 
 export interface SelfMigratingServer extends ShadowServer {
@@ -94,14 +108,15 @@ export async function assertLetsMigrate(server: ShadowServer): Promise<void> {
   await (server as SelfMigratingServer).assertLetsMigrate();
 }
 
-/** UNSUPPORTED, and errors of `letMigrate`. */
+/** UNSUPPORTED, and errors of `let`. */
 export async function letMigrate(
   database: ShadowDatabase,
   fence: Fence,
   role: string,
 ): Promise<void> {
-  if (!('letMigrate' in database)) throw noneByItself();
-  await (database as SelfMigratingShadow).letMigrate(fence, { role });
+  const own = ownMigrationsOf(database);
+  if (own === null) throw noneByItself();
+  await own.let(fence, { role });
 }
 
 function noneByItself(): UnderstudyError {

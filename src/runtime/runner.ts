@@ -20,6 +20,7 @@ import { SharedWork, sharedBy } from './sharing.ts';
 import { Stage } from './stage.ts';
 import { careForOverlay } from './sweeper.ts';
 import { careForWaiting } from './waiting-keys.ts';
+import { careForMigrations } from './begun-migrations.ts';
 
 /** What passes by itself: it is opened anew, and followed from where it stands. */
 const SHADOW_AWAY = ['SHADOW_UNREACHABLE', 'SHADOW_REWOUND'] as const;
@@ -206,8 +207,10 @@ async function holdUntil(
   const tender = new LetterTender(stage);
   const sweeper = careForOverlay(stage);
   const waiting = careForWaiting(stage);
+  const migrations = careForMigrations(stage);
   const pause = async (): Promise<void> => {
-    await Promise.all([filler, tender, sweeper, waiting].map((one) => one.pause()));
+    const all = [filler, tender, sweeper, waiting, migrations];
+    await Promise.all(all.map((one) => one.pause()));
   };
   try {
     while (!wake.signal.aborted) {
@@ -230,6 +233,7 @@ async function holdUntil(
         tender.tend();
         sweeper.tend();
         waiting.tend();
+        migrations.tend();
         await sleep(POLL_MS, wake.signal).catch(() => undefined);
       }
     }

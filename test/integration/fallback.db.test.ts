@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { partitionKey } from '../../src/change/position.ts';
 import { RowShape } from '../../src/change/value.ts';
 import type { Fence, ShadowDatabase, ShadowServer } from '../../src/dialect/dialect.ts';
+import { assertLetsMigrate } from '../../src/dialect/migrating.ts';
 import { withCondition } from '../../src/dialect/postgres/shadow/fallback-schema.ts';
 import { connectShadow } from '../../src/dialect/postgres/shadow/server.ts';
 import type { BatchStep, NetChange } from '../../src/order/change-batch.ts';
@@ -486,4 +487,10 @@ test('a condition goes where WHEN belongs, whatever the names say', () => {
     `${head}WHEN (c AND (new.a OR new.b)) ${tail}`,
   );
   expect(() => withCondition({ definition, conditional: false }, 'c')).toThrow('stands where');
+});
+
+test('no candidate migrates by itself where nobody may notice it', async () => {
+  const refused = await assertLetsMigrate(await shadow()).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: 'DATABASE_PERMISSION' });
+  expect(JSON.stringify(refused)).toContain('rollout migrate');
 });

@@ -5,12 +5,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { letMigrate } from '../../src/dialect/migrating.ts';
+import { letMigrate, ownMigrationsOf } from '../../src/dialect/migrating.ts';
+import { partitionKey, START } from '../../src/change/position.ts';
+import type { HolderNote } from '../../src/dialect/dialect.ts';
+import { shareFence, type SharedShadow } from '../../src/dialect/sharing.ts';
 import { waitingOf } from '../../src/dialect/waiting.ts';
 import { databaseUrl } from '../support/postgres.ts';
 import { postgresUrl } from '../support/test-database.ts';
 import { expectExact, row, scene } from './migrating.fixture.ts';
-import { gone, put } from './mysql.fixture.ts';
+import { batchOf, gone, put } from './mysql.fixture.ts';
 import { anyRollout, type AnyRollout } from './rollout.fixture.ts';
 import { session } from './shadow.fixture.ts';
 
@@ -279,6 +282,36 @@ describe('a candidate that migrates by itself', () => {
     await other.releaseFence(fence);
     await at.server.drop({ database: at.name, role: at.role });
     expect(await at.server.open(at.name)).toBeNull();
+  });
+
+  it('is ended by who leads, before any member writes', async () => {
+    const { at, production } = await selfScene();
+    const leader = at.database as SharedShadow & AnyRollout['database'];
+    const member = (await at.server.open(at.name)) as SharedShadow | null;
+    if (member === null) throw new Error('the rollout is gone');
+    onTestFinished(() => member[Symbol.asyncDispose]());
+    const number = await member.sharing.join('m');
+    await leader.sharing.assign(at.fence, new Map([[partitionKey('t', 0), number]]));
+    const note: HolderNote = { state: 'following', oldestTransactionMs: null, degraded: 0 };
+    const grants = await member.sharing.visit(number, note);
+    if (grants === null) throw new Error('it is no member');
+    const fence = shareFence({ number, name: 'm' }, grants);
+    const write = (offset: bigint, name: string) => {
+      const step = at.step('thing', put(['id'], { ...production.rows.get(1), id: '1', name }));
+      const offsets = new Map([[partitionKey('t', 0), offset]]);
+      return member.apply(fence, { ...batchOf([step]), position: { ...START, offsets } });
+    };
+    await write(1n, 'before');
+    await at.run('ALTER TABLE thing RENAME COLUMN name TO title');
+    await expect(write(2n, 'after')).rejects.toMatchObject({ code: 'APPLY_BLOCKED' });
+    expect(await isBegun(at)).toBe(true);
+    expect(await ownMigrationsOf(leader)?.end(at.fence)).toBe(true);
+    expect(await isBegun(at)).toBe(false);
+    expect(await ownMigrationsOf(leader)?.end(at.fence)).toBe(false);
+    // What it knew of the tables does not hold any more.
+    await write(2n, 'after');
+    expect(await at.rows('SELECT title FROM thing WHERE id = 1')).toEqual([['after']]);
+    expect(await at.production('thing', 'name')).toContainEqual(['after']);
   });
 
   it('covers partitions, keyless tables and generated columns', async () => {

@@ -120,6 +120,7 @@ export class PgShadowDatabase
     ErrorCounting
 {
   readonly migrations: Migrations;
+  readonly byItself: SelfMigrations;
   readonly evolving: SchemaTarget;
   readonly sharing: Sharing;
   readonly copying: PgCopyTarget;
@@ -139,7 +140,6 @@ export class PgShadowDatabase
   readonly #present = new WeakMap<pg.Client, bigint>();
   readonly #session = new RememberedSession<ApplySession>();
   readonly #patience = new LockPatience(isBlocked);
-  readonly #own: SelfMigrations;
 
   constructor(parts: DatabaseParts) {
     super();
@@ -157,8 +157,8 @@ export class PgShadowDatabase
     const session = (client: pg.Client, fence: Fence) => this.#applySession(client, fence);
     const forget = () => this.#session.forget();
     const beside = { beside: () => Promise.resolve() };
-    this.#own = new SelfMigrations({
-      ...{ database, forget, readOnly: this.rules.readOnly ?? null },
+    this.byItself = new SelfMigrations({
+      ...{ database, forget, read, readOnly: this.rules.readOnly ?? null },
       act: (fence, doing, fn, rights) => this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights),
     });
     this.evolving = schemaTarget({
@@ -250,15 +250,11 @@ export class PgShadowDatabase
   async #endBegunMigration(fence: Fence): Promise<void> {
     try {
       if (await this.#read('look for a migration', isMigrating)) await this.migrations.end(fence);
-      else await this.#own.note(fence);
+      else await this.byItself.note(fence);
     } catch (error) {
       await this.releaseFence(fence);
       throw error;
     }
-  }
-
-  letMigrate(fence: Fence, { role }: { readonly role: string }): Promise<void> {
-    return this.#own.let(fence, role);
   }
 
   async renewFence(fence: Fence, note: HolderNote): Promise<void> {
@@ -448,7 +444,7 @@ export class PgShadowDatabase
               await assertMay(client, what, rules, () =>
                 judgeFence(client, answer, fence, this.name),
               );
-              const isBegun = asks && (await this.#own.isBegun(client, fence, begun));
+              const isBegun = asks && (await this.byItself.isBegun(client, fence, begun));
               return isBegun && rules.ends !== true ? BEGUN : fn(client);
             },
             ['BEGIN ISOLATION LEVEL READ COMMITTED', ...first].join('; '),
@@ -459,7 +455,7 @@ export class PgShadowDatabase
           forget: () => this.#session.forget(),
         });
       });
-    return this.#own.whenNone(fence, one);
+    return this.byItself.whenNone(fence, one);
   }
 
   /** What the connection knows of the tables; read again under each new fence. */

@@ -1,10 +1,11 @@
 /** A candidate's own migrations, as the acts of a shadow database meet them: see overlay/self-migrating.ts. */
 import type pg from 'pg';
 import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { OwnMigrations } from '../../migrating.ts';
 import type { ReadOnly } from '../../overlay.ts';
 import type { Fence } from '../../dialect.ts';
 import { readSparedAccount } from '../apply/applier-rights.ts';
-import { endMigration, isMigrating } from '../overlay/migrating.ts';
+import { endMigration } from '../overlay/migrating.ts';
 import { queryAll } from '../session/query-all.ts';
 import { ensureReadOnly } from '../overlay/read-only.ts';
 import {
@@ -26,10 +27,14 @@ type Act = <T>(
   rights?: ActRights<pg.Client> & { readonly ends: boolean },
 ) => Promise<T>;
 
-export class SelfMigrations {
+/** Of one moment, and writing nothing. */
+type Read = <T>(doing: string, fn: (client: pg.Client) => Promise<T>) => Promise<T>;
+
+export class SelfMigrations implements OwnMigrations {
   readonly #database: string;
   readonly #readOnly: ReadOnly | null;
   readonly #act: Act;
+  readonly #read: Read;
   readonly #forget: () => void;
   #turn: string | null = null;
   #ending: Promise<void> | null = null;
@@ -38,20 +43,27 @@ export class SelfMigrations {
     readonly database: string;
     readonly readOnly: ReadOnly | null;
     readonly act: Act;
+    readonly read: Read;
     /** What is known of the tables. */
     readonly forget: () => void;
   }) {
     this.#database = parts.database;
     this.#readOnly = parts.readOnly;
     this.#act = parts.act;
+    this.#read = parts.read;
     this.#forget = parts.forget;
   }
 
-  /** See the port. */
-  let(fence: Fence, candidate: string): Promise<void> {
+  let(fence: Fence, { role: candidate }: { readonly role: string }): Promise<void> {
     return this.#act(fence, 'let the candidate migrate by itself', (client) =>
       letMigrate(client, { database: this.#database, candidate }),
     );
+  }
+
+  async end(fence: Fence): Promise<boolean> {
+    const isBegun = await this.#read('look for a migration', readsBegun);
+    if (isBegun) await this.#end(fence);
+    return isBegun;
   }
 
   /**
@@ -92,18 +104,22 @@ export class SelfMigrations {
     for (;;) {
       const result = await act();
       if (result !== BEGUN) return result;
-      this.#ending ??= this.#end(fence).finally(() => {
-        this.#ending = null;
-      });
-      await this.#ending;
+      await this.#end(fence);
     }
   }
 
+  async #end(fence: Fence): Promise<void> {
+    this.#ending ??= this.#endOnce(fence).finally(() => {
+      this.#ending = null;
+    });
+    await this.#ending;
+  }
+
   /** Nothing happens if somebody ended it. Members write nothing until it is ended. */
-  #end(fence: Fence): Promise<void> {
+  #endOnce(fence: Fence): Promise<void> {
     const beside = (): Promise<void> => Promise.resolve();
     const end = async (client: pg.Client): Promise<void> => {
-      if (!(await isMigrating(client))) return;
+      if (!(await readsBegun(client))) return;
       await endMigration(client, this.#database);
       // Nobody else makes them again before they are looked for the next time.
       await ensureReadOnly(client, await readSparedAccount(client), this.#readOnly);
@@ -111,4 +127,11 @@ export class SelfMigrations {
     };
     return this.#act(fence, 'end a migration', end, { ends: true, beside });
   }
+}
+
+async function readsBegun(client: pg.ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ begun: boolean }>(
+    'SELECT EXISTS (SELECT FROM understudy.migrating m WHERE m.by_itself) AS begun',
+  );
+  return rows[0]?.begun === true;
 }
