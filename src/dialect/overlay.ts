@@ -179,7 +179,7 @@ export interface OverlayActs {
   /**
    * Looks whether all that captures is there, and makes it again where it is not; of these tables the
    * candidate may have written rows that are not told from production's, from then on (BaseReader).
-   * Returns them.
+   * Returns them. APPLY_BLOCKED if somebody is at a table: it is noted all the same.
    */
   watchCapture(fence: Fence): Promise<readonly TableId[]>;
   /** All pairs of a table (sql/pairs.ts), also those that do not differ; at most `limit` per table. */

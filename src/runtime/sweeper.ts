@@ -50,8 +50,9 @@ export async function sweep(
  */
 async function watchCapture(stage: Stage): Promise<void> {
   const { context, database, holder } = stage;
-  const lost = await stage.betweenWrites(() => database.watchCapture(holder.fence));
-  if (lost.length === 0) return;
+  const waits = 'what captures the candidate’s writes is gone, and somebody is at the table';
+  const lost = await unlessBlocked(stage, waits, () => database.watchCapture(holder.fence));
+  if (lost === null || lost.length === 0) return;
   const tables = lost.map(tableName);
   const what = 'what captures the candidate’s writes was gone, and was made again';
   context.logger.error(what, {
@@ -62,14 +63,24 @@ async function watchCapture(stage: Stage): Promise<void> {
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
 }
 
-/** A table that somebody is at is guarded with the next sweep: it keeps nothing else up. */
 async function guardReadOnly(stage: Stage): Promise<void> {
-  const { context, database, holder } = stage;
+  const { database, holder } = stage;
+  const waits = 'tables could not be guarded for now';
+  await unlessBlocked(stage, waits, () => database.guardReadOnly(holder.fence));
+}
+
+/** What somebody is at is left to the next sweep: it keeps nothing else up. Null then. */
+async function unlessBlocked<T>(
+  stage: Stage,
+  what: string,
+  act: () => Promise<T>,
+): Promise<T | null> {
   try {
-    await stage.betweenWrites(() => database.guardReadOnly(holder.fence));
+    return await stage.betweenWrites(act);
   } catch (error) {
     if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
-    context.logger.warn('tables could not be guarded for now', { database: database.name, error });
+    stage.context.logger.warn(what, { database: stage.database.name, error });
+    return null;
   }
 }
 

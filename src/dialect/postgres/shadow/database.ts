@@ -71,7 +71,7 @@ import {
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
 import { ensureReadOnly } from '../overlay/read-only.ts';
-import { watchCapture } from '../overlay/watch.ts';
+import { captureLost, noteLostCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
@@ -354,11 +354,18 @@ export class PgShadowDatabase
     );
   }
 
-  watchCapture(fence: Fence): Promise<readonly TableId[]> {
-    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) => {
+  async watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
+    const lost = await this.#act(fence, ...what, async (client) => {
       await countAnew(client);
-      return watchCapture(client, await readSparedAccount(client));
+      return noteLostCapture(client);
     });
+    if (lost === null) return [];
+    // Apart: what was not seen stays so, though somebody is at the tables.
+    await this.#act(fence, ...what, async (client) =>
+      captureLost(client, lost, await readSparedAccount(client)),
+    );
+    return lost.tables;
   }
 
   guardReadOnly(fence: Fence): Promise<void> {
