@@ -123,6 +123,8 @@ export interface OverlayConflict {
   readonly detail: string | null;
   /** When the candidate first wrote it; of a row that is kept out, since when it is. */
   readonly firstAt: Date;
+  /** Where production's log stood by then; null where it is not remembered. */
+  readonly firstSource: string | null;
   readonly trace: string | null;
   /** When production's first change came that made a conflict, and where its log stood: see sourceText. */
   readonly at: Date;

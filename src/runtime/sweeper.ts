@@ -46,7 +46,7 @@ export async function sweep(
 
 /**
  * Makes again what captures, where somebody took it away: what the candidate wrote there meanwhile is not
- * known, and drift checks of the table are inconclusive from then on.
+ * known, and a drift check that finds the table to differ is inconclusive from then on.
  */
 async function watchCapture(stage: Stage): Promise<void> {
   const { context, database, holder } = stage;
@@ -57,7 +57,7 @@ async function watchCapture(stage: Stage): Promise<void> {
   const what = 'what captures the candidate’s writes was gone, and was made again';
   context.logger.error(what, {
     ...{ database: database.name, tables },
-    cure: 'make the rollout anew; until then its drift checks are inconclusive',
+    cure: 'check the tables, and make the rollout anew unless they are equal: what differs is inconclusive',
   });
   const control = await context.control();
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });

@@ -20,7 +20,9 @@ import {
 } from '../apply/staged-rows.ts';
 import { findingKeys } from '../apply/write-unowned.ts';
 import type { Client } from '../session/client.ts';
+import { momentUs } from '../session/clock.ts';
 import { JOURNAL, literal } from '../session/names.ts';
+import { passedBy } from '../shadow/passed.ts';
 import { imageText } from './conflict-sql.ts';
 import type { CapturedTable } from './journal.ts';
 import { readOrphans } from './orphans.ts';
@@ -64,6 +66,7 @@ async function readConflicts(
       `SELECT * FROM (${unionOfEntries(table, (image) => ({
         list: `j.${JOURNAL.conflict} AS kind, ${differenceColumns(table, undefined, image)}, j.${JOURNAL.detail} AS detail,
           UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
+          ${passedBy(table.companion, momentUs(`j.${JOURNAL.at}`))} AS firstSource,
           j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base`,
         where: which('j'),
       }))}) d
@@ -77,6 +80,7 @@ async function readConflicts(
           ...{ ...difference, firstAt, at: Number(row['conflictAt']), base: baseOf(row) },
           kind: row['kind'] as ConflictKind,
           ...{ detail: textOf(row, 'detail'), source: textOf(row, 'source') },
+          firstSource: textOf(row, 'firstSource'),
         }),
       );
     }
