@@ -80,6 +80,31 @@ describe.each(ALL_ENGINES)('rows of %s', (engine) => {
   });
 });
 
+it.each(ALL_ENGINES)(
+  'a chain of rows that are in each other’s way is taken back on %s',
+  async (engine) => {
+    const at = await anyRollout(engine, 'CREATE TABLE t (id INT PRIMARY KEY, n INT UNIQUE)');
+    const numbered = (id: number, n: number) =>
+      at.step('t', put(['id'], { id: String(id), n: String(n) }));
+    const ids = [1, 2, 3, 4, 5];
+    for (const id of ids) await at.apply(numbered(id, id));
+    // Each has the number that production gave to the one before.
+    await at.run('UPDATE t SET n = 100 WHERE id = 1');
+    for (const id of [2, 3, 4])
+      await at.run(`UPDATE t SET n = ${String(id - 1)} WHERE id = ${String(id)}`);
+    await at.apply(numbered(9, 100));
+    const table = { schema: at.source, name: 't' };
+    expect(await at.database.resolveOverlay(at.fence, { table, key: ['9'] }, 'theirs')).toEqual({
+      ...{ resolved: 1, kept: 0 },
+    });
+    expect(await at.rows('SELECT id, n FROM t ORDER BY id')).toEqual([
+      ...ids.map((id) => [id, id]),
+      [9, 100],
+    ]);
+    expect(await at.database.overlayRows(9)).toEqual([]);
+  },
+);
+
 it('COPY is captured on PostgreSQL, as it is of what is taken back', async () => {
   const at = await anyRollout('postgresql', T);
   await at.apply(row(at, '1', 'theirs'));
