@@ -15,12 +15,20 @@ export type Isolates = (table: TableId) => boolean;
 /** May the candidate only read a table of production's? Its writes are refused there. */
 export type ReadOnly = (table: TableId) => boolean;
 
+/**
+ * Does a user's trigger act on what is applied as well? None does else: its effects in production come by the
+ * log. What it writes is nobody's write, and not captured.
+ */
+export type ActingTriggers = (table: TableId, trigger: string) => boolean;
+
 /** What a configuration says of tables, by production's names. */
 export interface CandidateRules {
   /** Default: no table is isolated. */
   readonly isolates?: Isolates;
   /** Default, and null: the candidate may write all tables. */
   readonly readOnly?: ReadOnly | null;
+  /** Default, and null: no trigger does. */
+  readonly actingTriggers?: ActingTriggers | null;
   /** Who wins in which table. By default the candidate does. */
   readonly policies?: PolicyOf<TableId>;
   /** Default, and null: no rows are paired. */

@@ -72,6 +72,17 @@ export async function ruledRollout(
   };
 }
 
+/** MySQL and MariaDB let nobody but the mightiest make a trigger otherwise, where they have a binlog. */
+export async function trustPrograms(at: AnyRollout): Promise<void> {
+  const set = (value: unknown) =>
+    at.rows(`SET GLOBAL log_bin_trust_function_creators = ${String(value)}`);
+  const [[was] = []] = await at.rows('SELECT @@global.log_bin_trust_function_creators');
+  await set(1);
+  onTestFinished(async () => {
+    await set(was);
+  });
+}
+
 type Parts = Pick<
   AnyRollout,
   | 'url'

@@ -7,6 +7,7 @@
  * which the candidate's account has no right to; tables without a key.
  */
 import type { InstalledOverlay, Fence, ReadOnly } from '../../dialect.ts';
+import type { ActingTriggers } from '../../overlay.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { readTables } from '../catalogue/catalogue.ts';
@@ -43,6 +44,7 @@ export interface Place {
   readonly database: string;
   /** Name of the followed database in production. */
   readonly source: string;
+  readonly acts?: ActingTriggers | null;
 }
 
 /** While the caller holds the fence. Errors: SHADOW_OPEN, SCHEMA_FAILED; the driver's. */

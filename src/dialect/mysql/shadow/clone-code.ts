@@ -136,12 +136,12 @@ export function readDefinedTriggers(
 
 /**
  * They do not act on what is applied, whose effects the log brings itself: they let the account pass
- * that applies, which need not be the one that defines them.
+ * that applies, which need not be the one that defines them. `acts`: but for this one.
  */
-export async function defineSparing(
+export async function defineTrigger(
   client: Client,
   database: string,
-  trigger: DefinedTrigger,
+  trigger: DefinedTrigger & { readonly acts: boolean },
   definer: string,
 ): Promise<void> {
   // What came as one of several statements may have kept what ended it.
@@ -151,11 +151,15 @@ export async function defineSparing(
     trigger,
     `CREATE DEFINER=${definer} TRIGGER ${quote(database, trigger.name)}
       ${trigger.timing} ${trigger.event} ON ${quote(database, trigger.table)} FOR EACH ROW
-      IF ${unlessNotedApplier(database)} THEN
+      ${trigger.acts ? body : sparing(database, body)}`,
+  );
+}
+
+function sparing(database: string, body: string): string {
+  return `IF ${unlessNotedApplier(database)} THEN
 ${body}
 ;
-END IF`,
-  );
+END IF`;
 }
 
 async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
@@ -163,7 +167,8 @@ async function copyTriggers(client: Client, place: ClonePlace, definer: string):
   for (const trigger of await readDefinedTriggers(client, from)) {
     const body = moveCode(trigger.body, trigger.sqlMode, { from, to });
     if (body === null) throw notMovable(`trigger ${trigger.name}`, from);
-    await defineSparing(client, to, { ...trigger, body }, definer);
+    const acts = place.acts?.({ schema: place.source, name: trigger.table }, trigger.name) === true;
+    await defineTrigger(client, to, { ...trigger, body, acts }, definer);
   }
 }
 

@@ -70,7 +70,7 @@ import {
   takeFence,
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
-import { ensureReadOnly } from '../overlay/read-only.ts';
+import { guardTables } from '../overlay/capture.ts';
 import { captureLost, noteLostCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
@@ -320,7 +320,7 @@ export class PgShadowDatabase
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
       await notePassed(client);
-      return installOverlay(client, await readSparedAccount(client), this.rules.readOnly);
+      return installOverlay(client, await readSparedAccount(client), this.rules);
     });
   }
 
@@ -370,7 +370,7 @@ export class PgShadowDatabase
 
   guardReadOnly(fence: Fence): Promise<void> {
     return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
-      ensureReadOnly(client, await readSparedAccount(client), this.rules.readOnly ?? null),
+      guardTables(client, await readSparedAccount(client), this.rules),
     );
   }
 
