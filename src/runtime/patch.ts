@@ -8,7 +8,7 @@ import type { RuntimeContext } from './context.ts';
 import { readRollout } from './existing-rollout.ts';
 
 /** Rows of a table up to which a patch is made: it is held in memory. */
-export const MOST_ROWS = 1_000_000;
+const MOST_ROWS = 1_000_000;
 
 /**
  * Statements for a database that is as `towards` is not, at the applied position. Takes no fence. Tables
@@ -41,7 +41,11 @@ export async function readPatch(
   });
 }
 
-function assertAllThere(rows: readonly { readonly table: TableId }[], mostRows: number): void {
+/** UNSUPPORTED if a table has more than `mostRows` of these. */
+export function assertAllThere(
+  rows: readonly { readonly table: TableId }[],
+  mostRows: number,
+): void {
   const counts = new Map<string, number>();
   for (const { table } of rows) {
     const name = tableName(table);
