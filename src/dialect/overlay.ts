@@ -96,6 +96,8 @@ export interface InstalledOverlay {
   readonly notCaptured: readonly TableId[];
   /** Sequences that could not be moved far above production's values. */
   readonly sequencesLeft: readonly string[];
+  /** Triggers of production's that the rollout's tables, as they are by now, do not take. */
+  readonly triggersLeft: readonly string[];
 }
 
 export interface ReleasedRows {

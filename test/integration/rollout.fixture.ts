@@ -151,9 +151,9 @@ async function binlogParts(
   rules: ShadowOptions,
 ): Promise<Parts> {
   const stage = await stageOf(engine, ...ddl);
-  const name = await rolloutOf(stage);
   const server = await dialectFor(stage.url).connectShadow(stage.url, rules);
   onTestFinished(() => server[Symbol.asyncDispose]());
+  const name = await rolloutOf(stage, server);
   const { database, fence, url } = await opened(server, name);
   const admin = await sessionOn(stage.url, name);
   const as = async (where: string, sql: string): Promise<void> => {

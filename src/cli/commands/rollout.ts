@@ -61,8 +61,9 @@ function addCreate(rollout: Command, register: Register): void {
         timeoutMs: 3_600_000,
         signal: session.terminal.signal,
       })) as CreatedRollout;
-      const { notCaptured, sequencesLeft } = made;
-      return { ...(await describeRollout(context, made.name)), notCaptured, sequencesLeft };
+      const { notCaptured, sequencesLeft, triggersLeft } = made;
+      const described = await describeRollout(context, made.name);
+      return { ...described, notCaptured, sequencesLeft, triggersLeft };
     });
     if (options.json) printJson(session, outcome);
     else {
@@ -73,6 +74,11 @@ function addCreate(rollout: Command, register: Register): void {
       for (const table of outcome.notCaptured) {
         session.terminal.out(
           `Not captured: ${tableName(table)} has no key; the candidate’s writes there are not seen.\n`,
+        );
+      }
+      for (const trigger of outcome.triggersLeft) {
+        session.terminal.out(
+          `Trigger ${trigger} is left out: it names what the trunk has no more; what it does the candidate lacks.\n`,
         );
       }
       for (const sequence of outcome.sequencesLeft) {

@@ -11,6 +11,7 @@ import type { ActingTriggers } from '../../overlay.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { readDefinedTriggers } from '../schema/defined-triggers.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client } from '../session/client.ts';
 import { CAPTURING } from '../session/names.ts';
@@ -18,6 +19,7 @@ import { triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { readFormerColumns } from '../shadow/former-columns.ts';
 import { assertGround } from '../shadow/ground.ts';
+import { readAside } from '../shadow/triggers-aside.ts';
 import { acts, isComputed, readEdges, withParents, type Edge } from './edges.ts';
 import {
   describeCaptured,
@@ -64,7 +66,14 @@ export async function installOverlay(
     const guards = await findGuards(client, place, () => Promise.resolve(catalogue), readOnly);
     await setGuards(client, database, guards);
     const notCaptured = all.filter(({ key }) => key.length === 0).map(({ schema }) => schema.id);
-    return { notCaptured, sequencesLeft };
+    const defined = await readDefinedTriggers(client, database);
+    const isThere = new Set(defined.map(({ name }) => name));
+    const aside = await readAside(client, database);
+    const triggersLeft = aside.filter(({ name }) => !isThere.has(name));
+    return {
+      ...{ notCaptured, sequencesLeft },
+      triggersLeft: triggersLeft.map(({ name, table }) => `${name} of table ${table}`),
+    };
   } finally {
     await client.end();
   }

@@ -34,7 +34,8 @@ import {
   unlessNotedApplier,
 } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
-import { defineTrigger, readDefinedTriggers } from '../shadow/clone-code.ts';
+import { readDefinedTriggers } from '../schema/defined-triggers.ts';
+import { defineTrigger } from '../shadow/clone-code.ts';
 import { assertGround } from '../shadow/ground.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { captureAgain, closeTables, tableNames } from './closed.ts';

@@ -320,7 +320,8 @@ export class PgShadowDatabase
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
       await notePassed(client);
-      return installOverlay(client, await readSparedAccount(client), this.rules);
+      const installed = await installOverlay(client, await readSparedAccount(client), this.rules);
+      return { ...installed, triggersLeft: [] };
     });
   }
 
