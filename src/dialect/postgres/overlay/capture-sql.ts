@@ -52,7 +52,7 @@ function countedAbove(kind: keyof typeof RAISED, statements: string): string {
 }
 
 /** `!` sorts before letters: of several BEFORE triggers ours fires first. */
-const TRIGGERS = {
+export const TRIGGERS = {
   row: '!understudy_row',
   key: '!understudy_key',
   insert: '!understudy_insert',

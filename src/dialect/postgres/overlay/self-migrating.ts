@@ -56,6 +56,8 @@ const LINES = `SELECT format('%s %I.%I %s %I %s %s %s %s %s', c.oid, n.nspname, 
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.attgenerated <> ''
     WHERE c.oid = ANY (tables)
   UNION ALL SELECT format('version %s', max(version)) FROM ${OWN_SCHEMA}.migration
+  UNION ALL SELECT format('acts %s %I %s', t.tgrelid, t.tgname, t.tgenabled)
+    FROM pg_trigger t WHERE t.tgrelid = ANY (tables) AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
   UNION ALL SELECT format('captured %I.%I %I', schema, name, journal) FROM ${OWN_SCHEMA}.captured_table
   UNION ALL SELECT format('reshaped %s', shape) FROM ${OWN_SCHEMA}.reshaped
   UNION ALL SELECT format('own %I.%I', schema, name) FROM ${OWN_SCHEMA}.own_table`;

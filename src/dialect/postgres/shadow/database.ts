@@ -48,7 +48,7 @@ import { applierSession, applyBatch, openApplySession, type ApplySession } from 
 import { applyFailure } from '../apply/apply-error.ts';
 import { saveImages } from '../apply/dead-images.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
-import { installOverlay } from '../overlay/capture.ts';
+import { guardTables, installOverlay } from '../overlay/capture.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { hasSqlState, SQLSTATE } from '../session/errors.ts';
 import { readFormerColumns } from './former-columns.ts';
@@ -71,8 +71,7 @@ import {
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
 import { ASK_BEGUN, noteBeginning, noteChanged } from '../overlay/self-migrating.ts';
-import { ensureReadOnly } from '../overlay/read-only.ts';
-import { watchCapture } from '../overlay/watch.ts';
+import { captureLost, noteLostCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
@@ -158,7 +157,7 @@ export class PgShadowDatabase
     const forget = () => this.#session.forget();
     const beside = { beside: () => Promise.resolve() };
     this.byItself = new SelfMigrations({
-      ...{ database, forget, read, readOnly: this.rules.readOnly ?? null },
+      ...{ database, forget, read, rules: this.rules },
       act: (fence, doing, fn, rights) => this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights),
     });
     this.evolving = schemaTarget({
@@ -334,7 +333,8 @@ export class PgShadowDatabase
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
       await notePassed(client);
-      return installOverlay(client, await readSparedAccount(client), this.rules.readOnly);
+      const installed = await installOverlay(client, await readSparedAccount(client), this.rules);
+      return { ...installed, triggersLeft: [] };
     });
   }
 
@@ -368,19 +368,27 @@ export class PgShadowDatabase
     );
   }
 
-  watchCapture(fence: Fence): Promise<readonly TableId[]> {
-    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) => {
+  async watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
+    const lost = await this.#act(fence, ...what, async (client) => {
       await countAnew(client);
-      const lost = await watchCapture(client, await readSparedAccount(client));
+      const found = await noteLostCapture(client);
       await noteChanged(client, this.name);
-      return lost;
+      return found;
     });
+    if (lost === null) return [];
+    // Apart: what was not seen stays so, though somebody is at the tables.
+    await this.#act(fence, ...what, async (client) =>
+      captureLost(client, lost, await readSparedAccount(client)),
+    );
+    return lost.tables;
   }
 
   guardReadOnly(fence: Fence): Promise<void> {
-    return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
-      ensureReadOnly(client, await readSparedAccount(client), this.rules.readOnly ?? null),
-    );
+    return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) => {
+      await guardTables(client, await readSparedAccount(client), this.rules);
+      await noteChanged(client, this.name);
+    });
   }
 
   async possiblyOurs(): Promise<PossiblyOurs | null> {

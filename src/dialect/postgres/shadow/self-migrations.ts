@@ -2,12 +2,12 @@
 import type pg from 'pg';
 import { isUnderstudyError, UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OwnMigrations } from '../../migrating.ts';
-import type { ReadOnly } from '../../overlay.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import type { Fence } from '../../dialect.ts';
 import { readSparedAccount } from '../apply/applier-rights.ts';
 import { endMigration } from '../overlay/migrating.ts';
 import { queryAll } from '../session/query-all.ts';
-import { ensureReadOnly } from '../overlay/read-only.ts';
+import { guardTables } from '../overlay/capture.ts';
 import {
   ASK_BEGUN,
   letMigrate,
@@ -32,7 +32,7 @@ type Read = <T>(doing: string, fn: (client: pg.Client) => Promise<T>) => Promise
 
 export class SelfMigrations implements OwnMigrations {
   readonly #database: string;
-  readonly #readOnly: ReadOnly | null;
+  readonly #rules: CandidateRules;
   readonly #act: Act;
   readonly #read: Read;
   readonly #forget: () => void;
@@ -41,14 +41,14 @@ export class SelfMigrations implements OwnMigrations {
 
   constructor(parts: {
     readonly database: string;
-    readonly readOnly: ReadOnly | null;
+    readonly rules: CandidateRules;
     readonly act: Act;
     readonly read: Read;
     /** What is known of the tables. */
     readonly forget: () => void;
   }) {
     this.#database = parts.database;
-    this.#readOnly = parts.readOnly;
+    this.#rules = parts.rules;
     this.#act = parts.act;
     this.#read = parts.read;
     this.#forget = parts.forget;
@@ -122,7 +122,7 @@ export class SelfMigrations implements OwnMigrations {
       if (!(await readsBegun(client))) return;
       await endMigration(client, this.#database);
       // Nobody else makes them again before they are looked for the next time.
-      await ensureReadOnly(client, await readSparedAccount(client), this.#readOnly);
+      await guardTables(client, await readSparedAccount(client), this.#rules);
       await noteBeginning(client, this.#database);
     };
     return this.#act(fence, 'end a migration', end, { ends: true, beside });
