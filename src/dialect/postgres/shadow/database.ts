@@ -75,7 +75,7 @@ import { captureLost, noteLostCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
-import { BEGUN, SelfMigrations } from './self-migrations.ts';
+import { BEGUN, SelfMigrations, type ChangingAct } from './self-migrations.ts';
 import { pgWaiting } from './waiting.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
@@ -156,10 +156,10 @@ export class PgShadowDatabase
     const session = (client: pg.Client, fence: Fence) => this.#applySession(client, fence);
     const forget = () => this.#session.forget();
     const beside = { beside: () => Promise.resolve() };
-    this.byItself = new SelfMigrations({
-      ...{ database, forget, read, rules: this.rules },
-      act: (fence, doing, fn, rights) => this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights),
-    });
+    const changing: ChangingAct = (fence, doing, fn, rights) =>
+      this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights);
+    const { rules } = this;
+    this.byItself = new SelfMigrations({ database, forget, read, rules, act: changing });
     this.evolving = schemaTarget({
       ...{ read, session, forget },
       act: (fence, { doing, otherwise }, fn) =>
@@ -169,10 +169,7 @@ export class PgShadowDatabase
           return result;
         }),
     });
-    this.migrations = pgMigrations({
-      ...{ address, database, session, forget },
-      act: (fence, doing, fn, rights) => this.#act(fence, doing, 'SCHEMA_FAILED', fn, rights),
-    });
+    this.migrations = pgMigrations({ address, database, session, forget, act: changing });
     this.sharing = pgSharing({
       ...{ read, signs: this.#signs, isBlocked, database, leaseMs: parts.leaseMs },
       act: (fence, doing, fn) => this.#act(fence, doing, 'APPLY_FAILED', fn, beside),
@@ -372,9 +369,8 @@ export class PgShadowDatabase
     const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
     const lost = await this.#act(fence, ...what, async (client) => {
       await countAnew(client);
-      const found = await noteLostCapture(client);
       await noteChanged(client, this.name);
-      return found;
+      return noteLostCapture(client);
     });
     if (lost === null) return [];
     // Apart: what was not seen stays so, though somebody is at the tables.
@@ -442,7 +438,7 @@ export class PgShadowDatabase
       this.#acts.use({ doing, otherwise }, async (client) => {
         await this.#showPresence(client, fence);
         // A member's own place is asked for instead, which takes more than one statement.
-        const asked = [askFence(fence), ...(asks ? [ASK_BEGUN] : [])];
+        const asked = asks ? [askFence(fence), ASK_BEGUN] : [askFence(fence)];
         const first = fence.share === undefined ? asked : [];
         const act = (): Promise<T | typeof BEGUN> =>
           transaction(

@@ -7,18 +7,13 @@ import { noteBeginning } from '../overlay/self-migrating.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { settleWaiting } from '../overlay/write-waiting.ts';
 import type { ServerAddress } from '../session/session.ts';
+import type { ChangingAct } from './self-migrations.ts';
 import { endMigratingSessions, shutMigratingRole } from './migrating-role.ts';
 
 export function pgMigrations(parts: {
   readonly address: ServerAddress;
   readonly database: string;
-  /** One fenced transaction; `ends`: also while one is begun that the candidate began. */
-  readonly act: <T>(
-    fence: Fence,
-    doing: string,
-    fn: (client: pg.Client) => Promise<T>,
-    rights?: { readonly ends: boolean },
-  ) => Promise<T>;
+  readonly act: ChangingAct;
   /** Opens what an applier's session knows, in such a transaction. */
   readonly session: (client: pg.Client, fence: Fence) => Promise<ApplySession>;
   /** What the session knows of the tables does not hold any more. */

@@ -20,7 +20,7 @@ import type { ActRights } from '../../sql/sharing.ts';
 export const BEGUN = Symbol('a migration is begun');
 
 /** One fenced transaction of a shadow database; `ends`: also while a migration is begun. */
-type Act = <T>(
+export type ChangingAct = <T>(
   fence: Fence,
   doing: string,
   fn: (client: pg.Client) => Promise<T>,
@@ -33,7 +33,7 @@ type Read = <T>(doing: string, fn: (client: pg.Client) => Promise<T>) => Promise
 export class SelfMigrations implements OwnMigrations {
   readonly #database: string;
   readonly #rules: CandidateRules;
-  readonly #act: Act;
+  readonly #act: ChangingAct;
   readonly #read: Read;
   readonly #forget: () => void;
   #turn: string | null = null;
@@ -42,7 +42,7 @@ export class SelfMigrations implements OwnMigrations {
   constructor(parts: {
     readonly database: string;
     readonly rules: CandidateRules;
-    readonly act: Act;
+    readonly act: ChangingAct;
     readonly read: Read;
     /** What is known of the tables. */
     readonly forget: () => void;
