@@ -149,9 +149,8 @@ export async function letMigrate(
   at: { readonly database: string; readonly candidate: string },
 ): Promise<void> {
   await assertMayLet(client);
-  await client.query([...FUNCTIONS, createNotice(at.database)].join(';\n'));
   await client.query(`INSERT INTO ${TABLE} (candidate) VALUES ($1)`, [at.candidate]);
-  await noteBeginning(client, at.database);
+  await noteAnew(client, at.database);
   for (const event of ['ddl_command_start', 'ddl_command_end', 'sql_drop']) {
     await client.query(`CREATE EVENT TRIGGER understudy_${event} ON ${event}
       EXECUTE FUNCTION ${NOTICE}()`);
@@ -208,12 +207,24 @@ export async function noteBeginning(client: ClientBase, database: string): Promi
   );
 }
 
+/** The same, and what does it: another program may have made both. */
+export async function noteAnew(client: ClientBase, database: string): Promise<void> {
+  if (!(await isLet(client))) return;
+  await client.query([...FUNCTIONS, createNotice(database)].join(';\n'));
+  await noteBeginning(client, database);
+}
+
 /** The same if the tables are not as they were noted. */
 export async function noteChanged(client: ClientBase, database: string): Promise<void> {
+  if (!(await isLet(client))) return;
   const { rows } = await client.query<{ same: boolean }>(
     `SELECT ${SHAPE}(tables) = shape AS same FROM ${TABLE}`,
   );
   if (rows[0]?.same === false) await noteBeginning(client, database);
+}
+
+async function isLet(client: ClientBase): Promise<boolean> {
+  return (await client.query(`SELECT FROM ${TABLE}`)).rows.length > 0;
 }
 
 const withWaiting = (table: ApplyTable): ApplyTable =>

@@ -11,6 +11,7 @@ import { guardTables } from '../overlay/capture.ts';
 import {
   ASK_BEGUN,
   letMigrate,
+  noteAnew,
   noteBeginning,
   type SelfMigrating,
 } from '../overlay/self-migrating.ts';
@@ -66,14 +67,11 @@ export class SelfMigrations implements OwnMigrations {
     return isBegun;
   }
 
-  /**
-   * By another program than the one that wrote down what begins one it may be begun otherwise. While the
-   * candidate is at one, that is left for later: until then none begins.
-   */
+  /** By whoever takes the fence. While the candidate is at a migration that is left to who takes it next. */
   async note(fence: Fence): Promise<void> {
     try {
       await this.#act(fence, 'note what begins a migration', (client) =>
-        noteBeginning(client, this.#database),
+        noteAnew(client, this.#database),
       );
     } catch (error) {
       if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
