@@ -338,6 +338,8 @@ describe('a candidate that migrates by itself', () => {
       'ALTER TABLE visit DETACH PARTITION visit_2',
       'ALTER TABLE visit ATTACH PARTITION visit_2 FOR VALUES FROM (100) TO (300)',
       `ALTER TYPE mood ADD VALUE 'bad'`,
+      `CREATE TYPE taste AS ENUM ('a'); ALTER TYPE taste RENAME VALUE 'a' TO 'b'`,
+      'ALTER TYPE mood RENAME TO temper',
       `UPDATE felt SET how = 'bad'; ALTER TABLE visit ADD COLUMN seen boolean DEFAULT false`,
       'ALTER TABLE plain ADD COLUMN w int',
       'TRUNCATE visit_2; DROP TABLE plain',
@@ -354,11 +356,14 @@ describe('a candidate that migrates by itself', () => {
       ]);
       expect(await at.database.watchCapture(at.fence), sql).toEqual([]);
     }
+    await expect(at.run(`ALTER TYPE temper RENAME VALUE 'good' TO 'fine'`)).rejects.toMatchObject({
+      code: '0A000',
+    });
     // It would go with production's image of the column.
-    await expect(at.run('DROP TYPE mood CASCADE')).rejects.toMatchObject({ code: '2BP01' });
+    await expect(at.run('DROP TYPE temper CASCADE')).rejects.toMatchObject({ code: '2BP01' });
     await at.run('ALTER TABLE felt DROP COLUMN how');
     await visits([3, 'c']);
-    await expect(at.run('DROP TYPE mood CASCADE')).rejects.toMatchObject({ code: '2BP01' });
+    await expect(at.run('DROP TYPE temper CASCADE')).rejects.toMatchObject({ code: '2BP01' });
     expect(await isBegun(at)).toBe(false);
     expect(await at.production('felt', 'id, how::text')).toEqual([[1, 'good']]);
   });

@@ -62,6 +62,17 @@ const LINES = `SELECT format('%s %I.%I %s %I %s %s %s %s %s', c.oid, n.nspname, 
   UNION ALL SELECT format('reshaped %s', shape) FROM ${OWN_SCHEMA}.reshaped
   UNION ALL SELECT format('own %I.%I', schema, name) FROM ${OWN_SCHEMA}.own_table`;
 
+/** Labels of enums that production's image is made of, as lines. */
+const LABELS = `SELECT DISTINCT e.enumtypid || ' ' || e.enumlabel AS label
+  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  JOIN pg_catalog.pg_enum e ON e.enumtypid IN (t.oid, t.typelem, t.typbasetype)
+  WHERE a.attnum > 0 AND NOT a.attisdropped AND (
+    n.nspname = '${OWN_SCHEMA}' AND pg_catalog."right"(c.relname, 5) = '#kept'
+    OR EXISTS (SELECT FROM ${OWN_SCHEMA}.captured_table r WHERE r.schema = n.nspname AND r.name = c.relname)
+      AND NOT EXISTS (SELECT FROM ${OWN_SCHEMA}.own_table o WHERE o.schema = n.nspname AND o.name = c.relname))`;
+
 const FUNCTIONS = [
   `CREATE OR REPLACE FUNCTION ${SHAPE}(tables oid[]) RETURNS text LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $shape$
@@ -127,6 +138,14 @@ function createNotice(database: string): string {
           HINT = 'leave it in this rollout, and drop columns that are made of it';
       END IF;
       RETURN;
+    END IF;
+    -- The image would say another word than production.
+    IF tg_event = 'ddl_command_end' AND tg_tag = 'ALTER TYPE' AND EXISTS (
+      SELECT FROM ${TABLE} s CROSS JOIN unnest(s.labels) l (label)
+      WHERE NOT EXISTS (SELECT FROM pg_enum e WHERE e.enumtypid || ' ' || e.enumlabel = l.label)) THEN
+      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+        MESSAGE = 'a label that production has keeps its name in a rollout',
+        HINT = 'add another, and leave this one';
     END IF;
     IF session_user = ${escapeLiteral(migratingRole(database))} THEN RETURN; END IF;
     IF tg_event = 'ddl_command_start' THEN
@@ -199,7 +218,7 @@ export async function noteBeginning(client: ClientBase, database: string): Promi
   );
   await client.query(
     `UPDATE ${TABLE} SET begun = $1, keep = $2, let_go = $3, locks = $4, waits = $5, tables = $6::oid[],
-      shape = ${SHAPE}($6::oid[]), turn = turn + 1`,
+      shape = ${SHAPE}($6::oid[]), labels = ARRAY(${LABELS}), turn = turn + 1`,
     [
       ...[begun, [...keep, ...emptied, `DELETE FROM ${WAITING_TABLE}`], letGo, locks],
       ...[anyWaits(tables), known.rows.map(({ oid }) => oid)],

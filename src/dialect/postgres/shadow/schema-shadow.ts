@@ -465,6 +465,7 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         begun text NOT NULL DEFAULT '',
         tables oid[] NOT NULL DEFAULT '{}',
         shape text,
+        labels text[] NOT NULL DEFAULT '{}',
         waits text NOT NULL DEFAULT '',
         locks text[] NOT NULL DEFAULT '{}',
         keep text[] NOT NULL DEFAULT '{}',
