@@ -1,11 +1,13 @@
 /** Production's triggers act for the candidate; for what is applied act those alone that are named. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { dialectFor } from '../../src/dialect/registry.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import { ServerAddress } from '../../src/dialect/mysql/session/address.ts';
 import { Connection } from '../../src/dialect/mysql/session/connection.ts';
 import { cloneDatabase } from '../../src/dialect/mysql/shadow/clone.ts';
 import {
   ENGINES,
+  freshName,
   openTrunk,
   overlaidRollout,
   put,
@@ -14,7 +16,13 @@ import {
   rowsStep,
   stageOf,
 } from './mysql.fixture.ts';
-import { ALL_ENGINES, ruledRollout, trustPrograms, type AnyEngine } from './rollout.fixture.ts';
+import {
+  ALL_ENGINES,
+  anyRollout,
+  ruledRollout,
+  trustPrograms,
+  type AnyEngine,
+} from './rollout.fixture.ts';
 
 function noting(engine: AnyEngine, trigger: string, into: string): readonly string[] {
   if (engine !== 'postgresql') {
@@ -118,17 +126,37 @@ describe.each(ENGINES)('production’s triggers on %s', (engine) => {
         -- "twice" is no more than a word here
         INSERT INTO log (t_id) VALUES (NEW.id); END`,
       `CREATE TRIGGER calls BEFORE INSERT ON t FOR EACH ROW SET NEW.up = twice(NEW.up)`,
+      'CREATE PROCEDURE noop() SET @y = 1',
+      'CREATE TRIGGER asks AFTER DELETE ON t FOR EACH ROW CALL noop()',
       `CREATE TRIGGER counts BEFORE DELETE ON t FOR EACH ROW
         SET @x = (SELECT COUNT(*) FROM mysql.user)`,
     );
     const row = (n: string) => rowsStep(stage, 't', put(['id'], { id: '1', v: n, up: n }));
     await stage.apply(row('1'));
-    const plan = await stage.plan();
-    const triggers = plan.notCarried.filter(({ what }) => what.startsWith('trigger'));
-    expect(triggers.map(({ what, why }) => `${what.split(' ')[1] ?? ''}: ${why}`)).toEqual([
-      'calls: it names routine twice, which a rollout has not',
-      'counts: it names database mysql',
-    ]);
+    const account = freshName('reader', stage.url);
+    await stage.client.query(`CREATE USER ${account}@'%' IDENTIFIED BY 'pass'`);
+    onTestFinished(async () => {
+      await stage.client.query(`DROP USER ${account}`);
+    });
+    const rights = engine === 'mysql' ? 'REPLICATION CLIENT' : 'BINLOG MONITOR';
+    await stage.client.query(`GRANT ${rights} ON *.* TO ${account}`);
+    await stage.client.query(
+      `GRANT SELECT, SHOW VIEW, TRIGGER ON \`${stage.source}\`.* TO ${account}`,
+    );
+    // Also by an account that sees no routine.
+    const url = Object.assign(new URL(stage.url), {
+      ...{ username: account, password: 'pass', pathname: `/${stage.source}` },
+    });
+    const production = await dialectFor(url.href).connectProduction(url.href, () => true);
+    onTestFinished(() => production[Symbol.asyncDispose]());
+    for (const plan of [await stage.plan(), await production.planShadow()]) {
+      const triggers = plan.notCarried.filter(({ what }) => what.startsWith('trigger'));
+      expect(triggers.map(({ what, why }) => `${what.split(' ')[1] ?? ''}: ${why}`)).toEqual([
+        'asks: it calls a procedure, which a rollout has not',
+        'calls: it calls twice, which a rollout has not',
+        'counts: it names database mysql',
+      ]);
+    }
     const at = await overlaidRollout(stage);
     await at.apply(row('2'));
     expect(await rowsOf(at.admin, 'SELECT id FROM log')).toEqual([]);
@@ -158,5 +186,30 @@ describe.each(ENGINES)('production’s triggers on %s', (engine) => {
     expect(await copy.installOverlay(fence)).toMatchObject({
       triggersLeft: ['raises of table t'],
     });
+  });
+
+  it('go from rollouts when production takes what they name away', async () => {
+    const at = await anyRollout(
+      engine,
+      'CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9), up INT)',
+      'CREATE TRIGGER raises BEFORE UPDATE ON t FOR EACH ROW SET NEW.up = OLD.up + 1',
+      `CREATE TRIGGER marks BEFORE INSERT ON t FOR EACH ROW SET NEW.v = COALESCE(NEW.v, 'none')`,
+    );
+    const column = (await at.database.catalogue())
+      .get(`${at.source}.t`)
+      ?.columns.find(({ name }) => name === 'up');
+    if (column === undefined) throw new Error('there is no such column');
+    const table = { schema: at.source, name: 't' };
+    const gone = await at.database.evolving.carry(at.fence, [
+      {
+        change: { kind: 'drop', table, column },
+        statements: [{ sql: 'ALTER TABLE t DROP COLUMN up', what: 'column up', optional: false }],
+        beside: (name) => [`ALTER TABLE ${name} DROP COLUMN up`],
+      },
+    ]);
+    expect(gone).toEqual(['trigger raises of table t: it names what is there no more']);
+    await at.run(`INSERT INTO t (id) VALUES (1)`);
+    await at.run('UPDATE t SET id = 2');
+    expect(await at.rows('SELECT id, v FROM t')).toEqual([[2, 'none']]);
   });
 });

@@ -56,29 +56,38 @@ export function moveCode(sql: string, sqlMode: string, move: Move): string | nul
   return isSure(() => true) ? text : null;
 }
 
-/**
- * What a text names, in lower case: names that stand alone or behind `source` and a point, which may be tables,
- * routines, columns and words; and those that stand before a point. Null where that cannot be told for sure.
- */
-export function namesIn(
-  sql: string,
-  sqlMode: string,
-  source: string,
-): { readonly names: ReadonlySet<string>; readonly qualifiers: ReadonlySet<string> } | null {
+/** In lower case. */
+export interface NamesInText {
+  /** Those that stand alone, or behind the database's and a point: tables, routines, columns and words. */
+  readonly names: ReadonlySet<string>;
+  /** Of these, those before a parenthesis: functions, and tables of which columns are listed. */
+  readonly called: ReadonlySet<string>;
+  /** Those that stand before a point. */
+  readonly qualifiers: ReadonlySet<string>;
+  /** Those behind NEW or OLD and a point: columns of a trigger's row. */
+  readonly ofRow: ReadonlySet<string>;
+}
+
+/** What a text of database `source` names. Null where that cannot be told for sure. */
+export function namesIn(sql: string, sqlMode: string, source: string): NamesInText | null {
   if (moveCode(sql, sqlMode, { from: source, to: source }) === null) return null;
   const read = tokensOf(sql, readingOf(sqlMode));
   if (read.some(({ kind }) => kind === 'executable')) return null;
   const significant = read.filter(({ kind }) => kind !== 'space' && kind !== 'comment');
-  const [names, qualifiers] = [new Set<string>(), new Set<string>()];
+  const [names, called] = [new Set<string>(), new Set<string>()];
+  const [qualifiers, ofRow] = [new Set<string>(), new Set<string>()];
   for (const [i, { kind, name }] of significant.entries()) {
     if (kind !== 'name') continue;
     const before = significant[i - 1]?.text === '.' ? significant[i - 2] : undefined;
     const isQualifier = significant[i + 1]?.text === '.';
     if (isQualifier && before === undefined) qualifiers.add(name.toLowerCase());
+    if (/^(?:new|old)$/i.test(before?.name ?? '')) ofRow.add(name.toLowerCase());
     const isOfSource = before?.name.toLowerCase() === source.toLowerCase();
-    if (before === undefined || isOfSource) names.add(name.toLowerCase());
+    if (isQualifier || (before !== undefined && !isOfSource)) continue;
+    names.add(name.toLowerCase());
+    if (significant[i + 1]?.text === '(') called.add(name.toLowerCase());
   }
-  return { names, qualifiers };
+  return { names, called, qualifiers, ofRow };
 }
 
 function readingOf(sqlMode: string): Reading {

@@ -3,7 +3,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement, PlanTrigger, ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { Client } from '../session/client.ts';
 import { quote } from '../session/names.ts';
-import { readDefinedTriggers, readElsewhere, whyNotCarried } from './defined-triggers.ts';
+import { Elsewhere, readDefinedTriggers } from './defined-triggers.ts';
 import {
   quotedNames,
   rewriteTable,
@@ -139,15 +139,15 @@ async function readTriggers(
   tables: ReadonlySet<string>,
 ): Promise<Required<Pick<ShadowPlan, 'triggers' | 'notCarried'>>> {
   const all = await readDefinedTriggers(client, source);
-  const elsewhere = await readElsewhere(client, source, tables);
+  const elsewhere = await Elsewhere.read(client, source, tables);
   const triggers: PlanTrigger[] = [];
   const notCarried: { what: string; why: string }[] = [];
   for (const trigger of all.filter((one) => tables.has(one.table))) {
-    const why = whyNotCarried(trigger, source, elsewhere);
-    if (why === null) triggers.push(trigger);
+    const carried = await elsewhere.carried(trigger);
+    if (typeof carried !== 'string') triggers.push(carried);
     else {
       const what = `trigger ${trigger.name} of table ${source}.${trigger.table}`;
-      notCarried.push({ what, why });
+      notCarried.push({ what, why: carried });
     }
   }
   return { triggers, notCarried };
