@@ -10,7 +10,7 @@ import { letMigrate } from '../../src/dialect/migrating.ts';
 import { waitingOf } from '../../src/dialect/waiting.ts';
 import { Random } from '../support/random.ts';
 import { baseSeed } from '../support/seeds.ts';
-import { gone, put } from './mysql.fixture.ts';
+import { byKey, fill, missed, playProduction, statement } from './migrating-race.fixture.ts';
 import { anyRollout } from './rollout.fixture.ts';
 import { session } from './shadow.fixture.ts';
 
@@ -22,20 +22,6 @@ const BATCHES = 25;
 
 /** A lock, a deadlock, a key or a column that is there or not, a table in use: as in production. */
 const MET = /deadlock|duplicate key|lock|does not exist|already exists|hold|concurrently/i;
-
-function statement(random: Random): string {
-  const id = String(random.integer(1, KEYS));
-  switch (random.integer(0, 3)) {
-    case 0:
-      return `UPDATE thing SET a = ${String(random.integer(1, 99))} WHERE id = ${id}`;
-    case 1:
-      return `DELETE FROM thing WHERE id = ${id}`;
-    case 2:
-      return `INSERT INTO thing (id, a, b) VALUES (${id}, 1, 'c') ON CONFLICT (id) DO NOTHING`;
-    default:
-      return `UPDATE thing SET b = 'all' WHERE id BETWEEN ${id} AND ${id} + 3`;
-  }
-}
 
 const CHANGES = [
   'ALTER TABLE thing ADD COLUMN extra INT DEFAULT 3',
@@ -56,10 +42,10 @@ async function migrate(client: pg.Client, random: Random): Promise<void> {
   }
   await client.query('BEGIN');
   try {
-    if (random.integer(0, 1) === 0) await client.query(statement(random));
+    if (random.integer(0, 1) === 0) await client.query(statement(random, KEYS));
     await client.query(change);
     if (random.integer(0, 1) === 0) await sleep(random.integer(1, 40));
-    await client.query(statement(random));
+    await client.query(statement(random, KEYS));
     await client.query(random.integer(0, 2) === 0 ? 'ROLLBACK' : 'COMMIT');
   } catch (error) {
     await client.query('ROLLBACK');
@@ -67,23 +53,13 @@ async function migrate(client: pg.Client, random: Random): Promise<void> {
   }
 }
 
-/** Each as `key: row`. */
-const byKey = (rows: readonly (readonly unknown[])[]): ReadonlyMap<string, string> =>
-  new Map(rows.map(([id, ...rest]) => [String(id), rest.map(String).join('|')]));
-
 it('loses nothing of production’s image, and misses nothing that the candidate wrote', async () => {
   const seed = baseSeed(process.env['UNDERSTUDY_SEED']);
   const seedNote = `seed ${String(seed)}`;
   const random = new Random(seed);
   const at = await anyRollout('postgresql', THING, 'CREATE TABLE z (id INT PRIMARY KEY)');
   await letMigrate(at.database, at.fence, at.role);
-  const model = new Map<number, readonly [a: number, b: string, old: number]>();
-  const all = Array.from({ length: KEYS }, (_, i) => i + 1);
-  for (const id of all) model.set(id, [id, 'p', id]);
-  const whole = all.map((id) =>
-    put(['id'], { id: String(id), a: String(id), b: 'p', old: String(id) }),
-  );
-  await at.apply(at.step('thing', ...whole));
+  const model = await fill(at, KEYS);
   const over = new AbortController();
   const failures: unknown[] = [];
   let migrated = 0;
@@ -100,33 +76,12 @@ it('loses nothing of production’s image, and misses nothing that the candidate
     const own = new Random(seed + i + 1);
     const client = await session(at.url);
     while (!over.signal.aborted) {
-      if (i < WRITERS) await persist(() => client.query(statement(own)));
+      if (i < WRITERS) await persist(() => client.query(statement(own, KEYS)));
       else if (await persist(() => migrate(client, own))) migrated += 1;
       await sleep(own.integer(0, i < WRITERS ? 5 : 150));
     }
   });
-  for (let batch = 0; batch < BATCHES; batch += 1) {
-    const ids = new Set(Array.from({ length: 5 }, () => random.integer(1, KEYS)));
-    const changes = [...ids].map((id) => {
-      if (random.integer(0, 3) === 0) {
-        model.delete(id);
-        return gone(String(id));
-      }
-      const [a, old] = [random.integer(1000, 1099), random.integer(1, 9)];
-      model.set(id, [a, 'p', old]);
-      return put(['id'], { id: String(id), a: String(a), b: 'p', old: String(old) });
-    });
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await at.apply(at.step('thing', ...changes));
-        break;
-      } catch (error) {
-        if (attempt > 200 || (error as { code?: string }).code !== 'APPLY_BLOCKED') throw error;
-        await sleep(20);
-      }
-    }
-    await sleep(random.integer(0, 10));
-  }
+  await playProduction(at, model, { random, keys: KEYS, batches: BATCHES });
   over.abort();
   await Promise.all(busy);
   expect(failures).toEqual([]);
@@ -135,15 +90,6 @@ it('loses nothing of production’s image, and misses nothing that the candidate
   for (let left = 1; left > 0;) left = (await waitingOf(at.database)?.write(at.fence))?.left ?? 0;
   const production = byKey(await at.production('thing', 'id, a, b, old'));
   expect(production, seedNote).toEqual(byKey([...model].map(([id, row]) => [id, ...row])));
-  const image = byKey(await at.production('thing', 'id, a, b'));
-  const seen = byKey(await at.rows('SELECT id, a, b FROM thing'));
-  const captured = (await at.database.overlayRows(1000)).map(({ key }) => String(key[0]));
-  const differing = [...new Set([...image.keys(), ...seen.keys()])].filter(
-    (key) => image.get(key) !== seen.get(key),
-  );
-  expect(
-    differing.filter((key) => !captured.includes(key)),
-    seedNote,
-  ).toEqual([]);
+  expect(await missed(at), seedNote).toEqual([]);
   expect(await at.database.watchCapture(at.fence)).toEqual([]);
 });
