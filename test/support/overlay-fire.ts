@@ -292,6 +292,8 @@ export class Fire {
     readonly shown?: Shown;
     /** Whether the candidate's table refuses the row by itself; nothing, if not said. */
     readonly refuses?: (row: HotRow) => boolean;
+    /** Of rows that are kept out: what is seen instead is what the candidate had there when it was taken back. */
+    readonly takenBack?: (id: number, seen: HotRow) => boolean;
   }): void {
     const { shown = whole } = found;
     deepStrictEqual(found.image, sorted(this.#production), 'the base view is production’s image');
@@ -306,7 +308,9 @@ export class Fire {
       const stale = seen.get(id);
       if (stale === undefined) visible.delete(id);
       else {
-        const was = this.had(id, stale, { shown });
+        const was =
+          this.had(id, stale, { shown }) ||
+          (blocked.includes(id) && found.takenBack?.(id, stale) === true);
         strictEqual(was, true, `row ${String(id)}, which ${why}, is as production had it`);
         visible.set(id, stale);
       }
