@@ -29,7 +29,8 @@ import {
   type Place,
 } from './overlay-binlog-applier.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
-import { HOT_DDL, HOT_TABLES, hotTable, sameKey } from './overlay-binlog-tables.ts';
+import { sameKey } from './hot-table.ts';
+import { HOT_DDL, HOT_TABLES, hotTable } from './overlay-binlog-tables.ts';
 import { BinlogWriter } from './overlay-binlog-writer.ts';
 import { batchOf } from './overlay-applier.ts';
 import { Fire, HOT_KEYS, type FireOptions, type HotRow, type LastWrite } from './overlay-fire.ts';

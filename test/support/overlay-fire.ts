@@ -292,10 +292,12 @@ export class Fire {
     readonly shown?: Shown;
     /** Whether the candidate's table refuses the row by itself; nothing, if not said. */
     readonly refuses?: (row: HotRow) => boolean;
+    /** Whether one row keeps another out; by default if they have the same `c`. */
+    readonly collide?: (one: HotRow, other: HotRow) => boolean;
     /** Of rows that are kept out: what is seen instead is what the candidate had there when it was taken back. */
     readonly takenBack?: (id: number, seen: HotRow) => boolean;
   }): void {
-    const { shown = whole } = found;
+    const { shown = whole, collide = (one, other) => one.c === other.c } = found;
     deepStrictEqual(found.image, sorted(this.#production), 'the base view is production’s image');
     const owned = new Map<number, HotRow | null>();
     for (const { id, kind, a, b, c } of found.log) {
@@ -322,7 +324,9 @@ export class Fire {
       isStale(id, 'is kept out');
       if (found.settled !== true) continue;
       const wanted = this.#production.get(id);
-      const isHeld = found.visible.some(([key, { c }]) => key !== id && c === (wanted?.c ?? null));
+      const isHeld =
+        wanted !== undefined &&
+        found.visible.some(([key, row]) => key !== id && collide(row, wanted));
       const isRefused = wanted !== undefined && found.refuses?.(wanted) === true;
       strictEqual(isHeld || isRefused, true, `something keeps row ${String(id)} out`);
     }

@@ -23,7 +23,7 @@ export default {
           random: context.random,
           signal: context.signal,
           note: context.note,
-          openApplier: (url) => openParkingApplier(url, 30),
+          openApplier: (url, table) => openParkingApplier(url, table, 30),
           durationMs: 2_000,
           idleMs: 400,
         }),
