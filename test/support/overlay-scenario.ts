@@ -194,12 +194,11 @@ class Scenario {
       this.#logged(client, `UPDATE public.hot SET ${set} WHERE ${this.#is(id, random)}`);
     switch (random.integer(0, 9)) {
       case 0:
+      case 1:
         if (this.#options.unique === true && random.chance(0.6)) {
           const c = random.pick(SHARED_VALUES);
           return update(`b = '${value}', c = '${random.chance(0.3) ? c.toUpperCase() : c}'`);
         }
-        return update(`b = '${value}'`);
-      case 1:
         return update(`b = '${value}'`);
       case 2:
         return update('b = b');
@@ -276,7 +275,8 @@ class Scenario {
     const deleted = await client.query<HotRow>(
       `DELETE FROM public.hot WHERE ${this.#is(id, random)} RETURNING ${this.#columns()}`,
     );
-    if (deleted.rowCount === 1) await this.#log(client, id, null);
+    // Of a key that is checked late there may be two.
+    if (deleted.rows.length > 0) await this.#log(client, id, null);
     return deleted.rows[0];
   }
 
