@@ -35,7 +35,7 @@ async function connect(url: string): Promise<Session> {
 
 export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
   return {
-    writers: 10,
+    writers: 16,
     source: SOURCE,
     returns: false,
     refusesNull: true,
