@@ -141,6 +141,7 @@ const KEYS: readonly string[] = [
   'overlay.sweepSeconds',
   'overlay.outcomeDays',
   'overlay.isolate',
+  'overlay.applierTriggers',
   'evolution.add',
   'evolution.widen',
   'evolution.enumValue',

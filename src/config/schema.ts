@@ -11,6 +11,10 @@ const secret = z
   .min(1)
   .transform((value) => new Secret(value));
 
+const triggerPattern = z
+  .string()
+  .regex(/^[^.]+\.[^.]+\.[^.]+$/, 'expected `schema.table.trigger`, with * for any characters');
+
 const tablePattern = z
   .string()
   .regex(/^[^.]+\.[^.]+$/, 'expected `schema.table`, with * for any characters');
@@ -340,6 +344,12 @@ const fields = z.strictObject({
         .array(tablePattern)
         .default([])
         .describe('tables that rollouts keep to themselves, as patterns: queues, outboxes'),
+      applierTriggers: z
+        .array(triggerPattern)
+        .default([])
+        .describe(
+          'triggers of rollouts that act on what production changed, too, as patterns `schema.table.trigger`',
+        ),
     })
     .prefault({}),
   evolution: evolution.prefault({}),

@@ -79,6 +79,18 @@ export function readonlyTables({
   return (table) => mode(table) === 'readonly';
 }
 
+/** Which triggers act on what is applied as well, of `schema.table.trigger`; null if none is named. */
+export function applierTriggers({
+  overlay,
+}: {
+  readonly overlay: { readonly applierTriggers: readonly string[] };
+}): ((table: TableId, trigger: string) => boolean) | null {
+  const patterns = overlay.applierTriggers.map(patternToRegExp);
+  if (patterns.length === 0) return null;
+  return ({ schema, name }, trigger) =>
+    patterns.some((pattern) => pattern.test(`${schema}.${name}.${trigger}`));
+}
+
 function patternToRegExp(pattern: string): RegExp {
   const source = pattern.split('*').map(escapePattern).join('.*');
   return new RegExp(`^${source}$`, 's');

@@ -15,12 +15,20 @@ export type Isolates = (table: TableId) => boolean;
 /** May the candidate only read a table of production's? Its writes are refused there. */
 export type ReadOnly = (table: TableId) => boolean;
 
+/**
+ * Does a user's trigger act on what is applied as well? None does else: its effects in production come by the
+ * log. What it writes is nobody's write, and not captured.
+ */
+export type ActingTriggers = (table: TableId, trigger: string) => boolean;
+
 /** What a configuration says of tables, by production's names. */
 export interface CandidateRules {
   /** Default: no table is isolated. */
   readonly isolates?: Isolates;
   /** Default, and null: the candidate may write all tables. */
   readonly readOnly?: ReadOnly | null;
+  /** Default, and null: no trigger does. */
+  readonly actingTriggers?: ActingTriggers | null;
   /** Who wins in which table. By default the candidate does. */
   readonly policies?: PolicyOf<TableId>;
   /** Default, and null: no rows are paired. */
@@ -88,6 +96,8 @@ export interface InstalledOverlay {
   readonly notCaptured: readonly TableId[];
   /** Sequences that could not be moved far above production's values. */
   readonly sequencesLeft: readonly string[];
+  /** Triggers of production's that the rollout's tables, as they are by now, do not take. */
+  readonly triggersLeft: readonly string[];
 }
 
 export interface ReleasedRows {
@@ -123,6 +133,8 @@ export interface OverlayConflict {
   readonly detail: string | null;
   /** When the candidate first wrote it; of a row that is kept out, since when it is. */
   readonly firstAt: Date;
+  /** Where production's log stood by then; null where it is not remembered. */
+  readonly firstSource: string | null;
   readonly trace: string | null;
   /** When production's first change came that made a conflict, and where its log stood: see sourceText. */
   readonly at: Date;
@@ -179,7 +191,7 @@ export interface OverlayActs {
   /**
    * Looks whether all that captures is there, and makes it again where it is not; of these tables the
    * candidate may have written rows that are not told from production's, from then on (BaseReader).
-   * Returns them.
+   * Returns them. APPLY_BLOCKED if somebody is at a table: it is noted all the same.
    */
   watchCapture(fence: Fence): Promise<readonly TableId[]>;
   /** All pairs of a table (sql/pairs.ts), also those that do not differ; at most `limit` per table. */

@@ -205,7 +205,7 @@ function toResult(
 /** Rows that are equal are so whoever wrote them; rows that are not may be the candidate's doing. */
 function differing(isCaptured: boolean, counts: string): Pick<Reason, 'code' | 'message'> {
   if (isCaptured) return { code: 'rows-differ', message: counts };
-  const message = `${counts}; the table has no key, so that rows the candidate wrote are not told from production’s`;
+  const message = `${counts}; the table has no key, or what captured there was gone for a while, so that rows the candidate wrote are not told from production’s`;
   return { code: 'rows-not-captured', message };
 }
 

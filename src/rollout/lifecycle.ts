@@ -6,7 +6,6 @@
  * can escape the overlay.
  */
 import { randomBytes } from 'node:crypto';
-import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
   InstalledOverlay,
@@ -24,12 +23,7 @@ export interface RolloutParts {
 }
 
 /** A rollout just made, with what its overlay could not take in. */
-export interface CreatedRollout extends RolloutRow {
-  /** Tables without a key: the candidate's writes there are not captured. */
-  readonly notCaptured: readonly TableId[];
-  /** Sequences that could not be moved far above production's values. */
-  readonly sequencesLeft: readonly string[];
-}
+export type CreatedRollout = RolloutRow & InstalledOverlay;
 
 /**
  * Clones the trunk into a new rollout. The caller holds the trunk's fence and has closed all its

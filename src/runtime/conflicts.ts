@@ -1,5 +1,6 @@
 /** What both sides of a rollout changed, read for people and machines. */
-import { tableName, type TableId } from '../change/table-id.ts';
+import { tableName } from '../change/table-id.ts';
+import type { RowSelection } from '../dialect/dialect.ts';
 import type { ConflictKind } from '../overlay/conflict.ts';
 import type { RuntimeContext } from './context.ts';
 import { readRollout } from './existing-rollout.ts';
@@ -20,7 +21,8 @@ export interface ListedConflict {
   /** ISO 8601: the candidate's first write, and production's first change that made a conflict. */
   readonly firstAt: string;
   readonly at: string;
-  /** Where production's log stood with it. */
+  /** Where production's log stood with each, as far as it is remembered. */
+  readonly firstSource: unknown;
   readonly source: unknown;
   /** Columns in which both sides differ. */
   readonly columns: readonly (
@@ -38,9 +40,7 @@ export interface ListedConflict {
 export async function readConflicts(
   context: RuntimeContext,
   name: string,
-  options: {
-    readonly table?: TableId;
-    readonly trace?: string;
+  options: RowSelection & {
     /** Listed per table. */
     readonly limit: number;
     /** Only then do column values appear; keys always do. */
@@ -48,11 +48,8 @@ export async function readConflicts(
   },
 ): Promise<RolloutConflicts> {
   return readRollout(context, name, async (database) => {
-    const { table, trace, limit, showValues } = options;
-    const found = await database.overlayConflicts(limit, {
-      ...(table !== undefined && { table }),
-      ...(trace !== undefined && { trace }),
-    });
+    const { limit, showValues, ...only } = options;
+    const found = await database.overlayConflicts(limit, only);
     const counts = Map.groupBy(found, (one) => tableName(one.table));
     return {
       name,
@@ -60,7 +57,8 @@ export async function readConflicts(
         ...{ table: tableName(one.table), key: one.key, kind: one.kind },
         ...{ detail: one.detail, trace: one.trace },
         ...{ firstAt: one.firstAt.toISOString(), at: one.at.toISOString() },
-        source: one.source === null ? null : (JSON.parse(one.source) as unknown),
+        firstSource: parsed(one.firstSource),
+        source: parsed(one.source),
         columns: one.columns.map(({ column, base, production, candidate }) =>
           showValues ? { name: column, base, production, candidate } : { name: column },
         ),
@@ -68,4 +66,8 @@ export async function readConflicts(
       truncated: [...counts.values()].some((of) => of.length >= limit),
     };
   });
+}
+
+function parsed(source: string | null): unknown {
+  return source === null ? null : JSON.parse(source);
 }

@@ -6,7 +6,12 @@ import os from 'node:os';
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/schema.ts';
 import { pairedTables, tablePolicies } from './policies.ts';
-import { followedTables, isolatedTables, readonlyTables } from '../config/table-filter.ts';
+import {
+  applierTriggers,
+  followedTables,
+  isolatedTables,
+  readonlyTables,
+} from '../config/table-filter.ts';
 import type { TableId } from '../change/table-id.ts';
 import type {
   ControlStore,
@@ -84,6 +89,7 @@ export class RuntimeContext implements AsyncDisposable {
         leaseMs: config.apply.leaseSeconds * 1000,
         isolates: isolatedTables(config),
         readOnly: readonlyTables(config),
+        actingTriggers: applierTriggers(config),
         policies: tablePolicies(config),
         pairsOn: pairedTables(config),
       });

@@ -1,7 +1,13 @@
 /** What the candidate changed against production's image, read from one rollout. */
 import { isolatedTables } from '../config/table-filter.ts';
-import { tableName, type TableId } from '../change/table-id.ts';
-import type { Isolates, OutcomeCounts, OverlayCount, OverlayRow } from '../dialect/dialect.ts';
+import { tableName } from '../change/table-id.ts';
+import type {
+  Isolates,
+  OutcomeCounts,
+  OverlayCount,
+  OverlayRow,
+  RowSelection,
+} from '../dialect/dialect.ts';
 import type { DifferenceKind } from '../overlay/conflict.ts';
 import type { RuntimeContext } from './context.ts';
 import { readRollout } from './existing-rollout.ts';
@@ -48,10 +54,8 @@ export interface DiffRow {
   )[];
 }
 
-export interface DiffOptions {
-  readonly table?: TableId;
-  /** Only rows that were first written in it; counts are of all. */
-  readonly trace?: string;
+/** Counts are of a table's rows, whichever of them are listed. */
+export interface DiffOptions extends RowSelection {
   /** Rows listed per table. */
   readonly limit: number;
   /** Only then do column values appear; keys always do. */
@@ -66,11 +70,9 @@ export async function readDiff(
 ): Promise<RolloutDiff> {
   return readRollout(context, name, async (database) => {
     const counts = await database.overlayCounts();
-    const { table, trace } = options;
-    const rows = await database.overlayRows(options.limit, {
-      ...(table !== undefined && { table }),
-      ...(trace !== undefined && { trace }),
-    });
+    const { limit, showValues: _, ...only } = options;
+    const rows = await database.overlayRows(limit, only);
+    const { table } = only;
     // What is kept apart in isolated tables is listed when it is asked for.
     const isolates = isolatedTables(context.config);
     const listed = table === undefined ? rows.filter((one) => !isolates(one.table)) : rows;
@@ -104,6 +106,7 @@ function assemble(
     }))
     .filter((count) => options.table === undefined || count.table === tableName(options.table))
     .filter((count) => differing(count) + count.equal + count.paired > 0);
+  const isPart = options.trace !== undefined || options.key !== undefined;
   const told = chosen.filter(({ isolated }) => options.table !== undefined || !isolated);
   const total = told.reduce((sum, count) => sum + differing(count), 0);
   return {
@@ -119,7 +122,7 @@ function assemble(
         options.showValues ? { name: column, production, candidate } : { name: column },
       ),
     })),
-    // Of one trace it is not known how many there are.
-    truncated: options.trace === undefined ? rows.length < total : rows.length === options.limit,
+    // Of one row or trace it is not known how many there are.
+    truncated: isPart ? rows.length === options.limit : rows.length < total,
   };
 }

@@ -1,37 +1,60 @@
 /** What the candidate changed, as statements that make one side's rows like the other's. */
-import { tableName } from '../change/table-id.ts';
+import { tableName, type TableId } from '../change/table-id.ts';
 import { isolatedTables } from '../config/table-filter.ts';
 import type { RowSelection } from '../dialect/dialect.ts';
+import { UnderstudyError } from '../errors/understudy-error.ts';
 import { patchStatements } from '../report/patch.ts';
 import type { RuntimeContext } from './context.ts';
 import { readRollout } from './existing-rollout.ts';
 
-/** Rows of a table up to which a patch is made. */
+/** Rows of a table up to which a patch is made: it is held in memory. */
 const MOST_ROWS = 1_000_000;
 
 /**
  * Statements for a database that is as `towards` is not, at the applied position. Takes no fence. Tables
- * that are kept apart are left out unless they are asked for. Errors: ROLLOUT_NOT_FOUND, TABLE_UNKNOWN.
+ * that are kept apart are left out unless they are asked for. `mostRows`: of a table. Errors: ROLLOUT_NOT_FOUND,
+ * TABLE_UNKNOWN; UNSUPPORTED if a table has more rows than that, for a part of a patch is none.
  */
 export async function readPatch(
   context: RuntimeContext,
   name: string,
   only: RowSelection,
   towards: 'production' | 'candidate',
+  mostRows = MOST_ROWS,
 ): Promise<readonly string[]> {
   return readRollout(context, name, async (database) => {
     const isolates = isolatedTables(context.config);
-    const found = await database.overlayRows(MOST_ROWS, only);
+    const found = await database.overlayRows(mostRows + 1, only);
     const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
+    const all = await database.overlayPairs(mostRows + 1);
+    for (const list of [rows, all]) assertAllThere(list, mostRows);
     const tables = await database.catalogue();
     const sides = rows.map(({ table, key, kind, columns, candidate, pairedWith }) => ({
       ...{ table: tableName(table), key, columns, candidate },
       productionKey: pairedWith ?? key,
       production: kind !== 'insert',
     }));
-    const pairs = (await database.overlayPairs(MOST_ROWS)).map((pair) => ({
+    const pairs = all.map((pair) => ({
       ...{ ...pair, table: tableName(pair.table) },
     }));
     return patchStatements(sides, tables, { towards, writer: context.dialect.sql, pairs });
   });
+}
+
+/** UNSUPPORTED if a table has more than `mostRows` of these. */
+export function assertAllThere(
+  rows: readonly { readonly table: TableId }[],
+  mostRows: number,
+): void {
+  const counts = new Map<string, number>();
+  for (const { table } of rows) {
+    const name = tableName(table);
+    const count = (counts.get(name) ?? 0) + 1;
+    counts.set(name, count);
+    if (count <= mostRows) continue;
+    throw new UnderstudyError('UNSUPPORTED', 'too many rows differ for a patch', {
+      table: name,
+      detail: `more than ${String(mostRows)}: make the patch of other tables or of a trace alone (--table, --trace)`,
+    });
+  }
 }

@@ -34,7 +34,7 @@ export function describeAlarms({ unseen, numbers }: RolloutAlarms): readonly {
   return [
     ...unseen.map((table) => ({
       what: `rows of ${table} may have been written unseen: what captured there was gone for a while`,
-      cure: 'make the rollout anew; until then checks of the table are inconclusive',
+      cure: 'check the table, and make the rollout anew unless it is equal: what differs is inconclusive',
     })),
     ...numbers.map(({ name, side, used }) => ({
       what:

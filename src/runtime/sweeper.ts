@@ -46,30 +46,41 @@ export async function sweep(
 
 /**
  * Makes again what captures, where somebody took it away: what the candidate wrote there meanwhile is not
- * known, and drift checks of the table are inconclusive from then on.
+ * known, and a drift check that finds the table to differ is inconclusive from then on.
  */
 async function watchCapture(stage: Stage): Promise<void> {
   const { context, database, holder } = stage;
-  const lost = await stage.betweenWrites(() => database.watchCapture(holder.fence));
-  if (lost.length === 0) return;
+  const waits = 'what captures the candidate’s writes is gone, and somebody is at the table';
+  const lost = await unlessBlocked(stage, waits, () => database.watchCapture(holder.fence));
+  if (lost === null || lost.length === 0) return;
   const tables = lost.map(tableName);
   const what = 'what captures the candidate’s writes was gone, and was made again';
   context.logger.error(what, {
     ...{ database: database.name, tables },
-    cure: 'make the rollout anew; until then its drift checks are inconclusive',
+    cure: 'check the tables, and make the rollout anew unless they are equal: what differs is inconclusive',
   });
   const control = await context.control();
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
 }
 
-/** A table that somebody is at is guarded with the next sweep: it keeps nothing else up. */
 async function guardReadOnly(stage: Stage): Promise<void> {
-  const { context, database, holder } = stage;
+  const { database, holder } = stage;
+  const waits = 'tables could not be guarded for now';
+  await unlessBlocked(stage, waits, () => database.guardReadOnly(holder.fence));
+}
+
+/** What somebody is at is left to the next sweep: it keeps nothing else up. Null then. */
+async function unlessBlocked<T>(
+  stage: Stage,
+  what: string,
+  act: () => Promise<T>,
+): Promise<T | null> {
   try {
-    await stage.betweenWrites(() => database.guardReadOnly(holder.fence));
+    return await stage.betweenWrites(act);
   } catch (error) {
     if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
-    context.logger.warn('tables could not be guarded for now', { database: database.name, error });
+    stage.context.logger.warn(what, { database: stage.database.name, error });
+    return null;
   }
 }
 

@@ -10,6 +10,22 @@ export interface ShadowPlan {
   readonly notCarried: readonly { readonly what: string; readonly why: string }[];
   /** Tables the plan makes, where known (a file's are found by looking afterwards). */
   readonly tables: readonly TableId[];
+  /**
+   * Triggers of production's that the trunk keeps aside, and rollouts get: where the engine has no way to spare the
+   * applier. Default: none.
+   */
+  readonly triggers?: readonly PlanTrigger[];
+}
+
+/** In the order in which they act; what the text means depends on `sqlMode` and `collation`. */
+export interface PlanTrigger {
+  readonly name: string;
+  readonly table: string;
+  readonly timing: string;
+  readonly event: string;
+  readonly body: string;
+  readonly sqlMode: string;
+  readonly collation: string;
 }
 
 export interface PlanStatement {

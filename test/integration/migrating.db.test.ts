@@ -2,12 +2,12 @@
  * A candidate's migration: production's image stays exact through it and after, whatever it did to tables and
  * rows, and production's changes go on into what it made.
  */
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { tableName } from '../../src/change/table-id.ts';
 import type { SchemaChange } from '../../src/schema/schema-change.ts';
 import { gone, put } from './mysql.fixture.ts';
 import { CLOSED, expectExact, row, scene } from './migrating.fixture.ts';
-import { ALL_ENGINES, anyRollout } from './rollout.fixture.ts';
+import { ALL_ENGINES, anyRollout, trustPrograms } from './rollout.fixture.ts';
 
 describe.each(ALL_ENGINES)('a migration on %s', (engine) => {
   const retype =
@@ -219,14 +219,7 @@ describe.each(ALL_ENGINES)('a migration on %s', (engine) => {
 describe.each(['mysql', 'mariadb'] as const)('what a migration defines on %s', (engine) => {
   it('acts for the candidate with its rights, and not on what is applied', async () => {
     const { at, production, migrate, kinds } = await scene(engine);
-    // Else these servers let nobody but the mightiest make a trigger, where they have a binlog.
-    const trust = async (value: unknown) =>
-      at.rows(`SET GLOBAL log_bin_trust_function_creators = ${String(value)}`);
-    const [[was] = []] = await at.rows('SELECT @@global.log_bin_trust_function_creators');
-    await trust(1);
-    onTestFinished(async () => {
-      await trust(was);
-    });
+    await trustPrograms(at);
     await migrate(
       `CREATE TABLE seen (id INT AUTO_INCREMENT PRIMARY KEY, thing INT);
       CREATE TRIGGER sees AFTER UPDATE ON thing FOR EACH ROW INSERT INTO seen (thing) VALUES (NEW.id);

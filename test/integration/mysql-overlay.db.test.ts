@@ -121,7 +121,9 @@ async function scene(engine: Engine): Promise<Scene> {
   const fence = await database.takeFence('test');
   if (fence === null) throw new Error('it is held');
   for (let i = 0; i < 2; i += 1) {
-    expect(await database.installOverlay(fence)).toEqual({ notCaptured: [], sequencesLeft: [] });
+    expect(await database.installOverlay(fence)).toEqual({
+      ...{ notCaptured: [], sequencesLeft: [], triggersLeft: [] },
+    });
   }
   const rights = 'SELECT, INSERT, UPDATE, DELETE, EXECUTE';
   const candidate = await stranger(stage, name, rights);

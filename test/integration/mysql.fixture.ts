@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import mysql, { type Connection } from 'mysql2/promise';
 import { onTestFinished } from 'vitest';
+import type { ShadowPlan } from '../../src/schema/shadow-plan.ts';
 import type { Position } from '../../src/change/position.ts';
 import { RowShape, type ColumnValue, type KnownValue } from '../../src/change/value.ts';
 import type { Fence, ShadowDatabase, ShadowServer } from '../../src/dialect/dialect.ts';
@@ -68,6 +69,8 @@ export interface Stage {
   readonly client: Connection;
   apply(...steps: readonly BatchStep[]): ReturnType<ShadowDatabase['apply']>;
   rows(sql: string): Promise<readonly Row[]>;
+  /** Of production as it is by now. */
+  plan(): Promise<ShadowPlan>;
 }
 
 export async function stageOf(engine: Engine, ...ddl: readonly string[]): Promise<Stage> {
@@ -92,6 +95,7 @@ export async function stageAt(url: string, ...ddl: readonly string[]): Promise<S
   const client = await sessionOn(url, trunk);
   return {
     ...{ url, server, source, trunk, database, fence, client },
+    plan: () => production.planShadow(),
     apply: (...steps) => database.apply(fence, batchOf(steps)),
     rows: (sql) => rowsOf(client, sql),
   };
@@ -151,9 +155,9 @@ export function rolloutName(stage: Stage): string {
 }
 
 /** A new rollout of the stage's trunk; returns its name. */
-export async function rolloutOf(stage: Stage): Promise<string> {
+export async function rolloutOf(stage: Stage, server = stage.server): Promise<string> {
   const to = rolloutName(stage);
-  await stage.server.clone({ from: stage.trunk, to, rolloutName: 'next' });
+  await server.clone({ from: stage.trunk, to, rolloutName: 'next' });
   return to;
 }
 

@@ -31,7 +31,22 @@ it.each(ALL_ENGINES)('both places are told, on %s', async (engine) => {
   await apply(300, row('3', 'c'));
   await pause(20);
   await at.run(`UPDATE t SET v = 'mine' WHERE id = 3`);
-  await apply(400, row('4', 'd'));
+  const placeOf = (source: unknown): number | null => {
+    if (source === null || source === undefined) return null;
+    const stored = (typeof source === 'string' ? JSON.parse(source) : source) as Record<
+      string,
+      string
+    >;
+    return Number(stored['lsn'] ?? stored['pos']);
+  };
+  await apply(350, row('4', 'd'));
+  // A conflict tells of both, too.
+  await apply(400, row('3', 'theirs'));
+  const [conflict, ...others] = await at.database.overlayConflicts(9, {});
+  expect([conflict?.key, placeOf(conflict?.firstSource), placeOf(conflict?.source)]).toEqual([
+    ...[['3'], 300, 400],
+  ]);
+  expect(others).toEqual([]);
   expect(await at.database.resetOverlay(at.fence, {})).toBe(4);
   const table =
     engine === 'postgresql' ? 'understudy.outcome' : `\`${at.name}__understudy\`.outcome`;
@@ -39,14 +54,6 @@ it.each(ALL_ENGINES)('both places are told, on %s', async (engine) => {
   const lines = await at.rows(
     `SELECT ${key}, first_source, decided_source FROM ${table} ORDER BY 1`,
   );
-  const placeOf = (source: unknown): number | null => {
-    if (source === null) return null;
-    const stored = (typeof source === 'string' ? JSON.parse(source) : source) as Record<
-      string,
-      string
-    >;
-    return Number(stored['lsn'] ?? stored['pos']);
-  };
   expect(lines.map(([id, first, decided]) => [id, placeOf(first), placeOf(decided)])).toEqual([
     ['1', 100, 400],
     ['2', 100, 400],

@@ -72,6 +72,17 @@ export async function ruledRollout(
   };
 }
 
+/** MySQL and MariaDB let nobody but the mightiest make a trigger otherwise, where they have a binlog. */
+export async function trustPrograms(at: AnyRollout): Promise<void> {
+  const set = (value: unknown) =>
+    at.rows(`SET GLOBAL log_bin_trust_function_creators = ${String(value)}`);
+  const [[was] = []] = await at.rows('SELECT @@global.log_bin_trust_function_creators');
+  await set(1);
+  onTestFinished(async () => {
+    await set(was);
+  });
+}
+
 type Parts = Pick<
   AnyRollout,
   | 'url'
@@ -140,9 +151,9 @@ async function binlogParts(
   rules: ShadowOptions,
 ): Promise<Parts> {
   const stage = await stageOf(engine, ...ddl);
-  const name = await rolloutOf(stage);
   const server = await dialectFor(stage.url).connectShadow(stage.url, rules);
   onTestFinished(() => server[Symbol.asyncDispose]());
+  const name = await rolloutOf(stage, server);
   const { database, fence, url } = await opened(server, name);
   const admin = await sessionOn(stage.url, name);
   const as = async (where: string, sql: string): Promise<void> => {

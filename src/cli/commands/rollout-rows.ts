@@ -7,14 +7,9 @@ import { existingRollout } from '../../runtime/existing-rollout.ts';
 import { readConflicts, type RolloutConflicts } from '../../runtime/conflicts.ts';
 import { perform } from '../../runtime/requests.ts';
 import type { Register } from '../register.ts';
+import { addSelection, selectionOf, type SelectionOptions } from '../selection.ts';
 import { printJson, withContext, type GlobalOptions, type Session } from '../session.ts';
 import { parsePositive, parseTable } from '../words.ts';
-
-interface SelectionOptions extends GlobalOptions {
-  readonly table?: string;
-  readonly key?: readonly string[];
-  readonly trace?: string;
-}
 
 interface TruncateOptions extends GlobalOptions {
   readonly table: string;
@@ -74,19 +69,17 @@ function describeReleased({ released, kept }: ReleasedRows): string {
   return `${given}, ${left}: \`understudy rollout reset\` puts rows back.\n`;
 }
 
-interface ConflictsOptions extends GlobalOptions {
-  readonly table?: string;
-  readonly trace?: string;
+interface ConflictsOptions extends SelectionOptions {
   readonly limit: string;
   readonly showValues: boolean;
 }
 
 export function addConflicts(rollout: Command, register: Register): void {
-  const command = rollout
-    .command('conflicts <name>')
-    .description('rows that both sides changed, or that are kept out')
-    .option('--table <schema.table>', 'only this table')
-    .option('--trace <id>', 'only rows that were first written in this request or trace')
+  const command = addSelection(
+    rollout
+      .command('conflicts <name>')
+      .description('rows that both sides changed, or that are kept out'),
+  )
     .option('--limit <n>', 'conflicts listed per table', '100')
     .option('--show-values', 'print column values, not only names', false)
     .addHelpText(
@@ -98,8 +91,7 @@ export function addConflicts(rollout: Command, register: Register): void {
       readConflicts(context, name, {
         limit: parsePositive(options.limit, '--limit'),
         showValues: options.showValues,
-        ...(options.table !== undefined && { table: parseTable(options.table) }),
-        ...(options.trace !== undefined && { trace: options.trace }),
+        ...selectionOf(options),
       }),
     );
     if (options.json) printJson(session, found);
@@ -163,16 +155,10 @@ function selecting(
   description: string,
   example = '',
 ): Command {
-  return rollout
-    .command(`${verb} <name>`)
-    .description(description)
-    .option('--table <schema.table>', 'only this table')
-    .option('--key <value...>', 'only this row: its key columns’ values in order')
-    .option('--trace <id>', 'only rows that were first written in this request or trace')
-    .addHelpText(
-      'after',
-      `\nExample:\n  $ understudy rollout ${verb} new-checkout${example} --table public.orders --key 17`,
-    );
+  return addSelection(rollout.command(`${verb} <name>`).description(description)).addHelpText(
+    'after',
+    `\nExample:\n  $ understudy rollout ${verb} new-checkout${example} --table public.orders --key 17`,
+  );
 }
 
 async function performOn(
@@ -182,19 +168,12 @@ async function performOn(
   options: SelectionOptions,
   args: Readonly<Record<string, string>> = {},
 ): Promise<unknown> {
-  if (options.key !== undefined && options.table === undefined) {
-    throw new UnderstudyError('USAGE', '--key needs --table');
-  }
+  const { table = null, key = null, trace = null } = selectionOf(options);
   return withContext(session, async (context) => {
     const row = await existingRollout(context, name);
     return perform(context, {
       ...{ kind, database: row.database, timeoutMs: 3_600_000, signal: session.terminal.signal },
-      args: {
-        ...args,
-        table: options.table === undefined ? null : parseTable(options.table),
-        key: options.key ?? null,
-        trace: options.trace ?? null,
-      },
+      args: { ...args, table, key, trace },
     });
   });
 }

@@ -12,8 +12,8 @@ import { readPatch } from '../../runtime/patch.ts';
 import { perform } from '../../runtime/requests.ts';
 import { describeOffsets } from '../../runtime/materialize.ts';
 import type { Register } from '../register.ts';
+import { addSelection, selectionOf, type SelectionOptions } from '../selection.ts';
 import { printJson, withContext, type GlobalOptions } from '../session.ts';
-import { parseTable } from '../words.ts';
 import { renderTable } from '../terminal.ts';
 import { addMigrate } from './rollout-migrate.ts';
 import { addConflicts, addRelease, addReset, addResolve, addTruncate } from './rollout-rows.ts';
@@ -61,8 +61,9 @@ function addCreate(rollout: Command, register: Register): void {
         timeoutMs: 3_600_000,
         signal: session.terminal.signal,
       })) as CreatedRollout;
-      const { notCaptured, sequencesLeft } = made;
-      return { ...(await describeRollout(context, made.name)), notCaptured, sequencesLeft };
+      const { notCaptured, sequencesLeft, triggersLeft } = made;
+      const described = await describeRollout(context, made.name);
+      return { ...described, notCaptured, sequencesLeft, triggersLeft };
     });
     if (options.json) printJson(session, outcome);
     else {
@@ -73,6 +74,11 @@ function addCreate(rollout: Command, register: Register): void {
       for (const table of outcome.notCaptured) {
         session.terminal.out(
           `Not captured: ${tableName(table)} has no key; the candidate’s writes there are not seen.\n`,
+        );
+      }
+      for (const trigger of outcome.triggersLeft) {
+        session.terminal.out(
+          `Trigger ${trigger} is left out: it names what the trunk has no more; what it does the candidate lacks.\n`,
         );
       }
       for (const sequence of outcome.sequencesLeft) {
@@ -138,9 +144,7 @@ function addGet(rollout: Command, register: Register): void {
   });
 }
 
-interface DiffOptions extends GlobalOptions {
-  readonly table?: string;
-  readonly trace?: string;
+interface DiffOptions extends SelectionOptions {
   readonly limit: string;
   readonly showValues: boolean;
   readonly sql?: 'production' | 'candidate';
@@ -153,11 +157,11 @@ function describeField(value: unknown): string {
 }
 
 function addDiff(rollout: Command, register: Register): void {
-  const command = rollout
-    .command('diff <name>')
-    .description('rows where the candidate’s image differs from production’s')
-    .option('--table <schema.table>', 'only this table')
-    .option('--trace <id>', 'only rows that were first written in this request or trace')
+  const command = addSelection(
+    rollout
+      .command('diff <name>')
+      .description('rows where the candidate’s image differs from production’s'),
+  )
     .option('--limit <n>', 'rows listed per table', '100')
     .option('--show-values', 'print column values, not only names', false)
     .addOption(
@@ -171,10 +175,7 @@ function addDiff(rollout: Command, register: Register): void {
       '\nExamples:\n  $ understudy rollout diff new-checkout --show-values\n  $ understudy rollout diff new-checkout --sql candidate > patch.sql',
     );
   register<DiffOptions>(command, async (session, options, [name = '']) => {
-    const only = {
-      ...(options.table !== undefined && { table: parseTable(options.table) }),
-      ...(options.trace !== undefined && { trace: options.trace }),
-    };
+    const only = selectionOf(options);
     const { sql } = options;
     if (sql !== undefined) {
       const statements = await withContext(session, (context) =>

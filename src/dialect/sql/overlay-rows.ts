@@ -68,6 +68,7 @@ export interface ConflictRow {
   readonly firstAt: number;
   readonly at: number;
   readonly trace: string | null;
+  readonly firstSource: string | null;
   readonly source: string | null;
   readonly changed: readonly boolean[];
   readonly production: readonly (string | null)[];
@@ -77,14 +78,14 @@ export interface ConflictRow {
 }
 
 export function toOverlayConflict(table: ReadTable, row: ConflictRow): OverlayConflict {
-  const { kind, key, trace, source, detail } = row;
+  const { kind, key, trace, firstSource, source, detail } = row;
   const columns = table.columns.flatMap(({ schema: { name } }, i) => {
     if (row.changed[i] !== true) return [];
     const [production, candidate] = [row.production[i] ?? null, row.candidate[i] ?? null];
     return [{ column: name, base: row.base?.[name] ?? null, production, candidate }];
   });
   return {
-    ...{ table: table.schema.id, key, kind, columns, trace, source },
+    ...{ table: table.schema.id, key, kind, columns, trace, firstSource, source },
     detail: detail === '' ? null : detail,
     firstAt: new Date(row.firstAt),
     at: new Date(row.at),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  applierTriggers,
   followedTables,
   isolatedTables,
   readonlyTables,
@@ -78,5 +79,19 @@ describe('a rule’s mode', () => {
 
   it('guards no table where none is to be read only', () => {
     expect(readonlyTables({ tables: { rules: [{ match: '*.*', mode: 'isolate' }] } })).toBeNull();
+  });
+});
+
+describe('triggers that act on what is applied', () => {
+  it('are those that a pattern names, and none without one', () => {
+    expect(applierTriggers({ overlay: { applierTriggers: [] } })).toBeNull();
+    const acts = applierTriggers({
+      overlay: { applierTriggers: ['public.orders.tell_*', '*.*.search'] },
+    });
+    const orders = { schema: 'public', name: 'orders' };
+    expect(
+      ['tell_caches', 'tell', 'search', 'audit'].filter((name) => acts?.(orders, name)),
+    ).toEqual(['tell_caches', 'search']);
+    expect(acts?.({ schema: 'public', name: 'orders_old' }, 'tell_caches')).toBe(false);
   });
 });

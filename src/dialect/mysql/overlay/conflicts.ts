@@ -20,7 +20,9 @@ import {
 } from '../apply/staged-rows.ts';
 import { findingKeys } from '../apply/write-unowned.ts';
 import type { Client } from '../session/client.ts';
+import { momentUs } from '../session/clock.ts';
 import { JOURNAL, literal } from '../session/names.ts';
+import { passedBy } from '../shadow/passed.ts';
 import { imageText } from './conflict-sql.ts';
 import type { CapturedTable } from './journal.ts';
 import { readOrphans } from './orphans.ts';
@@ -64,6 +66,7 @@ async function readConflicts(
       `SELECT * FROM (${unionOfEntries(table, (image) => ({
         list: `j.${JOURNAL.conflict} AS kind, ${differenceColumns(table, undefined, image)}, j.${JOURNAL.detail} AS detail,
           UNIX_TIMESTAMP(j.${JOURNAL.conflictAt}) * 1000 AS conflictAt,
+          ${passedBy(table.companion, momentUs(`j.${JOURNAL.at}`))} AS firstSource,
           j.${JOURNAL.conflictSource} AS source, j.${JOURNAL.conflictBase} AS base`,
         where: which('j'),
       }))}) d
@@ -77,6 +80,7 @@ async function readConflicts(
           ...{ ...difference, firstAt, at: Number(row['conflictAt']), base: baseOf(row) },
           kind: row['kind'] as ConflictKind,
           ...{ detail: textOf(row, 'detail'), source: textOf(row, 'source') },
+          firstSource: textOf(row, 'firstSource'),
         }),
       );
     }
@@ -159,7 +163,7 @@ async function settle(
         await keepOurs(session.client, table);
         break;
       case 'theirs':
-        await putBack(session, table, orInTheWay(table, which), 'theirs');
+        await takeTheirs(session, table, which);
         break;
       case 'merge': {
         const kinds = MERGEABLE.map(literal).join(', ');
@@ -175,14 +179,43 @@ async function settle(
   }
 }
 
-/** These, and what the candidate has in the way of those of them that are kept out. */
-function orInTheWay(table: OverlaidTable, which: EntryCondition): EntryCondition {
+/** Of rows that are in each other's way. */
+const LONGEST_CHAIN = 6;
+
+/**
+ * With what the candidate has in the way of those that are kept out, and what it has in the way of that. A row of
+ * a longer chain stays a conflict.
+ */
+async function takeTheirs(
+  session: ApplySession,
+  table: OverlaidTable,
+  which: EntryCondition,
+): Promise<void> {
+  let taken = which;
+  for (let hops = 0, left = Infinity; hops < LONGEST_CHAIN && left > 0; hops += 1) {
+    taken = orInTheWay(table, taken, hops === 0);
+    await putBack(session, table, taken, 'theirs');
+    const { rows } = await session.client.row<{ rows: string }>(
+      `SELECT COUNT(*) AS \`rows\` FROM ${table.journal} j
+        WHERE j.${JOURNAL.blocked} = 'multiple_unique' AND ${which('j')}`,
+    );
+    left = Number(rows);
+  }
+}
+
+/** These, and the candidate's rows that have a unique value of theirs: of those that are kept out, or of any. */
+function orInTheWay(
+  table: OverlaidTable,
+  which: EntryCondition,
+  ofKeptOut: boolean,
+): EntryCondition {
   const { key, journal, relation, hint } = table;
   const keys = (alias: string): string => key.map(({ name }) => `${alias}.${name}`).join(', ');
+  const isOut = ofKeptOut ? `b.${JOURNAL.blocked} = 'multiple_unique'` : `b.${JOURNAL.present} = 1`;
   const holders = findingKeys(table).map(({ name, columns }) => {
     const is = columns.map((column) => `x.${column.name} = b.${column.name}`).join(' AND ');
     return `SELECT ${keys('x')} FROM ${journal} b STRAIGHT_JOIN ${relation} x ${hint(name)} ON ${is}
-      WHERE b.${JOURNAL.blocked} = 'multiple_unique' AND ${which('b')}`;
+      WHERE ${isOut} AND ${which('b')}`;
   });
   return (alias) =>
     `(${[which(alias), ...holders.map((one) => `(${keys(alias)}) IN (${one})`)].join(' OR ')})`;

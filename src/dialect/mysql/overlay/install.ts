@@ -7,9 +7,11 @@
  * which the candidate's account has no right to; tables without a key.
  */
 import type { InstalledOverlay, Fence, ReadOnly } from '../../dialect.ts';
+import type { ActingTriggers } from '../../overlay.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { withFormerColumns } from '../../../schema/former-columns.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import { readDefinedTriggers } from '../schema/defined-triggers.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { Client } from '../session/client.ts';
 import { CAPTURING } from '../session/names.ts';
@@ -17,6 +19,7 @@ import { triggerDefiner, unlessApplier } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
 import { readFormerColumns } from '../shadow/former-columns.ts';
 import { assertGround } from '../shadow/ground.ts';
+import { readAside } from '../shadow/triggers-aside.ts';
 import { acts, isComputed, readEdges, withParents, type Edge } from './edges.ts';
 import {
   describeCaptured,
@@ -43,6 +46,7 @@ export interface Place {
   readonly database: string;
   /** Name of the followed database in production. */
   readonly source: string;
+  readonly acts?: ActingTriggers | null;
 }
 
 /** While the caller holds the fence. Errors: SHADOW_OPEN, SCHEMA_FAILED; the driver's. */
@@ -62,7 +66,14 @@ export async function installOverlay(
     const guards = await findGuards(client, place, () => Promise.resolve(catalogue), readOnly);
     await setGuards(client, database, guards);
     const notCaptured = all.filter(({ key }) => key.length === 0).map(({ schema }) => schema.id);
-    return { notCaptured, sequencesLeft };
+    const defined = await readDefinedTriggers(client, database);
+    const isThere = new Set(defined.map(({ name }) => name));
+    const aside = await readAside(client, database);
+    const triggersLeft = aside.filter(({ name }) => !isThere.has(name));
+    return {
+      ...{ notCaptured, sequencesLeft },
+      triggersLeft: triggersLeft.map(({ name, table }) => `${name} of table ${table}`),
+    };
   } finally {
     await client.end();
   }

@@ -34,7 +34,8 @@ import {
   unlessNotedApplier,
 } from '../shadow/accounts.ts';
 import { claimPresence } from '../shadow/fence.ts';
-import { defineSparing, readDefinedTriggers } from '../shadow/clone-code.ts';
+import { readDefinedTriggers } from '../schema/defined-triggers.ts';
+import { defineTrigger } from '../shadow/clone-code.ts';
 import { assertGround } from '../shadow/ground.ts';
 import { insideViews } from '../shadow/view-databases.ts';
 import { captureAgain, closeTables, tableNames } from './closed.ts';
@@ -189,7 +190,7 @@ async function endNoted(client: Client, place: Place): Promise<MigrationOutcome 
   if (isKept) await closeTables(client, database, await tableNames(client, database));
   if (kept === KEPT) {
     await reconcile(client, place, JSON.parse(begun.renames) as Begun);
-    await spareApplier(client, database);
+    await spareApplier(client, place);
     // From here on it is known of each table what became of it; what is forgotten next, nobody asks for again.
     await client.run(`UPDATE ${note(database)} SET kept = ${String(RECONCILED)}`);
   }
@@ -284,18 +285,20 @@ async function forgetSame(client: Client, { database, source }: Place): Promise<
 }
 
 /** Triggers that a migration made act for the candidate, and not on what is applied. */
-async function spareApplier(client: Client, database: string): Promise<void> {
+async function spareApplier(client: Client, { database, source, acts }: Place): Promise<void> {
   const ours = new RegExp(`${CAPTURING}|${CLOSING}`);
   for (const trigger of await readDefinedTriggers(client, database)) {
     if (ours.test(trigger.name) || trigger.body.includes(unlessNotedApplier(database))) continue;
+    const isActing = acts?.({ schema: source, name: trigger.table }, trigger.name) === true;
+    const spared = { ...trigger, acts: isActing };
     // Once beside it: what cannot be made so must not be lost.
     const name = triggerName(trigger.name, 'tried');
     const drop = (one: string): Promise<void> =>
       patiently(client, database, `DROP TRIGGER IF EXISTS ${quote(database, one)}`);
     await drop(name);
-    await defineSparing(client, database, { ...trigger, name }, triggerDefiner(database));
+    await defineTrigger(client, database, { ...spared, name }, triggerDefiner(database));
     await drop(name);
     await drop(trigger.name);
-    await defineSparing(client, database, trigger, triggerDefiner(database));
+    await defineTrigger(client, database, spared, triggerDefiner(database));
   }
 }

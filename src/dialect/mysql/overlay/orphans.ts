@@ -7,7 +7,9 @@ import type { OverlayConflict, RowSelection } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
+import { momentUs } from '../session/clock.ts';
 import { JOURNAL, quote } from '../session/names.ts';
+import { passedBy } from '../shadow/passed.ts';
 import { readEdges, type Edge } from './edges.ts';
 import { traceText } from './journal.ts';
 import type { MySqlPairs, PairedTables } from './pairs.ts';
@@ -74,6 +76,7 @@ function orphansOf(
       return `${column === undefined ? of : exactText(of, column)} AS r${String(i)}`;
     }),
     `UNIX_TIMESTAMP(e.${JOURNAL.at}) * 1000 AS at, ${traceText('e')} AS trace`,
+    `${passedBy(child.companion, momentUs(`e.${JOURNAL.at}`))} AS firstSource`,
   ].join(', ');
   const same = child.key.map(({ name }) => `c.${name} = e.${name}`).join(' AND ');
   const owned = `SELECT ${texts} FROM ${child.journal} e
@@ -104,6 +107,6 @@ function toConflict({ child, reference }: Edge, row: Found): OverlayConflict {
       ...{ column, base: null, production: null },
       candidate: text(`r${String(i)}`),
     })),
-    ...{ firstAt: at, at, trace: text('trace'), source: null },
+    ...{ firstAt: at, at, trace: text('trace'), firstSource: text('firstSource'), source: null },
   };
 }

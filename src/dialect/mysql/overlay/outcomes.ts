@@ -1,7 +1,7 @@
 /** The ledger of how entries ended, as statements. */
 import type { Outcome } from '../../../overlay/outcome.ts';
 import { exactText } from '../compare/exact-text.ts';
-import { NOW_US } from '../session/clock.ts';
+import { momentUs, NOW_US } from '../session/clock.ts';
 import { JOURNAL, literal } from '../session/names.ts';
 import { passedBy } from '../shadow/passed.ts';
 import type { CapturedTable } from './journal.ts';
@@ -18,7 +18,7 @@ export function insertOutcomes(table: CapturedTable, ending: Ending, from: strin
   const { id } = schema;
   const texts = key.map((column) => exactText(`j.${column.name}`, column.schema));
   const saved = `(SELECT p.source FROM ${companion}.progress p)`;
-  const firstAt = `CAST(UNIX_TIMESTAMP(j.${JOURNAL.at}) * 1000000 AS SIGNED)`;
+  const firstAt = momentUs(`j.${JOURNAL.at}`);
   const values = [
     ...[literal(id.schema), literal(id.name), `JSON_ARRAY(${texts.join(', ')})`],
     ...[literal(ending.outcome), `j.${JOURNAL.trace}`],

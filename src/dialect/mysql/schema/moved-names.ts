@@ -44,11 +44,7 @@ export function moveDefinition(sql: string, move: Move): string | null {
  * may hold the name in a text that is run.
  */
 export function moveCode(sql: string, sqlMode: string, move: Move): string | null {
-  const modes = new Set(sqlMode.split(','));
-  const read = tokensOf(sql, {
-    backslashes: !modes.has('NO_BACKSLASH_ESCAPES'),
-    ansi: modes.has('ANSI_QUOTES'),
-  });
+  const read = tokensOf(sql, readingOf(sqlMode));
   const says = new RegExp(`(?<![\\w$])${escapePattern(move.from)}(?![\\w$])`, 'i');
   const hidden = read.some(({ kind, text }) => kind === 'executable' && says.test(text));
   const runsTexts = read.some(
@@ -58,6 +54,44 @@ export function moveCode(sql: string, sqlMode: string, move: Move): string | nul
   if (hidden || (runsTexts && inText)) return null;
   const { text, isSure } = qualified(read, move);
   return isSure(() => true) ? text : null;
+}
+
+/** In lower case. */
+export interface NamesInText {
+  /** Those that stand alone, or behind the database's and a point: tables, routines, columns and words. */
+  readonly names: ReadonlySet<string>;
+  /** Of these, those before a parenthesis: functions, and tables of which columns are listed. */
+  readonly called: ReadonlySet<string>;
+  /** Those that stand before a point. */
+  readonly qualifiers: ReadonlySet<string>;
+}
+
+/** What a text of database `source` names. Null where that cannot be told for sure. */
+export function namesIn(sql: string, sqlMode: string, source: string): NamesInText | null {
+  if (moveCode(sql, sqlMode, { from: source, to: source }) === null) return null;
+  const read = tokensOf(sql, readingOf(sqlMode));
+  if (read.some(({ kind }) => kind === 'executable')) return null;
+  const significant = read.filter(({ kind }) => kind !== 'space' && kind !== 'comment');
+  const [names, called, qualifiers] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  for (const [i, { kind, name }] of significant.entries()) {
+    if (kind !== 'name') continue;
+    const before = significant[i - 1]?.text === '.' ? significant[i - 2] : undefined;
+    const isQualifier = significant[i + 1]?.text === '.';
+    if (isQualifier && before === undefined) qualifiers.add(name.toLowerCase());
+    const isOfSource = before?.name.toLowerCase() === source.toLowerCase();
+    if (isQualifier || (before !== undefined && !isOfSource)) continue;
+    names.add(name.toLowerCase());
+    if (significant[i + 1]?.text === '(') called.add(name.toLowerCase());
+  }
+  return { names, called, qualifiers };
+}
+
+function readingOf(sqlMode: string): Reading {
+  const modes = new Set(sqlMode.split(','));
+  return {
+    backslashes: !modes.has('NO_BACKSLASH_ESCAPES'),
+    ansi: modes.has('ANSI_QUOTES'),
+  };
 }
 
 interface Other {

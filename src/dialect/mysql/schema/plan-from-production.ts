@@ -1,8 +1,9 @@
 import type { TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
-import type { PlanStatement, ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { PlanStatement, PlanTrigger, ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { Client } from '../session/client.ts';
 import { quote } from '../session/names.ts';
+import { Elsewhere, readDefinedTriggers } from './defined-triggers.ts';
 import {
   quotedNames,
   rewriteTable,
@@ -16,8 +17,8 @@ const SYSTEM = ['information_schema', 'mysql', 'performance_schema', 'sys'];
 /**
  * How to make production's schema in an empty database of the shadow server: tables as SHOW CREATE
  * prints them, then the views over them. `database`: the one to follow; null takes the only one
- * that has included tables. Triggers stay out, since their effects are in the log by themselves
- * and these servers have no way to spare the applier; so do routines and events.
+ * that has included tables. Triggers are set aside for rollouts, since their effects are in the log by themselves
+ * and these servers have no way to spare the applier; routines and events stay out.
  * Errors: CONFIG_INVALID if included tables lie in several databases, or there are none.
  */
 export async function planFromProduction(
@@ -48,9 +49,10 @@ export async function planFromProduction(
     const sql = rewriteView(view, source);
     statements.push({ sql, what: `view ${source}.${view.name}`, optional: true, needs });
   }
-  notCarried.push(...(await readLeftOut(client, source, names)));
+  const { triggers, notCarried: kept } = await readTriggers(client, source, names);
+  notCarried.push(...kept, ...(await readLeftOut(client, source)));
   notCarried.sort((a, b) => (a.what < b.what ? -1 : a.what > b.what ? 1 : 0));
-  return { statements, notCarried, tables };
+  return { statements, notCarried, tables, triggers };
 }
 
 /** The database to follow; `database` and errors as of planFromProduction. */
@@ -130,17 +132,29 @@ export async function readViews(client: Client, source: string): Promise<readonl
   }));
 }
 
-/** Triggers of the followed tables, and the database's routines and events. */
-async function readLeftOut(
+/** Of the followed tables; with those that no rollout can have. */
+async function readTriggers(
   client: Client,
   source: string,
   tables: ReadonlySet<string>,
-): Promise<readonly { readonly what: string; readonly why: string }[]> {
-  const triggers = await client.rows<{ name: string; table: string }>(
-    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\` FROM information_schema.TRIGGERS
-      WHERE TRIGGER_SCHEMA = ?`,
-    [source],
-  );
+): Promise<Required<Pick<ShadowPlan, 'triggers' | 'notCarried'>>> {
+  const all = await readDefinedTriggers(client, source);
+  const elsewhere = await Elsewhere.read(client, source, tables);
+  const triggers: PlanTrigger[] = [];
+  const notCarried: { what: string; why: string }[] = [];
+  for (const trigger of all.filter((one) => tables.has(one.table))) {
+    const why = await elsewhere.whyNotCarried(trigger);
+    if (why === null) triggers.push(trigger);
+    else {
+      const what = `trigger ${trigger.name} of table ${source}.${trigger.table}`;
+      notCarried.push({ what, why });
+    }
+  }
+  return { triggers, notCarried };
+}
+
+/** The database's routines and events. */
+async function readLeftOut(client: Client, source: string): Promise<ShadowPlan['notCarried']> {
   const others = await client.rows<{ kind: string; name: string }>(
     `SELECT LOWER(ROUTINE_TYPE) AS kind, ROUTINE_NAME AS name FROM information_schema.ROUTINES
         WHERE ROUTINE_SCHEMA = ?
@@ -148,16 +162,8 @@ async function readLeftOut(
       SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ?`,
     [source, source],
   );
-  return [
-    ...triggers
-      .filter((trigger) => tables.has(trigger.table))
-      .map(({ name, table }) => ({
-        what: `trigger ${name} of table ${source}.${table}`,
-        why: 'what it does in production arrives as changes of its own',
-      })),
-    ...others.map(({ kind, name }) => ({
-      what: `${kind} ${source}.${name}`,
-      why: `this version carries no ${kind}s on MySQL and MariaDB`,
-    })),
-  ];
+  return others.map(({ kind, name }) => ({
+    what: `${kind} ${source}.${name}`,
+    why: `this version carries no ${kind}s on MySQL and MariaDB`,
+  }));
 }

@@ -2,6 +2,11 @@
  * Views, routines, triggers and events of a copied database. They run under an account that has rights
  * on the copy alone: what they name elsewhere is out of their reach, and they change no table's shape.
  */
+import {
+  readDefinedTriggers,
+  type Circumstances,
+  type DefinedTrigger,
+} from '../schema/defined-triggers.ts';
 import { readViews } from '../schema/plan-from-production.ts';
 import { moveCode, moveDefinition } from '../schema/moved-names.ts';
 import { viewsInOrder, viewStatement } from '../schema/table-definition.ts';
@@ -9,6 +14,7 @@ import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
 import { unlessNotedApplier, type Definers } from './accounts.ts';
+import { readAside } from './triggers-aside.ts';
 import { define, notMovable, type ClonePlace } from './clone-tables.ts';
 
 /** `client`’s default database is the copy; its tables are there. */
@@ -44,12 +50,6 @@ async function isWhole(client: Client, view: string): Promise<boolean> {
     if (hasErrno(error, ERRNO.viewInvalid)) return false;
     throw error;
   }
-}
-
-/** Of a stored program: what its text means depends on these. */
-interface Circumstances {
-  readonly sqlMode: string;
-  readonly collation: string;
 }
 
 /** As when it was written: what its text is made of, and of what character set texts in it are. */
@@ -110,38 +110,14 @@ async function movedProgram(
   return { sql, sqlMode, collation };
 }
 
-/** A trigger as it is defined. */
-export interface DefinedTrigger extends Circumstances {
-  readonly name: string;
-  readonly table: string;
-  readonly timing: string;
-  readonly event: string;
-  readonly body: string;
-}
-
-/** All of a database's, in the order in which they act. */
-export function readDefinedTriggers(
-  client: Client,
-  database: string,
-): Promise<readonly DefinedTrigger[]> {
-  return client.rows<DefinedTrigger>(
-    `SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS \`table\`, ACTION_TIMING AS timing,
-        EVENT_MANIPULATION AS event, ACTION_STATEMENT AS body,
-        SQL_MODE AS sqlMode, COLLATION_CONNECTION AS collation
-      FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = ?
-      ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER`,
-    [database],
-  );
-}
-
 /**
  * They do not act on what is applied, whose effects the log brings itself: they let the account pass
- * that applies, which need not be the one that defines them.
+ * that applies, which need not be the one that defines them. `acts`: but for this one.
  */
-export async function defineSparing(
+export async function defineTrigger(
   client: Client,
   database: string,
-  trigger: DefinedTrigger,
+  trigger: DefinedTrigger & { readonly acts: boolean },
   definer: string,
 ): Promise<void> {
   // What came as one of several statements may have kept what ended it.
@@ -151,19 +127,39 @@ export async function defineSparing(
     trigger,
     `CREATE DEFINER=${definer} TRIGGER ${quote(database, trigger.name)}
       ${trigger.timing} ${trigger.event} ON ${quote(database, trigger.table)} FOR EACH ROW
-      IF ${unlessNotedApplier(database)} THEN
-${body}
-;
-END IF`,
+      ${trigger.acts ? body : sparing(database, body)}`,
   );
 }
 
+function sparing(database: string, body: string): string {
+  return `IF ${unlessNotedApplier(database)} THEN
+${body}
+;
+END IF`;
+}
+
+/** Those of the trunk, and production's, which the trunk has aside. */
 async function copyTriggers(client: Client, place: ClonePlace, definer: string): Promise<void> {
-  const { from, to } = place;
-  for (const trigger of await readDefinedTriggers(client, from)) {
-    const body = moveCode(trigger.body, trigger.sqlMode, { from, to });
-    if (body === null) throw notMovable(`trigger ${trigger.name}`, from);
-    await defineSparing(client, to, { ...trigger, body }, definer);
+  const { from, to, source } = place;
+  const own = await readDefinedTriggers(client, from);
+  const isThere = new Set(own.map(({ name }) => name));
+  const all = [
+    ...(await readAside(client, from))
+      .filter(({ name }) => !isThere.has(name))
+      .map((trigger) => ({ trigger, home: source })),
+    ...own.map((trigger) => ({ trigger, home: from })),
+  ];
+  for (const { trigger, home } of all) {
+    const body = moveCode(trigger.body, trigger.sqlMode, { from: home, to });
+    // Of production's it was known before.
+    if (body === null) throw notMovable(`trigger ${trigger.name}`, home);
+    const acts = place.acts?.({ schema: place.source, name: trigger.table }, trigger.name) === true;
+    try {
+      await defineTrigger(client, to, { ...trigger, body, acts }, definer);
+    } catch (error) {
+      // A table of production's may have lost what its trigger names; installOverlay tells that it is not there.
+      if (home === from || !hasErrno(error, ERRNO.unknownColumn, ERRNO.noSuchTable)) throw error;
+    }
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import type { TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
+import type { ActingTriggers } from '../../overlay.ts';
 import { prepareActs } from '../apply/apply.ts';
 import { readTables, type DatabaseTables } from '../catalogue/catalogue.ts';
 import { evenly, numberedBy } from '../catalogue/cut.ts';
@@ -49,6 +50,7 @@ export interface ClonePlace extends Move {
   /** Name of the followed database in production. */
   readonly source: string;
   readonly limits: CloneLimits;
+  readonly acts: ActingTriggers | null;
 }
 
 interface CopiedTable {

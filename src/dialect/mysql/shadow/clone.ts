@@ -19,6 +19,7 @@ import { migrate } from '../session/migrations.ts';
 import { companionName, quote } from '../session/names.ts';
 import { lockWork } from '../session/server-locks.ts';
 import { createDefiners, dropAccounts, noteApplier } from './accounts.ts';
+import type { ActingTriggers } from '../../overlay.ts';
 import { copyCode } from './clone-code.ts';
 import { CLONE_LIMITS, copyTables, endCopiers, type ClonePlace } from './clone-tables.ts';
 import { dropDatabases, isFree } from './create-trunk.ts';
@@ -39,6 +40,7 @@ export interface CloneOptions {
   readonly from: string;
   readonly to: string;
   readonly rolloutName: string;
+  readonly acts?: ActingTriggers | null;
 }
 
 /**
@@ -49,7 +51,7 @@ export interface CloneOptions {
 export async function cloneDatabase(
   address: ServerAddress,
   flavour: Flavour,
-  { from, to, rolloutName }: CloneOptions,
+  { from, to, rolloutName, acts = null }: CloneOptions,
   limits = CLONE_LIMITS,
 ): Promise<void> {
   const id = randomUUID();
@@ -68,7 +70,7 @@ export async function cloneDatabase(
       await migrate(keeper, SHADOW_MIGRATIONS, companionName(from));
       await maker.use(what, (client) => makeRoom(client, to));
       const { sourceDatabase: source } = found;
-      const place: ClonePlace = { address, flavour, from, to, source, limits };
+      const place: ClonePlace = { address, flavour, from, to, source, limits, acts };
       await keepActsOut(keeper, from, async () => {
         await maker.use(what, (client) => make(client, place, { found, rolloutName, id }));
         await copyControl(keeper, place);

@@ -2,6 +2,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { BACKUP_MARK } from '../../copying.ts';
 import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
 import { runPlan, sourceDatabase } from '../schema/apply-plan.ts';
+import type { DefinedTrigger } from '../schema/defined-triggers.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { NOW_US } from '../session/clock.ts';
@@ -12,6 +13,7 @@ import { lockWork } from '../session/server-locks.ts';
 import { startFence } from './fence.ts';
 import { databaseExists, isEmpty, notOurs, readMarker } from './marker.ts';
 import { startProgress } from './progress.ts';
+import { putAside } from './triggers-aside.ts';
 import { SHADOW_MIGRATIONS } from './schema-shadow.ts';
 
 /** How long another process may take that makes the same trunk. */
@@ -48,11 +50,12 @@ export async function createTrunk(
       if (!(await findRestored(client, name))) return { skipped: [] };
       const skipped = await quietRestored(client, name);
       // Ready at once: what is not finished is dropped.
-      await mark(client, { ...options, source, state: 'ready' });
+      await mark(client, { ...options, source, state: 'ready', triggers: [] });
       return { skipped };
     }
     if (!(await makeRoom(client, name))) return { skipped: [] };
-    await mark(client, { ...options, source, state: 'creating' });
+    const { triggers = [] } = plan;
+    await mark(client, { ...options, source, state: 'creating', triggers });
     try {
       await client.run(`CREATE DATABASE IF NOT EXISTS ${quote(name)}`);
       const skipped = await fill(address, options);
@@ -142,9 +145,13 @@ const OUR_TABLES: ReadonlySet<string> = new Set([
 /** Our tables with their first rows. From here on the databases are ours, and may be dropped. */
 async function mark(
   client: Client,
-  options: TrunkOptions & { readonly source: string; readonly state: 'creating' | 'ready' },
+  options: TrunkOptions & {
+    readonly source: string;
+    readonly state: 'creating' | 'ready';
+    readonly triggers: readonly DefinedTrigger[];
+  },
 ): Promise<void> {
-  const { name, topicPrefix, source, state } = options;
+  const { name, topicPrefix, source, state, triggers } = options;
   const companion = companionName(name);
   await client.run(`CREATE DATABASE IF NOT EXISTS ${quote(companion)} CHARACTER SET utf8mb4`);
   await migrate(client, SHADOW_MIGRATIONS, companion);
@@ -155,6 +162,7 @@ async function mark(
         VALUES (UUID(), 'trunk', ?, ?, ?, ?, ?)`,
       [name, name, source, topicPrefix, state],
     );
+    await putAside(client, name, triggers);
     await startFence(client, name);
     await startProgress(client, name);
     if (options.bootstrap === true || options.restored === true) {

@@ -41,6 +41,7 @@ import { transientFailure } from '../apply/apply-error.ts';
 import { applyBatch, openApplySession, prepareActs, type ApplySession } from '../apply/apply.ts';
 import { renderText } from '../apply/literal.ts';
 import { readTables } from '../catalogue/catalogue.ts';
+import type { Place } from '../overlay/install.ts';
 import { beginMigration, endBegunMigration, endMigration } from '../overlay/migrating.ts';
 import { recapture } from '../overlay/closed.ts';
 import { installOverlay } from '../overlay/install.ts';
@@ -250,8 +251,9 @@ export class MySqlShadowDatabase
     }
   }
 
-  protected get place(): { address: ServerAddress; database: string; source: string } {
-    return { address: this.#address, database: this.name, source: this.#source };
+  protected get place(): Place {
+    const acts = this.rules.actingTriggers ?? null;
+    return { address: this.#address, database: this.name, source: this.#source, acts };
   }
 
   async renewFence(fence: Fence, note: HolderNote): Promise<void> {

@@ -389,4 +389,20 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
     ],
   },
+  {
+    version: 20,
+    what: 'production’s triggers, which rollouts get (triggers-aside.ts)',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.production_trigger (
+        place INT NOT NULL PRIMARY KEY,
+        name VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        timing VARCHAR(10) NOT NULL,
+        event VARCHAR(10) NOT NULL,
+        body LONGTEXT NOT NULL,
+        sql_mode TEXT NOT NULL,
+        collation_name VARCHAR(64) NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
 ];

@@ -131,7 +131,8 @@ class MySqlShadowServer implements RolloutGround {
   }
 
   clone(options: CloneOptions): Promise<void> {
-    return cloneDatabase(this.#address, this.#flavour, options);
+    const acts = this.#rules.actingTriggers ?? null;
+    return cloneDatabase(this.#address, this.#flavour, { ...options, acts });
   }
 
   createCandidateRole(options: {

@@ -61,7 +61,7 @@ function countedAbove(
 }
 
 /** `!` sorts before letters: of several BEFORE triggers ours fires first. */
-const TRIGGERS = {
+export const TRIGGERS = {
   row: '!understudy_row',
   key: '!understudy_key',
   insert: '!understudy_insert',

@@ -2,9 +2,10 @@ import type { ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { isUnderstudyError } from '../../../errors/understudy-error.ts';
 import type { SchemaCatalogue, TableSchema } from '../../../schema/table-schema.ts';
-import type { ReadOnly } from '../../overlay.ts';
+import type { CandidateRules } from '../../overlay.ts';
 import { describeTable, type ApplyTable } from '../apply/apply-table.ts';
 import type { SparedAccount } from '../apply/applier-rights.ts';
+import { ensureActing } from './acting-triggers.ts';
 import { captureStatements, CREATE_MINE, CREATE_NOTE_TRACE } from './capture-sql.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readGenerated } from './generated.ts';
@@ -39,7 +40,7 @@ export interface InstalledOverlay {
 export async function installOverlay(
   client: ClientBase,
   spared: SparedAccount = null,
-  readOnly: ReadOnly | null = null,
+  rules: CandidateRules = {},
 ): Promise<InstalledOverlay> {
   await client.query(`SET LOCAL search_path = ''`);
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA}`);
@@ -47,8 +48,18 @@ export async function installOverlay(
   await client.query([CREATE_REGISTRY, CREATE_MINE, CREATE_NOTE_TRACE].join(';\n'));
   const { captured, notCaptured } = await captureTables(client, spared, () => true);
   const sequencesLeft = await moveSequencesAbove(client);
-  await ensureReadOnly(client, spared, readOnly);
+  await guardTables(client, spared, rules);
   return { captured, notCaptured, sequencesLeft };
+}
+
+/** What rules say of tables by triggers, as they are by now. In the caller's fenced transaction. */
+export async function guardTables(
+  client: ClientBase,
+  spared: SparedAccount,
+  { readOnly = null, actingTriggers = null }: CandidateRules,
+): Promise<void> {
+  await ensureReadOnly(client, spared, readOnly);
+  await ensureActing(client, spared, actingTriggers);
 }
 
 /**

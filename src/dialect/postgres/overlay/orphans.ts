@@ -12,6 +12,7 @@ import { selectTables } from '../../sql/overlay-rows.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { JOURNAL, relation, TRACE_CHARACTERS } from '../session/names.ts';
+import { passedBy } from '../shadow/passed.ts';
 import { readCapturedTables } from './capture.ts';
 import { readPairs, type PgPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
@@ -20,6 +21,7 @@ interface Orphan {
   readonly key: readonly string[];
   readonly referring: readonly (string | null)[];
   readonly firstAt: number;
+  readonly firstSource: string | null;
   readonly trace: string | null;
 }
 
@@ -95,6 +97,7 @@ function orphansOf(
   const what = `${texts(child.key.map(({ name }) => name))} AS key,
     ${texts(key.columns.map(escapeIdentifier))} AS referring,
     pg_catalog.date_part('epoch', e.${JOURNAL.at}) OPERATOR(pg_catalog.*) 1000 AS "firstAt",
+    ${passedBy(`e.${JOURNAL.at}`)}::text AS "firstSource",
     e.${JOURNAL.trace} AS trace`;
   const owned = `SELECT ${what} FROM ${child.journal ?? ''} e
     JOIN ${child.rows} c ON ${keysEqual(child, ['c', 'name'], ['e', 'name'])} WHERE ${wanted}`;
@@ -117,6 +120,6 @@ function toConflict({ schema }: ApplyTable, key: ForeignKey, row: Orphan): Overl
       ...{ column, base: null, production: null },
       candidate: row.referring[i] ?? null,
     })),
-    ...{ firstAt: at, at, trace: row.trace, source: null },
+    ...{ firstAt: at, at, trace: row.trace, firstSource: row.firstSource, source: null },
   };
 }

@@ -6,6 +6,7 @@ import type { PairsOn } from '../../../overlay/pairing.ts';
 import type { SameIn } from '../../sql/pairs.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
 import { IS_BLOCKED } from './blocked-sql.ts';
+import { settledKind } from './conflict-sql.ts';
 import { readCapturedTables } from './capture.ts';
 import { JOURNAL, OUTCOME_TABLE, TRACE_CHARACTERS } from '../session/names.ts';
 import {
@@ -16,6 +17,7 @@ import {
   type ConflictRow,
   type DifferenceRow,
 } from '../../sql/overlay-rows.ts';
+import { passedBy } from '../shadow/passed.ts';
 import { readPairs, type PgPairs } from './pairs.ts';
 import { differenceKind, imageEqual, journalWithRows } from './views.ts';
 
@@ -148,11 +150,11 @@ export async function readOverlayConflicts(
     const ms = (column: string): string =>
       `pg_catalog.date_part('epoch', j.${column}) OPERATOR(pg_catalog.*) 1000`;
     const found = await client.query<ConflictRow>(
-      `${pairs.with(table)}SELECT j.${JOURNAL.conflict} AS kind, ${columnLists(table, pairs)}, j.${JOURNAL.detail} AS detail,
+      `${pairs.with(table)}SELECT ${conflictNow(table)} AS kind, ${columnLists(table, pairs)}, j.${JOURNAL.detail} AS detail,
          ${ms(JOURNAL.at)} AS "firstAt", ${ms(JOURNAL.conflictAt)} AS at, j.${JOURNAL.trace} AS trace,
-         j.${JOURNAL.conflictSource}::text AS source, j.${JOURNAL.conflictBase} AS base
+         ${passedBy(`j.${JOURNAL.at}`)}::text AS "firstSource", j.${JOURNAL.conflictSource}::text AS source, j.${JOURNAL.conflictBase} AS base
        FROM ${journalWithRows(table)}
-       WHERE ${isConflict} AND ${condition.sql} AND NOT ${isNone}
+       WHERE ${conflictNow(table)} IS NOT NULL AND ${condition.sql} AND NOT ${isNone}
        ORDER BY j.${JOURNAL.conflictAt}, key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );
@@ -185,9 +187,11 @@ function compared(table: ApplyTable): {
   };
 }
 
-/** Over `j` and `t`: one that kept a row out that the candidate came to since is none any more. */
-const isConflict = `j.${JOURNAL.conflict} IS NOT NULL
-  AND (j.${JOURNAL.refused} IS NULL OR ${IS_BLOCKED})`;
+/** Over `j` and `t`: one that kept a row out that the candidate came to since is what it is by now. */
+function conflictNow(table: ApplyTable): string {
+  return `CASE WHEN j.${JOURNAL.refused} IS NULL OR ${IS_BLOCKED} THEN j.${JOURNAL.conflict}
+    ELSE ${settledKind(table)} END`;
+}
 
 function columnLists(table: ApplyTable, pairs: PgPairs, production: 'j' | 'v' = 'j'): string {
   const list = (values: readonly string[], type: string): string =>

@@ -76,8 +76,12 @@ export async function resolveOverlay(
   return { resolved, kept };
 }
 
-/** Keys of the conflicts at hand. One table at a time: dropped again within the transaction. */
+/**
+ * Keys of the conflicts at hand, and of what is put back for them. One table at a time: dropped again within the
+ * transaction.
+ */
 const CONFLICTS = 'pg_temp.understudy_conflicts';
+const ASKED = 'understudy_asked';
 
 /** Returns how many there are. */
 async function noteSelected(
@@ -88,9 +92,9 @@ async function noteSelected(
   const key = keyOf(table, 'j');
   await client.query(`DROP TABLE IF EXISTS ${CONFLICTS};
     CREATE TEMPORARY TABLE understudy_conflicts ON COMMIT DROP AS
-      SELECT ${key} FROM ${table.journal ?? ''} j WITH NO DATA`);
+      SELECT ${key}, true AS ${ASKED} FROM ${table.journal ?? ''} j WITH NO DATA`);
   const noted = await client.query(
-    `INSERT INTO ${CONFLICTS} SELECT ${key} FROM ${table.journal ?? ''} j WHERE ${sql}`,
+    `INSERT INTO ${CONFLICTS} SELECT ${key}, true FROM ${table.journal ?? ''} j WHERE ${sql}`,
     [...values],
   );
   return noted.rowCount ?? 0;
@@ -101,7 +105,7 @@ async function countNoted({ client }: ApplySession, table: ApplyTable): Promise<
   const { rows } = await client.query<{ entries: number }>(
     `SELECT pg_catalog.count(*)::int4 AS entries FROM ${table.journal ?? ''} j
       JOIN ${CONFLICTS} n ON ${keysEqual(table, ['j', 'name'], ['n', 'name'])}
-      WHERE j.${JOURNAL.conflict} IS NOT NULL`,
+      WHERE n.${ASKED} AND j.${JOURNAL.conflict} IS NOT NULL`,
   );
   return rows[0]?.entries ?? 0;
 }
@@ -146,10 +150,16 @@ async function takeTheirs(
   await resetTable(session, table, { sql, values, outcome: 'theirs' });
   const uniques = lookedUp(table, session.comparisons);
   if (uniques.length === 0) return;
-  const blocking = holdsBlocked(table, uniques, sql);
+  const isTaken = `EXISTS (SELECT FROM ${CONFLICTS} n
+    WHERE ${keysEqual(table, ['j', 'name'], ['n', 'name'])})`;
+  const blocking = holdsBlocked(table, uniques, isTaken);
   // One that is put back may be kept out by another one in turn.
   for (let put = 1; put > 0;) {
-    put = await resetTable(session, table, { sql: blocking, values, outcome: 'theirs' });
+    await session.client.query(
+      `INSERT INTO ${CONFLICTS} SELECT ${keyOf(table, 'j')}, false FROM ${table.journal ?? ''} j
+        WHERE j.${JOURNAL.blocked} IS NULL AND ${blocking} AND NOT ${isTaken}`,
+    );
+    put = await resetTable(session, table, { sql: blocking, values: [], outcome: 'theirs' });
   }
   await admitBlocked(session, table, { schema: false, parts: ALL_PARTS });
 }

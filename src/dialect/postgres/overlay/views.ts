@@ -69,11 +69,13 @@ export function withImagesNow(
     ...table.schema.columns.map(({ name }) => escapeIdentifier(name)),
     JOURNAL.present,
   ];
-  const columns = image.map(
-    (name) => `CASE WHEN w.${WAITING.at} IS NULL THEN e.${name} ELSE w.${name} END AS ${name}`,
-  );
-  const journal = `(SELECT ${[...columns, ...facts.map((name) => `e.${name}`)].join(', ')}
-    FROM ${table.journal ?? ''} e LEFT JOIN ${waiting} w ON ${sameKey(table, 'w', 'e')})`;
+  const columns = (of: 'e' | 'w'): string =>
+    [...image.map((name) => `${of}.${name}`), ...facts.map((name) => `e.${name}`)].join(', ');
+  const same = sameKey(table, 'w', 'e');
+  // Not one by the other in each column: a key is looked up in both.
+  const journal = `(SELECT ${columns('e')} FROM ${table.journal ?? ''} e
+      WHERE NOT EXISTS (SELECT FROM ${waiting} w WHERE ${same})
+    UNION ALL SELECT ${columns('w')} FROM ${waiting} w JOIN ${table.journal ?? ''} e ON ${same})`;
   return { ...table, journal };
 }
 

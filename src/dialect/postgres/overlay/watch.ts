@@ -1,6 +1,6 @@
 /**
  * Looks whether the triggers that capture are there, and in force: an owner of a table, or a superuser, may
- * take them away, and DETACH PARTITION does.
+ * take them away, and DETACH PARTITION and tools that swap tables do.
  */
 import { escapeIdentifier, type ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
@@ -9,7 +9,8 @@ import type { SparedAccount } from '../apply/applier-rights.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import { CAPTURED_TABLE, OWN_SCHEMA, relation } from '../session/names.ts';
-import { captureStatements } from './capture-sql.ts';
+import { captureStatements, TRIGGERS } from './capture-sql.ts';
+import { partitionsOf } from './changed-tables.ts';
 import { readCaptured } from './journal.ts';
 import { REFUSE } from './read-only.ts';
 
@@ -21,49 +22,94 @@ const OF_PARTITION = 4;
 const OURS = `p.pronamespace = pg_catalog.to_regnamespace('${OWN_SCHEMA}')
   AND p.proname <> '${REFUSE}'`;
 
-/** Captured tables of which one is missing, or does not fire. */
-const LOST = `SELECT DISTINCT r.schema, r.name FROM ${CAPTURED_TABLE} r
+const CAPTURED = `${CAPTURED_TABLE} r
   JOIN pg_catalog.pg_namespace n ON n.nspname = r.schema
-  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = r.name
+  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = r.name`;
+
+/**
+ * Captured tables of which one is missing, or does not fire; or that have a partition which was away for a while:
+ * what it gets from its table is made when it is attached, and what it has of its own after that, so that the one is
+ * older than the other.
+ */
+const LOST = `SELECT DISTINCT r.schema, r.name FROM ${CAPTURED}
   CROSS JOIN LATERAL (
     SELECT c.oid, ${String(OF_TABLE)} AS due
     UNION ALL SELECT i.relid::oid, ${String(OF_PARTITION)} FROM pg_catalog.pg_partition_tree(c.oid) i
       JOIN pg_catalog.pg_class l ON l.oid = i.relid WHERE i.level > 0
   ) part
-  WHERE (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger t
-    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-    WHERE t.tgrelid = part.oid AND t.tgenabled = 'O' AND ${OURS}) < part.due
+  CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) AS triggers,
+      pg_catalog.min(t.oid::int8) FILTER (WHERE t.tgname = '${TRIGGERS.truncate}') AS own,
+      pg_catalog.max(t.oid::int8) FILTER (WHERE t.tgname IN ('${TRIGGERS.row}', '${TRIGGERS.insert}')) AS cloned
+    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = part.oid AND t.tgenabled = 'O' AND ${OURS}
+  ) there
+  WHERE there.triggers < part.due OR (part.oid <> c.oid AND there.cloned > there.own)
+  ORDER BY 1, 2`;
+
+/** Tables that are none of these, and have triggers of theirs: partitions that were detached, tables that were swapped. */
+const STRAY = `SELECT r.schema, r.name, s.schema AS "straySchema", s.name AS "strayName"
+  FROM (SELECT l.nspname AS schema, o.relname AS name, p.prosrc
+    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    JOIN pg_catalog.pg_class o ON o.oid = t.tgrelid
+    JOIN pg_catalog.pg_namespace l ON l.oid = o.relnamespace
+    WHERE NOT t.tgisinternal AND ${OURS}
+      AND COALESCE(pg_catalog.pg_partition_root(o.oid), o.oid) NOT IN (SELECT c.oid FROM ${CAPTURED})
+  ) s JOIN ${CAPTURED_TABLE} r ON pg_catalog.strpos(s.prosrc,
+    pg_catalog.format('"${OWN_SCHEMA}"."%s"', pg_catalog.replace(r.journal, '"', '""'))) > 0
   ORDER BY 1, 2`;
 
 const GAPS = `${OWN_SCHEMA}.capture_gap`;
 
-/** Makes them again, and notes the tables. In the caller's fenced transaction. Returns the tables. */
-export async function watchCapture(
+/** What was lost of captured tables, and tables that have what is theirs and are none of them. */
+export interface LostCapture {
+  readonly tables: readonly TableId[];
+  readonly strays: readonly TableId[];
+}
+
+/** Notes the tables, in the caller's fenced transaction: waits for nobody. Null if all is there. */
+export async function noteLostCapture(client: ClientBase): Promise<LostCapture | null> {
+  if ((await readCaptured(client)) === null) return null;
+  const { rows: lost } = await client.query<TableId>(LOST);
+  const { rows: stray } = await client.query<
+    TableId & { readonly straySchema: string; readonly strayName: string }
+  >(STRAY);
+  const tables = new Map(
+    [...lost, ...stray].map(({ schema, name }) => [tableName({ schema, name }), { schema, name }]),
+  );
+  if (tables.size === 0) return null;
+  for (const { schema, name } of tables.values()) {
+    await client.query(
+      `INSERT INTO ${GAPS} (schema, name) VALUES ($1, $2) ON CONFLICT (schema, name) DO NOTHING`,
+      [schema, name],
+    );
+  }
+  const strays = stray.map((one) => ({ schema: one.straySchema, name: one.strayName }));
+  return {
+    tables: [...tables.values()],
+    strays: [...new Map(strays.map((id) => [tableName(id), id])).values()],
+  };
+}
+
+/** Makes it again, in the caller's fenced transaction. Waits for who is at the tables. */
+export async function captureLost(
   client: ClientBase,
+  { tables, strays }: LostCapture,
   spared: SparedAccount,
-): Promise<readonly TableId[]> {
-  const captured = await readCaptured(client);
-  if (captured === null) return [];
-  const { rows: lost } = await client.query<{ schema: string; name: string }>(LOST);
-  if (lost.length === 0) return [];
+): Promise<void> {
+  const captured = (await readCaptured(client)) ?? new Map<string, TableId>();
   const catalogue = await readCatalogue(client);
   const comparisons = await readComparisons(client);
-  for (const id of lost) {
+  for (const id of strays) await dropOurs(client, id);
+  for (const id of tables) {
     const label = tableName(id);
     const [schema, journal] = [catalogue.get(label), captured.get(label)];
     if (schema === undefined || journal === undefined) continue;
-    const partitions = [...catalogue.values()].filter(
-      ({ partitionOf }) => partitionOf !== undefined && tableName(partitionOf) === label,
-    );
+    const partitions = partitionsOf(catalogue.values(), label);
     for (const table of [schema, ...partitions]) await dropOurs(client, table.id);
     const table = describeTable(schema, comparisons, journal);
     await client.query(captureStatements(table, partitions, spared).join(';\n'));
-    await client.query(
-      `INSERT INTO ${GAPS} (schema, name) VALUES ($1, $2) ON CONFLICT (schema, name) DO NOTHING`,
-      [id.schema, id.name],
-    );
   }
-  return lost;
 }
 
 async function dropOurs(client: ClientBase, table: TableId): Promise<void> {

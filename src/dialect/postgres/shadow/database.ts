@@ -70,8 +70,8 @@ import {
   takeFence,
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
-import { ensureReadOnly } from '../overlay/read-only.ts';
-import { watchCapture } from '../overlay/watch.ts';
+import { guardTables } from '../overlay/capture.ts';
+import { captureLost, noteLostCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
@@ -320,7 +320,8 @@ export class PgShadowDatabase
     return this.#act(fence, 'install the overlay', 'SCHEMA_FAILED', async (client) => {
       this.#session.forget();
       await notePassed(client);
-      return installOverlay(client, await readSparedAccount(client), this.rules.readOnly);
+      const installed = await installOverlay(client, await readSparedAccount(client), this.rules);
+      return { ...installed, triggersLeft: [] };
     });
   }
 
@@ -354,16 +355,23 @@ export class PgShadowDatabase
     );
   }
 
-  watchCapture(fence: Fence): Promise<readonly TableId[]> {
-    return this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', async (client) => {
+  async watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
+    const lost = await this.#act(fence, ...what, async (client) => {
       await countAnew(client);
-      return watchCapture(client, await readSparedAccount(client));
+      return noteLostCapture(client);
     });
+    if (lost === null) return [];
+    // Apart: what was not seen stays so, though somebody is at the tables.
+    await this.#act(fence, ...what, async (client) =>
+      captureLost(client, lost, await readSparedAccount(client)),
+    );
+    return lost.tables;
   }
 
   guardReadOnly(fence: Fence): Promise<void> {
     return this.#act(fence, 'guard tables', 'SCHEMA_FAILED', async (client) =>
-      ensureReadOnly(client, await readSparedAccount(client), this.rules.readOnly ?? null),
+      guardTables(client, await readSparedAccount(client), this.rules),
     );
   }
 
