@@ -57,16 +57,9 @@ export async function openRealApplier(url: string, hot: HotTable): Promise<Appli
   return realApplier(client, hot, null);
 }
 
-async function realApplier(
-  client: pg.Client,
-  hot: HotTable,
-  patienceMs: number | null,
-): Promise<Applier> {
-  const session: ApplySession = await openApplySession(client, await readCatalogue(client));
-  let repairs = 0;
-  const patience = new LockPatience(() => false, patienceMs ?? Infinity);
-
-  const act = async (work: () => Promise<void>): Promise<boolean> => {
+/** Acts of an applier's, a transaction each. False: it gave way to a candidate, and did nothing. */
+export function actsOn(client: pg.ClientBase): (work: () => Promise<unknown>) => Promise<boolean> {
+  return async (work) => {
     await client.query('BEGIN');
     try {
       await work();
@@ -78,6 +71,18 @@ async function realApplier(
       throw error;
     }
   };
+}
+
+async function realApplier(
+  client: pg.Client,
+  hot: HotTable,
+  patienceMs: number | null,
+): Promise<Applier> {
+  const session: ApplySession = await openApplySession(client, await readCatalogue(client));
+  let repairs = 0;
+  const patience = new LockPatience(() => false, patienceMs ?? Infinity);
+
+  const act = actsOn(client);
 
   /** Of the transaction, while it keeps what it locked. */
   const note = async (released: Released, freed: string): Promise<void> => {

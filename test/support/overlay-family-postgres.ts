@@ -13,9 +13,8 @@ import { sweepOverlay } from '../../src/dialect/postgres/overlay/release.ts';
 import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { writeWaiting } from '../../src/dialect/postgres/overlay/write-waiting.ts';
 import { LockPatience } from '../../src/dialect/sql/lock-patience.ts';
-import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
 import type { BatchStep } from '../../src/order/change-batch.ts';
-import { batchOf } from './overlay-applier.ts';
+import { actsOn, batchOf } from './overlay-applier.ts';
 import {
   FAMILY_DDL,
   FAMILY_TABLES,
@@ -104,18 +103,7 @@ async function playOn(
   const { url, observer, applier } = at;
   const session = await openApplySession(applier, await readCatalogue(applier));
   const patience = new LockPatience(() => false, PATIENCE_MS);
-  const act = async (work: () => Promise<unknown>): Promise<boolean> => {
-    await applier.query('BEGIN');
-    try {
-      await work();
-      await applier.query('COMMIT');
-      return true;
-    } catch (error) {
-      await applier.query('ROLLBACK');
-      if (isUnderstudyError(error, 'APPLY_BLOCKED')) return false;
-      throw error;
-    }
-  };
+  const act = actsOn(applier);
   const sweep = async (): Promise<boolean> => {
     for (let place: string | null = null; ;) {
       const from: string | null = place;

@@ -1,6 +1,6 @@
 /**
  * The overlay under fire: writers of a candidate and an applier on the same few rows, with an
- * exact model of both. See test/torture/overlay.ts for what must hold, and
+ * exact model of both. See overlay-suite.ts for what must hold, and
  * test/integration/overlay-controls.db.test.ts for appliers that must not hold it.
  *
  * How the model can be exact: every candidate write takes a number from a sequence in a statement
@@ -190,6 +190,7 @@ class Scenario {
     const id = random.integer(1, KEYS);
     const value = this.#fire.meant(id);
     const { arbiters, key, hasA } = this.#table;
+    await this.#await(client, id);
     const update = (set: string): Promise<void> =>
       this.#logged(client, `UPDATE public.hot SET ${set} WHERE ${this.#is(id, random)}`);
     switch (random.integer(0, 9)) {
@@ -234,6 +235,12 @@ class Scenario {
     }
   }
 
+  /** Where a key may be two rows' for a while, a row's lock is not the key's: see the head. */
+  async #await(client: pg.Client, id: number): Promise<void> {
+    if (this.#table.arbiters !== 'none') return;
+    await client.query('SELECT pg_advisory_xact_lock($1)', [id]);
+  }
+
   /** By any spelling of its key. */
   #is(id: number, random: Random): string {
     const values = this.#table.keyOf(id, String(random.integer(0, 9)));
@@ -261,6 +268,7 @@ class Scenario {
   }
 
   async #move(client: pg.Client, id: number, to: number, random: Random): Promise<void> {
+    await this.#await(client, to);
     const set = this.#table.hasA ? this.#sets(to, '0') : this.#sets(to, '3');
     const moved = await client.query<HotRow>(
       `UPDATE public.hot SET ${set} WHERE ${this.#is(id, random)} RETURNING ${this.#columns()}`,
