@@ -96,7 +96,7 @@ export interface InstalledOverlay {
   readonly notCaptured: readonly TableId[];
   /** Sequences that could not be moved far above production's values. */
   readonly sequencesLeft: readonly string[];
-  /** Triggers of production's that the rollout's tables, as they are by now, do not take. */
+  /** Triggers of production's that the rollout has not: the trunk lost what they name, or the server does not take them. */
   readonly triggersLeft: readonly string[];
 }
 

@@ -27,7 +27,13 @@ export async function readPatch(
     const found = await database.overlayRows(mostRows + 1, only);
     const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
     const all = await database.overlayPairs(mostRows + 1);
-    for (const list of [rows, all]) assertAllThere(list, mostRows);
+    assertAllThere(
+      rows,
+      mostRows,
+      'make the patch of other tables or of a trace alone (--table, --trace)',
+    );
+    // Also of tables that rows refer to.
+    assertAllThere(all, mostRows, 'these are pairs, see pairOn');
     const tables = await database.catalogue();
     const sides = rows.map(({ table, key, kind, columns, candidate, pairedWith }) => ({
       ...{ table: tableName(table), key, columns, candidate },
@@ -45,6 +51,7 @@ export async function readPatch(
 export function assertAllThere(
   rows: readonly { readonly table: TableId }[],
   mostRows: number,
+  cure: string,
 ): void {
   const counts = new Map<string, number>();
   for (const { table } of rows) {
@@ -54,7 +61,7 @@ export function assertAllThere(
     if (count <= mostRows) continue;
     throw new UnderstudyError('UNSUPPORTED', 'too many rows differ for a patch', {
       table: name,
-      detail: `more than ${String(mostRows)}: make the patch of other tables or of a trace alone (--table, --trace)`,
+      detail: `more than ${String(mostRows)}: ${cure}`,
     });
   }
 }

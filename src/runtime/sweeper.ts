@@ -69,7 +69,7 @@ async function guardReadOnly(stage: Stage): Promise<void> {
   await unlessBlocked(stage, waits, () => database.guardReadOnly(holder.fence));
 }
 
-/** What somebody is at is left to the next sweep: it keeps nothing else up. Null then. */
+/** What somebody is at, or what the account may not do, keeps nothing else up, and is tried with the next sweep. Null then. */
 async function unlessBlocked<T>(
   stage: Stage,
   what: string,
@@ -78,7 +78,7 @@ async function unlessBlocked<T>(
   try {
     return await stage.betweenWrites(act);
   } catch (error) {
-    if (!isUnderstudyError(error, 'APPLY_BLOCKED')) throw error;
+    if (!isUnderstudyError(error, 'APPLY_BLOCKED', 'UNSUPPORTED')) throw error;
     stage.context.logger.warn(what, { database: stage.database.name, error });
     return null;
   }

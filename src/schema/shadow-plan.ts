@@ -26,6 +26,8 @@ export interface PlanTrigger {
   readonly body: string;
   readonly sqlMode: string;
   readonly collation: string;
+  /** Tables and views that its text names, besides its own table. */
+  readonly names: readonly string[];
 }
 
 export interface PlanStatement {

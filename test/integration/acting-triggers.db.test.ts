@@ -16,7 +16,13 @@ import {
   rowsStep,
   stageOf,
 } from './mysql.fixture.ts';
-import { ALL_ENGINES, ruledRollout, trustPrograms, type AnyEngine } from './rollout.fixture.ts';
+import {
+  ALL_ENGINES,
+  anyRollout,
+  ruledRollout,
+  trustPrograms,
+  type AnyEngine,
+} from './rollout.fixture.ts';
 
 function noting(engine: AnyEngine, trigger: string, into: string): readonly string[] {
   if (engine !== 'postgresql') {
@@ -180,5 +186,30 @@ describe.each(ENGINES)('production’s triggers on %s', (engine) => {
     expect(await copy.installOverlay(fence)).toMatchObject({
       triggersLeft: ['raises of table t'],
     });
+  });
+
+  it('go from rollouts when production takes what they name away', async () => {
+    const at = await anyRollout(
+      engine,
+      'CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9), up INT)',
+      'CREATE TRIGGER raises BEFORE UPDATE ON t FOR EACH ROW SET NEW.up = OLD.up + 1',
+      `CREATE TRIGGER marks BEFORE INSERT ON t FOR EACH ROW SET NEW.v = COALESCE(NEW.v, 'none')`,
+    );
+    const column = (await at.database.catalogue())
+      .get(`${at.source}.t`)
+      ?.columns.find(({ name }) => name === 'up');
+    if (column === undefined) throw new Error('there is no such column');
+    const table = { schema: at.source, name: 't' };
+    const gone = await at.database.evolving.carry(at.fence, [
+      {
+        change: { kind: 'drop', table, column },
+        statements: [{ sql: 'ALTER TABLE t DROP COLUMN up', what: 'column up', optional: false }],
+        beside: (name) => [`ALTER TABLE ${name} DROP COLUMN up`],
+      },
+    ]);
+    expect(gone).toEqual(['trigger raises of table t: it names what is there no more']);
+    await at.run(`INSERT INTO t (id) VALUES (1)`);
+    await at.run('UPDATE t SET id = 2');
+    expect(await at.rows('SELECT id, v FROM t')).toEqual([[2, 'none']]);
   });
 });

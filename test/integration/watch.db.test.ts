@@ -40,6 +40,8 @@ describe.each(ALL_ENGINES)('the watch on %s', (engine) => {
     await at.run(`UPDATE t SET v = 'unseen' WHERE id = 1`);
     expect(await at.database.watchCapture(at.fence)).toEqual([t]);
     expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    // What is not told from production's is read where it is.
+    expect(await at.production('t', 'id, v')).toEqual([[1, 'unseen']]);
     await at.apply(at.step('t', put(['id'], { id: '2', v: 'b' })));
     await at.run(`UPDATE t SET v = 'seen' WHERE id = 2`);
     expect(await at.database.overlayRows(9)).toMatchObject([{ key: ['2'], kind: 'update' }]);
@@ -92,6 +94,30 @@ describe.each(ALL_ENGINES)('the watch on %s', (engine) => {
     expect((await at.database.overlayRows(9)).map(({ key }) => key)).toEqual(
       sql.includes('ATTACH PARTITION m2 FOR') ? [['11']] : [],
     );
+  });
+
+  it.runIf(isPostgres)('takes partitions with keys of their own for tables', async () => {
+    const at = await anyRollout(
+      engine,
+      'CREATE TABLE k (id int, v text) PARTITION BY RANGE (id)',
+      'CREATE TABLE k1 PARTITION OF k (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (10)',
+    );
+    await at.apply(at.step('k1', put(['id'], { id: '1', v: 'a' })));
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    expect(await at.database.captureGaps()).toEqual([]);
+  });
+
+  it.runIf(isPostgres)('says once what it cannot make again', async () => {
+    const at = await anyRollout(engine, T);
+    for (const sql of ['CREATE TABLE t_new AS SELECT id FROM t', 'DROP TABLE t CASCADE']) {
+      await at.rows(sql);
+    }
+    await at.rows('ALTER TABLE t_new RENAME TO t');
+    expect(await at.database.watchCapture(at.fence)).toMatchObject([{ name: 't' }]);
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
+    await at.rows('ALTER TABLE t ADD PRIMARY KEY (id)');
+    expect(await at.database.watchCapture(at.fence)).toMatchObject([{ name: 't' }]);
+    expect(await at.database.watchCapture(at.fence)).toEqual([]);
   });
 
   it.runIf(isPostgres)('finds what a partition lost', async () => {

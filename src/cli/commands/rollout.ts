@@ -39,6 +39,9 @@ interface CreateOptions extends GlobalOptions {
   readonly ttl?: string;
 }
 
+/** As a `run` of a former version tells it, too. */
+type Made = Omit<CreatedRollout, 'triggersLeft'> & Partial<Pick<CreatedRollout, 'triggersLeft'>>;
+
 function addCreate(rollout: Command, register: Register): void {
   const command = rollout
     .command('create <name>')
@@ -60,8 +63,8 @@ function addCreate(rollout: Command, register: Register): void {
         },
         timeoutMs: 3_600_000,
         signal: session.terminal.signal,
-      })) as CreatedRollout;
-      const { notCaptured, sequencesLeft, triggersLeft } = made;
+      })) as Made;
+      const { notCaptured, sequencesLeft, triggersLeft = [] } = made;
       const described = await describeRollout(context, made.name);
       return { ...described, notCaptured, sequencesLeft, triggersLeft };
     });
@@ -78,7 +81,7 @@ function addCreate(rollout: Command, register: Register): void {
       }
       for (const trigger of outcome.triggersLeft) {
         session.terminal.out(
-          `Trigger ${trigger} is left out: it names what the trunk has no more; what it does the candidate lacks.\n`,
+          `Trigger ${trigger} is left out: the trunk has no more what it names, or this server does not take it.\n`,
         );
       }
       for (const sequence of outcome.sequencesLeft) {

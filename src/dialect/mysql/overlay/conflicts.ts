@@ -133,7 +133,7 @@ export async function resolveOverlay(
     const which = listedIn(table, only, pairs);
     if (which === null) continue;
     await writeAllWaiting(session, table);
-    await settleKinds(session, table, '');
+    await settled(session, table, which);
     const count = async (): Promise<number> => {
       const { entries } = await client.row<{ entries: string }>(
         `SELECT COUNT(*) AS entries FROM ${table.journal} j WHERE ${which('j')}`,
@@ -148,6 +148,18 @@ export async function resolveOverlay(
     kept += after;
   }
   return { resolved, kept };
+}
+
+async function settled(
+  session: ApplySession,
+  table: OverlaidTable,
+  which: EntryCondition,
+): Promise<void> {
+  try {
+    await settleKinds(session, table, { which, others: '' });
+  } catch (error) {
+    throw applyFailure(error, table.label);
+  }
 }
 
 async function settle(
@@ -179,8 +191,9 @@ async function settle(
   }
 }
 
-/** Of rows that are in each other's way. */
+/** Of rows that are in each other's way; and of look-ups in one condition, which holds the one before for each key. */
 const LONGEST_CHAIN = 6;
+const MOST_LOOKUPS = 100;
 
 /**
  * With what the candidate has in the way of those that are kept out, and what it has in the way of that. A row of
@@ -192,7 +205,13 @@ async function takeTheirs(
   which: EntryCondition,
 ): Promise<void> {
   let taken = which;
-  for (let hops = 0, left = Infinity; hops < LONGEST_CHAIN && left > 0; hops += 1) {
+  const keys = findingKeys(table).length;
+  const longest = Math.max(1, Math.floor(Math.log(MOST_LOOKUPS) / Math.log(1 + keys)));
+  for (
+    let hops = 0, left = Infinity;
+    hops < Math.min(LONGEST_CHAIN, longest) && left > 0;
+    hops += 1
+  ) {
     taken = orInTheWay(table, taken, hops === 0);
     await putBack(session, table, taken, 'theirs');
     const { rows } = await session.client.row<{ rows: string }>(

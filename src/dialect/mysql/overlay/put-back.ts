@@ -42,7 +42,7 @@ export async function letIn(session: ApplySession, table: OverlaidTable): Promis
   if (table.isolated) return;
   try {
     await tried(session, table, async () => {
-      await settleKinds(session, table, 'SKIP LOCKED');
+      await settleKinds(session, table, { others: 'SKIP LOCKED' });
       return 0;
     });
     await client.run(`DELETE FROM ${table.stage}`);

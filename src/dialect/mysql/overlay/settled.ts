@@ -13,14 +13,20 @@ import { IS_UNSETTLED, settledKind } from './conflict-sql.ts';
 /** Told at once; the next sweep is as good. */
 const AT_ONCE = 2_000;
 
+export interface Settling {
+  /** A condition over entries, as `alias`. Default: all. */
+  readonly which?: (alias: string) => string;
+  readonly others: Others;
+}
+
 /**
- * In the caller's READ COMMITTED transaction on an applier's session. With SKIP LOCKED those are left that somebody
- * is at. Errors: the driver's.
+ * Of the entries of which `which` holds, in the caller's READ COMMITTED transaction on an applier's session. With
+ * SKIP LOCKED those are left that somebody is at. Errors: the driver's.
  */
 export async function settleKinds(
   session: ApplySession,
   table: OverlaidTable,
-  others: Others,
+  { which, others }: Settling,
 ): Promise<void> {
   const { client } = session;
   const { stage, journal, key } = table;
@@ -30,7 +36,7 @@ export async function settleKinds(
   const { rows } = await client.run(
     `INSERT INTO ${stage} (${key.map(({ staged }) => staged).join(', ')}, seq, op, mask)
       SELECT ${key.map(({ name }) => `j.${name}`).join(', ')}, ROW_NUMBER() OVER (), 'd', 0
-      FROM ${journal} j WHERE ${IS_UNSETTLED} LIMIT ${String(AT_ONCE)}`,
+      FROM ${journal} j WHERE ${IS_UNSETTLED} AND ${which?.('j') ?? 'TRUE'} LIMIT ${String(AT_ONCE)}`,
   );
   if (rows === 0) return;
   await lockRows(client, table, others);

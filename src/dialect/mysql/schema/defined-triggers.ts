@@ -3,12 +3,12 @@ import type { PlanTrigger } from '../../../schema/shadow-plan.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, isConnectionLoss, serverError } from '../session/errors.ts';
 import { literal, quote } from '../session/names.ts';
-import { namesIn } from './moved-names.ts';
+import { namesIn, type NamesInText } from './moved-names.ts';
 
 /** Of a stored program: what its text means depends on these. */
 export type Circumstances = Pick<PlanTrigger, 'sqlMode' | 'collation'>;
 
-export type DefinedTrigger = PlanTrigger;
+export type DefinedTrigger = Omit<PlanTrigger, 'names'>;
 
 /** All of a database's, in the order in which they act. */
 export function readDefinedTriggers(
@@ -28,6 +28,7 @@ export function readDefinedTriggers(
 /** Names in lower case. */
 interface Known {
   readonly followed: ReadonlySet<string>;
+  readonly views: ReadonlySet<string>;
   readonly unfollowed: ReadonlySet<string>;
   /** As far as our account sees them. */
   readonly routines: ReadonlySet<string>;
@@ -61,6 +62,12 @@ export class Elsewhere {
     const isFollowed = new Set([...followed].map((name) => name.toLowerCase()));
     return new Elsewhere(client, source, {
       followed: isFollowed,
+      views: new Set(
+        await lower(
+          `SELECT TABLE_NAME AS name FROM information_schema.TABLES
+            WHERE TABLE_SCHEMA = ? AND TABLE_TYPE = 'VIEW'`,
+        ),
+      ),
       unfollowed: new Set(tables.filter((name) => !isFollowed.has(name))),
       routines: new Set(
         await lower(
@@ -76,12 +83,20 @@ export class Elsewhere {
   }
 
   /**
-   * Why a rollout cannot have a trigger of production's: a candidate's writes would fail there. Null if it can. Too many
+   * A trigger of production's as a rollout can have it, or why it cannot: a candidate's writes would fail there. Too many
    * are kept out rather than too few: a column may be called like a table that is not followed.
    */
-  async whyNotCarried({ body, sqlMode }: DefinedTrigger): Promise<string | null> {
-    const read = namesIn(body, sqlMode, this.#source);
+  async carried(trigger: DefinedTrigger): Promise<PlanTrigger | string> {
+    const read = namesIn(trigger.body, trigger.sqlMode, this.#source);
     if (read === null) return 'it cannot be told for sure what its text names';
+    const why = await this.#whyNot(read);
+    if (why !== null) return why;
+    const { followed, views } = this.#known;
+    const names = [...read.names].filter((name) => followed.has(name) || views.has(name));
+    return { ...trigger, names };
+  }
+
+  async #whyNot(read: NamesInText): Promise<string | null> {
     const { followed, unfollowed, routines, databases } = this.#known;
     if (read.names.has('call')) return 'it calls a procedure, which a rollout has not';
     const table = [...read.names].find((name) => unfollowed.has(name));

@@ -64,6 +64,8 @@ export interface NamesInText {
   readonly called: ReadonlySet<string>;
   /** Those that stand before a point. */
   readonly qualifiers: ReadonlySet<string>;
+  /** Those behind NEW or OLD and a point: columns of a trigger's row. */
+  readonly ofRow: ReadonlySet<string>;
 }
 
 /** What a text of database `source` names. Null where that cannot be told for sure. */
@@ -72,18 +74,20 @@ export function namesIn(sql: string, sqlMode: string, source: string): NamesInTe
   const read = tokensOf(sql, readingOf(sqlMode));
   if (read.some(({ kind }) => kind === 'executable')) return null;
   const significant = read.filter(({ kind }) => kind !== 'space' && kind !== 'comment');
-  const [names, called, qualifiers] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  const [names, called] = [new Set<string>(), new Set<string>()];
+  const [qualifiers, ofRow] = [new Set<string>(), new Set<string>()];
   for (const [i, { kind, name }] of significant.entries()) {
     if (kind !== 'name') continue;
     const before = significant[i - 1]?.text === '.' ? significant[i - 2] : undefined;
     const isQualifier = significant[i + 1]?.text === '.';
     if (isQualifier && before === undefined) qualifiers.add(name.toLowerCase());
+    if (/^(?:new|old)$/i.test(before?.name ?? '')) ofRow.add(name.toLowerCase());
     const isOfSource = before?.name.toLowerCase() === source.toLowerCase();
     if (isQualifier || (before !== undefined && !isOfSource)) continue;
     names.add(name.toLowerCase());
     if (significant[i + 1]?.text === '(') called.add(name.toLowerCase());
   }
-  return { names, called, qualifiers };
+  return { names, called, qualifiers, ofRow };
 }
 
 function readingOf(sqlMode: string): Reading {

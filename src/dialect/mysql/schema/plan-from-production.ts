@@ -143,11 +143,11 @@ async function readTriggers(
   const triggers: PlanTrigger[] = [];
   const notCarried: { what: string; why: string }[] = [];
   for (const trigger of all.filter((one) => tables.has(one.table))) {
-    const why = await elsewhere.whyNotCarried(trigger);
-    if (why === null) triggers.push(trigger);
+    const carried = await elsewhere.carried(trigger);
+    if (typeof carried !== 'string') triggers.push(carried);
     else {
       const what = `trigger ${trigger.name} of table ${source}.${trigger.table}`;
-      notCarried.push({ what, why });
+      notCarried.push({ what, why: carried });
     }
   }
   return { triggers, notCarried };

@@ -37,6 +37,7 @@ import { claimPresence } from './fence.ts';
 import { rememberColumns } from './former-columns.ts';
 import { noteTable } from './noted-tables.ts';
 import { announceRename, moveNotes } from './renamed-tables.ts';
+import { dropUnfit } from './triggers-aside.ts';
 
 /** Of statements that the servers wrote, with backslashes that escape; what does not fit is refused. */
 const DEFINING =
@@ -71,6 +72,7 @@ export async function carryChanges(
     const carry = async (): Promise<readonly string[]> => {
       const skipped: string[] = [];
       for (const carried of changes) skipped.push(...(await carryOne(client, place, carried)));
+      if (isRollout) skipped.push(...(await dropUnfit(client, place)));
       return skipped;
     };
     if (!isRollout) return await carry();

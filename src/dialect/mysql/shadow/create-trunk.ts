@@ -1,8 +1,7 @@
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import { BACKUP_MARK } from '../../copying.ts';
-import type { ShadowPlan } from '../../../schema/shadow-plan.ts';
+import type { PlanTrigger, ShadowPlan } from '../../../schema/shadow-plan.ts';
 import { runPlan, sourceDatabase } from '../schema/apply-plan.ts';
-import type { DefinedTrigger } from '../schema/defined-triggers.ts';
 import type { ServerAddress } from '../session/address.ts';
 import { transaction, type Client } from '../session/client.ts';
 import { NOW_US } from '../session/clock.ts';
@@ -148,7 +147,7 @@ async function mark(
   options: TrunkOptions & {
     readonly source: string;
     readonly state: 'creating' | 'ready';
-    readonly triggers: readonly DefinedTrigger[];
+    readonly triggers: readonly PlanTrigger[];
   },
 ): Promise<void> {
   const { name, topicPrefix, source, state, triggers } = options;

@@ -401,7 +401,8 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
         event VARCHAR(10) NOT NULL,
         body LONGTEXT NOT NULL,
         sql_mode TEXT NOT NULL,
-        collation_name VARCHAR(64) NOT NULL
+        collation_name VARCHAR(64) NOT NULL,
+        named LONGTEXT NOT NULL
       ) ${TABLE}`,
     ],
   },

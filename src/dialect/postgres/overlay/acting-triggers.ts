@@ -14,7 +14,7 @@ interface Found extends TableId {
   readonly always: boolean;
 }
 
-/** Not ours, nor of an extension's tables; of partitions their root's, by which they are named. */
+/** Not ours; of partitions their root's, by which they are named. */
 const TRIGGERS = `SELECT n.nspname AS schema, c.relname AS name, t.tgname AS trigger, t.tgenabled = 'A' AS always
   FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -25,7 +25,7 @@ const TRIGGERS = `SELECT n.nspname AS schema, c.relname AS name, t.tgname AS tri
   ORDER BY 1, 2, 3`;
 
 /**
- * Null: none is named, and triggers stay as they are. In the caller's fenced transaction. Waits for who is writing a
+ * Null: none is named. In the caller's fenced transaction. Waits for who is writing a
  * table of which a trigger changes. UNSUPPORTED where the applier's account cannot be of role replica.
  */
 export async function ensureActing(
@@ -33,13 +33,12 @@ export async function ensureActing(
   spared: SparedAccount,
   acts: ActingTriggers | null,
 ): Promise<void> {
-  if (acts === null) return;
   const { rows } = await client.query<Found>(TRIGGERS);
   for (const { schema, name, trigger, always } of rows) {
     const id = { schema, name };
-    const wanted = acts(id, trigger);
+    const wanted = acts?.(id, trigger) === true;
     if (wanted === always) continue;
-    if (spared !== null) {
+    if (spared !== null && wanted) {
       throw new UnderstudyError(
         'UNSUPPORTED',
         'the applier’s account cannot tell triggers that act on what is applied from others',

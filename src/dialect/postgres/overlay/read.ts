@@ -154,7 +154,7 @@ export async function readOverlayConflicts(
          ${ms(JOURNAL.at)} AS "firstAt", ${ms(JOURNAL.conflictAt)} AS at, j.${JOURNAL.trace} AS trace,
          ${passedBy(`j.${JOURNAL.at}`)}::text AS "firstSource", j.${JOURNAL.conflictSource}::text AS source, j.${JOURNAL.conflictBase} AS base
        FROM ${journalWithRows(table)}
-       WHERE ${conflictNow(table)} IS NOT NULL AND ${condition.sql} AND NOT ${isNone}
+       WHERE j.${JOURNAL.conflict} IS NOT NULL AND ${conflictNow(table)} IS NOT NULL AND ${condition.sql} AND NOT ${isNone}
        ORDER BY j.${JOURNAL.conflictAt}, key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );

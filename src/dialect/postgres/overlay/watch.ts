@@ -13,6 +13,9 @@ import { captureStatements, TRIGGERS } from './capture-sql.ts';
 import { partitionsOf } from './changed-tables.ts';
 import { readCaptured } from './journal.ts';
 import { REFUSE } from './read-only.ts';
+import { readReshapes } from './reshapes.ts';
+import { hasSqlState } from '../session/errors.ts';
+import { viewStatements } from './views.ts';
 
 /** Of a captured table: for its rows, keys, inserts, TRUNCATE and traces. */
 const OF_TABLE = 5;
@@ -54,16 +57,23 @@ const STRAY = `SELECT r.schema, r.name, s.schema AS "straySchema", s.name AS "st
     JOIN pg_catalog.pg_class o ON o.oid = t.tgrelid
     JOIN pg_catalog.pg_namespace l ON l.oid = o.relnamespace
     WHERE NOT t.tgisinternal AND ${OURS}
+      AND o.oid NOT IN (SELECT c.oid FROM ${CAPTURED})
       AND COALESCE(pg_catalog.pg_partition_root(o.oid), o.oid) NOT IN (SELECT c.oid FROM ${CAPTURED})
   ) s JOIN ${CAPTURED_TABLE} r ON pg_catalog.strpos(s.prosrc,
     pg_catalog.format('"${OWN_SCHEMA}"."%s"', pg_catalog.replace(r.journal, '"', '""'))) > 0
   ORDER BY 1, 2`;
+
+const SAVEPOINT = 'understudy_recapture';
+/** A table does not have what its journal or its views have. (PostgreSQL's manual, appendix A) */
+const UNLIKE = ['42703', '42804', '42883', '42P16'] as const;
 
 const GAPS = `${OWN_SCHEMA}.capture_gap`;
 
 /** What was lost of captured tables, and tables that have what is theirs and are none of them. */
 export interface LostCapture {
   readonly tables: readonly TableId[];
+  /** Those of them of which it was not known. */
+  readonly fresh: readonly TableId[];
   readonly strays: readonly TableId[];
 }
 
@@ -78,38 +88,61 @@ export async function noteLostCapture(client: ClientBase): Promise<LostCapture |
     [...lost, ...stray].map(({ schema, name }) => [tableName({ schema, name }), { schema, name }]),
   );
   if (tables.size === 0) return null;
-  for (const { schema, name } of tables.values()) {
-    await client.query(
+  const fresh: TableId[] = [];
+  for (const id of tables.values()) {
+    const { rowCount } = await client.query(
       `INSERT INTO ${GAPS} (schema, name) VALUES ($1, $2) ON CONFLICT (schema, name) DO NOTHING`,
-      [schema, name],
+      [id.schema, id.name],
     );
+    if (rowCount === 1) fresh.push(id);
   }
   const strays = stray.map((one) => ({ schema: one.straySchema, name: one.strayName }));
   return {
-    tables: [...tables.values()],
+    ...{ tables: [...tables.values()], fresh },
     strays: [...new Map(strays.map((id) => [tableName(id), id])).values()],
   };
 }
 
-/** Makes it again, in the caller's fenced transaction. Waits for who is at the tables. */
+/**
+ * Makes it again, in the caller's fenced transaction. Waits for who is at the tables. What came in a table's place may
+ * have no key, or other columns: then it cannot be made. Returns those that are to be told of: that are not known yet,
+ * or of which it was made.
+ */
 export async function captureLost(
   client: ClientBase,
-  { tables, strays }: LostCapture,
+  { tables, fresh, strays }: LostCapture,
   spared: SparedAccount,
-): Promise<void> {
+): Promise<readonly TableId[]> {
   const captured = (await readCaptured(client)) ?? new Map<string, TableId>();
   const catalogue = await readCatalogue(client);
   const comparisons = await readComparisons(client);
+  const reshapes = await readReshapes(client);
+  const reshaped = new Set(
+    [...reshapes.tables.values()].map(({ visible }) =>
+      visible === null ? '' : tableName(visible),
+    ),
+  );
   for (const id of strays) await dropOurs(client, id);
+  const told = new Set(fresh.map(tableName));
   for (const id of tables) {
     const label = tableName(id);
     const [schema, journal] = [catalogue.get(label), captured.get(label)];
-    if (schema === undefined || journal === undefined) continue;
+    if (schema === undefined || journal === undefined || schema.key.length === 0) continue;
     const partitions = partitionsOf(catalogue.values(), label);
-    for (const table of [schema, ...partitions]) await dropOurs(client, table.id);
     const table = describeTable(schema, comparisons, journal);
-    await client.query(captureStatements(table, partitions, spared).join(';\n'));
+    await client.query(`SAVEPOINT ${SAVEPOINT}`);
+    try {
+      for (const one of [schema, ...partitions]) await dropOurs(client, one.id);
+      // Views are of the table that had the name when they were made. Production's of a reshaped one is of none.
+      const views = viewStatements(table, 'OR REPLACE').slice(reshaped.has(label) ? 1 : 0);
+      await client.query([...captureStatements(table, partitions, spared), ...views].join(';\n'));
+      told.add(label);
+    } catch (error) {
+      if (!hasSqlState(error, ...UNLIKE)) throw error;
+      await client.query(`ROLLBACK TO SAVEPOINT ${SAVEPOINT}`);
+    }
   }
+  return tables.filter((id) => told.has(tableName(id)));
 }
 
 async function dropOurs(client: ClientBase, table: TableId): Promise<void> {

@@ -363,10 +363,9 @@ export class PgShadowDatabase
     });
     if (lost === null) return [];
     // Apart: what was not seen stays so, though somebody is at the tables.
-    await this.#act(fence, ...what, async (client) =>
+    return this.#act(fence, ...what, async (client) =>
       captureLost(client, lost, await readSparedAccount(client)),
     );
-    return lost.tables;
   }
 
   guardReadOnly(fence: Fence): Promise<void> {

@@ -27,6 +27,10 @@ const TABLES = `pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = 
 
 const TABLE_NAME = `pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)`;
 
+/** Not ours, which have the condition: when they were made tells what became of partitions (overlay/watch.ts). */
+const USERS = `t.tgfoid NOT IN (SELECT p.oid FROM pg_catalog.pg_proc p
+    WHERE p.pronamespace = pg_catalog.to_regnamespace('${OWN_SCHEMA}'))`;
+
 interface Named {
   /** Quoted and qualified. */
   readonly table: string;
@@ -127,13 +131,13 @@ async function conditionTriggers(client: ClientBase, account: string): Promise<v
        pg_catalog.pg_get_triggerdef(t.oid) AS definition,
        pg_catalog.obj_description(t.oid, 'pg_trigger') AS comment
      FROM pg_catalog.pg_trigger t JOIN (${TABLES}) ON c.oid = t.tgrelid
-     WHERE NOT t.tgisinternal AND t.tgparentid = 0 ORDER BY 1, 2`,
+     WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND ${USERS} ORDER BY 1, 2`,
   );
   // A partition's clone may have another state than its parent: parents first.
   const states = await client.query<Named & { readonly state: keyof typeof STATES }>(
     `SELECT ${TABLE_NAME} AS "table", t.tgname AS name, t.tgenabled::text AS state
      FROM pg_catalog.pg_trigger t JOIN (${TABLES}) ON c.oid = t.tgrelid
-     WHERE NOT t.tgisinternal AND t.tgenabled <> 'O' ORDER BY t.tgparentid <> 0, 1, 2`,
+     WHERE NOT t.tgisinternal AND t.tgenabled <> 'O' AND ${USERS} ORDER BY t.tgparentid <> 0, 1, 2`,
   );
   for (const { table, name, comment, ...trigger } of triggers.rows) {
     const on = `TRIGGER ${escapeIdentifier(name)} ON ${table}`;
