@@ -135,7 +135,7 @@ export const HOLES: readonly Hole[] = [
       ),
       mutant(
         BOTH,
-        ['mysql-cascades', 'carries on in production’s image'],
+        ['mysql-cascades', 'goes from row to row in production’s image'],
         [
           `${MY}/apply/captured-cascades.ts`,
           'if (edge.parent.label !== reached.table.label) continue;',

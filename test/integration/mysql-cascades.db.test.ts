@@ -97,6 +97,39 @@ function candidateStatement(random: Random): string {
 const REFUSED = new Set([1062, 1451, 1452, 6575]);
 
 describe.each(ENGINES)('on %s', (engine) => {
+  it('goes from row to row in production’s image, through rows that the candidate owns', async () => {
+    const stage = await stageOf(engine, ...SCHEMA);
+    const at = await overlaidRollout(stage);
+    const ids = ['1', '2', '3', '4', '5'];
+    const steps = [
+      rowsStep(stage, 'folder', put(['id'], { id: '1', code: 'c1' })),
+      rowsStep(
+        stage,
+        'tree',
+        ...ids.map((id) =>
+          put(['id'], { id, up: id === '1' ? null : String(Number(id) - 1), folder: null }),
+        ),
+      ),
+    ];
+    await stage.apply(...steps);
+    await at.apply(...steps);
+    await at.candidate.query('UPDATE tree SET folder = 1 WHERE id > 1');
+    const goes = [
+      {
+        kind: 'cascade' as const,
+        table: { schema: stage.source, name: 'tree' },
+        changes: [{ kind: 'delete' as const, key: ['1'] }],
+      },
+      rowsStep(stage, 'tree', gone('1')),
+    ];
+    await stage.apply(...goes);
+    await at.apply(...goes);
+    expect(await stage.rows('SELECT id FROM tree')).toEqual([]);
+    expect(await imageOf(at, 'tree', 'id')).toEqual([]);
+    const seen = (await rowsOf(at.admin, 'SELECT id FROM tree ORDER BY id')).map(({ id }) => id);
+    expect(seen).toEqual([2, 3, 4, 5]);
+  });
+
   it('carries on in production’s image, whatever the candidate owns, as the trunk’s server does', async () => {
     const seed = baseSeed(process.env['UNDERSTUDY_SEED']);
     const random = new Random(seed);
