@@ -150,8 +150,22 @@ export const HOLES: readonly Hole[] = [
     proofs: [
       mutant(
         'PostgreSQL',
-        ['conflicts', 'whichever side deleted what it refers to'],
-        [`${PG}/apply/apply.ts`, "'SET session_replication_role = replica'", "'SELECT 1'"],
+        ['families', 'on postgresql a parent goes below which'],
+        [`${PG}/overlay/orphans.ts`, '[owned, ...gone].join', 'gone.join'],
+      ),
+      mutant(
+        'PostgreSQL',
+        ['families', 'on postgresql a child comes whose parent'],
+        [`${PG}/overlay/orphans.ts`, 'parent === undefined\n', 'parent?.label !== undefined\n'],
+      ),
+      mutant(
+        'PostgreSQL',
+        ['families', 'of many parents those wait alone'],
+        [
+          `${PG}/apply/waiting-sql.ts`,
+          "${free(`s.op = 'd'`, 'UPDATE')}",
+          "${free(`s.op = 'd'`, 'KEY SHARE')}",
+        ],
       ),
       mutant(
         BOTH,

@@ -182,6 +182,15 @@ export function policyTests(open: OpenScene, refusing: string): void {
       expect((await at.seen())[0]).toEqual([1, 'theirs', 'mine', 100, 'one']);
       expect(await at.conflicts()).toEqual(['1 update_differs b']);
     });
+
+    it('of a column leaves what production did not change, whatever it changes beside', async () => {
+      const at = await open();
+      await at.write(`UPDATE t SET a = 'mine' WHERE id = 1`);
+      const policy = of({ a: 'source-wins', n: 'delta', u: 'merge' });
+      await at.apply(policy, row(1, 'a0', 'b0', '103', 'eins'));
+      await at.apply(policy, patch(1, { b: 'theirs', n: '104' }));
+      expect((await at.seen())[0]).toEqual([1, 'mine', 'b0', 104, 'eins']);
+    });
   });
 
   describe('merge', () => {

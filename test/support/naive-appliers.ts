@@ -7,6 +7,7 @@ import { applierSessionSql } from '../../src/dialect/postgres/apply/apply.ts';
 import { openRealApplier } from './overlay-applier.ts';
 import type { HotChange } from './overlay-fire.ts';
 import { isCollision, type Applier } from './overlay-scenario.ts';
+import { pgHotTable } from './overlay-tables.ts';
 
 const JOURNAL = 'understudy."public.hot#journal"';
 const DATA = `pg_catalog.jsonb_to_recordset($1::jsonb) AS s(id int, gone boolean, a int, b text, c text)`;
@@ -42,7 +43,7 @@ export const READ_THEN_WRITE: Sequence = [
 
 /** An applier with another sequence of statements. It is given whole rows, never partial ones. */
 export async function openNaiveApplier(url: string, sequence: Sequence): Promise<Applier> {
-  const real = await openRealApplier(url);
+  const real = await openRealApplier(url, pgHotTable('plain'));
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();
@@ -78,7 +79,7 @@ const EMPTY = `SELECT j.id FROM ${JOURNAL} j LEFT JOIN public.hot t ON t.id = j.
 
 /** A sweep that compares and then gives up, without a lock on the rows in between. */
 export async function openNaiveReleaser(url: string): Promise<Applier> {
-  const real = await openRealApplier(url);
+  const real = await openRealApplier(url, pgHotTable('plain'));
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();

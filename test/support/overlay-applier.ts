@@ -1,8 +1,7 @@
 import pg from 'pg';
 import { START } from '../../src/change/position.ts';
-import { RowShape } from '../../src/change/value.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import type { ChangeBatch, NetChange } from '../../src/order/change-batch.ts';
+import type { ChangeBatch } from '../../src/order/change-batch.ts';
 import {
   applierSessionSql,
   applyBatch,
@@ -16,61 +15,51 @@ import { releaseOverlay, sweepOverlay } from '../../src/dialect/postgres/overlay
 import { resetOverlay } from '../../src/dialect/postgres/overlay/reset.ts';
 import { writeWaiting } from '../../src/dialect/postgres/overlay/write-waiting.ts';
 import { LockPatience } from '../../src/dialect/sql/lock-patience.ts';
-import type { HotChange } from './overlay-fire.ts';
+import { netChange, type HotTable } from './hot-table.ts';
 import type { Applier, Released } from './overlay-scenario.ts';
 
 const TABLE = { schema: 'public', name: 'hot' };
-const FULL = new RowShape(['id', 'a', 'b', 'c']);
-const PARTIAL = new RowShape(['id', 'b']);
-
 /** A batch of steps, at no position. */
 export function batchOf(...steps: ChangeBatch['steps']): ChangeBatch {
   return { steps, position: START, txIds: [], unmarked: 0, events: 0, transactions: 0, bytes: 0 };
-}
-
-function netChange({ id, row, partial, from }: HotChange): NetChange {
-  if (row === null) return { kind: 'delete', key: [`${id}`] };
-  const image = partial
-    ? { shape: PARTIAL, values: [`${id}`, row.b] }
-    : { shape: FULL, values: [`${id}`, row.a, row.b, row.c] };
-  return { kind: 'upsert', key: [`${id}`], from: [`${from}`], complete: !partial, image };
 }
 
 /**
  * What the applier gives up goes through this table, which only it deletes from: whatever act it is, and in how
  * many parts.
  */
-const GIVEN_UP = `CREATE TEMPORARY TABLE given_up (id int);
+const givenUpBy = ({ id }: HotTable): string => `CREATE TEMPORARY TABLE given_up (id int);
   CREATE OR REPLACE FUNCTION public.note_given_up() RETURNS trigger LANGUAGE plpgsql AS $note$
-  BEGIN INSERT INTO pg_temp.given_up VALUES (OLD.id); RETURN NULL; END $note$;
+  BEGIN INSERT INTO pg_temp.given_up VALUES (${id((name) => `OLD.${name}`)}); RETURN NULL; END $note$;
   CREATE OR REPLACE TRIGGER given_up AFTER DELETE ON understudy."public.hot#journal"
     FOR EACH ROW EXECUTE FUNCTION public.note_given_up();
   ALTER TABLE understudy."public.hot#journal" ENABLE ALWAYS TRIGGER given_up`;
 
 /** The product's own applier, for which keys wait that it was refused for so long. */
-export async function openParkingApplier(url: string, patienceMs: number): Promise<Applier> {
+export async function openParkingApplier(
+  url: string,
+  hot: HotTable,
+  patienceMs: number,
+): Promise<Applier> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();
-  await client.query(`${applierSessionSql}; ${GIVEN_UP}`);
-  return realApplier(client, patienceMs);
+  await client.query(`${applierSessionSql}; ${givenUpBy(hot)}`);
+  return realApplier(client, hot, patienceMs);
 }
 
 /** The product's own applier on `public.hot`. */
-export async function openRealApplier(url: string): Promise<Applier> {
+export async function openRealApplier(url: string, hot: HotTable): Promise<Applier> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
   await client.connect();
   await client.query(applierSessionSql);
-  return realApplier(client, null);
+  return realApplier(client, hot, null);
 }
 
-async function realApplier(client: pg.Client, patienceMs: number | null): Promise<Applier> {
-  const session: ApplySession = await openApplySession(client, await readCatalogue(client));
-  let repairs = 0;
-  const patience = new LockPatience(() => false, patienceMs ?? Infinity);
-
-  const act = async (work: () => Promise<void>): Promise<boolean> => {
+/** Acts of an applier's, a transaction each. False: it gave way to a candidate, and did nothing. */
+export function actsOn(client: pg.ClientBase): (work: () => Promise<unknown>) => Promise<boolean> {
+  return async (work) => {
     await client.query('BEGIN');
     try {
       await work();
@@ -82,6 +71,18 @@ async function realApplier(client: pg.Client, patienceMs: number | null): Promis
       throw error;
     }
   };
+}
+
+async function realApplier(
+  client: pg.Client,
+  hot: HotTable,
+  patienceMs: number | null,
+): Promise<Applier> {
+  const session: ApplySession = await openApplySession(client, await readCatalogue(client));
+  let repairs = 0;
+  const patience = new LockPatience(() => false, patienceMs ?? Infinity);
+
+  const act = actsOn(client);
 
   /** Of the transaction, while it keeps what it locked. */
   const note = async (released: Released, freed: string): Promise<void> => {
@@ -92,23 +93,34 @@ async function realApplier(client: pg.Client, patienceMs: number | null): Promis
         rows.map(({ id }) => id),
       );
   };
-  const stage = stageRelation(tableOf(session, TABLE));
+  const described = tableOf(session, TABLE);
+  const stage = stageRelation(described);
+  const staged = hot.id(
+    (name) => described.key.find(({ schema }) => schema.name === name)?.staged ?? '',
+  );
   const givenUp =
     'WITH gone AS (DELETE FROM pg_temp.given_up RETURNING id) SELECT DISTINCT id FROM gone';
-  const freed = patienceMs === null ? `SELECT c1 AS id FROM ${stage} WHERE freed` : givenUp;
-  const reset = patienceMs === null ? 'SELECT id FROM pg_temp.understudy_keys' : givenUp;
+  const freed = patienceMs === null ? `SELECT ${staged} AS id FROM ${stage} WHERE freed` : givenUp;
+  const reset =
+    patienceMs === null
+      ? `SELECT ${hot.id((name) => name)} AS id FROM pg_temp.understudy_keys`
+      : givenUp;
 
   return {
     apply: (changes, released) =>
       act(async () => {
-        const step = { kind: 'rows' as const, table: TABLE, changes: changes.map(netChange) };
+        const step = {
+          kind: 'rows' as const,
+          table: TABLE,
+          changes: changes.map((one) => netChange(hot, one)),
+        };
         const apply = (parks: boolean) => applyBatch(session, batchOf(step), new Set(), parks);
         repairs += (await patience.try(apply)).repairs;
         await note(released, freed);
       }),
     release: (key, how, released) =>
       act(async () => {
-        const only = key === 'all' ? { table: TABLE } : { table: TABLE, key: [`${key}`] };
+        const only = key === 'all' ? { table: TABLE } : { table: TABLE, key: hot.keyOf(key, '0') };
         if (how === 'release') {
           await releaseOverlay(session, only);
           await note(released, freed);

@@ -16,7 +16,8 @@ import { Client, transaction } from '../../src/dialect/mysql/session/client.ts';
 import { readFlavour } from '../../src/dialect/mysql/session/flavour.ts';
 import type { Side } from '../../src/overlay/conflict.ts';
 import { isUnderstudyError } from '../../src/errors/understudy-error.ts';
-import { hotTable, netChange } from './overlay-binlog-tables.ts';
+import { netChange } from './hot-table.ts';
+import { hotTable } from './overlay-binlog-tables.ts';
 import { batchOf } from './overlay-applier.ts';
 import type { HotChange } from './overlay-fire.ts';
 

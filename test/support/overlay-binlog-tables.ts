@@ -1,25 +1,5 @@
-/**
- * The tables of the overlay's torture on MySQL and MariaDB: one model (overlay-fire.ts), keys of several
- * kinds. A row of the model has a number; where a key's spelling is free, `a` is told by how it is spelled.
- */
-import { RowShape } from '../../src/change/value.ts';
-import type { NetChange } from '../../src/order/change-batch.ts';
-import type { HotChange } from './overlay-fire.ts';
-
-export interface HotTable {
-  readonly definition: string;
-  /** Names of the key's columns. */
-  readonly key: readonly string[];
-  /** Their values. */
-  readonly keyOf: (id: number, a: string) => readonly string[];
-  /** Of a row with these columns, SQL. */
-  readonly id: (column: (name: string) => string) => string;
-  readonly a: (column: (name: string) => string) => string;
-  /** There is a column for `a`. */
-  readonly hasA: boolean;
-  /** `c` is unique. */
-  readonly unique?: true;
-}
+/** The tables of the overlay's torture on MySQL and MariaDB: see hot-table.ts. */
+import { spelling, type HotTable } from './hot-table.ts';
 
 const REST = 'b VARCHAR(20), c VARCHAR(20)';
 /** Odd enough for keys that are one to the server and several to anybody else. */
@@ -36,17 +16,12 @@ const NUMBERED: HotTable = {
 
 /** By the letters' case and, if there is one, the space at the end: bits of `a`. */
 function spelled(type: string, letters: string, space: boolean): HotTable {
-  const bits = (a: string): readonly boolean[] =>
-    [0, 1, 2, 3].map((i) => ((Number(a) >> i) & 1) === 1);
   return {
     definition: `(k ${type} ${CI} PRIMARY KEY, ${REST})`,
     key: ['k'],
     keyOf: (id, a) => {
-      const is = bits(a);
-      const word = Array.from(letters, (letter, i) =>
-        is[i] === true ? letter.toUpperCase() : letter,
-      );
-      return [`${word.join('')}${String(id)}${space && is[3] === true ? ' ' : ''}`];
+      const spelled = spelling(letters, a);
+      return [`${spelled.word}${String(id)}${space && spelled.space ? ' ' : ''}`];
     },
     id: (column) =>
       `CAST(RTRIM(SUBSTRING(${column('k')}, ${String(letters.length + 1)})) AS UNSIGNED)`,
@@ -100,23 +75,4 @@ export function hotTable(name: string): HotTable {
   const table = TABLES[name];
   if (table === undefined) throw new Error(`there is no table ${name}`);
   return table;
-}
-
-/** Its rows and entries by key, as SQL. */
-export function sameKey({ key }: HotTable, left: string, right: string): string {
-  return key.map((name) => `${left}.${name} = ${right}.${name}`).join(' AND ');
-}
-
-/** As the product takes it. */
-export function netChange(table: HotTable, { id, row, partial, from }: HotChange): NetChange {
-  const key = table.keyOf(id, row?.a ?? '0');
-  if (row === null) return { kind: 'delete', key };
-  const own = table.hasA ? ['a'] : [];
-  const names = partial ? [...table.key, 'b'] : [...table.key, ...own, 'b', 'c'];
-  const rest = partial ? [row.b] : [...(table.hasA ? [row.a] : []), row.b, row.c];
-  const image = { shape: new RowShape(names), values: [...key, ...rest] };
-  return {
-    ...{ kind: 'upsert', key, complete: !partial, image },
-    from: table.keyOf(from, row.a),
-  };
 }

@@ -1,6 +1,7 @@
 /** A session of the candidate in the overlay's torture on MySQL and MariaDB: what it writes, and its log. */
 import type { Connection, ResultSetHeader } from 'mysql2/promise';
-import { hotTable, type HotTable } from './overlay-binlog-tables.ts';
+import type { HotTable } from './hot-table.ts';
+import { hotTable } from './overlay-binlog-tables.ts';
 import { rowsOf } from './overlay-binlog-session.ts';
 import { HOT_KEYS, SHARED_VALUES, type Fire, type HotRow } from './overlay-fire.ts';
 import type { Random } from './random.ts';

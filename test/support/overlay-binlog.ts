@@ -29,7 +29,8 @@ import {
   type Place,
 } from './overlay-binlog-applier.ts';
 import { connectTo, rowsOf } from './overlay-binlog-session.ts';
-import { HOT_DDL, HOT_TABLES, hotTable, sameKey } from './overlay-binlog-tables.ts';
+import { sameKey } from './hot-table.ts';
+import { HOT_DDL, HOT_TABLES, hotTable } from './overlay-binlog-tables.ts';
 import { BinlogWriter } from './overlay-binlog-writer.ts';
 import { batchOf } from './overlay-applier.ts';
 import { Fire, HOT_KEYS, type FireOptions, type HotRow, type LastWrite } from './overlay-fire.ts';
@@ -37,7 +38,7 @@ import { FAMILY_DDL, playFamily } from './overlay-family.ts';
 import type { Random } from './random.ts';
 import type { TortureStage, TortureSuite } from './seeds.ts';
 
-const WRITERS = 10;
+const WRITERS = 16;
 const TRUNK = 'trunk';
 const CANDIDATE = 'candidate';
 
@@ -261,6 +262,7 @@ export class OverlayGround {
           { ...options, serverUrl: this.#url },
           {
             source: SOURCE,
+            tellsAll: false,
             apply: (steps) => act(() => applyBatch(session, batchOf(...steps))),
             reset: (table) =>
               act(() =>
@@ -283,7 +285,19 @@ export class OverlayGround {
             async connect() {
               const candidate = await connectTo(candidateUrl(place));
               await candidate.query('SET SESSION innodb_lock_wait_timeout = 2');
-              return candidate;
+              return {
+                async begin(random) {
+                  const level = random.pick([
+                    ...['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ'],
+                  ]);
+                  const checks = random.chance(0.2) ? '0' : '1';
+                  await candidate.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
+                  await candidate.query(`SET SESSION foreign_key_checks = ${checks}`);
+                  await candidate.query('START TRANSACTION');
+                },
+                run: (sql) => candidate.query(sql),
+                end: () => candidate.end(),
+              };
             },
             sweep: () => sweepAll(session, act),
             settle: () => settleAll(session, act),
@@ -339,7 +353,7 @@ export class OverlayGround {
 }
 
 /**
- * Ten writers of a candidate and the applier on fifty rows, plain or partitioned, with unique values that
+ * Sixteen writers of a candidate and the applier on fifty rows, plain or partitioned, with unique values that
  * both sides give, or on tables that foreign keys lead between, with resets in between. With `idleMs` some of the
  * candidate's transactions stay idle at what they wrote, for longer than anybody waits.
  */

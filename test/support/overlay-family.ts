@@ -1,11 +1,10 @@
 /**
- * Foreign keys of the overlay under fire, on MySQL and MariaDB: a candidate deletes and moves parents and
- * children, while production writes rows below them and its deletes go on to rows that no log tells of.
+ * Foreign keys of the overlay under fire: a candidate deletes and moves parents and children, while production
+ * writes rows below them and its deletes go on to rows that no log tells of on MySQL and MariaDB.
  * Whatever the candidate does, production's image is the model; resets and sweeps in between change nothing of it.
  */
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Connection } from 'mysql2/promise';
 import type { BatchStep } from '../../src/order/change-batch.ts';
 import { RowShape } from '../../src/change/value.ts';
 import { IDLE, type FireOptions } from './overlay-fire.ts';
@@ -22,21 +21,29 @@ export const FAMILY_DDL = [
   `CREATE TABLE e (id INT PRIMARY KEY, up INT, v VARCHAR(20),
     FOREIGN KEY (up) REFERENCES e (id) ON DELETE CASCADE)`,
 ];
-const TABLES = ['p', 'c', 'g', 'n', 'e'] as const;
-type Table = (typeof TABLES)[number];
+export const FAMILY_TABLES = ['p', 'c', 'g', 'n', 'e'] as const;
+const TABLES = FAMILY_TABLES;
+export type Table = (typeof TABLES)[number];
 /** What rows refer to. */
 const ABOVE: Readonly<Record<Table, Table | null>> = { p: null, c: 'p', g: 'c', n: 'c', e: 'e' };
 
 const KEYS = 8;
-const WRITERS = 8;
+const WRITERS = 16;
 const SHAPE = new RowShape(['id', 'up', 'v']);
 
-interface FamilyRow {
+export interface FamilyRow {
   readonly up: number | null;
   readonly v: string;
 }
 
 type Rows = Map<number, FamilyRow>;
+
+/** A session of the candidate. */
+export interface FamilySession {
+  begin(random: Random): Promise<void>;
+  run(sql: string): Promise<unknown>;
+  end(): Promise<void>;
+}
 
 /** What writes to the rollout beside the candidate; false: it gave way. */
 export interface FamilyApplier {
@@ -50,11 +57,14 @@ export interface FamilyApplier {
   image(table: Table): Promise<readonly { id: number; up: number | null; v: string }[]>;
   begin(): Promise<void>;
   end(): Promise<void>;
-  /** A session of the candidate. */
-  connect(): Promise<Connection>;
+  connect(): Promise<FamilySession>;
   isCollision(error: unknown): boolean;
   /** Production's name for its database. */
   readonly source: string;
+  /** Production's log tells of each row that a delete goes on to; there is no IGNORE. */
+  readonly tellsAll: boolean;
+  /** What else must be, in the observer's snapshot, with production's image as it must be. */
+  also?(settled: boolean): Promise<void>;
 }
 
 export async function playFamily(options: FireOptions, applier: FamilyApplier): Promise<number> {
@@ -65,7 +75,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
   const value = (): string => `v${String((serial += 1))}`;
   let model = new Map<Table, Rows>(TABLES.map((table) => [table, new Map()]));
 
-  const check = async (): Promise<void> => {
+  const check = async (settled = false): Promise<void> => {
     await applier.begin();
     for (const table of TABLES) {
       const expected = [...(model.get(table) ?? [])]
@@ -73,6 +83,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
         .map(([id, { up, v }]) => ({ id, up, v }));
       deepStrictEqual([...(await applier.image(table))], expected, `${table} is production’s`);
     }
+    await applier.also?.(settled);
     await applier.end();
     checks += 1;
   };
@@ -81,7 +92,7 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
       const next = new Map([...model].map(([table, rows]) => [table, new Map(rows)] as const));
       const steps: BatchStep[] = [];
       for (let i = source.integer(1, 6); i > 0; i -= 1) {
-        steps.push(...productionSteps(source, next, { value, source: applier.source }));
+        steps.push(...productionSteps(source, next, { ...applier, value }));
       }
       while (!(await applier.apply(steps))) {
         if (stopped()) return;
@@ -103,18 +114,15 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
       while (!stopped()) {
         await pause(source.integer(0, 10));
         try {
-          const level = source.pick(['READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ']);
-          await client.query(`SET TRANSACTION ISOLATION LEVEL ${level}`);
-          await client.query(`SET SESSION foreign_key_checks = ${source.chance(0.2) ? '0' : '1'}`);
-          await client.query('START TRANSACTION');
+          await client.begin(source);
           for (let i = source.integer(1, 3); i > 0; i -= 1) {
-            await client.query(candidateStatement(source, value()));
+            await client.run(candidateStatement(source, value(), applier));
           }
           if (source.chance(idleMs > 0 ? IDLE : 0)) await pause(source.integer(0, idleMs));
-          await client.query(source.chance(0.25) ? 'ROLLBACK' : 'COMMIT');
+          await client.run(source.chance(0.25) ? 'ROLLBACK' : 'COMMIT');
         } catch (error) {
           if (!applier.isCollision(error)) throw error;
-          await client.query('ROLLBACK');
+          await client.run('ROLLBACK');
         }
       }
     } finally {
@@ -135,24 +143,29 @@ export async function playFamily(options: FireOptions, applier: FamilyApplier): 
   ]);
   await check();
   strictEqual(await applier.settle(), true, 'when nobody writes, all that waits is written');
-  await check();
+  await check(true);
   return checks;
 }
 
-function candidateStatement(random: Random, v: string): string {
+function candidateStatement(
+  random: Random,
+  v: string,
+  { tellsAll }: Pick<FamilyApplier, 'tellsAll'>,
+): string {
   const table = random.pick(TABLES);
   const [id, other, up] = [1, 2, 3].map(() => String(random.integer(1, KEYS)));
+  const ignore = tellsAll ? '' : 'IGNORE';
   return random.pick([
     `DELETE FROM p WHERE id IN (${id}, ${other})`,
-    `DELETE FROM ${table} WHERE id IN (${id}, ${other}) ORDER BY id`,
+    `DELETE FROM ${table} WHERE id IN (${id}, ${other}) ${tellsAll ? '' : 'ORDER BY id'}`,
     `DELETE FROM ${table} WHERE id = ${id}`,
-    `DELETE IGNORE FROM ${table} WHERE id IN (${id}, ${other})`,
+    `DELETE ${ignore} FROM ${table} WHERE id IN (${id}, ${other})`,
     `UPDATE ${table} SET v = '${v}' WHERE id = ${id}`,
-    `UPDATE IGNORE ${table} SET id = ${other} WHERE id = ${id}`,
-    `UPDATE IGNORE ${table} SET v = '${v}', up = ${table === 'p' ? 'NULL' : up} WHERE id = ${id}`,
+    `UPDATE ${ignore} ${table} SET id = ${other} WHERE id = ${id}`,
+    `UPDATE ${ignore} ${table} SET v = '${v}', up = ${table === 'p' ? 'NULL' : up} WHERE id = ${id}`,
     `UPDATE ${table} SET up = ${table === 'p' ? '1' : up} WHERE id = ${id}`,
     `INSERT INTO ${table} VALUES (${id}, ${table === 'p' ? 'NULL' : up}, '${v}')`,
-    `INSERT IGNORE INTO p VALUES (${id}, NULL, '${v}')`,
+    `INSERT ${ignore} INTO p VALUES (${id}, NULL, '${v}') ${tellsAll ? 'ON CONFLICT DO NOTHING' : ''}`,
   ]);
 }
 
@@ -160,15 +173,20 @@ function candidateStatement(random: Random, v: string): string {
 function productionSteps(
   random: Random,
   model: ReadonlyMap<Table, Rows>,
-  { value, source }: { readonly value: () => string; readonly source: string },
+  {
+    value,
+    source,
+    tellsAll,
+  }: Pick<FamilyApplier, 'source' | 'tellsAll'> & { readonly value: () => string },
 ): readonly BatchStep[] {
   const table = random.pick(TABLES);
   const rows = model.get(table) ?? new Map<number, FamilyRow>();
   const name = { schema: source, name: table };
   if (rows.size > 0 && random.chance(0.3)) {
     const id = random.pick([...rows.keys()]);
-    remove(model, table, id);
+    const reached = remove(model, table, id);
     const key = [String(id)];
+    if (tellsAll) return reached.map((one) => toldStep(source, one));
     return [
       { kind: 'cascade', table: name, changes: [{ kind: 'delete', key }] },
       { kind: 'rows', table: name, changes: [{ kind: 'delete', key }] },
@@ -182,24 +200,40 @@ function productionSteps(
   const up = possible.length === 0 || random.chance(0.2) ? null : random.pick(possible);
   const row = { up, v: value() };
   rows.set(id, row);
-  const values = [String(id), up === null ? null : String(up), row.v];
-  const key = [String(id)];
-  const image = { shape: SHAPE, values };
-  return [
-    {
-      ...{ kind: 'rows', table: name },
-      changes: [{ kind: 'upsert', key, from: key, complete: true, image }],
-    },
-  ];
+  return [toldStep(source, { table, id, row })];
 }
 
-function remove(model: ReadonlyMap<Table, Rows>, table: Table, id: number): void {
+interface Reached {
+  readonly table: Table;
+  readonly id: number;
+  readonly row: FamilyRow | null;
+}
+
+function toldStep(source: string, { table, id, row }: Reached): BatchStep {
+  const name = { schema: source, name: table };
+  const key = [String(id)];
+  if (row === null) return { kind: 'rows', table: name, changes: [{ kind: 'delete', key }] };
+  const values = [String(id), row.up === null ? null : String(row.up), row.v];
+  const image = { shape: SHAPE, values };
+  return {
+    ...{ kind: 'rows', table: name },
+    changes: [{ kind: 'upsert', key, from: key, complete: true, image }],
+  };
+}
+
+/** Returns what became of rows, in the order of a log. */
+function remove(model: ReadonlyMap<Table, Rows>, table: Table, id: number): readonly Reached[] {
+  const reached: Reached[] = [{ table, id, row: null }];
   model.get(table)?.delete(id);
   for (const below of TABLES.filter((one) => ABOVE[one] === table)) {
     for (const [child, row] of model.get(below) ?? []) {
       if (row.up !== id) continue;
-      if (below === 'n') model.get(below)?.set(child, { ...row, up: null });
-      else remove(model, below, child);
+      if (below === 'n') {
+        const next = { ...row, up: null };
+        model.get(below)?.set(child, next);
+        reached.push({ table: below, id: child, row: next });
+      } else reached.push(...remove(model, below, child));
     }
   }
+  return reached;
 }

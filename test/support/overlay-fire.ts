@@ -292,8 +292,12 @@ export class Fire {
     readonly shown?: Shown;
     /** Whether the candidate's table refuses the row by itself; nothing, if not said. */
     readonly refuses?: (row: HotRow) => boolean;
+    /** Whether one row keeps another out; by default if they have the same `c`. */
+    readonly collide?: (one: HotRow, other: HotRow) => boolean;
+    /** Of rows that are kept out: what is seen instead is what the candidate had there when it was taken back. */
+    readonly takenBack?: (id: number, seen: HotRow) => boolean;
   }): void {
-    const { shown = whole } = found;
+    const { shown = whole, collide = (one, other) => one.c === other.c } = found;
     deepStrictEqual(found.image, sorted(this.#production), 'the base view is production’s image');
     const owned = new Map<number, HotRow | null>();
     for (const { id, kind, a, b, c } of found.log) {
@@ -306,7 +310,9 @@ export class Fire {
       const stale = seen.get(id);
       if (stale === undefined) visible.delete(id);
       else {
-        const was = this.had(id, stale, { shown });
+        const was =
+          this.had(id, stale, { shown }) ||
+          (blocked.includes(id) && found.takenBack?.(id, stale) === true);
         strictEqual(was, true, `row ${String(id)}, which ${why}, is as production had it`);
         visible.set(id, stale);
       }
@@ -318,7 +324,9 @@ export class Fire {
       isStale(id, 'is kept out');
       if (found.settled !== true) continue;
       const wanted = this.#production.get(id);
-      const isHeld = found.visible.some(([key, { c }]) => key !== id && c === (wanted?.c ?? null));
+      const isHeld =
+        wanted !== undefined &&
+        found.visible.some(([key, row]) => key !== id && collide(row, wanted));
       const isRefused = wanted !== undefined && found.refuses?.(wanted) === true;
       strictEqual(isHeld || isRefused, true, `something keeps row ${String(id)} out`);
     }

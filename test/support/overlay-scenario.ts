@@ -1,6 +1,6 @@
 /**
  * The overlay under fire: writers of a candidate and an applier on the same few rows, with an
- * exact model of both. See test/torture/overlay.ts for what must hold, and
+ * exact model of both. See overlay-suite.ts for what must hold, and
  * test/integration/overlay-controls.db.test.ts for appliers that must not hold it.
  *
  * How the model can be exact: every candidate write takes a number from a sequence in a statement
@@ -19,7 +19,9 @@ import {
   type HotRow,
   type LastWrite,
 } from './overlay-fire.ts';
+import { sameKey } from './hot-table.ts';
 import { createLedgers } from './ledgers.ts';
+import { COMMON_TABLES, pgHotTable, type PgHotTable } from './overlay-tables.ts';
 import { createDatabase, dropDatabase } from './postgres.ts';
 import type { Random } from './random.ts';
 
@@ -48,24 +50,21 @@ export interface Applier {
 }
 
 export interface ScenarioOptions extends FireOptions {
-  readonly openApplier: (url: string) => Promise<Applier>;
+  readonly openApplier: (url: string, table: PgHotTable) => Promise<Applier>;
+  /** One of them by chance: see overlay-tables.ts. Default: COMMON_TABLES. */
+  readonly tables?: readonly string[];
 }
 
 const KEYS = HOT_KEYS;
+const JOURNAL = 'understudy."public.hot#journal"';
 const WRITERS = 16;
 
-const PLAIN = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)`;
-const PARTITIONED = `CREATE TABLE public.hot (id int PRIMARY KEY, a int NOT NULL, b text, c text)
-    PARTITION BY HASH (id);
-  CREATE TABLE public.hot_0 PARTITION OF public.hot FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-  CREATE TABLE public.hot_1 PARTITION OF public.hot FOR VALUES WITH (MODULUS 2, REMAINDER 1)`;
-const UNIQUE = 'ALTER TABLE public.hot ADD CONSTRAINT hot_c UNIQUE (c)';
 const LOG = `CREATE TABLE public.written (seq int8 PRIMARY KEY, id int NOT NULL,
     kind text NOT NULL, a text, b text, c text);
   CREATE SEQUENCE public.write_order`;
 
 /** What concurrent sessions may do to each other; anything else fails the seed. */
-const COLLISIONS = new Set(['40001', '40P01', '23505', '55P03']);
+const COLLISIONS = new Set(['40001', '40P01', '23505', '23P01', '55P03']);
 
 export function isCollision(error: unknown): boolean {
   return error instanceof pg.DatabaseError && COLLISIONS.has(error.code ?? '');
@@ -77,19 +76,17 @@ export async function playOverlay(options: ScenarioOptions): Promise<void> {
   const url = await createDatabase(serverUrl, database);
   try {
     await withClient(url, async (client) => {
-      const partitioned = random.chance(0.3);
-      note(partitioned ? 'partitioned' : 'plain');
-      await client.query(partitioned ? PARTITIONED : PLAIN);
-      // A unique constraint of a partitioned table has the columns of its partitions in it.
-      const unique = !partitioned && random.chance(0.6);
-      if (unique) await client.query(UNIQUE);
-      note(unique ? 'unique' : 'not unique');
+      const name = random.pick(options.tables ?? COMMON_TABLES);
+      note(name);
+      const table = pgHotTable(name);
+      await client.query(table.definition);
       await createLedgers(client);
       await client.query('BEGIN');
       await installOverlay(client);
       await client.query('COMMIT');
       await client.query(LOG);
-      await new Scenario({ ...options, unique }, url, client).play();
+      const unique = table.unique === true;
+      await new Scenario({ ...options, unique }, table, url, client).play();
     });
   } finally {
     await dropDatabase(serverUrl, database);
@@ -127,6 +124,7 @@ async function release(applier: Applier, random: Random): Promise<void> {
 
 class Scenario {
   readonly #options: ScenarioOptions;
+  readonly #table: PgHotTable;
   readonly #url: string;
   readonly #observer: pg.Client;
   readonly #fire: Fire;
@@ -135,8 +133,9 @@ class Scenario {
   /** And that waited. */
   waited = 0;
 
-  constructor(options: ScenarioOptions, url: string, observer: pg.Client) {
+  constructor(options: ScenarioOptions, table: PgHotTable, url: string, observer: pg.Client) {
     this.#options = options;
+    this.#table = table;
     this.#url = url;
     this.#observer = observer;
     this.#fire = new Fire(options);
@@ -144,7 +143,7 @@ class Scenario {
 
   async play(): Promise<void> {
     const { openApplier, note } = this.#options;
-    const applier = await openApplier(this.#url);
+    const applier = await openApplier(this.#url, this.#table);
     try {
       const parts = {
         apply: (changes: readonly HotChange[]) => applier.apply(changes, noteReleased),
@@ -190,77 +189,109 @@ class Scenario {
   async #statement(client: pg.Client, random: Random): Promise<void> {
     const id = random.integer(1, KEYS);
     const value = this.#fire.meant(id);
-    const returning = 'RETURNING id, a::text, b, c';
-    switch (random.integer(0, 8)) {
+    const { arbiters, key, hasA } = this.#table;
+    await this.#await(client, id);
+    const update = (set: string): Promise<void> =>
+      this.#logged(client, `UPDATE public.hot SET ${set} WHERE ${this.#is(id, random)}`);
+    switch (random.integer(0, 9)) {
       case 0:
+      case 1:
         if (this.#options.unique === true && random.chance(0.6)) {
           const c = random.pick(SHARED_VALUES);
-          const sql = `UPDATE public.hot SET b = $2, c = $3 WHERE id = $1 ${returning}`;
-          return this.#logged(client, sql, [id, value, c]);
+          return update(`b = '${value}', c = '${random.chance(0.3) ? c.toUpperCase() : c}'`);
         }
-        return this.#logged(client, `UPDATE public.hot SET b = $2 WHERE id = $1 ${returning}`, [
-          id,
-          value,
-        ]);
-      case 1:
-        return this.#logged(client, `UPDATE public.hot SET b = $2 WHERE id = $1 ${returning}`, [
-          id,
-          value,
-        ]);
+        return update(`b = '${value}'`);
       case 2:
-        return this.#logged(client, `UPDATE public.hot SET a = a WHERE id = $1 ${returning}`, [id]);
-      case 3:
-        return this.#logged(
-          client,
-          `INSERT INTO public.hot (id, a, b) VALUES ($1, 7, $2)
-           ON CONFLICT (id) DO UPDATE SET b = excluded.b ${returning}`,
-          [id, value],
-        );
-      case 4:
-        return this.#logged(
-          client,
-          `INSERT INTO public.hot (id, a, b) VALUES ($1, 8, $2) ON CONFLICT DO NOTHING ${returning}`,
-          [id, value],
-        );
+        return update('b = b');
+      case 3: {
+        const insert = this.#insert(id, { a: '7', b: value, c: null });
+        if (arbiters === 'none') return this.#logged(client, insert);
+        const or = `ON CONFLICT (${key.join(', ')}) DO UPDATE SET b = excluded.b`;
+        return this.#logged(client, `${insert} ${or}`);
+      }
+      case 4: {
+        const insert = this.#insert(id, { a: '8', b: value, c: null });
+        if (arbiters === 'none') return this.#logged(client, insert);
+        const by = arbiters === 'by key' ? `(${key.join(', ')})` : '';
+        return this.#logged(client, `${insert} ON CONFLICT ${by} DO NOTHING`);
+      }
       case 5:
-        await this.#delete(client, id);
+        await this.#delete(client, id, random);
         return;
       case 6:
       case 7: {
         // Equal to what it was, but another row version, which a release has not locked.
-        const row = await this.#delete(client, id);
+        const row = await this.#delete(client, id, random);
         if (row === undefined) return;
-        return this.#logged(
-          client,
-          `INSERT INTO public.hot (id, a, b, c) VALUES ($1, $2, $3, $4) ${returning}`,
-          [id, row.a, row.b, row.c],
-        );
+        return this.#logged(client, this.#insert(id, row));
       }
-      default: {
-        const to = random.integer(1, KEYS);
-        const moved = await client.query<HotRow & { id: number }>(
-          `UPDATE public.hot SET id = $2 WHERE id = $1 ${returning}`,
-          [id, to],
-        );
-        const row = moved.rows[0];
-        if (row === undefined) return;
-        if (to !== id) await this.#log(client, id, null);
-        await this.#log(client, to, row);
+      case 8: {
+        // Of a key that is spelled freely: another spelling, under which it is the same.
+        const a = String(random.integer(0, 9));
+        return update(hasA ? `a = ${a}` : this.#sets(id, a));
       }
+      default:
+        return this.#move(client, id, random.integer(1, KEYS), random);
     }
   }
 
-  async #delete(client: pg.Client, id: number): Promise<HotRow | undefined> {
-    const deleted = await client.query<HotRow>(
-      'DELETE FROM public.hot WHERE id = $1 RETURNING a::text, b, c',
-      [id],
+  /** Where a key may be two rows' for a while, a row's lock is not the key's: see the head. */
+  async #await(client: pg.Client, id: number): Promise<void> {
+    if (this.#table.arbiters !== 'none') return;
+    await client.query('SELECT pg_advisory_xact_lock($1)', [id]);
+  }
+
+  /** By any spelling of its key. */
+  #is(id: number, random: Random): string {
+    const values = this.#table.keyOf(id, String(random.integer(0, 9)));
+    return this.#table.key.map((name, i) => `${name} = '${values[i] ?? ''}'`).join(' AND ');
+  }
+
+  #sets(id: number, a: string): string {
+    const values = this.#table.keyOf(id, a);
+    return this.#table.key.map((name, i) => `${name} = '${values[i] ?? ''}'`).join(', ');
+  }
+
+  #insert(id: number, { a, b, c }: HotRow): string {
+    const { key, keyOf, hasA } = this.#table;
+    const names = [...key, ...(hasA ? ['a'] : []), 'b', 'c'];
+    const values = [...keyOf(id, a), ...(hasA ? [a] : []), b].map((one) => `'${one}'`);
+    values.push(c === null ? 'NULL' : `'${c}'`);
+    return `INSERT INTO public.hot (${names.join(', ')}) VALUES (${values.join(', ')})`;
+  }
+
+  /** `id, a, b, c` of the model. */
+  #columns(alias = ''): string {
+    const { id, a } = this.#table;
+    const of = (name: string): string => `${alias}${name}`;
+    return `${id(of)} AS id, ${a(of)} AS a, ${alias}b, ${alias}c`;
+  }
+
+  async #move(client: pg.Client, id: number, to: number, random: Random): Promise<void> {
+    await this.#await(client, to);
+    const set = this.#table.hasA ? this.#sets(to, '0') : this.#sets(to, '3');
+    const moved = await client.query<HotRow>(
+      `UPDATE public.hot SET ${set} WHERE ${this.#is(id, random)} RETURNING ${this.#columns()}`,
     );
-    if (deleted.rowCount === 1) await this.#log(client, id, null);
+    const row = moved.rows[0];
+    if (row === undefined) return;
+    if (to !== id) await this.#log(client, id, null);
+    await this.#log(client, to, row);
+  }
+
+  async #delete(client: pg.Client, id: number, random: Random): Promise<HotRow | undefined> {
+    const deleted = await client.query<HotRow>(
+      `DELETE FROM public.hot WHERE ${this.#is(id, random)} RETURNING ${this.#columns()}`,
+    );
+    // Of a key that is checked late there may be two.
+    if (deleted.rows.length > 0) await this.#log(client, id, null);
     return deleted.rows[0];
   }
 
-  async #logged(client: pg.Client, sql: string, values: readonly unknown[]): Promise<void> {
-    const written = await client.query<HotRow & { id: number }>(sql, [...values]);
+  async #logged(client: pg.Client, sql: string): Promise<void> {
+    const written = await client.query<HotRow & { id: number }>(
+      `${sql} RETURNING ${this.#columns()}`,
+    );
     for (const row of written.rows) await this.#log(client, row.id, row);
   }
 
@@ -282,37 +313,44 @@ class Scenario {
       'SELECT DISTINCT ON (id) id, kind, a, b, c FROM public.written ORDER BY id, seq DESC',
     );
     const visible = await this.#read('public.hot');
-    const entries = await this.#observer.query<{ id: number }>(
-      'SELECT id FROM understudy."public.hot#journal" ORDER BY id',
-    );
-    const blocked = await this.#observer.query<{ id: number }>(
-      `SELECT id FROM public__difference.hot WHERE understudy_kind = 'blocked' ORDER BY id`,
-    );
-    const waiting = await this.#observer.query<{ id: number }>(
-      'SELECT id FROM understudy."public.hot#waiting" ORDER BY id',
-    );
-    const ids = (found: typeof entries): readonly number[] => found.rows.map(({ id }) => id);
+    const idsOf = async (from: string): Promise<readonly number[]> => {
+      const id = this.#table.id((name) => name);
+      const found = await this.#observer.query<{ id: number }>(
+        `SELECT ${id} AS id FROM ${from} ORDER BY 1`,
+      );
+      return found.rows.map((row) => row.id);
+    };
+    const entries = await idsOf(JOURNAL);
+    const blocked = await idsOf(`public__difference.hot WHERE understudy_kind = 'blocked'`);
+    const waiting = await idsOf('understudy."public.hot#waiting"');
+    const { collide } = this.#table;
     this.#fire.judge({
       ...{ image, visible, log: log.rows, settled },
-      ...{ entries: ids(entries), blocked: ids(blocked), waiting: ids(waiting) },
+      ...{ entries, blocked, waiting },
+      ...(collide !== undefined && { collide }),
     });
-    this.waited += waiting.rows.length;
-    this.blocked += blocked.rows.length;
+    this.waited += waiting.length;
+    this.blocked += blocked.length;
     await this.#observer.query('COMMIT');
   }
 
   async #empty(): Promise<number> {
+    const { key, hasA } = this.#table;
+    const names = [...key, ...(hasA ? ['a'] : []), 'b', 'c'];
+    const image = (alias: string): string =>
+      `ROW(${names.map((name) => `${alias}.${name}`).join(', ')})`;
     const { rows } = await this.#observer.query<{ empty: number }>(
-      `SELECT count(*)::int4 AS empty FROM understudy."public.hot#journal" j
-       WHERE j.understudy_blocked IS NULL AND (SELECT ROW(t.*) FROM public.hot t WHERE t.id = j.id) IS NOT DISTINCT FROM
-         CASE WHEN j.understudy_present THEN ROW(j.id, j.a, j.b, j.c) END`,
+      `SELECT count(*)::int4 AS empty FROM ${JOURNAL} j
+        LEFT JOIN public.hot t ON ${sameKey(this.#table, 't', 'j')}
+        WHERE j.understudy_blocked IS NULL AND CASE WHEN j.understudy_present
+          THEN record_image_eq(${image('t')}, ${image('j')}) ELSE t.${key[0] ?? ''} IS NULL END`,
     );
     return rows[0]?.empty ?? -1;
   }
 
   async #read(relation: string): Promise<readonly (readonly [number, HotRow])[]> {
     const result = await this.#observer.query<HotRow & { id: number }>(
-      `SELECT id, a::text, b, c FROM ${relation} ORDER BY id`,
+      `SELECT ${this.#columns()} FROM ${relation} ORDER BY 1`,
     );
     return result.rows.map(({ id, a, b, c }) => [id, { a, b, c }]);
   }

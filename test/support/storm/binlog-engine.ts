@@ -35,7 +35,7 @@ async function connect(url: string): Promise<Session> {
 
 export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
   return {
-    writers: 10,
+    writers: 16,
     source: SOURCE,
     returns: false,
     refusesNull: true,
@@ -64,6 +64,21 @@ export function binlogStorm(start: () => Promise<MySqlServer>): StormEngine {
       await admin.run(`CREATE TABLE ${database}_log.written (seq BIGINT AUTO_INCREMENT PRIMARY KEY,
         id INT NOT NULL, kind VARCHAR(9) NOT NULL, a VARCHAR(20), b VARCHAR(60), c VARCHAR(20), x VARCHAR(40))`);
       await this.openLog(admin, database, candidate);
+    },
+    async noteEntries(admin, database, table) {
+      const line = (row: string, kind: string): string =>
+        `INSERT INTO ${database}_log.written (id, kind, a, b, c, x) VALUES (${row}.id, '${kind}',
+          ${['a', 'b', 'c'].map((name) => `IF(${row}.understudy_present = 1, ${row}.${name}, NULL)`).join(', ')},
+          IF(${row}.understudy_blocked IS NULL, '', 'blocked'))`;
+      const same = ['understudy_present', 'a', 'b', 'c'].map(
+        (name) => `OLD.${name} <=> NEW.${name}`,
+      );
+      const on = `ON ${this.places(database, table).journal} FOR EACH ROW`;
+      const named = (name: string): string => `CREATE TRIGGER \`${database}__understudy\`.${name}`;
+      await admin.run(`${named('note_own')} AFTER INSERT ${on} ${line('NEW', 'own')}`);
+      await admin.run(`${named('note_gone')} AFTER DELETE ${on} ${line('OLD', 'gone')}`);
+      await admin.run(`${named('note_base')} AFTER UPDATE ${on}
+        IF NOT (${same.join(' AND ')}) THEN ${line('NEW', 'base')}; END IF`);
     },
     async openLog(admin, database, user) {
       await admin.run(`GRANT SELECT, INSERT ON ${database}_log.* TO '${user}'@'%'`);

@@ -51,6 +51,8 @@ export interface StormEngine {
   places(database: string, table: string): Places;
   /** Makes the log, and lets the candidate write there. */
   makeLog(admin: Session, database: string, candidate: string): Promise<void>;
+  /** Has it noted there what becomes of entries: see replay.ts. */
+  noteEntries(admin: Session, database: string, table: string): Promise<void>;
   /** Lets who migrates write there. */
   openLog(admin: Session, database: string, user: string): Promise<void>;
   /** What is left beside the rollout. */

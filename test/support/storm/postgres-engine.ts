@@ -55,6 +55,26 @@ export const postgresStorm: StormEngine = {
     await admin.run('GRANT USAGE ON SCHEMA understudy TO PUBLIC');
     await admin.run('GRANT INSERT ON understudy.written TO PUBLIC');
   },
+  async noteEntries(admin, _, table) {
+    const log = 'INSERT INTO understudy.written (id, kind, a, b, c, x) VALUES';
+    const line = (row: string, kind: string): string => `${log} (${row}.id, '${kind}',
+      ${['a', 'b', 'c'].map((name) => `CASE WHEN ${row}.understudy_present THEN ${row}.${name} END`).join(', ')},
+      CASE WHEN ${row}.understudy_blocked IS NOT NULL THEN 'blocked' ELSE '' END)`;
+    const image = (row: string): string =>
+      `ROW(${['understudy_present', 'a', 'b', 'c'].map((name) => `${row}.${name}`).join(', ')})`;
+    const journal = `understudy."public.${table}#journal"`;
+    await admin.run(`CREATE FUNCTION understudy.note_entry() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+      SET search_path = pg_catalog AS $note$ BEGIN
+        IF TG_OP = 'INSERT' THEN ${line('NEW', 'own')};
+        ELSIF TG_OP = 'DELETE' THEN ${line('OLD', 'gone')};
+        ELSIF ${image('OLD')} IS DISTINCT FROM ${image('NEW')} THEN ${line('NEW', 'base')};
+        END IF;
+        RETURN NULL;
+      END $note$`);
+    await admin.run(`CREATE TRIGGER note_entry AFTER INSERT OR UPDATE OR DELETE ON ${journal}
+      FOR EACH ROW EXECUTE FUNCTION understudy.note_entry()`);
+    await admin.run(`ALTER TABLE ${journal} ENABLE ALWAYS TRIGGER note_entry`);
+  },
   openLog: () => Promise.resolve(),
   clear: () => Promise.resolve(),
   async endHolders(admin, database) {

@@ -8,12 +8,9 @@
  * of the writes. Nobody logs what is given up, which is inferred: where there is no entry, the row must be
  * production's, and what the candidate wrote there last must have been reset since, or have been production's.
  */
-import { AssertionError, deepStrictEqual, strictEqual } from 'node:assert/strict';
+import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { RowShape } from '../../../src/change/value.ts';
 import type { ShadowServer } from '../../../src/dialect/dialect.ts';
-import type { Swept } from '../../../src/dialect/overlay.ts';
-import type { ChangeBatch, NetChange } from '../../../src/order/change-batch.ts';
 import {
   Fire,
   HOT_KEYS,
@@ -23,7 +20,9 @@ import {
   type LastWrite,
 } from '../overlay-fire.ts';
 import type { Random } from '../random.ts';
+import { Batches } from './batches.ts';
 import type { Places, Session, StormEngine } from './engine.ts';
+import { explained } from './explain.ts';
 import { Holders, type Acted, type Holder } from './holder.ts';
 import { Last } from './last.ts';
 import { Beside, planMigration, takeStep, type Ground, type Migration } from './migration.ts';
@@ -36,7 +35,6 @@ export const STORM_DDL = [
 ];
 const TABLES = ['plain', 'plain', 'single'] as const;
 
-const PARTITION = 'prod.storm/0';
 const ACT = { likelihood: 0.06, withinMs: 25 };
 /** Of a migration's beginning and end, which take longer. */
 const MIGRATE = { likelihood: 0.3, withinMs: 250 };
@@ -77,17 +75,15 @@ class Storm {
   readonly #places: Places;
   readonly #holders: Holders;
   readonly #fire: Fire;
+  readonly #batches: Batches;
   readonly #beside = new Beside();
   /** Rows that were kept out when a migration began: what is seen beside may be the candidate's after it. */
   readonly #left = new Set<number>();
   #shape = PLAIN;
-  /** Batches that are surely applied. */
-  #applied = 0n;
   /** Of all checks. */
   #keptOut = 0;
   #waited = 0;
   #migrations = 0;
-  #again = 0;
 
   constructor(options: Scene) {
     const { engine, server, database, random, signal, note, admin, table } = options;
@@ -103,6 +99,11 @@ class Storm {
       ...{ server, rollout: database, random: random.fork(), signal, note },
       end: () => engine.endHolders(admin, database),
     });
+    this.#batches = new Batches({
+      ...{ table: this.#ground.table, holders: this.#holders, signal },
+      act: (what, act) => this.#act(what, act),
+      check: () => this.#check(),
+    });
   }
 
   async play(): Promise<void> {
@@ -115,7 +116,7 @@ class Storm {
           release: (random) => this.#something(random),
           write: (random) => this.#write(random),
           check: (settled) => this.#check(settled),
-          sweep: () => this.#sweepAll(),
+          sweep: () => this.#batches.sweepAll(),
           empty: () => this.#empty(),
         },
         engine.writers,
@@ -126,8 +127,8 @@ class Storm {
     } finally {
       const { break: broken, end, stop } = this.#holders.kills;
       note(
-        `checks ${String(this.#fire.checks)}, batches ${String(this.#applied)}, kept out ${String(this.#keptOut)}, waited ${String(this.#waited)}, ` +
-          `migrations ${String(this.#migrations)}, killed ${[broken, end, stop].join('+')}, applied again ${String(this.#again)}`,
+        `checks ${String(this.#fire.checks)}, batches ${String(this.#batches.applied)}, kept out ${String(this.#keptOut)}, waited ${String(this.#waited)}, ` +
+          `migrations ${String(this.#migrations)}, killed ${[broken, end, stop].join('+')}, applied again ${String(this.#batches.again)}`,
       );
       await this.#holders.end();
     }
@@ -136,40 +137,9 @@ class Storm {
   // ---- production ---------------------------------------------------------------------------
 
   async #apply(changes: readonly HotChange[]): Promise<boolean> {
-    const batch = this.#batchOf(changes);
-    const next = this.#applied + 1n;
-    for (let mayBeThere = false; ;) {
-      const { kind } = await this.#act('apply', ({ database, fence }) =>
-        database.apply(fence, batch),
-      );
-      if (kind === 'done') break;
-      if (kind === 'blocked') {
-        // Whether it is there must be known before anybody goes on.
-        if (!mayBeThere) return false;
-        await pause(5);
-        continue;
-      }
-      mayBeThere = true;
-      this.#again += 1;
-      const { position } = await this.#holders.now.database.resumePoint();
-      const stored = position.offsets.get(PARTITION) ?? 0n;
-      if (stored === this.#applied) await this.#check();
-      else strictEqual(stored, next, 'the position is of before the batch, or of after it');
-    }
-    this.#applied = next;
-    await this.#mark('batch', Number(next));
-    return true;
-  }
-
-  #batchOf(changes: readonly HotChange[]): ChangeBatch {
-    const at = (n: bigint): ReadonlyMap<string, bigint> => new Map([[PARTITION, n]]);
-    const { table } = this.#ground;
-    return {
-      steps: [{ kind: 'rows', table, changes: changes.map(netChange) }],
-      position: { offsets: at(this.#applied + 1n), source: null, eventTimeMs: null },
-      ...(this.#applied > 0n && { after: { offsets: at(this.#applied), ahead: null } }),
-      ...{ txIds: [], unmarked: 0, events: changes.length, transactions: 1, bytes: 0 },
-    };
+    const isDone = await this.#batches.apply(changes);
+    if (isDone) await this.#mark('batch', Number(this.#batches.applied));
+    return isDone;
   }
 
   async #act<T>(what: string, act: (holder: Holder) => Promise<T>, how = ACT): Promise<Acted<T>> {
@@ -204,7 +174,7 @@ class Storm {
       await this.#mark('reset', id);
     } else if (choice < 0.45) {
       await this.#act('release', (at) => at.database.releaseOverlay(at.fence, only));
-    } else if (choice < 0.55) await this.#sweep();
+    } else if (choice < 0.55) await this.#batches.sweep();
     else if (choice < 0.62) {
       await this.#act('wait no more', (at) => at.database.waiting.write(at.fence));
     } else if (choice < 0.7) {
@@ -219,29 +189,6 @@ class Storm {
       const migration = planMigration(this.#ground, this.#shape, this.#beside, random);
       if (migration.steps.length > 0) await this.#migrate(migration, random);
     }
-  }
-
-  /** False if it gave way, or the holder was killed. */
-  async #sweep(): Promise<boolean> {
-    for (let place: string | null = null; ;) {
-      const from: string | null = place;
-      const swept: Acted<Swept> = await this.#act('sweep', (at) =>
-        at.database.sweepOverlay(at.fence, from),
-      );
-      if (swept.kind !== 'done') return false;
-      place = swept.value.next;
-      if (place === null) return true;
-    }
-  }
-
-  /** When nobody writes any more. */
-  async #sweepAll(): Promise<void> {
-    for (;;) {
-      this.#options.signal.throwIfAborted();
-      const done = await this.#act('wait no more', (at) => at.database.waiting.write(at.fence));
-      if (done.kind === 'done' && done.value.left === 0) break;
-    }
-    while (!(await this.#sweep())) this.#options.signal.throwIfAborted();
   }
 
   // ---- the candidate ------------------------------------------------------------------------
@@ -390,25 +337,12 @@ class Storm {
     this.#waited += waiting.length;
   }
 
-  /** With what is known of the rows that a failure names. */
   async #explained(judge: () => void, which?: readonly number[]): Promise<void> {
-    try {
-      judge();
-    } catch (error) {
-      const { observer, note } = this.#options;
-      const { log, journal, table, production } = this.#places;
-      for (const id of which ?? differing(error)) {
-        const of = async (what: string): Promise<string> =>
-          JSON.stringify(await observer.rows(what));
-        note(`row ${String(id)}: ${await of(`SELECT * FROM ${table} WHERE id = ${String(id)}`)}`);
-        note(`  production ${await of(`SELECT * FROM ${production} WHERE id = ${String(id)}`)}`);
-        note(`  journal ${await of(`SELECT * FROM ${journal} WHERE id = ${String(id)}`)}`);
-        note(
-          `  log ${await of(`SELECT * FROM ${log} WHERE id IN (0, ${String(id)}) ORDER BY seq DESC LIMIT 12`)}`,
-        );
-      }
-      throw error;
-    }
+    const { observer, note } = this.#options;
+    await explained(judge, {
+      ...{ observer, note, places: this.#places },
+      ...(which !== undefined && { which }),
+    });
   }
 
   async #readEntries(): Promise<{
@@ -450,31 +384,4 @@ class Storm {
     for (const [id] of empty) note(`the entry of ${id ?? ''} is empty`);
     return empty.length;
   }
-}
-
-/** Rows of which a comparison says that they differ. */
-function differing(error: unknown): readonly number[] {
-  if (!(error instanceof AssertionError)) return [];
-  const by = (rows: unknown): ReadonlyMap<number, string> =>
-    new Map(
-      (Array.isArray(rows) ? (rows as unknown[]) : []).map((one) =>
-        Array.isArray(one) ? [Number(one[0]), JSON.stringify(one)] : [Number(one), 'entry'],
-      ),
-    );
-  const [actual, expected] = [by(error.actual), by(error.expected)];
-  return [...new Set([...actual.keys(), ...expected.keys()])].filter(
-    (id) => actual.get(id) !== expected.get(id),
-  );
-}
-
-const FULL = new RowShape(['id', 'a', 'b', 'c']);
-const PARTIAL = new RowShape(['id', 'b']);
-
-function netChange({ id, row, partial, from }: HotChange): NetChange {
-  const key = [String(id)];
-  if (row === null) return { kind: 'delete', key };
-  const image = partial
-    ? { shape: PARTIAL, values: [...key, row.b] }
-    : { shape: FULL, values: [...key, row.a, row.b, row.c] };
-  return { kind: 'upsert', key, from: [String(from)], complete: !partial, image };
 }

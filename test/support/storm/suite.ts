@@ -2,6 +2,7 @@ import type { ShadowServer } from '../../../src/dialect/dialect.ts';
 import { dialectFor } from '../../../src/dialect/registry.ts';
 import type { TortureStage, TortureSuite } from '../seeds.ts';
 import type { StormEngine } from './engine.ts';
+import { playPolicies, POLICY_GROUNDS } from './policies.ts';
 import { playStorm, STORM_DDL } from './storm.ts';
 
 const TRUNK = 'trunk';
@@ -33,6 +34,55 @@ export function stormSuite(name: string, engine: StormEngine): TortureSuite {
         },
         async [Symbol.asyncDispose](): Promise<void> {
           await server[Symbol.asyncDispose]();
+          await parts.stop();
+        },
+      };
+    },
+  };
+}
+
+/** As `stormSuite`, of tables under policies, without migrations. */
+export function policySuite(name: string, engine: StormEngine): TortureSuite {
+  return {
+    name,
+    promise:
+      'production’s changes come into the candidate’s rows as a policy says, each once, and nothing that the ' +
+      'candidate wrote is lost',
+    deadlineMs: 60_000,
+    seedsInTests: 4,
+    async open(): Promise<TortureStage> {
+      const parts = await engine.start();
+      await (await openTrunk(parts.url, engine))[Symbol.asyncDispose]();
+      const servers = new Map<string, ShadowServer>();
+      for (const [ground, { policy }] of Object.entries(POLICY_GROUNDS)) {
+        const server = await dialectFor(parts.url).connectShadow(parts.url, {
+          leaseMs: LEASE_MS,
+          policies: () => policy,
+        });
+        servers.set(ground, server);
+      }
+      return {
+        async run(seed, { random, signal, note }): Promise<void> {
+          const name = random.pick(Object.keys(POLICY_GROUNDS));
+          const [ground, server] = [POLICY_GROUNDS[name], servers.get(name)];
+          if (ground === undefined || server === undefined) throw new Error(`there is no ${name}`);
+          note(name);
+          const database = `storm_${String(seed)}`;
+          const common = { engine, server, serverUrl: parts.url, database, random, signal, note };
+          const idleMs = random.pick([0, 0, 400]);
+          await onRollout(common, (candidate) =>
+            playPolicies({
+              ...common,
+              ...candidate,
+              ...ground,
+              durationMs: 2_500,
+              restMs: 30,
+              idleMs,
+            }),
+          );
+        },
+        async [Symbol.asyncDispose](): Promise<void> {
+          for (const server of servers.values()) await server[Symbol.asyncDispose]();
           await parts.stop();
         },
       };

@@ -32,6 +32,8 @@ export async function noteConflicts(
   { source, unmerged }: { readonly source: string | null; readonly unmerged: number },
 ): Promise<void> {
   let found = unmerged;
+  // What the candidate came to since is no longer what it was when it was kept out, whatever comes now.
+  await settleStaged(client, table);
   const groups: readonly (readonly [which: string, sent: readonly ApplyColumn[]])[] = [
     [`s.op IN ('f', 'd')`, table.columns],
     ...[...masks].map(
@@ -137,8 +139,17 @@ const OF_KEPT_OUT = (['multiple_unique', 'schema'] as const satisfies readonly C
 /** Of an entry of a row that was kept out, and that the candidate came to since: its kind is to be told anew. */
 export const IS_UNSETTLED = `(j.${JOURNAL.blocked} IS NULL AND j.${JOURNAL.conflict} IN (${OF_KEPT_OUT}))`;
 
+/** Tells it, of staged keys that the candidate owns, whose rows and entries are locked. */
+export async function settleStaged(client: Client, table: CapturedTable): Promise<void> {
+  await client.run(
+    `UPDATE ${joined(table, 'j', 'staged')} ${besideEntry(table)}
+      SET j.${JOURNAL.conflict} = ${settledKind(table)}
+      WHERE s.own = ${String(OWN.candidates)} AND ${IS_UNSETTLED}`,
+  );
+}
+
 /** What kind such an entry, `j`, is of now, beside the row `t`; NULL for none. */
-export function settledKind(table: CapturedTable): string {
+function settledKind(table: CapturedTable): string {
   const both = table.columns.map(
     (column) =>
       `(NOT (${sameValue(column, 'j', 't')}) AND ${isSince(column, 'j')} AND ${isSince(column, 't')})`,

@@ -6,9 +6,8 @@
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import type { Others } from '../apply/held-rows.ts';
 import type { OverlaidTable } from '../apply/overlaid-table.ts';
-import { besideEntry, joined, lockEntries, lockRows, OWN } from '../apply/staged-rows.ts';
-import { JOURNAL } from '../session/names.ts';
-import { IS_UNSETTLED, settledKind } from './conflict-sql.ts';
+import { joined, lockEntries, lockRows } from '../apply/staged-rows.ts';
+import { IS_UNSETTLED, settleStaged } from './conflict-sql.ts';
 
 /** Told at once; the next sweep is as good. */
 const AT_ONCE = 2_000;
@@ -48,9 +47,5 @@ export async function settleKinds(
     const seqs = locked.map(({ seq }) => seq).join(', ');
     await client.run(`DELETE FROM ${stage} WHERE seq IN (${seqs})`);
   }
-  await client.run(
-    `UPDATE ${joined(table, 'j', 'staged')} ${besideEntry(table)}
-      SET j.${JOURNAL.conflict} = ${settledKind(table)}
-      WHERE s.own = ${String(OWN.candidates)} AND ${IS_UNSETTLED}`,
-  );
+  await settleStaged(client, table);
 }

@@ -39,12 +39,21 @@ function counted(kind: keyof typeof RAISED): string {
       RAISE;`;
 }
 
-/** Statements that are counted if they fail to serialize; in READ COMMITTED they are as they are. */
-function countedAbove(kind: keyof typeof RAISED, statements: string): string {
+/**
+ * Statements that are counted if they fail to serialize; in READ COMMITTED they are as they are. `above`: what
+ * comes before them where they see no snapshot of their own.
+ */
+function countedAbove(
+  kind: keyof typeof RAISED,
+  statements: string,
+  { before = '', above = before }: { readonly before?: string; readonly above?: string } = {},
+): string {
   return `IF ${READ_COMMITTED} THEN
+    ${before}
     ${statements}
   ELSE
     BEGIN
+      ${above}
       ${statements}
     EXCEPTION ${counted(kind)}
     END;
@@ -187,10 +196,12 @@ function newRowFunction(table: ApplyTable, name: string, rows: 'transition table
     `BEGIN
   ${countedAbove(
     'insert',
-    `${table.keyDeferrable ? imageOfOthers(table, rows) : ''}
-    INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
+    `INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
       ${source}
       ON CONFLICT (${list(table.key)}) DO UPDATE SET ${JOURNAL.blocked} = NULL;`,
+    table.keyDeferrable
+      ? { before: imageOfOthers(table, rows), above: imageOfOthers(table, rows, 'FOR SHARE OF t') }
+      : {},
   )}
   RETURN NULL;
 END`,
@@ -199,9 +210,14 @@ END`,
 
 /**
  * Under a deferred key production's row may still be there beside the new one, until a later statement
- * moves it: its image comes first.
+ * moves it: its image comes first. A snapshot that is older than the statement may show one that production
+ * has no more: it is locked there, so that this fails to serialize.
  */
-function imageOfOthers(table: ApplyTable, rows: 'transition table' | 'row'): string {
+function imageOfOthers(
+  table: ApplyTable,
+  rows: 'transition table' | 'row',
+  lock: '' | 'FOR SHARE OF t' = '',
+): string {
   const same = (alias: string): string =>
     table.key.map((c) => `t.${c.name} ${c.equals} ${alias}.${c.name}`).join(' AND ');
   const which =
@@ -210,7 +226,7 @@ function imageOfOthers(table: ApplyTable, rows: 'transition table' | 'row'): str
     SELECT ${list(table.columns, 't.')}, true, ${TRACE} FROM ${table.rows} t
     WHERE ${which} AND NOT (pg_catalog.age(t.xmin) OPERATOR(pg_catalog.<=) 0
       AND ${OWN_SCHEMA}.mine(t.xmin))
-    ON CONFLICT (${list(table.key)}) DO NOTHING;`;
+    ${lock} ON CONFLICT (${list(table.key)}) DO NOTHING;`;
 }
 
 /**

@@ -130,11 +130,14 @@ function merge(table: ApplyTable, column: ApplyColumn): string {
     case 'overlay-wins':
       return ours;
     case 'source-wins':
-      return theirs;
+      // What production left as it was stays as the candidate has it.
+      return `CASE WHEN ${differ(column, base, theirs)} THEN ${theirs} ELSE ${ours} END`;
     case 'merge':
       return `CASE WHEN ${differ(column, base, ours)} THEN ${ours} ELSE ${theirs} END`;
     case 'delta':
-      return `COALESCE(${ours} + (${theirs} - ${base}), ${ours})`;
+      // Exactly what production has, whose sum may have another scale, or not be with floats.
+      return `CASE WHEN ${theirs} IS NOT NULL AND ${base} IS NOT NULL AND NOT ${differ(column, base, ours)}
+        THEN ${theirs} ELSE COALESCE(${ours} + (${theirs} - ${base}), ${ours}) END`;
     default:
       return unreachable(policy);
   }
