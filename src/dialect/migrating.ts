@@ -81,6 +81,8 @@ export interface OwnMigrations {
    * APPLY_BLOCKED.
    */
   let(fence: Fence, options: { readonly role: string }): Promise<void>;
+  /** One was begun, and is committed. */
+  isUnended(): Promise<boolean>;
   /**
    * Ends what was begun, as anything that is applied does; also where production sends nothing. False if nothing
    * was begun. Errors: as of `Migrations.end`.

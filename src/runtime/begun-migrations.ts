@@ -14,7 +14,8 @@ export function careForMigrations(stage: Stage): Beside {
   const own = database.marker.kind === 'rollout' ? ownMigrationsOf(database) : null;
   return new Beside(stage, {
     act: async () => {
-      if (own !== null && (await stage.betweenWrites(() => own.end(holder.fence)))) {
+      if (own === null || !(await own.isUnended())) return LOOK_MS;
+      if (await stage.betweenWrites(() => own.end(holder.fence))) {
         context.logger.info('the candidate migrated by itself', { database: database.name });
       }
       return LOOK_MS;

@@ -4,6 +4,8 @@ import { deleteRollout } from '../rollout/lifecycle.ts';
 import type { RuntimeContext } from './context.ts';
 import { perform } from './requests.ts';
 
+const NOT_TAKEN = ['SCHEMA_FAILED', 'APPLY_FAILED', 'APPLY_BLOCKED'] as const;
+
 /**
  * Deletes a rollout whatever state it is in: through its holder if it has one, else here; also one
  * that a crash left half made or half deleted, or whose database somebody dropped.
@@ -16,11 +18,21 @@ export async function removeRollout(
 ): Promise<void> {
   if (await isWhole(context, row.database)) {
     const { name, database } = row;
-    await perform(context, { kind: 'rollout-delete', database, args: { name }, ...options });
-    return;
+    try {
+      await perform(context, { kind: 'rollout-delete', database, args: { name }, ...options });
+      return;
+    } catch (error) {
+      // Whoever takes it ends what was begun there first: what cannot be ended may go all the same.
+      if (!isUnderstudyError(error, ...NOT_TAKEN) || (await isHeld(context, database))) throw error;
+    }
   }
   const control = await context.control();
   await deleteRollout({ server: context.server, control, actor: context.holder }, row.name);
+}
+
+async function isHeld(context: RuntimeContext, name: string): Promise<boolean> {
+  await using database = await context.server.open(name);
+  return database !== null && !(await database.fenceState()).free;
 }
 
 /** False if there is no such database, or a copy that was never finished. */

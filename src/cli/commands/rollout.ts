@@ -58,7 +58,8 @@ function addCreate(rollout: Command, register: Register): void {
         database: context.config.trunk.name,
         args: {
           name,
-          migrates: options.migrates === true,
+          // A `run` of a former version does not know it.
+          ...(options.migrates === true && { migrates: true }),
           expiresAt:
             options.ttl === undefined
               ? null

@@ -14,11 +14,32 @@ const SAVEPOINT = 'understudy_fill';
 
 const plain = ({ sql, domainOf }: ColumnType): string => domainOf ?? sql;
 
+/** What a column of what is kept is of by now: a type may have another name, and another its name. */
+interface KeptType {
+  readonly sql: string;
+  readonly isEnum: boolean;
+}
+
+async function readKeptTypes(
+  client: ClientBase,
+  kept: ApplyTable,
+): Promise<ReadonlyMap<string, KeptType>> {
+  const { rows } = await client.query<KeptType & { readonly name: string }>(
+    `SELECT a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS sql,
+        t.typtype = 'e' AS "isEnum"
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+      WHERE a.attrelid = $1::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped`,
+    [kept.rows.replace(/^ONLY /, '')],
+  );
+  return new Map(rows.map(({ name, ...type }) => [name, type]));
+}
+
 /** A column of what is kept, as the candidate's type. */
-function cast(from: string, type: ColumnType | undefined, was: ColumnType | undefined): string {
+function cast(from: string, type: ColumnType | undefined, was: KeptType | undefined): string {
   const name = `k.${escapeIdentifier(from)}`;
-  if (type === undefined || was === undefined || plain(type) === plain(was)) return name;
-  return `(${name})::${plain(type)}`;
+  if (type === undefined || was === undefined || plain(type) === was.sql) return name;
+  // Labels are cast to no other type than texts.
+  return `(${name})::${was.isEnum ? 'pg_catalog.text::' : ''}${plain(type)}`;
 }
 
 /** The same without columns whose values the server does not cast; null if one is of the key. */
@@ -29,9 +50,10 @@ export async function castable(
   kept: ApplyTable,
 ): Promise<Reshaped | null> {
   const columns = new Map(reshaped.columns);
+  const types = await readKeptTypes(client, kept);
   for (const [from, to] of reshaped.columns) {
     if (to === null) continue;
-    const value = cast(from, typeOf(table, to), typeOf(reshaped, from));
+    const value = cast(from, typeOf(table, to), types.get(from));
     if (value === `k.${escapeIdentifier(from)}`) continue;
     const isCast = await tried(client, () =>
       client.query(`SELECT pg_catalog.count(${value}) FROM ${kept.rows} k`),
@@ -82,7 +104,8 @@ export async function fillAsImage(
   const pairs = [...reshaped.columns].flatMap(([from, to]) =>
     to === null ? [] : [[from, to] as const],
   );
-  const values = pairs.map(([from, to]) => cast(from, typeOf(table, to), typeOf(reshaped, from)));
+  const types = await readKeptTypes(client, kept);
+  const values = pairs.map(([from, to]) => cast(from, typeOf(table, to), types.get(from)));
   await client.query(`SAVEPOINT ${SAVEPOINT}`);
   try {
     await client.query(

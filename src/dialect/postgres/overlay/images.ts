@@ -40,8 +40,9 @@ export async function readImageTables(client: ClientBase): Promise<Set<string>> 
 export async function ensureImages(client: ClientBase, table: ApplyTable): Promise<void> {
   const { schema, name } = imageId(table.schema.id);
   const images = relation({ schema, name });
-  const { rows } = await client.query<{ column: string }>(
-    `SELECT a.attname AS column FROM pg_catalog.pg_attribute a
+  const { rows } = await client.query<{ column: string; enum: number | null }>(
+    `SELECT a.attname AS column, CASE t.typtype WHEN 'e' THEN t.oid::int8::float8 END AS enum
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
       WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`,
     [images],
   );
@@ -51,6 +52,7 @@ export async function ensureImages(client: ClientBase, table: ApplyTable): Promi
     await client.query([...imageStatements(table, generated), ...view].join(';\n'));
     return;
   }
+  await followEnums(client, images, table, new Map(rows.map((row) => [row.column, row.enum])));
   const there = new Set(rows.map(({ column }) => column));
   const lacking = table.columns.filter((column) => !there.has(column.schema.name));
   if (lacking.length === 0) return;
@@ -61,4 +63,27 @@ export async function ensureImages(client: ClientBase, table: ApplyTable): Promi
     `ALTER TABLE ${images} ${added.join(', ')};
       UPDATE ${images} SET ${IMAGE.state} = 'u' WHERE ${IMAGE.state} = 'i'`,
   );
+}
+
+/** An enum may have got another name, and another enum its name. */
+async function followEnums(
+  client: ClientBase,
+  images: string,
+  { columns }: ApplyTable,
+  enums: ReadonlyMap<string, number | null>,
+): Promise<void> {
+  for (const { name, schema } of columns) {
+    const was = enums.get(schema.name) ?? null;
+    if (was === null) continue;
+    const type = schema.type.domainOf ?? schema.type.sql;
+    const { rows } = await client.query<{ now: number | null }>(
+      'SELECT pg_catalog.to_regtype($1)::oid::int8::float8 AS now',
+      [type],
+    );
+    const now = rows[0]?.now ?? null;
+    if (now === null || now === was) continue;
+    await client.query(
+      `ALTER TABLE ${images} ALTER COLUMN ${name} TYPE ${type} USING ${name}::pg_catalog.text::${type}`,
+    );
+  }
 }

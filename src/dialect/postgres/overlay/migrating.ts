@@ -180,6 +180,12 @@ const ALWAYS = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.qu
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R') AND n.nspname !~ '^pg_'`;
 
+const ACTING_RULES = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS "table",
+    pg_catalog.quote_ident(r.rulename) AS name
+  FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE r.ev_enabled IN ('A', 'R') AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'`;
+
 async function readAlways(client: ClientBase): Promise<readonly string[]> {
   const { rows } = await client.query<{ table: string; name: string }>(ALWAYS);
   return rows.map(({ table, name }) => `${name} ON ${table}`);
@@ -208,8 +214,8 @@ export async function endMigration(
   client: ClientBase,
   database: string,
 ): Promise<MigrationOutcome> {
-  const { rows } = await client.query<{ candidate: string; begun: string }>(
-    `SELECT candidate, begun FROM ${OWN_SCHEMA}.migrating`,
+  const { rows } = await client.query<{ candidate: string; begun: string; byItself: boolean }>(
+    `SELECT candidate, begun, by_itself IS TRUE AS "byItself" FROM ${OWN_SCHEMA}.migrating`,
   );
   const [noted] = rows;
   if (noted === undefined) {
@@ -218,7 +224,8 @@ export async function endMigration(
   await client.query(SETTINGS);
   const begun = JSON.parse(noted.begun) as Begun;
   await keepWritersOut(client);
-  await takeTablesBack(client, database, noted.candidate);
+  // Where they are its own they stay so: a change of owner keeps even readers out.
+  if (!noted.byItself) await takeTablesBack(client, database, noted.candidate);
   await calm(client, begun.always);
   const outcome = await new Reconciling(client, begun).run();
   await moveSequencesAbove(client);
@@ -235,12 +242,16 @@ async function keepWritersOut(client: ClientBase): Promise<void> {
   }
 }
 
-/** Triggers that a migration made act for the candidate, and not on what is applied. */
+/** Triggers and rules that a migration made act for the candidate, and not on what is applied. */
 async function calm(client: ClientBase, before: readonly string[]): Promise<void> {
   const { rows } = await client.query<{ table: string; name: string }>(ALWAYS);
   for (const { table, name } of rows) {
     if (before.includes(`${name} ON ${table}`)) continue;
     await client.query(`ALTER TABLE ${table} ENABLE TRIGGER ${name}`);
+  }
+  const rules = await client.query<{ table: string; name: string }>(ACTING_RULES);
+  for (const { table, name } of rules.rows) {
+    await client.query(`ALTER TABLE ${table} ENABLE RULE ${name}`);
   }
   const spared = await readSparedAccount(client);
   if (spared === null) return;

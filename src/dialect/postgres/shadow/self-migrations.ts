@@ -61,8 +61,12 @@ export class SelfMigrations implements OwnMigrations {
     );
   }
 
+  isUnended(): Promise<boolean> {
+    return this.#read('look for a migration', readsBegun);
+  }
+
   async end(fence: Fence): Promise<boolean> {
-    const isBegun = await this.#read('look for a migration', readsBegun);
+    const isBegun = await this.isUnended();
     if (isBegun) await this.#end(fence);
     return isBegun;
   }
