@@ -181,3 +181,30 @@ test('a candidate migrates by itself beside a process that follows, which ends w
   expect((await workplace.run(['rollout', 'delete', 'green'])).status).toBe(0);
   expect(await green(server.url, `SELECT FROM pg_roles WHERE rolname ~ 'shop_green'`)).toEqual([]);
 }, 90_000);
+
+test('a rollout whose migration cannot be ended is deleted all the same', async () => {
+  const made = (await workplace.json(['rollout', 'create', 'grey', '--migrates'])) as {
+    readonly url: string;
+  };
+  const grey = async (url: string, sql: string): Promise<void> => {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query(sql);
+    await client.end();
+  };
+  // In the place of what is set aside then.
+  const admin = databaseUrl(server.url, 'shop_grey');
+  await grey(admin, 'CREATE TABLE understudy."public.orders#former" (id int)');
+  await grey(made.url, 'ALTER TABLE orders ADD COLUMN remark text');
+  await expect
+    .poll(async () => (await workplace.run(['status'])).stdout, { timeout: 40_000, interval: 500 })
+    .toMatch(/grey .* failed/);
+  const deleted = await workplace.run(['rollout', 'delete', 'grey']);
+  expect(deleted.stderr).not.toContain('SCHEMA_FAILED');
+  expect(deleted.status).toBe(0);
+  const client = new pg.Client({ connectionString: server.url });
+  await client.connect();
+  const { rowCount } = await client.query(`SELECT FROM pg_database WHERE datname = 'shop_grey'`);
+  await client.end();
+  expect(rowCount).toBe(0);
+}, 90_000);
