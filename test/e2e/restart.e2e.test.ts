@@ -45,6 +45,7 @@ it('goes on exactly once when the broker is killed and comes back at its address
     await connect.stop();
     await second.stop();
   });
-  const records = await readTopics(second.client(), [topic], ({ length }) => length >= 20);
+  // How soon the worker finds its broker again is up to it, and a loaded machine makes that long.
+  const records = await readTopics(second.client(), [topic], ({ length }) => length >= 20, 150_000);
   expect(ids(records)).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
 });
