@@ -134,6 +134,21 @@ async function leftOf(client: Connection, name: string): Promise<readonly Row[]>
 const item = (stage: Stage, id: number) =>
   rowsStep(stage, 'item', put(['id'], { id: String(id), name: 'n' }));
 
+/** A copy of the trunk as of a large one: in ranges of keys, with what can come late when the rows are in. */
+async function cloneInParts(stage: Stage): Promise<string> {
+  const to = rolloutName(stage);
+  const address = new ServerAddress(stage.url, 'shadow.url');
+  await using server = new OwnConnection({ address, database: null });
+  const flavour = await server.use({ doing: 'look', otherwise: 'INTERNAL' }, readFlavour);
+  await cloneDatabase(
+    address,
+    flavour,
+    { from: stage.trunk, to, rolloutName: 'next' },
+    { rangeBytes: 2_000, lateBytes: 0 },
+  );
+  return to;
+}
+
 describe.each(ENGINES)('a rollout on %s', (engine) => {
   it('is the trunk: its shapes, its rows by two checksums, its numbers, and its position', async () => {
     const stage = await stageOf(engine, ...SHOP);
@@ -155,16 +170,7 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
     const stage = await stageOf(engine, ...SHOP);
     await fill(stage.client);
     await rowsOf(stage.client, 'ANALYZE TABLE customer, orders, pair, keyless, parted, numbered');
-    const to = rolloutName(stage);
-    const address = new ServerAddress(stage.url, 'shadow.url');
-    await using server = new OwnConnection({ address, database: null });
-    const flavour = await server.use({ doing: 'look', otherwise: 'INTERNAL' }, readFlavour);
-    await cloneDatabase(
-      address,
-      flavour,
-      { from: stage.trunk, to, rolloutName: 'next' },
-      { rangeBytes: 2_000, lateBytes: 0 },
-    );
+    const to = await cloneInParts(stage);
     expect(await shapeOf(stage.client, to)).toEqual(await shapeOf(stage.client, stage.trunk));
     const copy = await openTrunk(stage.server, to);
     expect(await hashesOf(copy)).toEqual(await hashesOf(stage.database));
@@ -185,17 +191,8 @@ describe.each(ENGINES)('a rollout on %s', (engine) => {
             ADD CONSTRAINT ${name}_b FOREIGN KEY (b) REFERENCES t${String((i + 5) % 12)} (id)`,
       ),
     );
-    const address = new ServerAddress(stage.url, 'shadow.url');
-    await using server = new OwnConnection({ address, database: null });
-    const flavour = await server.use({ doing: 'look', otherwise: 'INTERNAL' }, readFlavour);
     for (let i = 0; i < 10; i++) {
-      const to = rolloutName(stage);
-      await cloneDatabase(
-        address,
-        flavour,
-        { from: stage.trunk, to, rolloutName: 'next' },
-        { rangeBytes: 2_000, lateBytes: 0 },
-      );
+      const to = await cloneInParts(stage);
       expect(await shapeOf(stage.client, to)).toEqual(await shapeOf(stage.client, stage.trunk));
     }
   });
