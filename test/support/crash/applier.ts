@@ -104,7 +104,10 @@ export class CrashApplier {
       },
       position,
     );
-    const stop = AbortSignal.any([this.#killed.signal, holder.lost, this.#options.signal]);
+    // Who asks nothing does not hear either that it lost the database.
+    const isDeaf = fault === 'no-fence';
+    const ends = isDeaf ? [] : [holder.lost];
+    const stop = AbortSignal.any([...ends, this.#killed.signal, this.#options.signal]);
     stop.addEventListener('abort', () => follower.stop());
     if (stop.aborted) follower.stop();
     const check = this.#check(follower);
@@ -112,7 +115,7 @@ export class CrashApplier {
       await follower.run();
     } finally {
       await check;
-      holder.throwIfLost();
+      if (!isDeaf) holder.throwIfLost();
     }
     return stop.aborted ? 'lost' : 'caught-up';
   }

@@ -3,8 +3,10 @@
  * write rows and save positions by the real applier's own parts; only what holds them together
  * differs.
  */
+import { isUnderstudyError } from '../../../src/errors/understudy-error.ts';
 import { unreachable } from '../../../src/util/assert.ts';
 import type { ApplyOutcome, Fence, ShadowDatabase } from '../../../src/dialect/dialect.ts';
+import { sumOf } from '../../../src/dialect/sql/applier-acts.ts';
 import type { ChangeBatch } from '../../../src/order/change-batch.ts';
 import type { CrashFault, NaiveDatabase } from './engine.ts';
 
@@ -35,6 +37,14 @@ export function naiveDatabase<C extends object>(
       return act();
     });
 
+  const write = async (client: C, batch: ChangeBatch): Promise<ApplyOutcome> => {
+    const outcome = await parts.rows(client, batch);
+    await parts.saveProgress(client, batch).catch((error: unknown) => {
+      if (fault !== 'no-fence' || !isUnderstudyError(error)) throw error;
+    });
+    return outcome;
+  };
+
   const cycle = async (client: C, fence: Fence, batch: ChangeBatch): Promise<ApplyOutcome> => {
     switch (fault) {
       case 'position-after-rows': {
@@ -46,17 +56,9 @@ export function naiveDatabase<C extends object>(
         await fenced(client, fence, () => parts.saveProgress(client, batch));
         return fenced(client, fence, () => parts.rows(client, batch));
       case 'no-fence':
-        return parts.transaction(client, async () => {
-          const outcome = await parts.rows(client, batch);
-          await parts.saveProgress(client, batch);
-          return outcome;
-        });
+        return parts.transaction(client, () => write(client, batch));
       case 'rows-again':
-        return fenced(client, fence, async () => {
-          const outcome = await parts.rows(client, batch);
-          await parts.saveProgress(client, batch);
-          return outcome;
-        });
+        return fenced(client, fence, () => write(client, batch));
       default:
         return unreachable(fault);
     }
@@ -64,7 +66,12 @@ export function naiveDatabase<C extends object>(
 
   return {
     name: database.name,
-    applyTogether: (...parts) => database.applyTogether(...parts),
+    applyTogether: (fence, batches) =>
+      fault === 'no-fence'
+        ? parts.use((client) =>
+            parts.transaction(client, () => sumOf(batches, (batch) => write(client, batch))),
+          )
+        : database.applyTogether(fence, batches),
     openBaseSnapshot: () => database.openBaseSnapshot(),
     apply: (fence, batch) =>
       parts.use(async (client) => {

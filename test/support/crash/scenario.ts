@@ -270,8 +270,10 @@ function sorted(offsets: OffsetMap): readonly (readonly [string, bigint])[] {
 /** Planted faults meet the crashes that show them more often than others do. */
 function randomCrash(random: Random, fault: CrashFault | null): Crash {
   const kind = random.pick(fault === 'no-fence' ? STOPS : KINDS);
-  const commits = random.chance(fault === 'rows-again' ? 0.9 : 0.4);
-  const sides = fault === 'rows-again' ? (['after'] as const) : SIDES;
+  // With the answer to a commit on its way nothing is open: what goes on then begins anew.
+  const between = fault === 'rows-again' || fault === 'no-fence';
+  const commits = random.chance(between ? 0.9 : 0.4);
+  const sides = between ? (['after'] as const) : SIDES;
   return {
     kind,
     point: {
