@@ -8,22 +8,46 @@ export interface Written extends LastWrite {
   readonly seq: number;
 }
 
+/**
+ * After which batches the changes of which keys waited. Until they are written, production's row of before is
+ * what the candidate has: what it comes back to is given up by right, though production had moved on.
+ */
+export class Waits {
+  readonly #after = new Map<number, Set<number>>();
+
+  note(batch: number, ids: readonly number[]): void {
+    for (const id of ids) {
+      const after = this.#after.get(id) ?? new Set();
+      this.#after.set(id, after.add(batch));
+    }
+  }
+
+  /** The last batch up to this one that the key did not wait after. */
+  lastWritten(id: number, batch: number): number {
+    const after = this.#after.get(id);
+    let last = batch;
+    while (after?.has(last) === true) last -= 1;
+    return last;
+  }
+}
+
 export class Last {
   readonly #fire: Fire;
   readonly #shape: Shape;
+  readonly #waits: Waits;
   readonly #seen: ReadonlyMap<number, SeenRow>;
   readonly #batches: readonly (readonly [seq: number, batch: number])[];
   /** By id, 0 for all: the last reset. */
   readonly #resets = new Map<number, number>();
 
   constructor(
-    fire: Fire,
-    shape: Shape,
+    { fire, shape, waits }: { readonly fire: Fire; readonly shape: Shape; readonly waits: Waits },
     marks: readonly (readonly (string | null)[])[],
     visible: readonly SeenRow[],
   ) {
     this.#fire = fire;
     this.#shape = shape;
+    this.#waits = waits;
     this.#seen = new Map(visible.map((row) => [row.id, row]));
     this.#batches = marks.flatMap(([kind, id, seq]) =>
       kind === 'batch' ? [[Number(seq), Number(id)] as const] : [],
@@ -44,7 +68,8 @@ export class Last {
   /** There is no entry: it was reset, or was production's at some time since. */
   assertGivenUp({ id, kind, a, b, c, seq }: Written): void {
     const wasReset = seq < Math.max(this.#resets.get(0) ?? 0, this.#resets.get(id) ?? 0);
-    const since = Math.max(0, ...this.#batches.flatMap(([at, n]) => (at < seq ? [n] : [])));
+    const before = Math.max(0, ...this.#batches.flatMap(([at, n]) => (at < seq ? [n] : [])));
+    const since = this.#waits.lastWritten(id, before);
     const row = kind === 'delete' ? null : { a, b, c };
     const was = this.#fire.had(id, row, { since, shown: shownBy(this.#shape) });
     ok(wasReset || was, `row ${String(id)}, which the candidate wrote, was taken from it`);

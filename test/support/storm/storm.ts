@@ -24,7 +24,7 @@ import { Batches } from './batches.ts';
 import type { Places, Session, StormEngine } from './engine.ts';
 import { explained } from './explain.ts';
 import { Holders, type Acted, type Holder } from './holder.ts';
-import { Last } from './last.ts';
+import { Last, Waits } from './last.ts';
 import { Beside, planMigration, takeStep, type Ground, type Migration } from './migration.ts';
 import { PLAIN, readRows, readShape, refusedBy, shownBy, type Shape } from './shape.ts';
 import { StormWriter } from './writer.ts';
@@ -77,6 +77,7 @@ class Storm {
   readonly #fire: Fire;
   readonly #batches: Batches;
   readonly #beside = new Beside();
+  readonly #waits = new Waits();
   /** Rows that were kept out when a migration began: what is seen beside may be the candidate's after it. */
   readonly #left = new Set<number>();
   #shape = PLAIN;
@@ -290,7 +291,12 @@ class Storm {
       `SELECT kind, id, seq FROM ${log} WHERE kind IN ('batch', 'reset')`,
     );
     await observer.run('COMMIT');
-    const last = new Last(this.#fire, this.#shape, marks, visible);
+    const waits = this.#waits;
+    waits.note(
+      Number(this.#batches.applied),
+      waiting.map(([id]) => Number(id)),
+    );
+    const last = new Last({ fire: this.#fire, shape: this.#shape, waits }, marks, visible);
     const written: LastWrite[] = [];
     const out = new Set(blocked);
     const logged = new Map(

@@ -1,4 +1,5 @@
 /** A session of the candidate in the storm: what it writes, and its log. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { HOT_KEYS, SHARED_VALUES, type Fire } from '../overlay-fire.ts';
 import type { Random } from '../random.ts';
 import type { Places, Session, StormEngine } from './engine.ts';
@@ -80,7 +81,15 @@ export class StormWriter {
   async #put(id: number, sql: string): Promise<void> {
     const { engine, places } = this.#parts;
     const at = { places, shape: this.#shape };
-    await logWrites(this.#session, places, await writeRow(this.#session, engine, at, { id, sql }));
+    const written = await writeRow(this.#session, engine, at, { id, sql });
+    await this.#linger();
+    await logWrites(this.#session, places, written);
+  }
+
+  /** Production's change may come to wait for the row between a write and its log. */
+  async #linger(): Promise<void> {
+    const { random } = this.#parts;
+    if (random.chance(0.1)) await pause(random.integer(0, 1_500));
   }
 
   /** Null if there was none. */
