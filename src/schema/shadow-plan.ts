@@ -17,17 +17,23 @@ export interface ShadowPlan {
   readonly triggers?: readonly PlanTrigger[];
 }
 
-/** In the order in which they act; what the text means depends on `sqlMode` and `collation`. */
-export interface PlanTrigger {
+/** What a text means that the server keeps depends on these. */
+export interface StoredProgram {
+  readonly sqlMode: string;
+  readonly collation: string;
+}
+
+/** In the order in which they act. */
+export interface PlanTrigger extends StoredProgram {
   readonly name: string;
   readonly table: string;
   readonly timing: string;
   readonly event: string;
   readonly body: string;
-  readonly sqlMode: string;
-  readonly collation: string;
-  /** Tables and views that its text names, besides its own table. */
+  /** Tables and views that its text names, besides its own table, and those that what it calls names. */
   readonly names: readonly string[];
+  /** Functions and procedures that it calls, and those that these call. */
+  readonly calls: readonly string[];
 }
 
 export interface PlanStatement {
@@ -38,4 +44,6 @@ export interface PlanStatement {
   readonly optional: boolean;
   /** `what` of earlier statements that it cannot do without, where known. */
   readonly needs?: readonly string[];
+  /** Of one that makes a stored program, whose text may name its database: `source`, in production. */
+  readonly program?: StoredProgram & { readonly source: string };
 }

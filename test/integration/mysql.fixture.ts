@@ -77,13 +77,13 @@ export async function stageOf(engine: Engine, ...ddl: readonly string[]): Promis
   return stageAt((await serverOf(engine)).url, ...ddl);
 }
 
-/** On a server of the test's own. */
+/** On a server of the test's own. `{db}` stands for the name of production's database. */
 export async function stageAt(url: string, ...ddl: readonly string[]): Promise<Stage> {
   const source = freshName('prod', url);
   const setup = await sessionOn(url);
   await setup.query(`CREATE DATABASE ${source} CHARACTER SET utf8mb4`);
   await setup.query(`USE ${source}`);
-  for (const sql of ddl) await setup.query(sql);
+  for (const sql of ddl) await setup.query(sql.replaceAll('{db}', source));
   const production = await dialectFor(url).connectProduction(`${url}${source}`, () => true);
   const plan = await production.planShadow();
   const server = await shadowServer(url);

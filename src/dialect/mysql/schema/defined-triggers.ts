@@ -3,12 +3,10 @@ import type { PlanTrigger } from '../../../schema/shadow-plan.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, isConnectionLoss, serverError } from '../session/errors.ts';
 import { literal, quote } from '../session/names.ts';
-import { namesIn, type NamesInText } from './moved-names.ts';
+import type { DefinedProgram } from './defined-programs.ts';
+import { namesIn, NOT_SURE, type NamesInText } from './moved-names.ts';
 
-/** Of a stored program: what its text means depends on these. */
-export type Circumstances = Pick<PlanTrigger, 'sqlMode' | 'collation'>;
-
-export type DefinedTrigger = Omit<PlanTrigger, 'names'>;
+export type DefinedTrigger = Omit<PlanTrigger, 'names' | 'calls'>;
 
 /** All of a database's, in the order in which they act. */
 export function readDefinedTriggers(
@@ -30,9 +28,15 @@ interface Known {
   readonly followed: ReadonlySet<string>;
   readonly views: ReadonlySet<string>;
   readonly unfollowed: ReadonlySet<string>;
-  /** As far as our account sees them. */
-  readonly routines: ReadonlySet<string>;
+  /** As far as our account sees them; null for what cannot be carried. */
+  readonly routines: ReadonlyMap<string, DefinedProgram | null>;
   readonly databases: ReadonlySet<string>;
+}
+
+/** What a trigger comes to, also by what it calls. */
+interface Reached {
+  readonly names: Set<string>;
+  readonly calls: Set<string>;
 }
 
 /** What there is in production that a rollout has not. */
@@ -40,7 +44,7 @@ export class Elsewhere {
   readonly #client: Client;
   readonly #source: string;
   readonly #known: Known;
-  readonly #routines = new Map<string, boolean>();
+  readonly #unseen = new Map<string, boolean>();
 
   private constructor(client: Client, source: string, known: Known) {
     this.#client = client;
@@ -51,7 +55,14 @@ export class Elsewhere {
   static async read(
     client: Client,
     source: string,
-    followed: ReadonlySet<string>,
+    {
+      followed,
+      routines,
+    }: {
+      readonly followed: ReadonlySet<string>;
+      /** By their names as they are written. */
+      readonly routines: ReadonlyMap<string, DefinedProgram | null>;
+    },
   ): Promise<Elsewhere> {
     const lower = async (sql: string): Promise<readonly string[]> =>
       (await client.rows<{ name: string }>(sql, [source])).map(({ name }) => name.toLowerCase());
@@ -69,11 +80,7 @@ export class Elsewhere {
         ),
       ),
       unfollowed: new Set(tables.filter((name) => !isFollowed.has(name))),
-      routines: new Set(
-        await lower(
-          'SELECT ROUTINE_NAME AS name FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = ?',
-        ),
-      ),
+      routines: new Map([...routines].map(([name, program]) => [name.toLowerCase(), program])),
       databases: new Set(
         await lower(
           'SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA WHERE SCHEMA_NAME <> ?',
@@ -87,24 +94,47 @@ export class Elsewhere {
    * are kept out rather than too few: a column may be called like a table that is not followed.
    */
   async carried(trigger: DefinedTrigger): Promise<PlanTrigger | string> {
-    const read = namesIn(trigger.body, trigger.sqlMode, this.#source);
-    if (read === null) return 'it cannot be told for sure what its text names';
-    const why = await this.#whyNot(read);
+    const reached: Reached = { names: new Set(), calls: new Set() };
+    const why = await this.#whyNot({ sql: trigger.body, sqlMode: trigger.sqlMode }, reached);
     if (why !== null) return why;
     const { followed, views } = this.#known;
-    const names = [...read.names].filter((name) => followed.has(name) || views.has(name));
-    return { ...trigger, names };
+    const names = [...reached.names].filter((name) => followed.has(name) || views.has(name));
+    return { ...trigger, names, calls: [...reached.calls] };
   }
 
-  async #whyNot(read: NamesInText): Promise<string | null> {
-    const { followed, unfollowed, routines, databases } = this.#known;
-    if (read.names.has('call')) return 'it calls a procedure, which a rollout has not';
+  /** Also of what it calls. */
+  async #whyNot(
+    { sql, sqlMode }: Pick<DefinedProgram, 'sql' | 'sqlMode'>,
+    reached: Reached,
+  ): Promise<string | null> {
+    const read = namesIn(sql, sqlMode, this.#source);
+    if (read === null) return NOT_SURE;
+    for (const name of read.names) reached.names.add(name);
+    const own = this.#whyNotItself(read);
+    if (own !== null) return own;
+    const { followed, routines } = this.#known;
+    for (const name of [...read.called, ...read.procedures]) {
+      if (reached.calls.has(name)) continue;
+      const routine = routines.get(name);
+      const isCall =
+        routine !== undefined ||
+        read.procedures.has(name) ||
+        (!followed.has(name) && (await this.#isRoutine(name)));
+      if (!isCall) continue;
+      if (routine === undefined || routine === null) {
+        return `it calls ${name}, which a rollout has not`;
+      }
+      reached.calls.add(name);
+      const why = await this.#whyNot(routine, reached);
+      if (why !== null) return `it calls ${name}: ${why}`;
+    }
+    return null;
+  }
+
+  #whyNotItself(read: NamesInText): string | null {
+    const { unfollowed, databases } = this.#known;
     const table = [...read.names].find((name) => unfollowed.has(name));
     if (table !== undefined) return `it names table ${table}, which is not followed`;
-    for (const name of read.called) {
-      const calls = routines.has(name) || (!followed.has(name) && (await this.#isRoutine(name)));
-      if (calls) return `it calls ${name}, which a rollout has not`;
-    }
     // What a table or an alias is called like is named alone as well, where it begins.
     const own = new Set(['new', 'old', this.#source.toLowerCase(), ...read.names]);
     const other = [...read.qualifiers].find((name) => databases.has(name) || !own.has(name));
@@ -116,12 +146,12 @@ export class Elsewhere {
    * there is one, too; then what is none of its own functions is taken for one.
    */
   async #isRoutine(name: string): Promise<boolean> {
-    const known = this.#routines.get(name);
+    const known = this.#unseen.get(name);
     if (known !== undefined) return known;
     const found =
       (await this.#prepared(quote(this.#source, name))) !== ERRNO.noSuchRoutine &&
       NO_SERVERS.has(await this.#prepared(/^\w+$/.test(name) ? name : quote(name)));
-    this.#routines.set(name, found);
+    this.#unseen.set(name, found);
     return found;
   }
 

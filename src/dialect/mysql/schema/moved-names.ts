@@ -5,6 +5,9 @@
 import { escapePattern } from '../../../util/pattern.ts';
 import { quote } from '../session/names.ts';
 
+/** Why a text is refused. */
+export const NOT_SURE = 'it cannot be told for sure what its text names';
+
 export interface Move {
   readonly from: string;
   readonly to: string;
@@ -60,7 +63,9 @@ export function moveCode(sql: string, sqlMode: string, move: Move): string | nul
 export interface NamesInText {
   /** Those that stand alone, or behind the database's and a point: tables, routines, columns and words. */
   readonly names: ReadonlySet<string>;
-  /** Of these, those before a parenthesis: functions, and tables of which columns are listed. */
+  /** Of these, those behind CALL. */
+  readonly procedures: ReadonlySet<string>;
+  /** Of these, others before a parenthesis: functions, and tables of which columns are listed. */
   readonly called: ReadonlySet<string>;
   /** Those that stand before a point. */
   readonly qualifiers: ReadonlySet<string>;
@@ -74,7 +79,7 @@ export function namesIn(sql: string, sqlMode: string, source: string): NamesInTe
   const read = tokensOf(sql, readingOf(sqlMode));
   if (read.some(({ kind }) => kind === 'executable')) return null;
   const significant = read.filter(({ kind }) => kind !== 'space' && kind !== 'comment');
-  const [names, called] = [new Set<string>(), new Set<string>()];
+  const [names, called, procedures] = [new Set<string>(), new Set<string>(), new Set<string>()];
   const [qualifiers, ofRow] = [new Set<string>(), new Set<string>()];
   for (const [i, { kind, name }] of significant.entries()) {
     if (kind !== 'name') continue;
@@ -85,9 +90,11 @@ export function namesIn(sql: string, sqlMode: string, source: string): NamesInTe
     const isOfSource = before?.name.toLowerCase() === source.toLowerCase();
     if (isQualifier || (before !== undefined && !isOfSource)) continue;
     names.add(name.toLowerCase());
-    if (significant[i + 1]?.text === '(') called.add(name.toLowerCase());
+    const isCall = /^call$/i.test(significant[before === undefined ? i - 1 : i - 3]?.text ?? '');
+    if (isCall) procedures.add(name.toLowerCase());
+    else if (significant[i + 1]?.text === '(') called.add(name.toLowerCase());
   }
-  return { names, called, qualifiers, ofRow };
+  return { names, called, procedures, qualifiers, ofRow };
 }
 
 function readingOf(sqlMode: string): Reading {

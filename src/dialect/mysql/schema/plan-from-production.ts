@@ -3,7 +3,9 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement, PlanTrigger, ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { Client } from '../session/client.ts';
 import { quote } from '../session/names.ts';
+import { namedRoutines, readProgram, type DefinedProgram } from './defined-programs.ts';
 import { Elsewhere, readDefinedTriggers } from './defined-triggers.ts';
+import { moveCode, NOT_SURE } from './moved-names.ts';
 import {
   quotedNames,
   rewriteTable,
@@ -16,9 +18,9 @@ const SYSTEM = ['information_schema', 'mysql', 'performance_schema', 'sys'];
 
 /**
  * How to make production's schema in an empty database of the shadow server: tables as SHOW CREATE
- * prints them, then the views over them. `database`: the one to follow; null takes the only one
+ * prints them, then routines, and the views that may call them. `database`: the one to follow; null takes the only one
  * that has included tables. Triggers are set aside for rollouts, since their effects are in the log by themselves
- * and these servers have no way to spare the applier; routines and events stay out.
+ * and these servers have no way to spare the applier; events stay out.
  * Errors: CONFIG_INVALID if included tables lie in several databases, or there are none.
  */
 export async function planFromProduction(
@@ -40,6 +42,8 @@ export async function planFromProduction(
     statements.push({ sql, what: `table ${source}.${name}`, optional: false });
     notCarried.push(...remarks);
   }
+  const routines = await readRoutines(client, source);
+  statements.push(...routines.statements);
   const views = await readViews(client, source);
   for (const view of viewsInOrder(views)) {
     const viewNames = new Set(views.map((other) => other.name));
@@ -49,8 +53,9 @@ export async function planFromProduction(
     const sql = rewriteView(view, source);
     statements.push({ sql, what: `view ${source}.${view.name}`, optional: true, needs });
   }
-  const { triggers, notCarried: kept } = await readTriggers(client, source, names);
-  notCarried.push(...kept, ...(await readLeftOut(client, source)));
+  const { known } = routines;
+  const { triggers, notCarried: kept } = await readTriggers(client, source, names, known);
+  notCarried.push(...kept, ...routines.notCarried, ...(await readLeftOut(client, source)));
   notCarried.sort((a, b) => (a.what < b.what ? -1 : a.what > b.what ? 1 : 0));
   return { statements, notCarried, tables, triggers };
 }
@@ -137,9 +142,10 @@ async function readTriggers(
   client: Client,
   source: string,
   tables: ReadonlySet<string>,
+  routines: ReadonlyMap<string, DefinedProgram | null>,
 ): Promise<Required<Pick<ShadowPlan, 'triggers' | 'notCarried'>>> {
   const all = await readDefinedTriggers(client, source);
-  const elsewhere = await Elsewhere.read(client, source, tables);
+  const elsewhere = await Elsewhere.read(client, source, { followed: tables, routines });
   const triggers: PlanTrigger[] = [];
   const notCarried: { what: string; why: string }[] = [];
   for (const trigger of all.filter((one) => tables.has(one.table))) {
@@ -153,11 +159,47 @@ async function readTriggers(
   return { triggers, notCarried };
 }
 
-/** The database's routines and events. */
+/** Functions and procedures, which views and triggers may call. */
+async function readRoutines(
+  client: Client,
+  source: string,
+): Promise<
+  Pick<ShadowPlan, 'statements' | 'notCarried'> & {
+    /** By name; null for what is not carried. */
+    readonly known: ReadonlyMap<string, DefinedProgram | null>;
+  }
+> {
+  const known = new Map<string, DefinedProgram | null>();
+  const statements: PlanStatement[] = [];
+  const notCarried: { what: string; why: string }[] = [];
+  for (const { kind, name } of await namedRoutines(client, source)) {
+    const what = `${kind.toLowerCase()} ${source}.${name}`;
+    const program = await readProgram(client, source, { kind, name });
+    const why =
+      program === null ? 'the account may not read its text' : whyNotMoved(program, source);
+    // A function and a procedure may have one name.
+    if (why !== null || !known.has(name)) known.set(name, why === null ? program : null);
+    if (program === null || why !== null) notCarried.push({ what, why: why ?? NOT_SURE });
+    else {
+      const { sql, ...circumstances } = program;
+      statements.push({
+        ...{ sql: `CREATE ${sql}`, what, optional: true },
+        program: { ...circumstances, source },
+      });
+    }
+  }
+  return { statements, notCarried, known };
+}
+
+function whyNotMoved({ sql, sqlMode }: DefinedProgram, source: string): string | null {
+  return moveCode(sql, sqlMode, { from: source, to: source }) === null ? NOT_SURE : null;
+}
+
+/** What is there of the database else: events, and MariaDB's packages. */
 async function readLeftOut(client: Client, source: string): Promise<ShadowPlan['notCarried']> {
   const others = await client.rows<{ kind: string; name: string }>(
     `SELECT LOWER(ROUTINE_TYPE) AS kind, ROUTINE_NAME AS name FROM information_schema.ROUTINES
-        WHERE ROUTINE_SCHEMA = ?
+        WHERE ROUTINE_SCHEMA = ? AND ROUTINE_TYPE NOT IN ('FUNCTION', 'PROCEDURE')
       UNION ALL
       SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ?`,
     [source, source],

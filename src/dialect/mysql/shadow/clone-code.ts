@@ -3,14 +3,17 @@
  * on the copy alone: what they name elsewhere is out of their reach, and they change no table's shape.
  */
 import {
-  readDefinedTriggers,
+  defineProgram,
+  namedRoutines,
+  readProgram,
   type Circumstances,
-  type DefinedTrigger,
-} from '../schema/defined-triggers.ts';
+  type RoutineKind,
+} from '../schema/defined-programs.ts';
+import { readDefinedTriggers, type DefinedTrigger } from '../schema/defined-triggers.ts';
 import { readViews } from '../schema/plan-from-production.ts';
 import { moveCode, moveDefinition } from '../schema/moved-names.ts';
 import { viewsInOrder, viewStatement } from '../schema/table-definition.ts';
-import type { Client } from '../session/client.ts';
+import { SQL_MODE, type Client } from '../session/client.ts';
 import { ERRNO, hasErrno, isConnectionLoss, serverError } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
 import { unlessNotedApplier, type Definers } from './accounts.ts';
@@ -24,9 +27,7 @@ export async function copyCode(
   { programs, triggers }: Definers,
 ): Promise<void> {
   // Views may call functions, and triggers may call routines; what they call may come later.
-  for (const kind of ['FUNCTION', 'PROCEDURE'] as const) {
-    await copyRoutines(client, place, { kind, definer: programs });
-  }
+  await copyRoutines(client, place, programs);
   await copyViews(client, place, programs);
   await copyTriggers(client, place, triggers);
   await copyEvents(client, place, programs);
@@ -52,62 +53,23 @@ async function isWhole(client: Client, view: string): Promise<boolean> {
   }
 }
 
-/** As when it was written: what its text is made of, and of what character set texts in it are. */
-async function defineProgram(
-  client: Client,
-  { sqlMode, collation }: Circumstances,
-  sql: string,
-): Promise<void> {
-  await client.run(`SET SESSION collation_connection = ${collation}`);
-  try {
-    await define(client, sql, sqlMode);
-  } finally {
-    await client.run('SET NAMES utf8mb4');
-  }
-}
-
-async function copyRoutines(
-  client: Client,
-  place: ClonePlace,
-  { kind, definer }: { readonly kind: 'FUNCTION' | 'PROCEDURE'; readonly definer: string },
-): Promise<void> {
-  const found = await client.rows<{ readonly name: string }>(
-    `SELECT ROUTINE_NAME AS name FROM information_schema.ROUTINES
-      WHERE ROUTINE_SCHEMA = ? AND ROUTINE_TYPE = '${kind}' ORDER BY ROUTINE_NAME`,
-    [place.from],
-  );
-  for (const { name } of found) {
+async function copyRoutines(client: Client, place: ClonePlace, definer: string): Promise<void> {
+  for (const { kind, name } of await namedRoutines(client, place.from)) {
     const { sql, ...circumstances } = await movedProgram(client, place, { kind, name });
-    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${sql}`);
+    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${sql}`, SQL_MODE);
   }
 }
 
-const DEFINED_BY =
-  /^CREATE DEFINER=(?:`(?:[^`]|``)*`|"(?:[^"]|"")*")@(?:`(?:[^`]|``)*`|"(?:[^"]|"")*") /;
-const SHOWN = {
-  FUNCTION: 'Create Function',
-  PROCEDURE: 'Create Procedure',
-  EVENT: 'Create Event',
-} as const;
-
-/** What the server prints of it behind the definer, for the copy. Errors: see notMovable. */
+/** For the copy. Errors: see notMovable. */
 async function movedProgram(
   client: Client,
   { from, to }: ClonePlace,
-  { kind, name }: { readonly kind: keyof typeof SHOWN; readonly name: string },
+  { kind, name }: { readonly kind: RoutineKind | 'EVENT'; readonly name: string },
 ): Promise<Circumstances & { readonly sql: string }> {
-  const what = `${kind.toLowerCase()} ${name}`;
-  const shown = await client.row<Record<string, string | null>>(
-    `SHOW CREATE ${kind} ${quote(from, name)}`,
-  );
-  // There is none without the right to see it.
-  const text = shown[SHOWN[kind]] ?? '';
-  const sqlMode = shown['sql_mode'] ?? '';
-  const head = DEFINED_BY.exec(text);
-  const sql = head === null ? null : moveCode(text.slice(head[0].length), sqlMode, { from, to });
-  const collation = shown['collation_connection'];
-  if (sql === null || collation === null || collation === undefined) throw notMovable(what, from);
-  return { sql, sqlMode, collation };
+  const found = await readProgram(client, from, { kind, name });
+  const sql = found === null ? null : moveCode(found.sql, found.sqlMode, { from, to });
+  if (found === null || sql === null) throw notMovable(`${kind.toLowerCase()} ${name}`, from);
+  return { ...found, sql };
 }
 
 /**
@@ -128,6 +90,7 @@ export async function defineTrigger(
     `CREATE DEFINER=${definer} TRIGGER ${quote(database, trigger.name)}
       ${trigger.timing} ${trigger.event} ON ${quote(database, trigger.table)} FOR EACH ROW
       ${trigger.acts ? body : sparing(database, body)}`,
+    SQL_MODE,
   );
 }
 
@@ -179,6 +142,6 @@ async function copyEvents(client: Client, place: ClonePlace, definer: string): P
     const { sql, ...circumstances } = await movedProgram(client, place, { kind: 'EVENT', name });
     if (!SCHEDULED.test(sql)) throw notMovable(`event ${name}`, place.from);
     const off = sql.replace(SCHEDULED, '$1 DISABLE$2');
-    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${off}`);
+    await defineProgram(client, circumstances, `CREATE DEFINER=${definer} ${off}`, SQL_MODE);
   }
 }

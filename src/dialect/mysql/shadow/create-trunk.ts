@@ -179,7 +179,7 @@ async function fill(
 ): Promise<{ readonly skipped: readonly string[] }> {
   await using inside = new Connection({ address, database: name });
   const what = { doing: 'make the schema', otherwise: 'SCHEMA_FAILED' } as const;
-  return await inside.use(what, (client) => runPlan(client, plan, onProgress));
+  return await inside.use(what, (client) => runPlan(client, name, plan, onProgress));
 }
 
 /** The marker goes last, so that what a crash leaves is still known as ours. */

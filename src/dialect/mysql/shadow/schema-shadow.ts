@@ -406,4 +406,15 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
     ],
   },
+  {
+    version: 21,
+    what: 'which routines production’s triggers call',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.production_trigger_call (
+        name VARCHAR(64) NOT NULL,
+        routine VARCHAR(64) NOT NULL,
+        PRIMARY KEY (name, routine)
+      ) ${TABLE}`,
+    ],
+  },
 ];

@@ -6,11 +6,14 @@
  * made and whenever these were changed: else each write of the candidate's would fail.
  */
 import type { PlanTrigger } from '../../../schema/shadow-plan.ts';
-import { readDefinedTriggers } from '../schema/defined-triggers.ts';
+import { namedRoutines } from '../schema/defined-programs.ts';
+import { readDefinedTriggers, type DefinedTrigger } from '../schema/defined-triggers.ts';
 import { moveCode, namesIn } from '../schema/moved-names.ts';
 import type { Client } from '../session/client.ts';
 import { companionName, quote } from '../session/names.ts';
 
+const calls = (database: string): string =>
+  quote(companionName(database), 'production_trigger_call');
 const aside = (database: string): string => quote(companionName(database), 'production_trigger');
 
 /** In the order in which they act. */
@@ -19,7 +22,7 @@ export async function putAside(
   database: string,
   triggers: readonly PlanTrigger[],
 ): Promise<void> {
-  await client.run(`DELETE FROM ${aside(database)}`);
+  for (const table of [aside(database), calls(database)]) await client.run(`DELETE FROM ${table}`);
   for (const [place, one] of triggers.entries()) {
     await client.run(
       `INSERT INTO ${aside(database)}
@@ -30,19 +33,33 @@ export async function putAside(
         ...[one.collation, JSON.stringify(one.names)],
       ],
     );
+    for (const routine of one.calls) {
+      await client.run(`INSERT INTO ${calls(database)} (name, routine) VALUES (?, ?)`, [
+        one.name,
+        routine,
+      ]);
+    }
   }
 }
 
 export async function readAside(client: Client, database: string): Promise<readonly PlanTrigger[]> {
-  const rows = await client.rows<Omit<PlanTrigger, 'names'> & { readonly named: string }>(
+  const rows = await client.rows<DefinedTrigger & { readonly named: string }>(
     `SELECT name, table_name AS \`table\`, timing, event, body, sql_mode AS sqlMode,
         collation_name AS collation, named
       FROM ${aside(database)} ORDER BY place`,
   );
-  return rows.map(({ named, ...one }) => ({ ...one, names: JSON.parse(named) as string[] }));
+  const called = await client.rows<{ name: string; routine: string }>(
+    `SELECT name, routine FROM ${calls(database)}`,
+  );
+  const byTrigger = Map.groupBy(called, ({ name }) => name);
+  return rows.map(({ named, ...one }) => ({
+    ...one,
+    names: JSON.parse(named) as string[],
+    calls: (byTrigger.get(one.name) ?? []).map(({ routine }) => routine),
+  }));
 }
 
-/** Those that name nothing which the database has not. `source`: production's name of it. */
+/** Those that name and call nothing which the database has not. `source`: production's name of it. */
 export async function whichFit(
   client: Client,
   { database, source }: { readonly database: string; readonly source: string },
@@ -55,12 +72,16 @@ export async function whichFit(
     [database],
   );
   const columns = Map.groupBy(found, ({ table }) => table.toLowerCase());
-  return triggers.filter(({ table, names, body, sqlMode }) => {
+  const routines = new Set(
+    (await namedRoutines(client, database)).map(({ name }) => name.toLowerCase()),
+  );
+  return triggers.filter(({ table, names, calls, body, sqlMode }) => {
     const own = new Set(columns.get(table.toLowerCase())?.map(({ name }) => name.toLowerCase()));
     const read = namesIn(body, sqlMode, source);
     return (
       read !== null &&
       names.every((name) => columns.has(name)) &&
+      calls.every((name) => routines.has(name)) &&
       [...read.ofRow].every((name) => own.has(name))
     );
   });

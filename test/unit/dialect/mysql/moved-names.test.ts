@@ -1,5 +1,9 @@
 import { expect, it } from 'vitest';
-import { moveCode, moveDefinition } from '../../../../src/dialect/mysql/schema/moved-names.ts';
+import {
+  moveCode,
+  moveDefinition,
+  namesIn,
+} from '../../../../src/dialect/mysql/schema/moved-names.ts';
 
 const MOVE = { from: 'shop', to: 'shop_next' };
 const code = (sql: string, mode = ''): string | null => moveCode(sql, mode, MOVE);
@@ -52,4 +56,14 @@ it('moves definitions as the server prints them, also of a table called like its
     "select 'shop' AS `a` from `shop_next`.`t`",
   );
   expect(moveDefinition('select `shop`.`id` AS `id` from `shop`.`t` `shop`', MOVE)).toBeNull();
+});
+
+it('tells what a text calls: functions, procedures with or without parentheses', () => {
+  const read = namesIn(
+    'BEGIN CALL tidy; call shop.sweep(total(1)); INSERT INTO log (a) VALUES (`shop`.`top`()); END',
+    '',
+    'shop',
+  );
+  expect([...(read?.procedures ?? [])]).toEqual(['tidy', 'sweep']);
+  expect([...(read?.called ?? [])]).toEqual(['total', 'log', 'values', 'top']);
 });
