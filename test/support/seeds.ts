@@ -155,8 +155,29 @@ export function summarize(outcome: TortureOutcome): string {
 export function describeFailure(suite: string, failure: FailedSeed): string {
   const { error, notes, seed } = failure;
   return [
-    `seed ${seed} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    `seed ${seed} failed: ${told(error)}`,
     ...notes.map((line) => `  | ${line}`),
     `  again: npm run torture -- --suite ${suite} --seeds 1 --seed ${seed}`,
+  ].join('\n');
+}
+
+/** With what caused it, and what it hides: of two failures, both. */
+function told(error: unknown, depth = 0): string {
+  if (!(error instanceof Error)) return String(error);
+  const { code, context } = error as { readonly code?: unknown; readonly context?: unknown };
+  const facts = [code, context === undefined ? undefined : JSON.stringify(context)];
+  const said = facts.flatMap((one) => (one === undefined ? [] : [`\n    ${String(one)}`])).join('');
+  const { cause } = error;
+  const { suppressed, error: later } = error as Partial<SuppressedError>;
+  const more = [
+    ...(cause === undefined ? [] : [['caused by', cause] as const]),
+    ...(error instanceof SuppressedError
+      ? [['first', suppressed] as const, ['then', later] as const]
+      : []),
+  ];
+  if (depth > 4) return error.message;
+  return [
+    `${error.stack ?? error.message}${said}`,
+    ...more.map(([how, one]) => `  ${how}: ${told(one, depth + 1)}`),
   ].join('\n');
 }

@@ -114,24 +114,25 @@ async function onRollout(
   },
   play: (candidate: { readonly role: string; readonly candidateUrl: string }) => Promise<void>,
 ): Promise<void> {
-  try {
-    await server.clone({ from: TRUNK, to: database, rolloutName: 'next' });
-    {
-      await using opened = await server.open(database);
-      const fence = await opened?.takeFence('storm');
-      if (opened === null || fence === null || fence === undefined) {
-        throw new Error('a new rollout has no fence to take');
-      }
-      await opened.installOverlay(fence);
-      await opened.releaseFence(fence);
-    }
-    const role = database;
-    const { url } = await server.createCandidateRole({ database, role, password: 'pass' });
-    await play({ role, candidateUrl: url });
-  } finally {
+  // What fails first is told, also where what is left cannot be cleared away then.
+  await using over = new AsyncDisposableStack();
+  over.defer(async () => {
     await server.drop({ database, role: database });
     const admin = await engine.connect(serverUrl);
     await engine.clear(admin, database);
     await admin.end();
+  });
+  await server.clone({ from: TRUNK, to: database, rolloutName: 'next' });
+  {
+    await using opened = await server.open(database);
+    const fence = await opened?.takeFence('storm');
+    if (opened === null || fence === null || fence === undefined) {
+      throw new Error('a new rollout has no fence to take');
+    }
+    await opened.installOverlay(fence);
+    await opened.releaseFence(fence);
   }
+  const role = database;
+  const { url } = await server.createCandidateRole({ database, role, password: 'pass' });
+  await play({ role, candidateUrl: url });
 }
