@@ -8,6 +8,9 @@ import type { Diagnosis } from '../dialect/dialect.ts';
 const WORDS: ReadonlySet<string> = new Set([
   ...['job', 'jobs', 'queue', 'queues', 'queued', 'outbox', 'outboxes'],
   ...['task', 'tasks', 'schedule', 'schedules', 'scheduled', 'delayed'],
+  ...['jobqueue', 'taskqueue', 'mailqueue', 'messagequeue'],
+  // Of Debezium’s own outbox, and of Quartz.
+  ...['outboxevent', 'outboxevents', 'qrtz'],
 ]);
 
 /** By the words of its name, in whichever way they are put together. */

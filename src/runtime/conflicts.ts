@@ -1,4 +1,5 @@
 /** What both sides of a rollout changed, read for people and machines. */
+import { isolatedTables } from '../config/table-filter.ts';
 import { tableName } from '../change/table-id.ts';
 import type { RowSelection } from '../dialect/dialect.ts';
 import type { ConflictKind } from '../overlay/conflict.ts';
@@ -49,7 +50,11 @@ export async function readConflicts(
 ): Promise<RolloutConflicts> {
   return readRollout(context, name, async (database) => {
     const { limit, showValues, ...only } = options;
-    const found = await database.overlayConflicts(limit, only);
+    // What a table that is kept apart refers to need not be there.
+    const isolates = only.table === undefined ? isolatedTables(context.config) : () => false;
+    const found = (await database.overlayConflicts(limit, only)).filter(
+      ({ table, kind }) => kind !== 'fk_orphan' || !isolates(table),
+    );
     const counts = Map.groupBy(found, (one) => tableName(one.table));
     return {
       name,

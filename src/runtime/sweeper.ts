@@ -4,6 +4,7 @@
  * What is remembered of rows that were given up is forgotten when it is old.
  */
 import { tableName } from '../change/table-id.ts';
+import { DEFAULT_DRIFT_ARGS } from './drift-act.ts';
 import { Beside } from './beside.ts';
 import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
@@ -46,7 +47,8 @@ export async function sweep(
 
 /**
  * Makes again what captures, where somebody took it away: what the candidate wrote there meanwhile is not
- * known, and a drift check that finds the table to differ is inconclusive from then on.
+ * known, and a drift check that finds the table to differ is inconclusive from then on. One is asked for, whose
+ * report is kept with the others.
  */
 async function watchCapture(stage: Stage): Promise<void> {
   const { context, database, holder } = stage;
@@ -57,10 +59,13 @@ async function watchCapture(stage: Stage): Promise<void> {
   const what = 'what captures the candidate’s writes was gone, and was made again';
   context.logger.error(what, {
     ...{ database: database.name, tables },
-    cure: 'check the tables, and make the rollout anew unless they are equal: what differs is inconclusive',
+    cure: 'see the drift check that follows, and make the rollout anew unless the tables are equal: what differs is inconclusive',
   });
   const control = await context.control();
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
+  if (context.config.production === undefined) return;
+  // Of all tables: what says "equal" has looked at each.
+  await control.submitRequest('drift-check', database.name, DEFAULT_DRIFT_ARGS);
 }
 
 async function guardReadOnly(stage: Stage): Promise<void> {

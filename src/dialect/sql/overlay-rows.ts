@@ -92,13 +92,22 @@ export function toOverlayConflict(table: ReadTable, row: ConflictRow): OverlayCo
   };
 }
 
-/** The captured tables a selection names. Errors: USAGE, TABLE_UNKNOWN. */
+/** What production has there somebody would work off a second time: it is let in by the table's name alone. */
+export function isApart({ isolated }: { readonly isolated: boolean }): boolean {
+  return isolated;
+}
+
+/**
+ * The captured tables a selection names; without a name, all but those that are to be left alone then.
+ * Errors: USAGE, TABLE_UNKNOWN.
+ */
 export function selectTables<Table extends ReadTable>(
   tables: readonly Table[],
   only: RowSelection,
+  isLeftAlone: (table: Table) => boolean = () => false,
 ): readonly Table[] {
   if (only.table === undefined) {
-    if (only.key === undefined) return tables;
+    if (only.key === undefined) return tables.filter((table) => !isLeftAlone(table));
     throw new UnderstudyError('USAGE', 'a key is selected without its table');
   }
   const label = tableName(only.table);

@@ -3,7 +3,15 @@ import { diagnoseQueues, looksLikeQueue } from '../../../src/doctor/queue-tables
 
 test.each([
   ...['jobs', 'good_jobs', 'oban_jobs', 'solid_queue_ready_executions', 'failedJobs', 'Outbox'],
-  ...['event_outbox', 'delayed_job', 'tasks', 'job-queue'],
+  ...[
+    'event_outbox',
+    'delayed_job',
+    'tasks',
+    'job-queue',
+    'outboxevent',
+    'QRTZ_TRIGGERS',
+    'JobQueue',
+  ],
 ])('%s looks like a table whose rows are worked off', (name) => {
   expect(looksLikeQueue({ name })).toBe(true);
 });

@@ -4,7 +4,7 @@
  */
 import type { Outcome } from '../../../overlay/outcome.ts';
 import type { ReleasedRows, RowSelection, Swept } from '../../overlay.ts';
-import { selectTables } from '../../sql/overlay-rows.ts';
+import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import { parsePlace, placeText } from '../../sql/sweep-place.ts';
 import { ensureStage, type ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
@@ -36,7 +36,7 @@ export async function releaseOverlay(
   only: RowSelection,
 ): Promise<ReleasedRows> {
   let [released, kept] = [0, 0];
-  for (const table of selectTables([...session.captured.values()], only)) {
+  for (const table of selectTables([...session.captured.values()], only, isApart)) {
     const condition = selectionCondition(table, only);
     if (condition === null) continue;
     await writeAllWaiting(session, table);

@@ -1,5 +1,5 @@
 import type { RowSelection } from '../../dialect.ts';
-import { selectTables } from '../../sql/overlay-rows.ts';
+import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { putBack } from './put-back.ts';
 import { selectionCondition } from './read.ts';
@@ -17,7 +17,7 @@ import { writeAllWaiting } from './write-waiting.ts';
  */
 export async function resetOverlay(session: ApplySession, only: RowSelection): Promise<number> {
   let owned = 0;
-  for (const table of selectTables([...session.captured.values()], only)) {
+  for (const table of selectTables([...session.captured.values()], only, isApart)) {
     if (selectionCondition(table, only) === null) continue;
     await writeAllWaiting(session, table);
     const which = (alias: string): string => selectionCondition(table, only, alias) ?? 'FALSE';

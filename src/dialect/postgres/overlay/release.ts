@@ -1,7 +1,7 @@
 /** Entries of which nothing is left, looked for and given up: when somebody asks, and from time to time. */
 import type { Outcome } from '../../../overlay/outcome.ts';
 import type { ReleasedRows, RowSelection, Swept } from '../../overlay.ts';
-import { selectTables } from '../../sql/overlay-rows.ts';
+import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import { parsePlace, placeText, type SweepPlace } from '../../sql/sweep-place.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
@@ -35,7 +35,7 @@ export async function releaseOverlay(
   only: RowSelection,
 ): Promise<ReleasedRows> {
   let [released, kept] = [0, 0];
-  for (const table of selectTables(capturedTables(session), only)) {
+  for (const table of selectTables(capturedTables(session), only, isApart)) {
     const { sql, values } = selectionCondition(table, 'j', only);
     await writeAllWaiting(session, table.schema.id);
     await admitBlocked(session, table, { schema: true, parts: ALL_PARTS });

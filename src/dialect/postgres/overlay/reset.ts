@@ -13,7 +13,7 @@ import { ALL_PARTS, admitBlocked, takeUp, withoutLedgers } from './admit.ts';
 import { lookedUp, settleAll, stageBlocked } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
-import { selectTables } from '../../sql/overlay-rows.ts';
+import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import { originOf } from '../../sql/reshaped.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
@@ -44,7 +44,7 @@ export function capturedTables(session: ApplySession): readonly ApplyTable[] {
  * value of one that is).
  */
 export async function resetOverlay(session: ApplySession, only: RowSelection): Promise<number> {
-  const tables = selectTables(capturedTables(session), only);
+  const tables = selectTables(capturedTables(session), only, isApart);
   let owned = 0;
   for (const table of tables) {
     owned += await acting(table, async () => {
