@@ -158,6 +158,29 @@ describe('rollouts and recordings', () => {
     await workplace.json(['rollout', 'reset', 'blue']);
   });
 
+  it('compares anew when what captures was taken away, and does not say equal', async () => {
+    const { database } = await workplace.json<Rollout>(['rollout', 'create', 'watched']);
+    await workplace.configure({ ...config, overlay: { sweepSeconds: 1 } });
+    const run = workplace.start(['run']);
+    await query(
+      databaseUrl(shadow.url, database),
+      `BEGIN; ALTER TABLE customers DISABLE TRIGGER ALL;
+       UPDATE customers SET name = 'Unseen' WHERE id = 5; COMMIT`,
+    );
+    const verdicts = async (): Promise<unknown> =>
+      (
+        await query(
+          databaseUrl(shadow.url, 'understudy'),
+          `SELECT verdict FROM understudy.drift_run WHERE database = '${database}'`,
+        )
+      ).rows;
+    await expect.poll(verdicts, { timeout: 60_000 }).toEqual([{ verdict: 'inconclusive' }]);
+    run.kill('SIGTERM');
+    await run.ended;
+    await workplace.configure(config);
+    await workplace.json(['rollout', 'delete', 'watched']);
+  });
+
   it('keeps production’s twin of a candidate’s row out, lists it, and lets it in for who decides so', async () => {
     const { url } = await workplace.json<Rollout>(['rollout', 'get', 'blue']);
     const twin = `INSERT INTO customers (email, name, created_at)
