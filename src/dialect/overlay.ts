@@ -201,8 +201,8 @@ export interface OverlayActs {
   /**
    * Decides the selected conflicts.
    * - `ours`: the candidate's row stays as it is; one that is kept out stays so
-   * - `theirs`: the row becomes production's; where rows of the candidate's keep it out, those do first.
-   *   What its schema refuses is kept
+   * - `theirs`: the row becomes production's; where rows of the candidate's keep it out, those do first; where it
+   *   refers to none then, so does what it refers to. What its schema refuses is kept
    * - `merge`: where both changed a row, but no column differently, each column is as who changed it has
    *   it; others are kept
    */

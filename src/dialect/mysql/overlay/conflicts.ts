@@ -30,6 +30,7 @@ import { insertOutcomes } from './outcomes.ts';
 import { putBack, type EntryCondition } from './put-back.ts';
 import { pairsOf, type MySqlPairs, type PairedTables } from './pairs.ts';
 import { differenceColumns, selectionCondition, toDifference, type Listing } from './read.ts';
+import { resolveOrphans } from './resolve-orphans.ts';
 import { unionOfEntries } from './waiting.ts';
 import { settleKinds } from './settled.ts';
 import { writeAllWaiting } from './write-waiting.ts';
@@ -147,7 +148,8 @@ export async function resolveOverlay(
     resolved += before - after;
     kept += after;
   }
-  return { resolved, kept };
+  const orphans = await resolveOrphans(session, pairs, only, side);
+  return { resolved: resolved + orphans.resolved, kept: kept + orphans.kept };
 }
 
 async function settled(

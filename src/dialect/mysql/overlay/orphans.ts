@@ -4,11 +4,12 @@
  * Only a row with an entry, or a parent with one that is gone, can be at an end of such a reference.
  */
 import type { OverlayConflict, RowSelection } from '../../overlay.ts';
+import { Accepted, type AcceptedOrphan } from '../../sql/orphan-decisions.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
 import { momentUs } from '../session/clock.ts';
-import { JOURNAL, quote } from '../session/names.ts';
+import { companionName, JOURNAL, quote } from '../session/names.ts';
 import { passedBy } from '../shadow/passed.ts';
 import { readEdges, type Edge } from './edges.ts';
 import { traceText } from './journal.ts';
@@ -25,21 +26,47 @@ export async function readOrphans(
   { limit, only = {} }: Listing,
 ): Promise<readonly OverlayConflict[]> {
   const found: OverlayConflict[] = [];
+  const accepted = await readAccepted(client, database);
   const selected = selectTables(tables, only);
   for (const edge of await readEdges(client, database, tables)) {
     if (!selected.some(({ label }) => label === edge.child.label)) continue;
-    const sql = orphansOf(edge, { only, limit, pairs });
+    const sql = orphansOf(edge, { only, limit: limit + accepted.size, pairs });
     if (sql === null) continue;
     // A row may be reached by its own entry and by its parent's.
     const rows = new Map<string, OverlayConflict>();
     for (const row of await client.rows<Found>(sql)) {
       const conflict = toConflict(edge, row);
       const key = JSON.stringify(conflict.key);
-      if (!rows.has(key)) rows.set(key, conflict);
+      if (!rows.has(key) && !accepted.has(conflict)) rows.set(key, conflict);
     }
     found.push(...[...rows.values()].slice(0, limit));
   }
   return found;
+}
+
+/** Those that stay as they are, see sql/orphan-decisions.ts. */
+export const acceptedIn = (companion: string): string => `${companion}.accepted_orphan`;
+
+async function readAccepted(client: Client, database: string): Promise<Accepted> {
+  return new Accepted(
+    await client.rows<AcceptedOrphan>(
+      `SELECT table_schema AS \`schema\`, table_name AS name, reference, row_key AS \`key\`, referring
+        FROM ${acceptedIn(quote(companionName(database)))}`,
+    ),
+  );
+}
+
+/** What the foreign key is called; null if its table does not tell. */
+export function referenceName({
+  child,
+  reference,
+}: Pick<Edge, 'child' | 'reference'>): string | null {
+  const found = child.schema.foreignKeys.find(
+    ({ columns, references }) =>
+      references.name === reference.references &&
+      columns.join('\0') === reference.columns.join('\0'),
+  );
+  return found?.name ?? null;
 }
 
 /** Null if no row can have the key. */
@@ -95,14 +122,9 @@ function toConflict({ child, reference }: Edge, row: Found): OverlayConflict {
     const value = row[name] ?? null;
     return value === null ? null : String(value);
   };
-  const name = child.schema.foreignKeys.find(
-    ({ columns, references }) =>
-      references.name === reference.references &&
-      columns.join('\0') === reference.columns.join('\0'),
-  )?.name;
   return {
     ...{ table: child.schema.id, key: child.key.map((_, i) => text(`k${String(i)}`) ?? '') },
-    ...{ kind: 'fk_orphan', detail: name ?? null },
+    ...{ kind: 'fk_orphan', detail: referenceName({ child, reference }) },
     columns: reference.columns.map((column, i) => ({
       ...{ column, base: null, production: null },
       candidate: text(`r${String(i)}`),

@@ -417,4 +417,18 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       ) ${TABLE}`,
     ],
   },
+  {
+    version: 22,
+    what: 'rows that refer to none and stay so (sql/orphan-decisions.ts)',
+    statements: [
+      `CREATE TABLE IF NOT EXISTS {db}.accepted_orphan (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        table_schema VARCHAR(64) NOT NULL,
+        table_name VARCHAR(64) NOT NULL,
+        reference VARCHAR(64) NOT NULL,
+        row_key LONGTEXT NOT NULL,
+        referring LONGTEXT NOT NULL
+      ) ${TABLE}`,
+    ],
+  },
 ];

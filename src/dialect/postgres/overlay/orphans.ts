@@ -8,14 +8,18 @@ import { tableName } from '../../../change/table-id.ts';
 import type { ForeignKey } from '../../../schema/table-schema.ts';
 import type { PairsOn } from '../../../overlay/pairing.ts';
 import type { OverlayConflict, RowSelection } from '../../overlay.ts';
+import { Accepted, type AcceptedOrphan } from '../../sql/orphan-decisions.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
-import { JOURNAL, relation, TRACE_CHARACTERS } from '../session/names.ts';
+import { JOURNAL, OWN_SCHEMA, relation, TRACE_CHARACTERS } from '../session/names.ts';
 import { passedBy } from '../shadow/passed.ts';
 import { readCapturedTables } from './capture.ts';
 import { readPairs, type PgPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
+
+/** Those that stay as they are, see sql/orphan-decisions.ts. */
+export const ACCEPTED = `${OWN_SCHEMA}.accepted_orphan`;
 
 interface Orphan {
   readonly key: readonly string[];
@@ -34,6 +38,7 @@ export async function readOrphans(
   const tables = await readCapturedTables(client);
   const pairs = await readPairs(client, tables, pairsOn);
   const comparisons = await readComparisons(client);
+  const accepted = await readAccepted(client);
   const found: OverlayConflict[] = [];
   // A trace is an entry's, of the row or of what it refers to.
   const keyed = only.key === undefined ? {} : { key: only.key };
@@ -44,15 +49,36 @@ export async function readOrphans(
       const traced = only.trace === undefined ? [] : [only.trace];
       const { rows } = await client.query<Orphan>(
         orphansOf({ child, parent, key, comparisons, pairs }, of.sql, {
-          limit,
+          limit: limit + accepted.size,
           trace: only.trace === undefined ? null : of.values.length + 1,
         }),
         [...of.values, ...traced],
       );
-      found.push(...rows.map((row) => toConflict(child, key, row)));
+      const listed = rows.map((row) => toConflict(child, key, row));
+      found.push(...listed.filter((one) => !accepted.has(one)).slice(0, limit));
     }
   }
   return found;
+}
+
+async function readAccepted(client: ClientBase): Promise<Accepted> {
+  const { rows } = await client.query<AcceptedOrphan>(
+    `SELECT table_schema AS schema, table_name AS name, reference, row_key AS key, referring
+      FROM ${ACCEPTED}`,
+  );
+  return new Accepted(rows);
+}
+
+/** Of a row `c`: what it refers to, as `alias`. */
+export function refersTo(key: ForeignKey, comparisons: Comparisons, alias: string): string {
+  const compared = comparisons.get(tableName(key.references));
+  return key.columns
+    .map((column, i) => {
+      const referenced = key.referencedColumns[i] ?? '';
+      const equals = compared?.get(referenced)?.equals ?? 'OPERATOR(pg_catalog.=)';
+      return `${alias}.${escapeIdentifier(referenced)} ${equals} c.${escapeIdentifier(column)}`;
+    })
+    .join(' AND ');
 }
 
 function orphansOf(
@@ -70,15 +96,7 @@ function orphansOf(
   const { child, parent, key, comparisons, pairs } = parts;
   // Under another key the candidate has what it refers to.
   const twin = pairs.refersToTwin(child, key.columns, 'c');
-  const compared = comparisons.get(tableName(key.references));
-  const refers = (alias: string): string =>
-    key.columns
-      .map((column, i) => {
-        const referenced = key.referencedColumns[i] ?? '';
-        const equals = compared?.get(referenced)?.equals ?? 'OPERATOR(pg_catalog.=)';
-        return `${alias}.${escapeIdentifier(referenced)} ${equals} c.${escapeIdentifier(column)}`;
-      })
-      .join(' AND ');
+  const refers = (alias: string): string => refersTo(key, comparisons, alias);
   const set = key.columns.map((column) => `c.${escapeIdentifier(column)} IS NOT NULL`);
   const none = `NOT EXISTS (SELECT FROM ${relation(key.references)} p WHERE ${refers('p')})`;
   const wanted = [

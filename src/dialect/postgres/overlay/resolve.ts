@@ -17,6 +17,7 @@ import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { readPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
 import { capturedTables, inTheWay, resetTable } from './reset.ts';
+import { resolveOrphans } from './resolve-orphans.ts';
 import { imageEqual } from './views.ts';
 import { writeAllWaiting } from './write-waiting.ts';
 
@@ -72,8 +73,10 @@ export async function resolveOverlay(
     resolved += before - left;
     kept += left;
   }
-  await touchCaptured(session.client, tables);
-  return { resolved, kept };
+  const orphans = await resolveOrphans(session, all, only, side);
+  await checkDeferred(session);
+  await touchCaptured(session.client, side === 'theirs' ? all : tables);
+  return { resolved: resolved + orphans.resolved, kept: kept + orphans.kept };
 }
 
 /**

@@ -473,4 +473,16 @@ export const SHADOW_MIGRATIONS: readonly Migration[] = [
       );
       ALTER TABLE understudy.migrating ADD COLUMN by_itself boolean NOT NULL DEFAULT false;`,
   },
+  {
+    version: 24,
+    what: 'rows that refer to none and stay so (sql/orphan-decisions.ts)',
+    sql: `
+      CREATE TABLE understudy.accepted_orphan (
+        table_schema text NOT NULL,
+        table_name text NOT NULL,
+        reference text NOT NULL,
+        row_key text NOT NULL,
+        referring text NOT NULL
+      );`,
+  },
 ];
