@@ -62,7 +62,8 @@ async function countOfAccounts(client: Client, database: string): Promise<Possib
     count: kinds.reduce((sum, { count }) => sum + count, 0),
     kinds,
     uncounted:
-      'those before the server was last started, and those of accounts that are not the rollout’s',
+      'those before the server was last started, and those of accounts that are not the rollout’s; those of an ' +
+      'earlier rollout of this name since then are counted too',
   };
 }
 
