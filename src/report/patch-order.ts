@@ -142,6 +142,7 @@ function tuple(values: Values | null, columns: readonly string[]): string | null
 
 /** As collations may have it: what is one to the widest of them. */
 function folded(text: string): string {
+  if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase().trimEnd();
   return text.normalize('NFKD').replaceAll(/\p{M}/gu, '').toLowerCase().trimEnd();
 }
 
