@@ -228,6 +228,27 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
     );
   });
 
+  it('leave a parent whose value is taken before it goes, by the whole of a key of two columns', async () => {
+    await applied(
+      [
+        'CREATE TABLE site (id INT PRIMARY KEY, tenant INT, code VARCHAR(9) UNIQUE, UNIQUE (tenant, id))',
+        `CREATE TABLE page (id INT PRIMARY KEY, tenant INT, site INT,
+          CONSTRAINT page_site FOREIGN KEY (tenant, site) REFERENCES site (tenant, id))`,
+      ],
+      {
+        site: [
+          { id: '1', tenant: '7', code: 'a' },
+          { id: '2', tenant: '7', code: 'b' },
+        ],
+        page: [{ id: '1', tenant: '7', site: '1' }],
+      },
+      `INSERT INTO site VALUES (3, 7, 'c')`,
+      'UPDATE page SET site = 3',
+      'DELETE FROM site WHERE id = 1',
+      `UPDATE site SET code = 'a' WHERE id = 2`,
+    );
+  });
+
   it('fail rather than go with a parent, where they wait for each other in a circle', async () => {
     const ddl = [
       'CREATE TABLE p (id INT PRIMARY KEY, code VARCHAR(9) UNIQUE)',
