@@ -2,7 +2,6 @@
 import { tableName, type TableId } from '../change/table-id.ts';
 import { isolatedTables } from '../config/table-filter.ts';
 import type { RowSelection, ShadowDatabase, SqlWriting } from '../dialect/dialect.ts';
-import type { Isolates } from '../dialect/overlay.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { patchStatements } from '../report/patch.ts';
 import type { RuntimeContext } from './context.ts';
@@ -45,7 +44,7 @@ export async function patchOf(
   }: {
     readonly towards: 'production' | 'candidate';
     readonly writer: SqlWriting;
-    readonly isolates: Isolates;
+    readonly isolates: (table: TableId) => boolean;
     readonly mostRows: number;
   },
 ): Promise<readonly string[]> {

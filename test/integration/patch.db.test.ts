@@ -119,7 +119,6 @@ describe.each(ALL_ENGINES)('a patch on %s', (engine) => {
   it('has one statement in a line, each right by itself', async () => {
     const at = await sorts(engine);
     const patch = await patchFor(at);
-    // eslint-disable-next-line no-control-regex
     expect(patch.filter((line) => /[\p{C}\p{Zl}]/u.test(line))).toEqual([]);
     const alone = patch.filter((line) => /^(INSERT|UPDATE|DELETE) /.test(line));
     const odd = isPg(engine)
@@ -138,7 +137,7 @@ describe.each(ALL_ENGINES)('a patch on %s', (engine) => {
 
 describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
   /** Production's rows by table, parents first, and then what the candidate does. */
-  const applied = async (
+  const expectApplied = async (
     ddl: readonly string[],
     has: Readonly<Record<string, readonly Readonly<Record<string, string | null>>[]>>,
     ...does: readonly string[]
@@ -166,7 +165,7 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
   };
 
   it.each(['RESTRICT', 'CASCADE'])('leave a parent before it goes (%s)', async (rule) => {
-    await applied(
+    await expectApplied(
       [
         'CREATE TABLE customers (id INT PRIMARY KEY, email VARCHAR(20) UNIQUE)',
         `CREATE TABLE orders (id INT PRIMARY KEY, customer_id INT, note VARCHAR(9),
@@ -200,7 +199,7 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
   it('come and go by what they refer to in their own table, and in a circle of tables', async () => {
     const key = (name: string, column: string, of: string): string =>
       `CONSTRAINT ${name} FOREIGN KEY (${column}) REFERENCES ${of} (id)`;
-    await applied(
+    await expectApplied(
       [
         `CREATE TABLE node (id INT PRIMARY KEY, up INT, ${key('node_up', 'up', 'node')})`,
         'CREATE TABLE a (id INT PRIMARY KEY, b INT)',
@@ -229,7 +228,7 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
   });
 
   it('leave a parent whose value is taken before it goes, by the whole of a key of two columns', async () => {
-    await applied(
+    await expectApplied(
       [
         'CREATE TABLE site (id INT PRIMARY KEY, tenant INT, code VARCHAR(9) UNIQUE, UNIQUE (tenant, id))',
         `CREATE TABLE page (id INT PRIMARY KEY, tenant INT, site INT,

@@ -1,7 +1,7 @@
 /** Statements for sessions that are not ours: see SqlWriting. */
 import { escapeIdentifier } from 'pg';
 import type { ColumnType } from '../../../schema/table-schema.ts';
-import type { SqlWriting } from '../../dialect.ts';
+import type { SqlWriting } from '../../sql-writing.ts';
 import { relation } from './names.ts';
 
 /** What cannot be seen, ends a line, or is read in two ways. */
@@ -15,7 +15,7 @@ function plainText(text: string): string {
   const quoted = text.replaceAll(`'`, `''`);
   if (!SPECIAL.test(text)) return `'${quoted}'`;
   // Some take a backslash for one: it then stands before no other, nor before a quote.
-  const backslash = /^[\x00-\x7f]*$/.test(text) ? '\\\\' : '\\x5C';
+  const backslash = /^\p{ASCII}*$/u.test(text) ? '\\\\' : '\\x5C';
   const escaped = quoted.replaceAll(new RegExp(SPECIAL, 'gu'), (special) =>
     special === '\\' ? backslash : escape(special),
   );
