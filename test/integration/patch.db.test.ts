@@ -136,12 +136,15 @@ describe.each(ALL_ENGINES)('a patch on %s', (engine) => {
 });
 
 describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
-  /** Production's rows by table, parents first, and then what the candidate does. */
-  const expectApplied = async (
+  /**
+   * Production's rows by table, parents first, and then what the candidate does. Tells what a patch made of
+   * the one, and the other one of that.
+   */
+  const applied = async (
     ddl: readonly string[],
     has: Readonly<Record<string, readonly Readonly<Record<string, string | null>>[]>>,
     ...does: readonly string[]
-  ): Promise<void> => {
+  ) => {
     const at = await anyRollout(engine, ...ddl);
     for (const [table, rows] of Object.entries(has)) {
       await at.apply(at.step(table, ...rows.map((row) => put(['id'], row))));
@@ -156,16 +159,16 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
     };
     const was = await all();
     await copy.apply(await patchFor(at), ...SESSIONS[engine]);
-    for (const table of tables) {
-      expect(await copy.rows(table)).toEqual(await candidateRows(at, table));
-    }
-    // And back again.
+    const made = await all();
     await copy.apply(await patchFor(at, 'production'), ...SESSIONS[engine]);
-    expect(await all()).toEqual(was);
+    const back = await all();
+    const theirs: (readonly string[])[] = [];
+    for (const table of tables) theirs.push(await candidateRows(at, table));
+    return { told: { made, back }, wanted: { made: theirs, back: was } };
   };
 
   it.each(['RESTRICT', 'CASCADE'])('leave a parent before it goes (%s)', async (rule) => {
-    await expectApplied(
+    const { told, wanted } = await applied(
       [
         'CREATE TABLE customers (id INT PRIMARY KEY, email VARCHAR(20) UNIQUE)',
         `CREATE TABLE orders (id INT PRIMARY KEY, customer_id INT, note VARCHAR(9),
@@ -194,12 +197,13 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
       `INSERT INTO customers VALUES (5, 'a@x')`,
       `INSERT INTO orders VALUES (13, 5, 'new')`,
     );
+    expect(told).toEqual(wanted);
   });
 
   it('come and go by what they refer to in their own table, and in a circle of tables', async () => {
     const key = (name: string, column: string, of: string): string =>
       `CONSTRAINT ${name} FOREIGN KEY (${column}) REFERENCES ${of} (id)`;
-    await expectApplied(
+    const { told, wanted } = await applied(
       [
         `CREATE TABLE node (id INT PRIMARY KEY, up INT, ${key('node_up', 'up', 'node')})`,
         'CREATE TABLE a (id INT PRIMARY KEY, b INT)',
@@ -225,10 +229,11 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
       'INSERT INTO b VALUES (3, 4)',
       'UPDATE a SET b = 3 WHERE id = 1',
     );
+    expect(told).toEqual(wanted);
   });
 
   it('leave a parent whose value is taken before it goes, by the whole of a key of two columns', async () => {
-    await expectApplied(
+    const { told, wanted } = await applied(
       [
         'CREATE TABLE site (id INT PRIMARY KEY, tenant INT, code VARCHAR(9) UNIQUE, UNIQUE (tenant, id))',
         `CREATE TABLE page (id INT PRIMARY KEY, tenant INT, site INT,
@@ -246,6 +251,7 @@ describe.each(ALL_ENGINES)('rows of a patch on %s', (engine) => {
       'DELETE FROM site WHERE id = 1',
       `UPDATE site SET code = 'a' WHERE id = 2`,
     );
+    expect(told).toEqual(wanted);
   });
 
   it('fail rather than go with a parent, where they wait for each other in a circle', async () => {
