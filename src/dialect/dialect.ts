@@ -12,7 +12,7 @@ import type { TableId } from '../change/table-id.ts';
 import type { KnownValue } from '../change/value.ts';
 import type { ConnectorFacts } from '../decode/connectors/settings.ts';
 import type { ChangeBatch } from '../order/change-batch.ts';
-import type { ColumnType, SchemaCatalogue } from '../schema/table-schema.ts';
+import type { SchemaCatalogue } from '../schema/table-schema.ts';
 import type { EventTableSchema } from '../schema/event-schema.ts';
 import type { ShadowPlan } from '../schema/shadow-plan.ts';
 import type { BackupReading } from './backup.ts';
@@ -33,13 +33,14 @@ import type {
   ResolvedRows,
   RowSelection,
 } from './overlay.ts';
+import type { SqlWriting } from './sql-writing.ts';
 import type { TopicLedger } from './topic-ledger.ts';
 import type { PinProof, SnapshotView } from './snapshot-view.ts';
 
 export type EngineName = 'postgresql' | 'mysql' | 'mariadb';
 export type DatabaseKind = 'trunk' | 'rollout';
 
-export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView };
+export type { Fence, FenceState, FollowingNote, HolderNote, SnapshotView, SqlWriting };
 export type {
   InstalledOverlay,
   Isolates,
@@ -464,15 +465,6 @@ export interface ShadowOptions extends CandidateRules {
 }
 
 /** What an engine offers. One per engine; found by name in the registry. */
-/** Pieces of statements of an engine. */
-export interface SqlWriting {
-  table(id: TableId): string;
-  column(name: string): string;
-  /** Of a value as texts tell it between the rooms (see OverlayRow); null: NULL. */
-  literal(text: string | null, type: ColumnType): string;
-  /** Between an INSERT's columns and its values. */
-  readonly overriding: string;
-}
 
 export interface Dialect {
   readonly engine: EngineName;

@@ -49,6 +49,8 @@ export interface OverlayRow {
     readonly column: string;
     readonly production: string | null;
     readonly candidate: string | null;
+    /** It does not differ: see RowReading. */
+    readonly same?: true;
   }[];
   readonly at: Date;
   /** The request, or trace, in which the candidate first wrote it; null where it told none. */
@@ -88,6 +90,11 @@ export interface RowSelection {
   readonly key?: readonly string[];
   /** First written in this request or trace. */
   readonly trace?: string;
+}
+
+export interface RowReading extends RowSelection {
+  /** Of rows that both sides have, also the columns of unique and foreign keys that do not differ. */
+  readonly links?: true;
 }
 
 /** What an overlay could not take in, to be told to whoever made the rollout. */
@@ -170,7 +177,7 @@ export interface OverlayActs {
   /** Counts per table; needs an installed overlay. */
   overlayCounts(): Promise<readonly OverlayCount[]>;
   /** The differing rows, at most `limit` per table, oldest first. */
-  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]>;
+  overlayRows(limit: number, only?: RowReading): Promise<readonly OverlayRow[]>;
   /** Puts rows back to production's. Returns how many were owned. */
   resetOverlay(fence: Fence, only: RowSelection): Promise<number>;
   /**

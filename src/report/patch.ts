@@ -1,11 +1,12 @@
 /**
- * The difference of a rollout as SQL: statements that turn one side's rows into the other's. Pure. Rows go
- * before their parents go and come after their parents come; values that rows exchange under a unique key,
- * and tables that refer to each other in a circle, are beyond such a list.
+ * The difference of a rollout as SQL: statements that turn one side's rows into the other's. Pure. Values that
+ * rows exchange under a unique key, and rows that refer to each other in a circle, are beyond such a list: see
+ * safeOrder.
  */
 
 import { tableName, type TableId } from '../change/table-id.ts';
-import type { ColumnType, TableSchema } from '../schema/table-schema.ts';
+import { writableColumns, type ColumnType, type TableSchema } from '../schema/table-schema.ts';
+import { safeOrder, type RowMove } from './patch-order.ts';
 
 /** How an engine writes what a statement is made of: see SqlWriting. */
 export interface PatchWriter {
@@ -13,9 +14,10 @@ export interface PatchWriter {
   column(name: string): string;
   literal(text: string | null, type: ColumnType): string;
   readonly overriding: string;
+  isStamped(type: ColumnType): boolean;
+  readonly before: readonly string[];
+  readonly after: readonly string[];
 }
-
-type PatchTable = Pick<TableSchema, 'id' | 'key' | 'columns' | 'foreignKeys'>;
 
 export interface PatchRow {
   /** Label of its table. */
@@ -27,16 +29,18 @@ export interface PatchRow {
     readonly column: string;
     readonly production: string | null;
     readonly candidate: string | null;
+    /** It is not written: it tells what the row refers to, and holds. */
+    readonly same?: true;
   }[];
   /** Which sides have it. */
   readonly production: boolean;
   readonly candidate: boolean;
 }
 
-/** `towards`: the side that the other's rows are made like. */
+/** `towards`: the side that the other's rows are made like. None if there are no rows. */
 export function patchStatements(
   rows: readonly PatchRow[],
-  tables: ReadonlyMap<string, PatchTable>,
+  tables: ReadonlyMap<string, TableSchema>,
   {
     towards,
     writer,
@@ -49,27 +53,35 @@ export function patchStatements(
   },
 ): readonly string[] {
   const from = towards === 'candidate' ? 'production' : 'candidate';
-  const byTable = Map.groupBy(rows, (row) => row.table);
-  const order = parentsFirst(tables).filter((label) => byTable.has(label));
-  const written = order.map((label) => {
-    const table = tables.get(label);
-    const own = byTable.get(label) ?? [];
-    const keys = (of: string): readonly string[] => tables.get(of)?.key ?? [];
-    const one = { table, writer, towards, keys, here: keysHere(pairs, towards) };
-    return {
-      deletes: own.filter((row) => row[from] && !row[towards]).map((row) => deletion(row, one)),
-      updates: own
-        .filter((row) => row[from] && row[towards])
-        .flatMap((row) => update(referring(row, one), one)),
-      inserts: own
-        .filter((row) => !row[from] && row[towards])
-        .map((row) => insertion(referring(row, one), one)),
-    };
+  const here = keysHere(pairs, towards);
+  const keys = (of: string): readonly string[] => tables.get(of)?.key ?? [];
+  const moves = rows
+    .filter((row) => row[from] || row[towards])
+    .map((row) => {
+      const writing = { table: tables.get(row.table), writer, towards, keys, here };
+      const written = row[towards] ? referring(row, writing) : row;
+      return { ...movement(written, writing), row: written, writing };
+    });
+  const statements = safeOrder(moves, tables).flatMap(({ row, writing }) => {
+    if (!row[towards]) return [deletion(row, writing)];
+    return row[from] ? update(row, writing) : [insertion(row, writing)];
   });
-  return [
-    ...written.toReversed().flatMap(({ deletes }) => deletes),
-    ...written.flatMap(({ updates, inserts }) => [...updates, ...inserts]),
-  ];
+  return statements.length === 0 ? [] : [...writer.before, ...statements, ...writer.after];
+}
+
+/** Of the columns that are known. */
+function movement(row: PatchRow, writing: Writing): RowMove {
+  const { towards } = writing;
+  const from = towards === 'candidate' ? 'production' : 'candidate';
+  const key = known(writing).key.map((name, i) => [name, keyOf(row, writing)[i] ?? null] as const);
+  const side = (of: typeof towards): RowMove['after'] =>
+    row[of]
+      ? new Map([
+          ...key,
+          ...row.columns.map((one) => [one.column, one[one.same ? from : of]] as const),
+        ])
+      : null;
+  return { table: row.table, before: side(from), after: side(towards) };
 }
 
 /** A row by the label of its table, and its keys on both sides. */
@@ -123,12 +135,12 @@ interface Writing {
   readonly here: KeysHere;
   /** The key's columns of a table, by its label. */
   keys(table: string): readonly string[];
-  readonly table: PatchTable | undefined;
+  readonly table: TableSchema | undefined;
   readonly writer: PatchWriter;
   readonly towards: 'production' | 'candidate';
 }
 
-function known({ table }: Writing): PatchTable {
+function known({ table }: Writing): TableSchema {
   if (table === undefined) throw new Error('rows are of tables that are known');
   return table;
 }
@@ -140,8 +152,12 @@ function value(name: string, text: string | null, writing: Writing): string {
 }
 
 /** Of the row on the side that the statement is for. */
+function keyOf(row: PatchRow, { towards }: Writing): readonly string[] {
+  return towards === 'candidate' ? row.productionKey : row.key;
+}
+
 function whereKey(row: PatchRow, writing: Writing): string {
-  const key = writing.towards === 'candidate' ? row.productionKey : row.key;
+  const key = keyOf(row, writing);
   return known(writing)
     .key.map(
       (name, i) => `${writing.writer.column(name)} = ${value(name, key[i] ?? null, writing)}`,
@@ -155,13 +171,23 @@ function deletion(row: PatchRow, writing: Writing): string {
 
 function update(row: PatchRow, writing: Writing): readonly string[] {
   const { writer, towards } = writing;
-  const keys = new Set(known(writing).key);
-  const set = row.columns
-    .filter(({ column }) => !keys.has(column))
-    .map((one) => `${writer.column(one.column)} = ${value(one.column, one[towards], writing)}`);
-  if (set.length === 0) return [];
-  const table = writer.table(known(writing).id);
-  return [`UPDATE ${table} SET ${set.join(', ')} WHERE ${whereKey(row, writing)};`];
+  const schema = known(writing);
+  const { id, key } = schema;
+  // Of a pair each side keeps its own.
+  const keeps = row.key.every((text, i) => text === row.productionKey[i]) ? [] : key;
+  const changed = row.columns.filter(({ column, same }) => !same && !keeps.includes(column));
+  if (changed.length === 0) return [];
+  const set = changed.map(
+    (one) => `${writer.column(one.column)} = ${value(one.column, one[towards], writing)}`,
+  );
+  const named = new Set([...key, ...changed.map(({ column }) => column)]);
+  const stamped = writableColumns(schema)
+    .filter(({ name, type }) => !named.has(name) && writer.isStamped(type))
+    .map(({ name }) => `${writer.column(name)} = ${writer.column(name)}`);
+  const table = writer.table(id);
+  return [
+    `UPDATE ${table} SET ${[...set, ...stamped].join(', ')} WHERE ${whereKey(row, writing)};`,
+  ];
 }
 
 function insertion(row: PatchRow, writing: Writing): string {
@@ -170,18 +196,4 @@ function insertion(row: PatchRow, writing: Writing): string {
   const values = row.columns.map((one) => value(one.column, one[towards], writing));
   const table = writer.table(known(writing).id);
   return `INSERT INTO ${table} (${names.join(', ')})${writer.overriding} VALUES (${values.join(', ')});`;
-}
-
-function parentsFirst(tables: ReadonlyMap<string, PatchTable>): readonly string[] {
-  const done = new Set<string>();
-  const visit = (label: string, above: ReadonlySet<string>): void => {
-    if (done.has(label) || above.has(label)) return;
-    const below = new Set(above).add(label);
-    for (const { references } of tables.get(label)?.foreignKeys ?? []) {
-      visit(tableName(references), below);
-    }
-    done.add(label);
-  };
-  for (const label of [...tables.keys()].toSorted()) visit(label, new Set());
-  return [...done];
 }

@@ -1,7 +1,7 @@
 /** What the candidate changed, as statements that make one side's rows like the other's. */
 import { tableName, type TableId } from '../change/table-id.ts';
 import { isolatedTables } from '../config/table-filter.ts';
-import type { RowSelection } from '../dialect/dialect.ts';
+import type { RowSelection, ShadowDatabase, SqlWriting } from '../dialect/dialect.ts';
 import { UnderstudyError } from '../errors/understudy-error.ts';
 import { patchStatements } from '../report/patch.ts';
 import type { RuntimeContext } from './context.ts';
@@ -22,29 +22,53 @@ export async function readPatch(
   towards: 'production' | 'candidate',
   mostRows = MOST_ROWS,
 ): Promise<readonly string[]> {
-  return readRollout(context, name, async (database) => {
-    const isolates = isolatedTables(context.config);
-    const found = await database.overlayRows(mostRows + 1, only);
-    const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
-    const all = await database.overlayPairs(mostRows + 1);
-    assertAllThere(
-      rows,
+  return readRollout(context, name, (database) =>
+    patchOf(database, only, {
+      towards,
       mostRows,
-      'make the patch of other tables or of a trace alone (--table, --trace)',
-    );
-    // Also of tables that rows refer to.
-    assertAllThere(all, mostRows, 'these are pairs, see pairOn');
-    const tables = await database.catalogue();
-    const sides = rows.map(({ table, key, kind, columns, candidate, pairedWith }) => ({
-      ...{ table: tableName(table), key, columns, candidate },
-      productionKey: pairedWith ?? key,
-      production: kind !== 'insert',
-    }));
-    const pairs = all.map((pair) => ({
-      ...{ ...pair, table: tableName(pair.table) },
-    }));
-    return patchStatements(sides, tables, { towards, writer: context.dialect.sql, pairs });
-  });
+      writer: context.dialect.sql,
+      isolates: isolatedTables(context.config),
+    }),
+  );
+}
+
+/** See readPatch: of a rollout's database. */
+export async function patchOf(
+  database: Pick<ShadowDatabase, 'overlayRows' | 'overlayPairs' | 'catalogue'>,
+  only: RowSelection,
+  {
+    towards,
+    writer,
+    isolates,
+    mostRows,
+  }: {
+    readonly towards: 'production' | 'candidate';
+    readonly writer: SqlWriting;
+    readonly isolates: (table: TableId) => boolean;
+    readonly mostRows: number;
+  },
+): Promise<readonly string[]> {
+  // With what tells which rows refer to which: see safeOrder.
+  const found = await database.overlayRows(mostRows + 1, { ...only, links: true });
+  const rows = found.filter(({ table }) => only.table !== undefined || !isolates(table));
+  const all = await database.overlayPairs(mostRows + 1);
+  assertAllThere(
+    rows,
+    mostRows,
+    'make the patch of other tables or of a trace alone (--table, --trace)',
+  );
+  // Also of tables that rows refer to.
+  assertAllThere(all, mostRows, 'these are pairs, see pairOn');
+  const tables = await database.catalogue();
+  const sides = rows.map(({ table, key, kind, columns, candidate, pairedWith }) => ({
+    ...{ table: tableName(table), key, columns, candidate },
+    productionKey: pairedWith ?? key,
+    production: kind !== 'insert',
+  }));
+  const pairs = all.map((pair) => ({
+    ...{ ...pair, table: tableName(pair.table) },
+  }));
+  return patchStatements(sides, tables, { towards, writer, pairs });
 }
 
 /** UNSUPPORTED if a table has more than `mostRows` of these. */

@@ -1,10 +1,10 @@
 import type { Dialect } from '../dialect.ts';
-import { NO_LABEL, renderLiteral, renderText } from './apply/literal.ts';
+import { renderText } from './apply/literal.ts';
+import { sqlWriting } from './apply/sql-writing.ts';
 import { readBackup } from './production/backup-reading.ts';
 import { parseSnapshot } from './production/binlog-view.ts';
 import { connectProduction } from './production/production.ts';
 import { planFromEvents } from './schema/plan-from-events.ts';
-import { quote } from './session/names.ts';
 import { connectShadow } from './shadow/server.ts';
 
 /** MySQL 8.4 and later, MariaDB 10.6 and later. Which one it is, the server tells: see Flavour. */
@@ -17,15 +17,7 @@ const shared: Omit<Dialect, 'engine'> = {
   readBackup,
   planFromEvents,
   renderText,
-  sql: {
-    table: ({ name }) => quote(name),
-    column: (name) => quote(name),
-    literal: (text, type) => {
-      const written = renderLiteral(text, type);
-      return written === NO_LABEL ? '0' : written;
-    },
-    overriding: '',
-  },
+  sql: sqlWriting,
 };
 
 export const mysql: Dialect = { engine: 'mysql', ...shared };

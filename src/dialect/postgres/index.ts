@@ -1,11 +1,10 @@
-import { escapeIdentifier, escapeLiteral } from 'pg';
 import type { Dialect } from '../dialect.ts';
 import { planFromEvents } from './schema/plan-from-events.ts';
 import { readBackup } from './production/backup-reading.ts';
 import { connectProduction } from './production/production.ts';
 import { connectShadow } from './shadow/server.ts';
 import { parseSnapshot } from './production/snapshot.ts';
-import { relation } from './session/names.ts';
+import { sqlWriting } from './session/sql-writing.ts';
 import { renderText } from './session/types.ts';
 
 /** PostgreSQL 14 and later. */
@@ -18,11 +17,5 @@ export const postgres: Dialect = {
   readBackup,
   planFromEvents,
   renderText: (value) => renderText(value),
-  sql: {
-    table: relation,
-    column: escapeIdentifier,
-    literal: (text, { sql }) => (text === null ? 'NULL' : `${escapeLiteral(text)}::${sql}`),
-    // An identity that is always generated takes a value so.
-    overriding: ' OVERRIDING SYSTEM VALUE',
-  },
+  sql: sqlWriting,
 };

@@ -5,12 +5,12 @@ import type { ConflictKind, DifferenceKind } from '../../overlay/conflict.ts';
 import type { Outcome } from '../../overlay/outcome.ts';
 import type { TableSchema } from '../../schema/table-schema.ts';
 import type { OverlayRow, RowSelection } from '../dialect.ts';
-import type { OutcomeCounts, OverlayConflict } from '../overlay.ts';
+import type { OutcomeCounts, OverlayConflict, RowReading } from '../overlay.ts';
 
 /** A captured table. */
 interface ReadTable {
   readonly label: string;
-  readonly schema: Pick<TableSchema, 'id' | 'key'>;
+  readonly schema: Pick<TableSchema, 'id' | 'key' | 'uniques' | 'foreignKeys'>;
   readonly columns: readonly { readonly schema: { readonly name: string } }[];
 }
 
@@ -34,19 +34,31 @@ function isAbsent({ columns, schema }: ReadTable, row: DifferenceRow): boolean {
   return (row.candidate[at] ?? null) === null;
 }
 
-/** Of an update, and of a row that is kept out, only the columns that differ. */
-export function toOverlayRow(table: ReadTable, row: DifferenceRow): OverlayRow {
+/** Columns of the table's unique and foreign keys. */
+function linksOf({ schema: { uniques, foreignKeys } }: ReadTable): ReadonlySet<string> {
+  return new Set([...uniques, ...foreignKeys].flatMap(({ columns }) => columns));
+}
+
+/** Of an update, and of a row that is kept out, only the columns that differ, and what `only` asks for. */
+export function toOverlayRow(
+  table: ReadTable,
+  row: DifferenceRow,
+  only: RowReading = {},
+): OverlayRow {
   // A key is never NULL: it tells whether there is a row at all.
   const hidden = row.kind === 'blocked' && isAbsent(table, row);
   const isPart =
     row.kind === 'update' || row.kind === 'pair' || (row.kind === 'blocked' && !hidden);
+  const links = isPart && only.links === true ? linksOf(table) : null;
   const columns = table.columns.flatMap((column, i) => {
-    if (isPart && row.changed[i] !== true) return [];
+    const isSame = isPart && row.changed[i] !== true;
+    if (isSame && links?.has(column.schema.name) !== true) return [];
     return [
       {
         column: column.schema.name,
         production: row.kind === 'insert' ? null : (row.production[i] ?? null),
         candidate: row.kind === 'delete' ? null : (row.candidate[i] ?? null),
+        ...(isSame && { same: true as const }),
       },
     ];
   });

@@ -18,8 +18,20 @@ export class Misfit extends Error {
 /** What a literal cannot say: the value of an enum that stands for no label (index 0). */
 export const NO_LABEL: unique symbol = Symbol('no label');
 
-/** The literal, or NO_LABEL. Throws Misfit. */
-export function renderLiteral(value: KnownValue, type: ColumnType): string | typeof NO_LABEL {
+/** How a session takes texts, and moments in UTC that are written without their zone. */
+interface Texts {
+  text(text: string): string;
+  instant(text: string): string;
+}
+
+const OURS: Texts = { text: literal, instant: literal };
+
+/** The literal, or NO_LABEL; as `texts` has it, for sessions that are not ours. Throws Misfit. */
+export function renderLiteral(
+  value: KnownValue,
+  type: ColumnType,
+  texts = OURS,
+): string | typeof NO_LABEL {
   if (value === null) return 'NULL';
   if (value instanceof Uint8Array) return bytesLiteral(value);
   if (typeof value === 'boolean') return booleanLiteral(value, type);
@@ -29,17 +41,17 @@ export function renderLiteral(value: KnownValue, type: ColumnType): string | typ
       return bitsLiteral(value);
     case 'numeric':
       assertFraction(value, type.scale ?? 0);
-      return literal(value);
+      return texts.text(value);
     case 'float32':
       return floatLiteral(value);
     case 'time':
     case 'timestamp':
       assertFraction(value, type.precision ?? 0);
-      return literal(value);
+      return texts.text(value);
     case 'timestamptz':
-      return instantLiteral(value, type);
+      return texts.instant(bareInstant(value, type));
     case 'enum':
-      return value === '' && type.labels?.includes('') !== true ? NO_LABEL : literal(value);
+      return value === '' && type.labels?.includes('') !== true ? NO_LABEL : texts.text(value);
     case 'bytes':
     case 'geometry':
     case 'vector':
@@ -67,7 +79,7 @@ export function renderLiteral(value: KnownValue, type: ColumnType): string | typ
     case 'point':
     case 'array':
     case 'other':
-      return literal(value);
+      return texts.text(value);
     default:
       return unreachable(type.kind);
   }
@@ -116,12 +128,12 @@ function floatLiteral(text: string): string {
   return Object.is(value, -0) ? `'-0'` : `'${String(value)}'`;
 }
 
-/** The session's time zone is UTC; the servers' literals carry none. */
-function instantLiteral(text: string, type: ColumnType): string {
+/** In UTC, without saying so: not all of the servers' literals can. */
+function bareInstant(text: string, type: ColumnType): string {
   if (!text.endsWith('+00')) throw new Misfit('the value is not in UTC');
   const bare = text.slice(0, -3);
   assertFraction(bare, type.precision ?? 0);
-  return literal(bare);
+  return bare;
 }
 
 /** The server rounds surplus digits without an error. */

@@ -1,7 +1,7 @@
 /** What the candidate changed, in the caller's transaction of one snapshot. */
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
-import type { OutcomeCounts, RowPair } from '../../overlay.ts';
+import type { OutcomeCounts, RowPair, RowReading } from '../../overlay.ts';
 import {
   selectTables,
   toOutcomeCounts,
@@ -103,7 +103,7 @@ export async function readOverlayRows(
         ORDER BY d.at, ${table.key.map((_, i) => `d.k${String(i)}`).join(', ')}
         LIMIT ${String(limit)}`,
     );
-    rows.push(...found.map((row) => toOverlayRow(table, toDifference(table, row))));
+    rows.push(...found.map((row) => toOverlayRow(table, toDifference(table, row), only)));
   }
   return rows;
 }
@@ -139,7 +139,7 @@ export async function readOverlayPairs(
 /** What is listed: at most `limit` of a table. */
 export interface Listing {
   readonly limit: number;
-  readonly only?: RowSelection | undefined;
+  readonly only?: RowReading | undefined;
 }
 
 /** As `differenceKind`, or what pairs make of it. */

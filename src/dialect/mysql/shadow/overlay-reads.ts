@@ -8,6 +8,7 @@ import type {
   OverlayCount,
   OverlayRow,
   RowPair,
+  RowReading,
   RowSelection,
 } from '../../overlay.ts';
 import { readAllConflicts } from '../overlay/conflicts.ts';
@@ -36,7 +37,7 @@ export abstract class OverlayReads {
     );
   }
 
-  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
+  overlayRows(limit: number, only?: RowReading): Promise<readonly OverlayRow[]> {
     return this.readOverlay('read the overlay', async (client) =>
       readOverlayRows(client, await this.#paired(client), { limit, only }),
     );

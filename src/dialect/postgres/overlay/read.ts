@@ -1,7 +1,7 @@
 import { escapeLiteral, type ClientBase } from 'pg';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { OverlayCount, OverlayRow, RowSelection } from '../../dialect.ts';
-import type { OutcomeCounts, OverlayConflict, RowPair } from '../../overlay.ts';
+import type { OutcomeCounts, OverlayConflict, RowPair, RowReading } from '../../overlay.ts';
 import type { PairsOn } from '../../../overlay/pairing.ts';
 import type { SameIn } from '../../sql/pairs.ts';
 import type { ApplyTable } from '../apply/apply-table.ts';
@@ -81,7 +81,7 @@ async function countRows(client: ClientBase, table: ApplyTable): Promise<number>
 export async function readOverlayRows(
   client: ClientBase,
   limit: number,
-  { pairsOn = null, ...only }: RowSelection & { readonly pairsOn?: PairsOn | null } = {},
+  { pairsOn = null, ...only }: RowReading & { readonly pairsOn?: PairsOn | null } = {},
 ): Promise<readonly OverlayRow[]> {
   const rows: OverlayRow[] = [];
   const tables = await readCapturedTables(client);
@@ -107,7 +107,7 @@ export async function readOverlayRows(
        ORDER BY d.at, d.key LIMIT $${condition.values.length + 1}`,
       [...condition.values, limit],
     );
-    rows.push(...found.rows.map((row) => toOverlayRow(table, row)));
+    rows.push(...found.rows.map((row) => toOverlayRow(table, row, only)));
   }
   return rows;
 }

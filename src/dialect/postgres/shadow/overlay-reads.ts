@@ -9,6 +9,7 @@ import type {
   OverlayCount,
   OverlayRow,
   RowPair,
+  RowReading,
   RowSelection,
 } from '../../overlay.ts';
 import { readOrphans } from '../overlay/orphans.ts';
@@ -34,7 +35,7 @@ export abstract class OverlayReads {
     );
   }
 
-  overlayRows(limit: number, only?: RowSelection): Promise<readonly OverlayRow[]> {
+  overlayRows(limit: number, only?: RowReading): Promise<readonly OverlayRow[]> {
     return this.readOverlay('read the overlay', (client) =>
       readOverlayRows(client, limit, { ...only, pairsOn: this.rules.pairsOn ?? null }),
     );
