@@ -215,8 +215,8 @@ export interface OverlayActs {
    */
   numberRanges(): Promise<readonly NumberRange[] | null>;
   /**
-   * Sees to it that the candidate may write what the rules let it, and no other table (see ReadOnly). Errors:
-   * APPLY_BLOCKED while somebody is at such a table.
+   * Sees to it that the candidate may write what the rules let it, and no other table (see ReadOnly), and that no
+   * routine of production's does for it what it may not. Errors: APPLY_BLOCKED while somebody is at such a table.
    */
   guardReadOnly(fence: Fence): Promise<void>;
   /** How rows came to be production's again that were owned. */
