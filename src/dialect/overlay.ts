@@ -194,6 +194,11 @@ export interface OverlayActs {
    * Returns them. APPLY_BLOCKED if somebody is at a table: it is noted all the same.
    */
   watchCapture(fence: Fence): Promise<readonly TableId[]>;
+  /**
+   * Looks whether the numbers of new rows are still above production's, and moves those of them up that the
+   * candidate set back. Returns their names; ids that it took meanwhile may be production's. Waits for nobody.
+   */
+  watchNumbers(fence: Fence): Promise<readonly string[]>;
   /** All pairs of a table (sql/pairs.ts), also those that do not differ; at most `limit` per table. */
   overlayPairs(limit: number): Promise<readonly RowPair[]>;
   /** Conflicts, at most `limit` per table, oldest first. */
