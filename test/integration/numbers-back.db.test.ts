@@ -100,10 +100,9 @@ describe('numbers that were set back', () => {
     expect(await look()).toEqual([]);
     await at.run(`SELECT setval('t_id_seq', 1)`);
     const numbers = ['public.t_id_seq'];
-    expect(await look()).toEqual([
-      ...[expect.stringContaining('set back'), numbers],
-      ['me', 'numbers_set_back', at.name, { numbers }],
-    ]);
+    const [what, ...others] = await look();
+    expect(what).toContain('set back');
+    expect(others).toEqual([numbers, ['me', 'numbers_set_back', at.name, { numbers }]]);
     expect(await look()).toEqual([]);
   });
 
