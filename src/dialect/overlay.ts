@@ -201,6 +201,11 @@ export interface OverlayActs {
    * Returns them. APPLY_BLOCKED if somebody is at a table: it is noted all the same.
    */
   watchCapture(fence: Fence): Promise<readonly TableId[]>;
+  /**
+   * Looks whether the numbers of new rows are still above production's, and moves those of them up that the
+   * candidate set back. Returns their names; ids that it took meanwhile may be production's. Waits for nobody.
+   */
+  watchNumbers(fence: Fence): Promise<readonly string[]>;
   /** All pairs of a table (sql/pairs.ts), also those that do not differ; at most `limit` per table. */
   overlayPairs(limit: number): Promise<readonly RowPair[]>;
   /** Conflicts, at most `limit` per table, oldest first. */
@@ -222,8 +227,8 @@ export interface OverlayActs {
    */
   numberRanges(): Promise<readonly NumberRange[] | null>;
   /**
-   * Sees to it that the candidate may write what the rules let it, and no other table (see ReadOnly). Errors:
-   * APPLY_BLOCKED while somebody is at such a table.
+   * Sees to it that the candidate may write what the rules let it, and no other table (see ReadOnly), and that no
+   * routine of production's does for it what it may not. Errors: APPLY_BLOCKED while somebody is at such a table.
    */
   guardReadOnly(fence: Fence): Promise<void>;
   /** How rows came to be production's again that were owned. */

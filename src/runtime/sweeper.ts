@@ -68,6 +68,23 @@ async function watchCapture(stage: Stage): Promise<void> {
   await control.submitRequest('drift-check', database.name, DEFAULT_DRIFT_ARGS);
 }
 
+/** Moves the numbers of new rows above production's again, where the candidate set them back. */
+async function watchNumbers(stage: Stage): Promise<void> {
+  const { context, database, holder } = stage;
+  const waits = 'numbers of new rows could not be looked at for now';
+  const numbers = await unlessBlocked(stage, waits, () => database.watchNumbers(holder.fence));
+  if (numbers === null || numbers.length === 0) return;
+  context.logger.warn(
+    'numbers of new rows were set back, and were moved above production’s again',
+    {
+      ...{ database: database.name, numbers },
+      cure: 'let the candidate leave its sequences where they are: ids that it took meanwhile may be production’s',
+    },
+  );
+  const control = await context.control();
+  await control.audit(context.holder, 'numbers_set_back', database.name, { numbers });
+}
+
 async function guardReadOnly(stage: Stage): Promise<void> {
   const { database, holder } = stage;
   const waits = 'tables could not be guarded for now';
@@ -110,6 +127,7 @@ export function careForOverlay(stage: Stage): Beside {
       if (database.marker.kind !== 'rollout') return everyMs;
       if (place === null) {
         await watchCapture(stage);
+        await watchNumbers(stage);
         await guardReadOnly(stage);
         await warn(stage, told);
       }

@@ -172,6 +172,61 @@ describe('a row that is kept out', () => {
     expect(await seen()).toEqual([[1, 'one', 'a'], ...REST]);
   });
 
+  it('has the moment and the trace of the candidate’s first write, and is reset by it', async () => {
+    const entry = async (id: number): Promise<readonly unknown[]> => {
+      const sql = `SELECT understudy_at, understudy_trace FROM understudy."shop.t#journal"`;
+      return ((await content(`${sql} WHERE id = ${String(id)}`))[0] ?? []) as readonly unknown[];
+    };
+    const update = `UPDATE t SET s = 'mine' WHERE id = 1`;
+    for (const [write, id = 1] of [
+      [update],
+      ['DELETE FROM t WHERE id = 1'],
+      ['UPDATE t SET id = 7 WHERE id = 1'],
+      [`INSERT INTO t VALUES (9, 'nine', 'mine')`, 9],
+      [`INSERT INTO t VALUES (1, 'x', 'y') ON CONFLICT (id) DO UPDATE SET s = 'mine'`],
+      ['TRUNCATE t'],
+      [`BEGIN ISOLATION LEVEL REPEATABLE READ; ${update}; COMMIT`],
+      [`BEGIN ISOLATION LEVEL REPEATABLE READ; TRUNCATE t; COMMIT`],
+    ] as const) {
+      await tables(T, true);
+      await user.query(`${HELD}; INSERT INTO t VALUES (71, 'held too', 'mine')`);
+      await apply(put(1, 'held'), put(9, 'held too'));
+      const [before] = await entry(id);
+      const [other] = await entry(10 - id);
+      await user.query(`SET understudy.trace = 'first'; ${write}`);
+      const [at, trace] = await entry(id);
+      expect(trace, write).toBe('first');
+      expect(Number(at), write).toBeGreaterThan(Number(before));
+      // Who writes it again is not the first, and who does not see it owns it not.
+      await user.query(`SET understudy.trace = 'second'; ${write.replace('INSERT', '--')}`);
+      await user.query('RESET understudy.trace');
+      expect(await entry(10 - id), write).toEqual([other, null]);
+      await sweep();
+      expect(await entry(id), write).toEqual([at, 'first']);
+      const told = await readOverlayRows(user, 9, { trace: 'first' });
+      expect(
+        told.map(({ key }) => key),
+        write,
+      ).toContainEqual([String(id)]);
+      await user.query('DELETE FROM t WHERE id >= 70');
+      expect(
+        await acting((session) => resetOverlay(session, { trace: 'first' })),
+        write,
+      ).toBeGreaterThan(0);
+      const reset = (await seen()).filter((row) => (row as readonly unknown[])[0] === id);
+      expect(reset, write).toEqual([[id, id === 1 ? 'held' : 'held too', 'theirs']]);
+    }
+    // Where nothing tells who was first, it is not said to have been before.
+    await tables(T, true);
+    await user.query(HELD);
+    await apply(put(1, 'held'));
+    const [before] = await entry(1);
+    await user.query(`BEGIN ISOLATION LEVEL SERIALIZABLE; ${update}; COMMIT`);
+    await sweep();
+    const [at] = await entry(1);
+    expect(Number(at)).toBeGreaterThan(Number(before));
+  });
+
   it('is passed over while the candidate is at it, and not lost', async () => {
     for (const end of ['COMMIT', 'ROLLBACK']) {
       await tables(T, true);

@@ -30,6 +30,35 @@ export function sequenceTarget(sequence: {
 }
 
 /**
+ * Where one goes on that is moved to `target` while there are numbers from there on: after `furthest` of them, in
+ * the step's rhythm. At `target` if that leaves none.
+ */
+export function nextAbove(sequence: {
+  readonly increment: bigint;
+  readonly target: bigint;
+  readonly low: bigint;
+  readonly high: bigint;
+  readonly widths: readonly number[];
+  readonly furthest: bigint | null;
+}): bigint {
+  const { increment, target, furthest } = sequence;
+  if (furthest === null) return target;
+  const next = target + ((furthest - target) / increment + 1n) * increment;
+  const { low, high } = withinWidth(sequence);
+  return next < low || next > high ? target : next;
+}
+
+/** A sequence's bounds as far as the columns that it feeds can hold its numbers. */
+export function withinWidth(sequence: {
+  readonly low: bigint;
+  readonly high: bigint;
+  readonly widths: readonly number[];
+}): { readonly low: bigint; readonly high: bigint } {
+  const reach = 2n ** (8n * BigInt(Math.min(8, ...sequence.widths)) - 1n);
+  return { low: -min(-sequence.low, reach), high: min(sequence.high, reach - 1n) };
+}
+
+/**
  * Share of production's numbers that is used up, and of those a rollout has, of a sequence that goes on at
  * `target` there. `theirs`: production's number that is furthest along, `ours`: the rollout's; null for none.
  */

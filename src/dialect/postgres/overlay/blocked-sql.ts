@@ -47,13 +47,16 @@ export const IS_STALE = `j.${JOURNAL.blocked} = t.xmin`;
 
 /**
  * Entries that the candidate came to since are its own: with the stale row as what both began with. Conflicts
- * by which a row was kept out become those that they are then. `staged`: only of staged keys that are owned.
+ * by which a row was kept out become those that they are then. Where its triggers did not say when it wrote the
+ * row first, that is now at the latest. `staged`: only of staged keys that are owned.
  */
 function settle(table: ApplyTable, staged: boolean): string {
   const journal = table.journal ?? '';
   const same = (left: string, right: string): string =>
     keysEqual(table, [left, 'name'], [right, 'name']);
-  return `UPDATE ${journal} j SET ${JOURNAL.blocked} = NULL, ${JOURNAL.refused} = NULL,
+  return `UPDATE ${journal} j SET ${JOURNAL.at} = CASE WHEN j.${JOURNAL.blocked} IS NULL THEN j.${JOURNAL.at}
+        ELSE pg_catalog.clock_timestamp() END,
+      ${JOURNAL.blocked} = NULL, ${JOURNAL.refused} = NULL,
       ${JOURNAL.detail} = NULL, ${JOURNAL.conflict} = ${settledKind(table)}
     FROM ${journal} k ${staged ? `JOIN ${stageRelation(table)} s ON s.own AND ${keysEqual(table, ['k', 'name'], STAGED)}` : ''}
       LEFT JOIN ${table.rows} t ON ${same('t', 'k')}

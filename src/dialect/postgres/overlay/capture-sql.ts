@@ -138,6 +138,19 @@ function list(columns: readonly { readonly name: string }[], prefix = ''): strin
   return columns.map((column) => prefix + column.name).join(', ');
 }
 
+const NOW = 'pg_catalog.clock_timestamp()';
+
+/** An entry, `j`, of a row that was kept out becomes the candidate's: who writes the row first does so now. */
+const TAKE_UP = `${JOURNAL.at} = ${NOW}, ${JOURNAL.trace} = ${TRACE}, ${JOURNAL.blocked} = NULL`;
+
+/** The same where the entry may be any, and stays as it is otherwise. */
+const TAKE_UP_BLOCKED = `${JOURNAL.at} = CASE WHEN j.${JOURNAL.blocked} IS NULL THEN j.${JOURNAL.at} ELSE ${NOW} END,
+        ${JOURNAL.trace} = CASE WHEN j.${JOURNAL.blocked} IS NULL THEN j.${JOURNAL.trace} ELSE ${TRACE} END,
+        ${JOURNAL.blocked} = NULL`;
+
+const NOT_SERIALIZABLE = `pg_catalog.current_setting('transaction_isolation')
+        OPERATOR(pg_catalog.<>) 'serializable'`;
+
 /**
  * Before UPDATE or DELETE: OLD is production's image, if nobody owns the row. A row that this very
  * transaction inserted, whose insert trigger has not fired yet, has no image: production does not
@@ -146,6 +159,10 @@ function list(columns: readonly { readonly name: string }[], prefix = ''): strin
  * In READ COMMITTED `ON CONFLICT DO NOTHING`; above it that would read the snapshot, miss an entry
  * released since, and raise serialization failures production would not: there the plain insert
  * with an exception block.
+ *
+ * Of a row that was kept out the entry becomes the candidate's. Above READ COMMITTED that may fail to serialize:
+ * then it is left to who settles it (blocked-sql.ts), where no trace is known. In SERIALIZABLE it always is, since
+ * to look for it could make other transactions fail.
  */
 function rowFunction(table: ApplyTable, name: string): string {
   const journal = journalOf(table);
@@ -154,6 +171,8 @@ function rowFunction(table: ApplyTable, name: string): string {
       VALUES (${list(table.columns, 'OLD.')}, true, ${TRACE})`;
   const nothing = `INSERT INTO ${journal} (${key}, ${JOURNAL.present}, ${JOURNAL.trace})
       VALUES (${list(table.key, 'OLD.')}, false, ${TRACE})`;
+  const same = table.key.map((c) => `j.${c.name} ${c.equals} OLD.${c.name}`).join(' AND ');
+  const takeUp = `UPDATE ${journal} j SET ${TAKE_UP} WHERE ${same} AND j.${JOURNAL.blocked} IS NOT NULL`;
   return triggerFunction(
     name,
     `DECLARE
@@ -164,12 +183,19 @@ BEGIN
     IF mine THEN ${nothing} ON CONFLICT (${key}) DO NOTHING;
     ELSE ${image} ON CONFLICT (${key}) DO NOTHING;
     END IF;
+    IF NOT FOUND THEN ${takeUp}; END IF;
   ELSE
     BEGIN
       IF mine THEN ${nothing};
       ELSE ${image};
       END IF;
-    EXCEPTION WHEN unique_violation THEN NULL;
+    EXCEPTION WHEN unique_violation THEN
+      IF ${NOT_SERIALIZABLE} THEN
+        BEGIN
+          ${takeUp};
+        EXCEPTION WHEN serialization_failure THEN NULL;
+        END;
+      END IF;
       ${counted('row')}
     END;
   END IF;
@@ -196,9 +222,9 @@ function newRowFunction(table: ApplyTable, name: string, rows: 'transition table
     `BEGIN
   ${countedAbove(
     'insert',
-    `INSERT INTO ${journalOf(table)} (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
+    `INSERT INTO ${journalOf(table)} AS j (${list(table.key)}, ${JOURNAL.present}, ${JOURNAL.trace})
       ${source}
-      ON CONFLICT (${list(table.key)}) DO UPDATE SET ${JOURNAL.blocked} = NULL;`,
+      ON CONFLICT (${list(table.key)}) DO UPDATE SET ${TAKE_UP_BLOCKED};`,
     table.keyDeferrable
       ? { before: imageOfOthers(table, rows), above: imageOfOthers(table, rows, 'FOR SHARE OF t') }
       : {},
@@ -246,7 +272,10 @@ function truncateFunction(table: ApplyTable, name: string, truncated: TableSchem
       AND name OPERATOR(pg_catalog.=) ${escapeLiteral(root)} FOR SHARE;
     INSERT INTO ${journalOf(table)} (${list(table.columns)}, ${JOURNAL.present}, ${JOURNAL.trace})
       SELECT ${list(table.columns)}, true, ${TRACE} FROM ${rows}
-      ON CONFLICT (${list(table.key)}) DO NOTHING;`,
+      ON CONFLICT (${list(table.key)}) DO NOTHING;
+    UPDATE ${journalOf(table)} j SET ${TAKE_UP} FROM ${rows} t
+      WHERE j.${JOURNAL.refused} IS NOT NULL AND j.${JOURNAL.blocked} IS NOT NULL
+        AND ${table.key.map((c) => `t.${c.name} ${c.equals} j.${c.name}`).join(' AND ')};`,
   )}
   RETURN NULL;
 END`,

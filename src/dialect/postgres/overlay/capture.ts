@@ -14,6 +14,7 @@ import { CREATE_REGISTRY, journalStatements, readCaptured } from './journal.ts';
 import { ensureReadOnly } from './read-only.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
 import { imageId, journalId, OWN_SCHEMA, relation, waitingId } from '../session/names.ts';
+import { lowerRoutines } from './routine-rights.ts';
 import { moveSequencesAbove } from './sequences-above.ts';
 import { viewSchemaStatements, viewStatements, withImagesNow } from './views.ts';
 import { readWaitingLabels, waitingStatements } from './waiting.ts';
@@ -52,7 +53,10 @@ export async function installOverlay(
   return { captured, notCaptured, sequencesLeft };
 }
 
-/** What rules say of tables by triggers, as they are by now. In the caller's fenced transaction. */
+/**
+ * What rules say of tables by triggers, and what routines may, as they are by now. In the caller's fenced
+ * transaction.
+ */
 export async function guardTables(
   client: ClientBase,
   spared: SparedAccount,
@@ -60,6 +64,7 @@ export async function guardTables(
 ): Promise<void> {
   await ensureReadOnly(client, spared, readOnly);
   await ensureActing(client, spared, actingTriggers);
+  await lowerRoutines(client);
 }
 
 /**

@@ -16,7 +16,7 @@ import { captureTables } from './capture.ts';
 import { readGenerated } from './generated.ts';
 import { captureFunctions, dropKeyTrigger, keyTrigger, partitionCapture } from './capture-sql.ts';
 import { readCaptured, type CapturedTables } from './journal.ts';
-import { moveSequencesAbove } from './sequences-above.ts';
+import { raiseSequences } from './sequences-above.ts';
 import { renameOverlay } from './renamed-overlay.ts';
 import { viewSchemaStatements, viewStatements } from './views.ts';
 import { dropWaiting, waitingStatements } from './waiting.ts';
@@ -97,7 +97,7 @@ export class ChangedOverlay {
       const partitions = partitionsOf(catalogue.values(), label);
       await this.#client.query(captureFunctions(table, partitions).join(';\n'));
     }
-    await moveSequencesAbove(this.#client);
+    await raiseSequences(this.#client);
   }
 
   /** Of rows that are kept out, which ones are the candidate's by now: after the change, nothing tells. */

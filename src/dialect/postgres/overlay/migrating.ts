@@ -45,7 +45,7 @@ import {
   saveOwnTables,
   savesReshaped,
 } from './reshapes.ts';
-import { moveSequencesAbove } from './sequences-above.ts';
+import { raiseSequences } from './sequences-above.ts';
 import { viewSchemaStatements } from './views.ts';
 
 /**
@@ -228,7 +228,7 @@ export async function endMigration(
   if (!noted.byItself) await takeTablesBack(client, database, noted.candidate);
   await calm(client, begun.always);
   const outcome = await new Reconciling(client, begun).run();
-  await moveSequencesAbove(client);
+  await raiseSequences(client);
   await client.query(`DELETE FROM ${OWN_SCHEMA}.migrating`);
   return outcome;
 }

@@ -5,7 +5,7 @@
 import { escapeIdentifier, type ClientBase } from 'pg';
 import { tableName, type TableId } from '../../../change/table-id.ts';
 import { describeTable } from '../apply/apply-table.ts';
-import type { SparedAccount } from '../apply/applier-rights.ts';
+import { readSparedAccount, type SparedAccount } from '../apply/applier-rights.ts';
 import { readCatalogue } from '../catalogue/catalogue.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import { CAPTURED_TABLE, OWN_SCHEMA, relation } from '../session/names.ts';
@@ -13,7 +13,9 @@ import { captureStatements, TRIGGERS } from './capture-sql.ts';
 import { partitionsOf } from './changed-tables.ts';
 import { readCaptured } from './journal.ts';
 import { REFUSE } from './read-only.ts';
+import { countAnew } from './raised.ts';
 import { readReshapes } from './reshapes.ts';
+import { noteChanged } from './self-migrating.ts';
 import { hasSqlState } from '../session/errors.ts';
 import { viewStatements } from './views.ts';
 
@@ -70,15 +72,30 @@ const UNLIKE = ['42703', '42804', '42883', '42P16'] as const;
 const GAPS = `${OWN_SCHEMA}.capture_gap`;
 
 /** What was lost of captured tables, and tables that have what is theirs and are none of them. */
-export interface LostCapture {
+interface LostCapture {
   readonly tables: readonly TableId[];
   /** Those of them of which it was not known. */
   readonly fresh: readonly TableId[];
   readonly strays: readonly TableId[];
 }
 
+/** See OverlayActs; `act` does something in a fenced transaction. */
+export async function watchCapture(
+  database: string,
+  act: <T>(fn: (client: ClientBase) => Promise<T>) => Promise<T>,
+): Promise<readonly TableId[]> {
+  const lost = await act(async (client) => {
+    await countAnew(client);
+    await noteChanged(client, database);
+    return noteLostCapture(client);
+  });
+  if (lost === null) return [];
+  // Apart: what was not seen stays so, though somebody is at the tables.
+  return act(async (client) => captureLost(client, lost, await readSparedAccount(client)));
+}
+
 /** Notes the tables, in the caller's fenced transaction: waits for nobody. Null if all is there. */
-export async function noteLostCapture(client: ClientBase): Promise<LostCapture | null> {
+async function noteLostCapture(client: ClientBase): Promise<LostCapture | null> {
   if ((await readCaptured(client)) === null) return null;
   const { rows: lost } = await client.query<TableId>(LOST);
   const { rows: stray } = await client.query<
@@ -108,7 +125,7 @@ export async function noteLostCapture(client: ClientBase): Promise<LostCapture |
  * have no key, or other columns: then it cannot be made. Returns those that are to be told of: that are not known yet,
  * or of which it was made.
  */
-export async function captureLost(
+async function captureLost(
   client: ClientBase,
   { tables, fresh, strays }: LostCapture,
   spared: SparedAccount,

@@ -71,7 +71,8 @@ import {
 } from './fence.ts';
 import { isMigrating } from '../overlay/migrating.ts';
 import { ASK_BEGUN, noteBeginning, noteChanged } from '../overlay/self-migrating.ts';
-import { captureLost, noteLostCapture } from '../overlay/watch.ts';
+import { watchSequences } from '../overlay/sequences-above.ts';
+import { watchCapture } from '../overlay/watch.ts';
 import { readReshapes } from '../overlay/reshapes.ts';
 import { openBaseReader } from './base-reader.ts';
 import { pgMigrations } from './migrations.ts';
@@ -80,7 +81,7 @@ import { pgWaiting } from './waiting.ts';
 import { forgetOutcomes, releaseOverlay, sweepOverlay } from '../overlay/release.ts';
 import { resetOverlay } from '../overlay/reset.ts';
 import { truncateOverlay } from '../overlay/truncate.ts';
-import { countAnew, readRaised } from '../overlay/raised.ts';
+import { readRaised } from '../overlay/raised.ts';
 import { resolveOverlay } from '../overlay/resolve.ts';
 import { countGaps, readGaps } from './gaps.ts';
 import {
@@ -365,18 +366,14 @@ export class PgShadowDatabase
     );
   }
 
-  async watchCapture(fence: Fence): Promise<readonly TableId[]> {
-    const what = ['look at what captures', 'SCHEMA_FAILED'] as const;
-    const lost = await this.#act(fence, ...what, async (client) => {
-      await countAnew(client);
-      await noteChanged(client, this.name);
-      return noteLostCapture(client);
-    });
-    if (lost === null) return [];
-    // Apart: what was not seen stays so, though somebody is at the tables.
-    return this.#act(fence, ...what, async (client) =>
-      captureLost(client, lost, await readSparedAccount(client)),
+  watchCapture(fence: Fence): Promise<readonly TableId[]> {
+    return watchCapture(this.name, (fn) =>
+      this.#act(fence, 'look at what captures', 'SCHEMA_FAILED', fn),
     );
+  }
+
+  watchNumbers(fence: Fence): Promise<readonly string[]> {
+    return this.#act(fence, 'look at numbers', 'APPLY_FAILED', watchSequences);
   }
 
   guardReadOnly(fence: Fence): Promise<void> {
