@@ -167,14 +167,15 @@ function told(error: unknown, depth = 0): string {
   const { code, context } = error as { readonly code?: unknown; readonly context?: unknown };
   const facts = [code, context === undefined ? undefined : JSON.stringify(context)];
   const said = facts.flatMap((one) => (one === undefined ? [] : [`\n    ${String(one)}`])).join('');
-  const { cause } = error;
-  const { suppressed, error: later } = error as Partial<SuppressedError>;
-  const more = [
-    ...(cause === undefined ? [] : [['caused by', cause] as const]),
-    ...(error instanceof SuppressedError
-      ? [['first', suppressed] as const, ['then', later] as const]
-      : []),
-  ];
+  const more: readonly (readonly [how: string, error: unknown])[] =
+    error instanceof SuppressedError
+      ? [
+          ['first', error.suppressed as unknown],
+          ['then', error.error as unknown],
+        ]
+      : error.cause === undefined
+        ? []
+        : [['caused by', error.cause]];
   if (depth > 4) return error.message;
   return [
     `${error.stack ?? error.message}${said}`,
