@@ -164,9 +164,9 @@ export function describeFailure(suite: string, failure: FailedSeed): string {
 /** With what caused it, and what it hides: of two failures, both. */
 function told(error: unknown, depth = 0): string {
   if (!(error instanceof Error)) return String(error);
-  const { code, context } = error as { readonly code?: unknown; readonly context?: unknown };
+  const { code, context } = error as { readonly code?: string; readonly context?: unknown };
   const facts = [code, context === undefined ? undefined : JSON.stringify(context)];
-  const said = facts.flatMap((one) => (one === undefined ? [] : [`\n    ${String(one)}`])).join('');
+  const said = facts.flatMap((one) => (one === undefined ? [] : [`\n    ${one}`])).join('');
   const more: readonly (readonly [how: string, error: unknown])[] =
     error instanceof SuppressedError
       ? [
