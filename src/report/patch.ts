@@ -180,7 +180,8 @@ function update(row: PatchRow, writing: Writing): readonly string[] {
   const set = changed.map(
     (one) => `${writer.column(one.column)} = ${value(one.column, one[towards], writing)}`,
   );
-  const named = new Set([...key, ...changed.map(({ column }) => column)]);
+  // Also a moment in the key: some servers stamp a table's first one unasked.
+  const named = new Set(changed.map(({ column }) => column));
   const stamped = writableColumns(schema)
     .filter(({ name, type }) => !named.has(name) && writer.isStamped(type))
     .map(({ name }) => `${writer.column(name)} = ${writer.column(name)}`);

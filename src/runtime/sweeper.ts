@@ -8,12 +8,15 @@ import { DEFAULT_DRIFT_ARGS } from './drift-act.ts';
 import { Beside } from './beside.ts';
 import { describeAlarms, readAlarms } from './rollout-alarms.ts';
 import { isUnderstudyError } from '../errors/understudy-error.ts';
+import { steadyNow } from '../util/clock.ts';
 import type { Stage } from './stage.ts';
 import { writeWaiting } from './waiting-keys.ts';
 
 /** After a failure. */
 const PAUSE_MS = 15_000;
 const DAY_MS = 86_400_000;
+/** At most so often a check is asked for by itself: somebody may take capture away again and again. */
+const CHECK_EVERY_MS = 3_600_000;
 
 /**
  * A whole sweep, part by part between what the follower writes, from `place` on. Returns how many rows were
@@ -47,10 +50,10 @@ export async function sweep(
 
 /**
  * Makes again what captures, where somebody took it away: what the candidate wrote there meanwhile is not
- * known, and a drift check that finds the table to differ is inconclusive from then on. One is asked for, whose
- * report is kept with the others.
+ * known, and a drift check that finds the table to differ is inconclusive from then on. One is asked for, but not
+ * soon after another, whose report is kept with the others.
  */
-async function watchCapture(stage: Stage): Promise<void> {
+async function watchCapture(stage: Stage, checks: { at: number | null }): Promise<void> {
   const { context, database, holder } = stage;
   const waits = 'what captures the candidate’s writes is gone, and somebody is at the table';
   const lost = await unlessBlocked(stage, waits, () => database.watchCapture(holder.fence));
@@ -62,10 +65,13 @@ async function watchCapture(stage: Stage): Promise<void> {
     cure: 'see the drift check that follows, and make the rollout anew unless the tables are equal: what differs is inconclusive',
   });
   const control = await context.control();
+  const isDue = checks.at === null || steadyNow() - checks.at > CHECK_EVERY_MS;
+  if (context.config.production !== undefined && isDue) {
+    // Of all tables: what says "equal" has looked at each.
+    await control.submitRequest('drift-check', database.name, DEFAULT_DRIFT_ARGS);
+    checks.at = steadyNow();
+  }
   await control.audit(context.holder, 'capture_tampered', database.name, { tables });
-  if (context.config.production === undefined) return;
-  // Of all tables: what says "equal" has looked at each.
-  await control.submitRequest('drift-check', database.name, DEFAULT_DRIFT_ARGS);
 }
 
 /** Moves the numbers of new rows above production's again, where the candidate set them back. */
@@ -121,12 +127,13 @@ export function careForOverlay(stage: Stage): Beside {
   const { context, database } = stage;
   const everyMs = context.config.overlay.sweepSeconds * 1000;
   const told = new Set<string>();
+  const checks: { at: number | null } = { at: null };
   let place: string | null = null;
   return new Beside(stage, {
     act: async (signal) => {
       if (database.marker.kind !== 'rollout') return everyMs;
       if (place === null) {
-        await watchCapture(stage);
+        await watchCapture(stage, checks);
         await watchNumbers(stage);
         await guardReadOnly(stage);
         await warn(stage, told);

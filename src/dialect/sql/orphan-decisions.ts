@@ -1,7 +1,9 @@
 /** What somebody decided of rows that refer to none, which are no entry's conflict. */
+import { tableName, type TableId } from '../../change/table-id.ts';
+import type { TableSchema } from '../../schema/table-schema.ts';
 import type { Side } from '../../overlay/conflict.ts';
 import { unreachable } from '../../util/assert.ts';
-import type { OverlayConflict, ResolvedRows } from '../overlay.ts';
+import type { OverlayConflict, ResolvedRows, RowSelection } from '../overlay.ts';
 
 /** One that stays as it is: of this row, by this foreign key, with these values. */
 export interface AcceptedOrphan {
@@ -42,14 +44,39 @@ function wordOf({ schema, name, reference, key, referring }: AcceptedOrphan): st
   return JSON.stringify([schema, name, reference, key, referring]);
 }
 
+/**
+ * What a reset makes forget: of one row what was decided of it, else all of these tables and of those that refer to
+ * them. What is listed then is another event.
+ */
+export function forgottenBy(
+  all: readonly { readonly schema: TableSchema }[],
+  reset: readonly { readonly schema: TableSchema }[],
+  { key }: RowSelection,
+): readonly { readonly table: TableId; readonly key: string | null }[] {
+  if (key !== undefined) {
+    return reset.map(({ schema }) => ({ table: schema.id, key: JSON.stringify(key) }));
+  }
+  const labels = new Set(reset.map(({ schema }) => tableName(schema.id)));
+  return all
+    .filter(
+      ({ schema }) =>
+        labels.has(tableName(schema.id)) ||
+        schema.foreignKeys.some(({ references }) => labels.has(tableName(references))),
+    )
+    .map(({ schema }) => ({ table: schema.id, key: null }));
+}
+
 /** Statements of an engine, in the transaction that resolves. */
 export interface OrphanActs {
   /** The selected ones that nobody accepted. */
   read(): Promise<readonly OverlayConflict[]>;
   /** Each with a line in the ledger. */
   accept(orphans: readonly OverlayConflict[]): Promise<void>;
-  /** The row, and what it refers to, as far as they are the candidate's. */
-  putBack(orphan: OverlayConflict): Promise<void>;
+  /**
+   * Of one foreign key of a table: the rows, and what they refer to, as far as they are the candidate's. Not what
+   * is kept apart.
+   */
+  putBack(orphans: readonly OverlayConflict[]): Promise<void>;
 }
 
 /**
@@ -66,7 +93,10 @@ export async function decideOrphans(acts: OrphanActs, side: Side): Promise<Resol
       await acts.accept(found);
       return { resolved: found.length, kept: 0 };
     case 'theirs': {
-      for (const orphan of found) await acts.putBack(orphan);
+      const groups = Map.groupBy(found, ({ table, detail }) =>
+        JSON.stringify([tableName(table), detail]),
+      );
+      for (const orphans of groups.values()) await acts.putBack(orphans);
       const kept = (await acts.read()).length;
       return { resolved: Math.max(0, found.length - kept), kept };
     }

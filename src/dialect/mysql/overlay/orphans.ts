@@ -4,7 +4,7 @@
  * Only a row with an entry, or a parent with one that is gone, can be at an end of such a reference.
  */
 import type { OverlayConflict, RowSelection } from '../../overlay.ts';
-import { Accepted, type AcceptedOrphan } from '../../sql/orphan-decisions.ts';
+import { Accepted, type AcceptedOrphan, type forgottenBy } from '../../sql/orphan-decisions.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
@@ -54,6 +54,20 @@ async function readAccepted(client: Client, database: string): Promise<Accepted>
         FROM ${acceptedIn(quote(companionName(database)))}`,
     ),
   );
+}
+
+export async function forgetAccepted(
+  client: Client,
+  database: string,
+  forgotten: ReturnType<typeof forgottenBy>,
+): Promise<void> {
+  const accepted = acceptedIn(quote(companionName(database)));
+  for (const { table, key } of forgotten) {
+    await client.run(
+      `DELETE FROM ${accepted} WHERE table_schema = ? AND table_name = ? ${key === null ? '' : 'AND row_key = ?'}`,
+      [table.schema, table.name, ...(key === null ? [] : [key])],
+    );
+  }
 }
 
 /** What the foreign key is called; null if its table does not tell. */

@@ -1,6 +1,8 @@
 import type { RowSelection } from '../../dialect.ts';
+import { forgottenBy } from '../../sql/orphan-decisions.ts';
 import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import type { ApplySession } from '../apply/apply.ts';
+import { forgetAccepted } from './orphans.ts';
 import { putBack } from './put-back.ts';
 import { selectionCondition } from './read.ts';
 import { writeAllWaiting } from './write-waiting.ts';
@@ -17,11 +19,14 @@ import { writeAllWaiting } from './write-waiting.ts';
  */
 export async function resetOverlay(session: ApplySession, only: RowSelection): Promise<number> {
   let owned = 0;
-  for (const table of selectTables([...session.captured.values()], only, isApart)) {
+  const all = [...session.captured.values()];
+  const tables = selectTables(all, only, isApart);
+  for (const table of tables) {
     if (selectionCondition(table, only) === null) continue;
     await writeAllWaiting(session, table);
     const which = (alias: string): string => selectionCondition(table, only, alias) ?? 'FALSE';
     owned += await putBack(session, table, which, 'reset');
   }
+  await forgetAccepted(session.client, session.database, forgottenBy(all, tables, only));
   return owned;
 }

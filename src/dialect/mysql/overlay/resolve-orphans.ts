@@ -14,6 +14,7 @@ import { acceptedIn, readOrphans, referenceName } from './orphans.ts';
 import type { MySqlPairs } from './pairs.ts';
 import { putBack } from './put-back.ts';
 import { selectionCondition } from './read.ts';
+import { writeAllWaiting } from './write-waiting.ts';
 
 /** Of each foreign key, in one act. */
 const MOST = 100_000;
@@ -37,7 +38,7 @@ export async function resolveOrphans(
       accept: async (orphans) => {
         for (const orphan of orphans) await accept(session, orphan);
       },
-      putBack: (orphan) => giveBack(session, orphan),
+      putBack: (orphans) => giveBack(session, orphans),
     },
     side,
   );
@@ -68,20 +69,29 @@ async function accept(session: ApplySession, orphan: OverlayConflict): Promise<v
   );
 }
 
-/** The row first; if production's refers to none either, what the candidate deleted. */
-async function giveBack(
-  session: ApplySession,
-  { table, key, detail }: OverlayConflict,
-): Promise<void> {
-  const child = captured(session, tableName(table));
-  const of = (alias: string): string => selectionCondition(child, { key }, alias) ?? 'FALSE';
-  await putBack(session, child, of, 'theirs');
+/** Keys that one condition holds. */
+const PART = 500;
+
+/** The rows first; where production's refers to none either, what the candidate deleted. */
+async function giveBack(session: ApplySession, orphans: readonly OverlayConflict[]): Promise<void> {
+  const [first] = orphans;
+  if (first === undefined) return;
+  const child = captured(session, tableName(first.table));
   const edge = session.edges.find(
-    (one) => one.child.label === child.label && referenceName(one) === detail,
+    (one) => one.child.label === child.label && referenceName(one) === first.detail,
   );
   const parent = edge === undefined ? undefined : session.captured.get(edge.parent.label);
-  if (edge === undefined || parent === undefined) return;
-  await putBack(session, parent, (alias) => isMissed(edge, alias, of('c')), 'theirs');
+  for (const table of [child, parent]) {
+    if (table !== undefined) await writeAllWaiting(session, table);
+  }
+  for (let at = 0; at < orphans.length; at += PART) {
+    const part = orphans.slice(at, at + PART);
+    const of = (alias: string): string =>
+      `(${part.map(({ key }) => selectionCondition(child, { key }, alias) ?? 'FALSE').join(' OR ')})`;
+    await putBack(session, child, of, 'theirs');
+    if (edge === undefined || parent === undefined || parent.isolated) continue;
+    await putBack(session, parent, (alias) => isMissed(edge, alias, of('c')), 'theirs');
+  }
 }
 
 /** An entry of the parent, as `alias`, whose row such a row of the child refers to, and which is not there. */

@@ -2,8 +2,14 @@ import type { TableId } from '../../../change/table-id.ts';
 import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { PlanStatement, PlanTrigger, ShadowPlan } from '../../../schema/shadow-plan.ts';
 import type { Client } from '../session/client.ts';
+import { isConnectionLoss, serverError, tellable } from '../session/errors.ts';
 import { quote } from '../session/names.ts';
-import { namedRoutines, readProgram, type DefinedProgram } from './defined-programs.ts';
+import {
+  namedRoutines,
+  readProgram,
+  type DefinedProgram,
+  type RoutineKind,
+} from './defined-programs.ts';
 import { Elsewhere, readDefinedTriggers } from './defined-triggers.ts';
 import { moveCode, NOT_SURE } from './moved-names.ts';
 import {
@@ -174,9 +180,7 @@ async function readRoutines(
   const notCarried: { what: string; why: string }[] = [];
   for (const { kind, name } of await namedRoutines(client, source)) {
     const what = `${kind.toLowerCase()} ${source}.${name}`;
-    const program = await readProgram(client, source, { kind, name });
-    const why =
-      program === null ? 'the account may not read its text' : whyNotMoved(program, source);
+    const { program, why } = await readRoutine(client, source, { kind, name });
     // A function and a procedure may have one name.
     if (why !== null || !known.has(name)) known.set(name, why === null ? program : null);
     if (program === null || why !== null) notCarried.push({ what, why: why ?? NOT_SURE });
@@ -189,6 +193,22 @@ async function readRoutines(
     }
   }
   return { statements, notCarried, known };
+}
+
+/** Also one that the server itself cannot load any more, or that is gone since it was listed. */
+async function readRoutine(
+  client: Client,
+  source: string,
+  which: { readonly kind: RoutineKind; readonly name: string },
+): Promise<{ readonly program: DefinedProgram | null; readonly why: string | null }> {
+  try {
+    const program = await readProgram(client, source, which);
+    if (program === null) return { program, why: 'the account may not read its text' };
+    return { program, why: whyNotMoved(program, source) };
+  } catch (error) {
+    if (serverError(error) === null || isConnectionLoss(error)) throw error;
+    return { program: null, why: tellable(error) };
+  }
 }
 
 function whyNotMoved({ sql, sqlMode }: DefinedProgram, source: string): string | null {

@@ -28,6 +28,15 @@ import { originOf, rulesOf, splitSteps, withOwnOpen } from '../../sql/reshaped.t
 import { readLedgers, type Ledgers } from './ledgers.ts';
 import { ensureStages, type KnownStages } from './stage.ts';
 
+/** Whatever the server, the database or the account has: texts of values are compared, and kept. */
+const ONE_TEXT_FORM = `SET DateStyle = 'ISO, YMD'; SET IntervalStyle = postgres; SET TimeZone = 'UTC';
+  SET extra_float_digits = 1; SET bytea_output = hex; SET lc_monetary = 'C'`;
+
+/** Of a session that reads values as texts. */
+export async function prepareReading(client: ClientBase): Promise<void> {
+  await client.query(ONE_TEXT_FORM);
+}
+
 /**
  * Settings of a session that applies, set once per connection.
  * - replica role: neither our capture triggers nor production's triggers and foreign keys act. Not
@@ -49,8 +58,7 @@ export function applierSession(may: {
     `SET lock_timeout = '50ms'`,
     'SET enable_hashjoin = off; SET enable_mergejoin = off',
     `SET search_path = ''; SET row_security = off`,
-    `SET DateStyle = 'ISO, YMD'; SET IntervalStyle = postgres; SET TimeZone = 'UTC'`,
-    `SET extra_float_digits = 1; SET bytea_output = hex; SET lc_monetary = 'C'`,
+    ONE_TEXT_FORM,
   ].join('; ');
 }
 

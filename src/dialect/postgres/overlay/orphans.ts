@@ -8,7 +8,7 @@ import { tableName } from '../../../change/table-id.ts';
 import type { ForeignKey } from '../../../schema/table-schema.ts';
 import type { PairsOn } from '../../../overlay/pairing.ts';
 import type { OverlayConflict, RowSelection } from '../../overlay.ts';
-import { Accepted, type AcceptedOrphan } from '../../sql/orphan-decisions.ts';
+import { Accepted, type AcceptedOrphan, type forgottenBy } from '../../sql/orphan-decisions.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons, type Comparisons } from '../catalogue/key-facts.ts';
@@ -67,6 +67,22 @@ async function readAccepted(client: ClientBase): Promise<Accepted> {
       FROM ${ACCEPTED}`,
   );
   return new Accepted(rows);
+}
+
+export async function forgetAccepted(
+  client: ClientBase,
+  forgotten: ReturnType<typeof forgottenBy>,
+): Promise<void> {
+  await client.query(
+    `DELETE FROM ${ACCEPTED} a USING ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
+        pg_catalog.unnest($3::text[])) AS t (schema, name, key)
+      WHERE a.table_schema = t.schema AND a.table_name = t.name AND (t.key IS NULL OR a.row_key = t.key)`,
+    [
+      forgotten.map(({ table }) => table.schema),
+      forgotten.map(({ table }) => table.name),
+      forgotten.map(({ key }) => key),
+    ],
+  );
 }
 
 /** Of a row `c`: what it refers to, as `alias`. */

@@ -13,8 +13,10 @@ import { ALL_PARTS, admitBlocked, takeUp, withoutLedgers } from './admit.ts';
 import { lookedUp, settleAll, stageBlocked } from './blocked-sql.ts';
 import { touchCaptured } from './journal.ts';
 import { JOURNAL } from '../session/names.ts';
+import { forgottenBy } from '../../sql/orphan-decisions.ts';
 import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import { originOf } from '../../sql/reshaped.ts';
+import { forgetAccepted } from './orphans.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { selectionCondition } from './read.ts';
 import { differenceKind, journalWithRows } from './views.ts';
@@ -44,7 +46,8 @@ export function capturedTables(session: ApplySession): readonly ApplyTable[] {
  * value of one that is).
  */
 export async function resetOverlay(session: ApplySession, only: RowSelection): Promise<number> {
-  const tables = selectTables(capturedTables(session), only, isApart);
+  const all = capturedTables(session);
+  const tables = selectTables(all, only, isApart);
   let owned = 0;
   for (const table of tables) {
     owned += await acting(table, async () => {
@@ -57,6 +60,7 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
       return reset;
     });
   }
+  await forgetAccepted(session.client, forgottenBy(all, tables, only));
   await touchCaptured(session.client, tables);
   return owned;
 }

@@ -6,13 +6,14 @@ import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.
 import { accepting, decideOrphans } from '../../sql/orphan-decisions.ts';
 import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import type { ApplySession } from '../apply/apply.ts';
-import type { ApplyTable } from '../apply/apply-table.ts';
+import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
+import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import { JOURNAL, relation } from '../session/names.ts';
 import { ACCEPTED, readOrphans, refersTo } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
-import { selectionCondition } from './read.ts';
-import { resetTable } from './reset.ts';
+import { inTheWay, resetTable } from './reset.ts';
+import { writeAllWaiting } from './write-waiting.ts';
 
 /** Of each foreign key, in one act. */
 const MOST = 100_000;
@@ -29,14 +30,20 @@ export async function resolveOrphans(
   const child = ({ table }: OverlayConflict): ApplyTable => named(tables, tableName(table));
   return decideOrphans(
     {
-      read: async () =>
-        (await readOrphans(client, MOST, { ...only, pairsOn })).filter(({ table }) =>
-          labels.has(tableName(table)),
-        ),
+      read: async () => {
+        // Elsewhere such joins are off, for what is staged has no statistics; here they are entries × table.
+        await client.query(JOINS('on'));
+        const found = await readOrphans(client, MOST, { ...only, pairsOn });
+        await client.query(JOINS('off'));
+        return found.filter(({ table }) => labels.has(tableName(table)));
+      },
       accept: async (orphans) => {
         for (const orphan of orphans) await accept(session, child(orphan), orphan);
       },
-      putBack: (orphan) => putBack(session, tables, child(orphan), orphan),
+      putBack: async (orphans) => {
+        const [first] = orphans;
+        if (first !== undefined) await putBack(session, tables, child(first), orphans);
+      },
     },
     side,
   );
@@ -71,24 +78,68 @@ async function accept(
   );
 }
 
-/** The row first; if production's refers to none either, what the candidate deleted. */
+const JOINS = (state: 'on' | 'off'): string =>
+  `SET LOCAL enable_hashjoin = ${state}; SET LOCAL enable_mergejoin = ${state}`;
+
+const KEYS = 'pg_temp.understudy_orphans';
+
+/** The rows first; where production's refers to none either, what the candidate deleted. */
 async function putBack(
   session: ApplySession,
   tables: readonly ApplyTable[],
   child: ApplyTable,
-  { key, detail }: OverlayConflict,
+  orphans: readonly OverlayConflict[],
 ): Promise<void> {
-  const outcome = 'theirs';
-  await resetTable(session, child, { ...selectionCondition(child, 'j', { key }), outcome });
-  const reference = child.schema.foreignKeys.find(({ name }) => name === detail);
-  const label = reference === undefined ? '' : tableName(reference.references);
+  const { client } = session;
+  const key = child.schema.foreignKeys.find(({ name }) => name === orphans[0]?.detail);
+  const label = key === undefined ? '' : tableName(key.references);
   const parent = tables.find((table) => table.label === label);
-  if (reference === undefined || parent === undefined) return;
-  const comparisons = await readComparisons(session.client);
-  const of = selectionCondition(child, 'c', { key });
-  const refers = (alias: string): string => refersTo(reference, comparisons, alias);
-  const gone = `j.${JOURNAL.present} AND EXISTS (SELECT FROM ${child.rows} c
-    WHERE ${refers('j')} AND ${of.sql}
-      AND NOT EXISTS (SELECT FROM ${relation(reference.references)} p WHERE ${refers('p')}))`;
-  await resetTable(session, parent, { sql: gone, values: of.values, outcome });
+  for (const table of [child, parent]) {
+    if (table !== undefined) await writeAllWaiting(session, table.schema.id);
+  }
+  await stageKeys(client, child, orphans);
+  const which = `EXISTS (SELECT FROM ${KEYS} o WHERE ${keysEqual(child, ['j', 'name'], ['o', 'name'])})`;
+  await decided(child, () =>
+    resetTable(session, child, { sql: which, values: [], outcome: 'theirs' }),
+  );
+  if (key === undefined || parent === undefined || parent.isolated) return;
+  const comparisons = await readComparisons(client);
+  const refers = (alias: string): string => refersTo(key, comparisons, alias);
+  const gone = `j.${JOURNAL.present} AND EXISTS (SELECT FROM ${KEYS} o
+    JOIN ${child.rows} c ON ${keysEqual(child, ['c', 'name'], ['o', 'name'])}
+    WHERE ${refers('j')}
+      AND NOT EXISTS (SELECT FROM ${relation(key.references)} p WHERE ${refers('p')}))`;
+  await decided(parent, () =>
+    resetTable(session, parent, { sql: gone, values: [], outcome: 'theirs' }),
+  );
+}
+
+async function stageKeys(
+  client: ApplySession['client'],
+  table: ApplyTable,
+  orphans: readonly OverlayConflict[],
+): Promise<void> {
+  const names = table.key.map(({ name }) => name).join(', ');
+  await client.query(`DROP TABLE IF EXISTS ${KEYS};
+    CREATE TEMPORARY TABLE understudy_orphans ON COMMIT DROP AS
+      SELECT ${names} FROM ${table.rows} WITH NO DATA`);
+  const columns = table.key.map(
+    ({ schema }, i) => `o.k${String(i)}::${schema.type.domainOf ?? schema.type.sql}`,
+  );
+  const texts = table.key.map((_, i) => `pg_catalog.unnest($${String(i + 1)}::text[])`);
+  const aliases = table.key.map((_, i) => `k${String(i)}`);
+  await client.query(
+    `INSERT INTO ${KEYS} (${names}) SELECT ${columns.join(', ')}
+      FROM ROWS FROM (${texts.join(', ')}) AS o (${aliases.join(', ')})`,
+    table.key.map((_, i) => orphans.map(({ key }) => key[i] ?? null)),
+  );
+}
+
+async function decided<T>(table: ApplyTable, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const clash = uniqueViolation(error);
+    throw clash === null ? applyFailure(error, table.label) : inTheWay(table, clash.constraint);
+  }
 }

@@ -63,11 +63,14 @@ const SEQUENCES = `WITH ${FED}
     AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
   ORDER BY 2`;
 
-/** Of these, those that feed tables that the candidate made, and no other. */
+/**
+ * Of these, those that the candidate sets as it likes: that feed none of production's tables (who made one that
+ * feeds none is not known), and those that begin anew by themselves.
+ */
 const OWN = `WITH ${FED}
   SELECT s.oid::text AS oid FROM unnest($1::oid[]) s (oid)
-  WHERE EXISTS (SELECT FROM fed f WHERE f.sequence = s.oid)
-    AND NOT EXISTS (SELECT FROM fed f JOIN pg_catalog.pg_class c ON c.oid = f.attrelid
+  WHERE (SELECT q.seqcycle FROM pg_catalog.pg_sequence q WHERE q.seqrelid = s.oid)
+    OR NOT EXISTS (SELECT FROM fed f JOIN pg_catalog.pg_class c ON c.oid = f.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE f.sequence = s.oid AND NOT EXISTS (SELECT FROM ${OWN_SCHEMA}.own_table o
         WHERE o.schema = n.nspname AND o.name = c.relname))`;

@@ -44,7 +44,13 @@ import type { TopicLedger } from '../../topic-ledger.ts';
 import type { Waiting, WaitingShadow } from '../../waiting.ts';
 import { SqlDeadLetterBox } from '../../sql/dead-letter-box.ts';
 import { saveDeadNotes, takeReplayed } from '../../sql/dead-letter-tables.ts';
-import { applierSession, applyBatch, openApplySession, type ApplySession } from '../apply/apply.ts';
+import {
+  applierSession,
+  applyBatch,
+  openApplySession,
+  prepareReading,
+  type ApplySession,
+} from '../apply/apply.ts';
 import { applyFailure } from '../apply/apply-error.ts';
 import { saveImages } from '../apply/dead-images.ts';
 import { assertFollows, readApplierRights, readSparedAccount } from '../apply/applier-rights.ts';
@@ -151,7 +157,7 @@ export class PgShadowDatabase
     this.rules = parts.rules ?? {};
     this.#acts = new Connection({ address, database, role: 'apply', prepare: prepareActs });
     this.#signs = new Connection({ address, database, role: 'fence' });
-    this.#reads = new Connection({ address, database, role: 'read' });
+    this.#reads = new Connection({ address, database, role: 'read', prepare: prepareReading });
     this.copying = new PgCopyTarget(address, database);
     const read = <T>(doing: string, fn: (client: pg.Client) => Promise<T>) => this.#read(doing, fn);
     const session = (client: pg.Client, fence: Fence) => this.#applySession(client, fence);
