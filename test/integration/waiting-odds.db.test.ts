@@ -205,6 +205,7 @@ it('what waits in a rollout of the version before is kept', async () => {
   await follow(made, 302n, made.step('u', row(1, 2)));
   await made.rows('ALTER TABLE understudy."public.u#waiting" DROP COLUMN understudy_source');
   await made.rows('DROP TABLE understudy.self_migration');
+  await made.rows('DROP TABLE understudy.accepted_orphan');
   await made.rows('ALTER TABLE understudy.migrating DROP COLUMN by_itself');
   await made.rows('DELETE FROM understudy.migration WHERE version >= 22');
   await made.database.releaseFence(made.fence);
