@@ -33,7 +33,7 @@ import type {
   ResolvedRows,
   RowSelection,
 } from './overlay.ts';
-import type { SqlWriting } from './sql-writing.ts';
+import type { SqlWriting } from '../schema/sql-writing.ts';
 import type { TopicLedger } from './topic-ledger.ts';
 import type { PinProof, SnapshotView } from './snapshot-view.ts';
 

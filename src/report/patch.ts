@@ -4,20 +4,10 @@
  * safeOrder.
  */
 
-import { tableName, type TableId } from '../change/table-id.ts';
-import { writableColumns, type ColumnType, type TableSchema } from '../schema/table-schema.ts';
+import { tableName } from '../change/table-id.ts';
+import type { SqlWriting } from '../schema/sql-writing.ts';
+import { writableColumns, type TableSchema } from '../schema/table-schema.ts';
 import { safeOrder, type RowMove } from './patch-order.ts';
-
-/** How an engine writes what a statement is made of: see SqlWriting. */
-export interface PatchWriter {
-  table(id: TableId): string;
-  column(name: string): string;
-  literal(text: string | null, type: ColumnType): string;
-  readonly overriding: string;
-  isStamped(type: ColumnType): boolean;
-  readonly before: readonly string[];
-  readonly after: readonly string[];
-}
 
 export interface PatchRow {
   /** Label of its table. */
@@ -47,7 +37,7 @@ export function patchStatements(
     pairs = [],
   }: {
     readonly towards: 'production' | 'candidate';
-    readonly writer: PatchWriter;
+    readonly writer: SqlWriting;
     /** Rows that both sides have under keys of their own. */
     readonly pairs?: readonly PatchPair[];
   },
@@ -136,7 +126,7 @@ interface Writing {
   /** The key's columns of a table, by its label. */
   keys(table: string): readonly string[];
   readonly table: TableSchema | undefined;
-  readonly writer: PatchWriter;
+  readonly writer: SqlWriting;
   readonly towards: 'production' | 'candidate';
 }
 

@@ -65,9 +65,7 @@ export async function patchOf(
     productionKey: pairedWith ?? key,
     production: kind !== 'insert',
   }));
-  const pairs = all.map((pair) => ({
-    ...{ ...pair, table: tableName(pair.table) },
-  }));
+  const pairs = all.map((pair) => ({ ...pair, table: tableName(pair.table) }));
   return patchStatements(sides, tables, { towards, writer, pairs });
 }
 

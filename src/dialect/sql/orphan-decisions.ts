@@ -4,6 +4,7 @@ import type { TableSchema } from '../../schema/table-schema.ts';
 import type { Side } from '../../overlay/conflict.ts';
 import { unreachable } from '../../util/assert.ts';
 import type { OverlayConflict, ResolvedRows, RowSelection } from '../overlay.ts';
+import { isApart, selectTables, type ReadTable } from './overlay-rows.ts';
 
 /** One that stays as it is: of this row, by this foreign key, with these values. */
 export interface AcceptedOrphan {
@@ -68,8 +69,8 @@ export function forgottenBy(
 
 /** Statements of an engine, in the transaction that resolves. */
 export interface OrphanActs {
-  /** The selected ones that nobody accepted. */
-  read(): Promise<readonly OverlayConflict[]>;
+  /** The selected ones that nobody accepted, of each foreign key at most `limit`. */
+  read(limit: number): Promise<readonly OverlayConflict[]>;
   /** Each with a line in the ledger. */
   accept(orphans: readonly OverlayConflict[]): Promise<void>;
   /**
@@ -79,12 +80,23 @@ export interface OrphanActs {
   putBack(orphans: readonly OverlayConflict[]): Promise<void>;
 }
 
+/** Of each foreign key, in one act. */
+const MOST = 100_000;
+
 /**
- * `ours`: the row stays, and is listed no more; `theirs`: it becomes production's, and so does what it refers to;
+ * Of tables that are kept apart none, unless one is named. `ours`: the row stays, and is listed no more; `theirs`: it becomes production's, and so does what it refers to;
  * of a reference there is nothing to merge.
  */
-export async function decideOrphans(acts: OrphanActs, side: Side): Promise<ResolvedRows> {
-  const found = await acts.read();
+export async function decideOrphans(
+  acts: OrphanActs,
+  tables: readonly (ReadTable & { readonly isolated: boolean })[],
+  only: RowSelection,
+  side: Side,
+): Promise<ResolvedRows> {
+  const labels = new Set(selectTables(tables, only, isApart).map(({ label }) => label));
+  const read = async (): Promise<readonly OverlayConflict[]> =>
+    (await acts.read(MOST)).filter(({ table }) => labels.has(tableName(table)));
+  const found = await read();
   if (found.length === 0) return { resolved: 0, kept: 0 };
   switch (side) {
     case 'merge':
@@ -97,7 +109,7 @@ export async function decideOrphans(acts: OrphanActs, side: Side): Promise<Resol
         JSON.stringify([tableName(table), detail]),
       );
       for (const orphans of groups.values()) await acts.putBack(orphans);
-      const kept = (await acts.read()).length;
+      const kept = (await read()).length;
       return { resolved: Math.max(0, found.length - kept), kept };
     }
     default:

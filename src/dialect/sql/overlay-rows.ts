@@ -8,7 +8,7 @@ import type { OverlayRow, RowSelection } from '../dialect.ts';
 import type { OutcomeCounts, OverlayConflict, RowReading } from '../overlay.ts';
 
 /** A captured table. */
-interface ReadTable {
+export interface ReadTable {
   readonly label: string;
   readonly schema: Pick<TableSchema, 'id' | 'key' | 'uniques' | 'foreignKeys'>;
   readonly columns: readonly { readonly schema: { readonly name: string } }[];

@@ -1,6 +1,6 @@
 /** Statements for sessions that are not ours: see SqlWriting. */
+import type { SqlWriting } from '../../../schema/sql-writing.ts';
 import type { ColumnType } from '../../../schema/table-schema.ts';
-import type { SqlWriting } from '../../sql-writing.ts';
 import { quote } from '../session/names.ts';
 import { NO_LABEL, renderLiteral } from './literal.ts';
 

@@ -6,6 +6,7 @@
 import type { OverlayConflict, RowSelection } from '../../overlay.ts';
 import { Accepted, type AcceptedOrphan, type forgottenBy } from '../../sql/orphan-decisions.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
+import type { KeyReference } from '../catalogue/catalogue.ts';
 import { exactText } from '../compare/exact-text.ts';
 import type { Client } from '../session/client.ts';
 import { momentUs } from '../session/clock.ts';
@@ -83,6 +84,13 @@ export function referenceName({
   return found?.name ?? null;
 }
 
+/** Of a row `c`: what it refers to, as `alias`. */
+export function refersTo({ columns, referencedColumns }: KeyReference, alias: string): string {
+  return columns
+    .map((name, i) => `${alias}.${quote(referencedColumns[i] ?? '')} = c.${quote(name)}`)
+    .join(' AND ');
+}
+
 /** Null if no row can have the key. */
 function orphansOf(
   edge: Edge,
@@ -94,12 +102,7 @@ function orphansOf(
   const keyed = selectionCondition(child, key === undefined ? {} : { key }, 'c');
   if (keyed === null) return null;
   const traced = selectionCondition(child, trace === undefined ? {} : { trace }, 'e') ?? 'TRUE';
-  const refers = (alias: string): string =>
-    reference.columns
-      .map(
-        (name, i) => `${alias}.${quote(reference.referencedColumns[i] ?? '')} = c.${quote(name)}`,
-      )
-      .join(' AND ');
+  const refers = (alias: string): string => refersTo(reference, alias);
   const twin = pairs.refersToTwin(child, reference.columns, 'c');
   const set = reference.columns.map((name) => `c.${quote(name)} IS NOT NULL`);
   const wanted = [

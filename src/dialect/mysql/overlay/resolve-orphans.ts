@@ -3,21 +3,17 @@ import { tableName } from '../../../change/table-id.ts';
 import type { Side } from '../../../overlay/conflict.ts';
 import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.ts';
 import { accepting, decideOrphans } from '../../sql/orphan-decisions.ts';
-import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import type { ApplySession } from '../apply/apply.ts';
 import type { OverlaidTable } from '../apply/overlaid-table.ts';
 import { NOW_US } from '../session/clock.ts';
-import { JOURNAL, quote } from '../session/names.ts';
+import { JOURNAL } from '../session/names.ts';
 import { passedBy } from '../shadow/passed.ts';
 import type { Edge } from './edges.ts';
-import { acceptedIn, readOrphans, referenceName } from './orphans.ts';
+import { acceptedIn, readOrphans, referenceName, refersTo } from './orphans.ts';
 import type { MySqlPairs } from './pairs.ts';
 import { putBack } from './put-back.ts';
 import { selectionCondition } from './read.ts';
 import { writeAllWaiting } from './write-waiting.ts';
-
-/** Of each foreign key, in one act. */
-const MOST = 100_000;
 
 /** In the caller's transaction. Errors: USAGE, TABLE_UNKNOWN, APPLY_BLOCKED. */
 export async function resolveOrphans(
@@ -28,18 +24,16 @@ export async function resolveOrphans(
 ): Promise<ResolvedRows> {
   const { client, database } = session;
   const tables = [...session.captured.values()];
-  const labels = new Set(selectTables(tables, only, isApart).map(({ label }) => label));
   return decideOrphans(
     {
-      read: async () =>
-        (await readOrphans(client, database, { tables, pairs }, { limit: MOST, only })).filter(
-          ({ table }) => labels.has(tableName(table)),
-        ),
+      read: (limit) => readOrphans(client, database, { tables, pairs }, { limit, only }),
       accept: async (orphans) => {
         for (const orphan of orphans) await accept(session, orphan);
       },
       putBack: (orphans) => giveBack(session, orphans),
     },
+    tables,
+    only,
     side,
   );
 }
@@ -96,10 +90,7 @@ async function giveBack(session: ApplySession, orphans: readonly OverlayConflict
 
 /** An entry of the parent, as `alias`, whose row such a row of the child refers to, and which is not there. */
 function isMissed({ child, parent, reference }: Edge, alias: string, which: string): string {
-  const refers = (to: string): string =>
-    reference.columns
-      .map((name, i) => `${to}.${quote(reference.referencedColumns[i] ?? '')} = c.${quote(name)}`)
-      .join(' AND ');
+  const refers = (to: string): string => refersTo(reference, to);
   return `${alias}.${JOURNAL.present} = 1 AND EXISTS (SELECT 1 FROM ${child.relation} c
     WHERE ${which} AND ${refers(alias)}
       AND NOT EXISTS (SELECT 1 FROM ${parent.relation} p WHERE ${refers('p')}))`;

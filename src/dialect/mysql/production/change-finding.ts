@@ -10,7 +10,7 @@ import type { SchemaChange } from '../../../schema/schema-change.ts';
 import type { PlanStatement } from '../../../schema/shadow-plan.ts';
 import { unreachable } from '../../../util/assert.ts';
 import type { CarriedChange, ChangeFinding } from '../../evolving.ts';
-import { planFromProduction } from '../schema/plan-from-production.ts';
+import { planTable } from '../schema/plan-from-production.ts';
 import { readTables } from '../catalogue/catalogue.ts';
 import type { Client } from '../session/client.ts';
 import { ERRNO, hasErrno } from '../session/errors.ts';
@@ -63,15 +63,8 @@ export async function findChange(
     case 'key':
       return findKey(client, change, alter);
     case 'newTable': {
-      const plan = await planFromProduction(client, table.schema, includes);
-      const what = `table ${tableName(table)}`;
-      const made = plan.statements.filter((statement) => statement.what === what);
-      return made.length === 0
-        ? { kind: 'absent' }
-        : carried(
-            change,
-            made.map(({ sql }) => sql),
-          );
+      const made = await planTable(client, table, includes);
+      return made === null ? { kind: 'absent' } : carried(change, [made.sql]);
     }
     case 'droppedTable':
       return carried(change, [`DROP TABLE ${quote(table.name)}`]);

@@ -3,10 +3,7 @@ import type { StoredProgram } from '../../../schema/shadow-plan.ts';
 import { withSettings, type Client } from '../session/client.ts';
 import { literal, quote } from '../session/names.ts';
 
-/** What the text of a stored program means depends on these. */
-export type Circumstances = Pick<StoredProgram, 'sqlMode' | 'collation'>;
-
-export interface DefinedProgram extends Circumstances {
+export interface DefinedProgram extends StoredProgram {
   /** What the server prints behind CREATE and the definer. */
   readonly sql: string;
 }
@@ -56,7 +53,7 @@ export async function readProgram(
  */
 export async function defineProgram(
   client: Client,
-  { sqlMode, collation }: Circumstances,
+  { sqlMode, collation }: StoredProgram,
   sql: string,
   afterwards: string,
 ): Promise<void> {

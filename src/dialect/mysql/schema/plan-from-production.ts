@@ -40,12 +40,8 @@ export async function planFromProduction(
   const statements: PlanStatement[] = [await databaseDefaults(client, source)];
   const notCarried: { what: string; why: string }[] = [];
   for (const { name } of tables) {
-    const definition = await client.row<Record<string, string>>(
-      `SHOW CREATE TABLE ${quote(source, name)}`,
-    );
-    const text = definition['Create Table'] ?? '';
-    const { sql, remarks } = rewriteTable(text, { source, name }, names);
-    statements.push({ sql, what: `table ${source}.${name}`, optional: false });
+    const { statement, remarks } = await tableStatement(client, { source, name }, names);
+    statements.push(statement);
     notCarried.push(...remarks);
   }
   const routines = await readRoutines(client, source);
@@ -64,6 +60,34 @@ export async function planFromProduction(
   notCarried.push(...kept, ...routines.notCarried, ...(await readLeftOut(client, source)));
   notCarried.sort((a, b) => (a.what < b.what ? -1 : a.what > b.what ? 1 : 0));
   return { statements, notCarried, tables, triggers };
+}
+
+/** How to make one table of a followed database, as planFromProduction has it; null if it is not there. */
+export async function planTable(
+  client: Client,
+  { schema, name }: TableId,
+  include: (table: TableId) => boolean,
+): Promise<PlanStatement | null> {
+  const names = new Set((await includedTables(client, schema, include)).map((table) => table.name));
+  if (!names.has(name)) return null;
+  return (await tableStatement(client, { source: schema, name }, names)).statement;
+}
+
+/** `names`: of the followed tables. */
+async function tableStatement(
+  client: Client,
+  { source, name }: { readonly source: string; readonly name: string },
+  names: ReadonlySet<string>,
+): Promise<{
+  readonly statement: PlanStatement;
+  readonly remarks: ReturnType<typeof rewriteTable>['remarks'];
+}> {
+  const definition = await client.row<Record<string, string>>(
+    `SHOW CREATE TABLE ${quote(source, name)}`,
+  );
+  const text = definition['Create Table'] ?? '';
+  const { sql, remarks } = rewriteTable(text, { source, name }, names);
+  return { statement: { sql, what: `table ${source}.${name}`, optional: false }, remarks };
 }
 
 /** The database to follow; `database` and errors as of planFromProduction. */

@@ -6,7 +6,7 @@ import {
   defineProgram,
   namedRoutines,
   readProgram,
-  type Circumstances,
+  type DefinedProgram,
   type RoutineKind,
 } from '../schema/defined-programs.ts';
 import { readDefinedTriggers, type DefinedTrigger } from '../schema/defined-triggers.ts';
@@ -65,7 +65,7 @@ async function movedProgram(
   client: Client,
   { from, to }: ClonePlace,
   { kind, name }: { readonly kind: RoutineKind | 'EVENT'; readonly name: string },
-): Promise<Circumstances & { readonly sql: string }> {
+): Promise<DefinedProgram> {
   const found = await readProgram(client, from, { kind, name });
   const sql = found === null ? null : moveCode(found.sql, found.sqlMode, { from, to });
   if (found === null || sql === null) throw notMovable(`${kind.toLowerCase()} ${name}`, from);

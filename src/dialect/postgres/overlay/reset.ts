@@ -3,7 +3,7 @@ import { UnderstudyError } from '../../../errors/understudy-error.ts';
 import type { Outcome } from '../../../overlay/outcome.ts';
 import type { RowSelection } from '../../dialect.ts';
 import { checkDeferred, type ApplySession } from '../apply/apply.ts';
-import { applyFailure } from '../apply/apply-error.ts';
+import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
 import { writeStaged } from '../apply/apply-rows.ts';
 import { clearStage } from '../apply/apply-sql.ts';
 import { describeTable, keyOf, type ApplyTable } from '../apply/apply-table.ts';
@@ -66,12 +66,22 @@ export async function resetOverlay(session: ApplySession, only: RowSelection): P
 }
 
 /** For a row that cannot be put back alone. */
-export function inTheWay(table: ApplyTable, constraint: string): UnderstudyError {
+function inTheWay(table: ApplyTable, constraint: string): UnderstudyError {
   return new UnderstudyError(
     'APPLY_BLOCKED',
     'a row of the candidate that is not reset holds a unique value of one that is, or its schema refuses it',
     { table: table.label, detail: `constraint ${constraint}` },
   );
+}
+
+/** Where rows of the candidate's hold what comes back, that is what is told. */
+export async function decided<T>(table: ApplyTable, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const clash = uniqueViolation(error);
+    throw clash === null ? applyFailure(error, table.label) : inTheWay(table, clash.constraint);
+  }
 }
 
 async function acting<T>(table: ApplyTable, act: () => Promise<T>): Promise<T> {

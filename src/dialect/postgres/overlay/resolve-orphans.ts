@@ -4,19 +4,14 @@ import { tableName } from '../../../change/table-id.ts';
 import type { Side } from '../../../overlay/conflict.ts';
 import type { OverlayConflict, ResolvedRows, RowSelection } from '../../overlay.ts';
 import { accepting, decideOrphans } from '../../sql/orphan-decisions.ts';
-import { isApart, selectTables } from '../../sql/overlay-rows.ts';
 import type { ApplySession } from '../apply/apply.ts';
-import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
 import { keysEqual, type ApplyTable } from '../apply/apply-table.ts';
 import { readComparisons } from '../catalogue/key-facts.ts';
 import { JOURNAL, relation } from '../session/names.ts';
 import { ACCEPTED, readOrphans, refersTo } from './orphans.ts';
 import { insertOutcomes } from './outcomes.ts';
-import { inTheWay, resetTable } from './reset.ts';
+import { decided, resetTable } from './reset.ts';
 import { writeAllWaiting } from './write-waiting.ts';
-
-/** Of each foreign key, in one act. */
-const MOST = 100_000;
 
 /** Those of `tables`, in the caller's transaction. Errors: USAGE, TABLE_UNKNOWN, APPLY_BLOCKED. */
 export async function resolveOrphans(
@@ -26,16 +21,15 @@ export async function resolveOrphans(
   side: Side,
 ): Promise<ResolvedRows> {
   const { client, pairsOn } = session;
-  const labels = new Set(selectTables(tables, only, isApart).map(({ label }) => label));
   const child = ({ table }: OverlayConflict): ApplyTable => named(tables, tableName(table));
   return decideOrphans(
     {
-      read: async () => {
+      read: async (limit) => {
         // Elsewhere such joins are off, for what is staged has no statistics; here they are entries × table.
         await client.query(JOINS('on'));
-        const found = await readOrphans(client, MOST, { ...only, pairsOn });
+        const found = await readOrphans(client, limit, { ...only, pairsOn });
         await client.query(JOINS('off'));
-        return found.filter(({ table }) => labels.has(tableName(table)));
+        return found;
       },
       accept: async (orphans) => {
         for (const orphan of orphans) await accept(session, child(orphan), orphan);
@@ -45,6 +39,8 @@ export async function resolveOrphans(
         if (first !== undefined) await putBack(session, tables, child(first), orphans);
       },
     },
+    tables,
+    only,
     side,
   );
 }
@@ -133,13 +129,4 @@ async function stageKeys(
       FROM ROWS FROM (${texts.join(', ')}) AS o (${aliases.join(', ')})`,
     table.key.map((_, i) => orphans.map(({ key }) => key[i] ?? null)),
   );
-}
-
-async function decided<T>(table: ApplyTable, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    const clash = uniqueViolation(error);
-    throw clash === null ? applyFailure(error, table.label) : inTheWay(table, clash.constraint);
-  }
 }

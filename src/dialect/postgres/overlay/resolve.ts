@@ -4,7 +4,6 @@ import { unreachable } from '../../../util/assert.ts';
 import type { ResolvedRows, RowSelection } from '../../overlay.ts';
 import { selectTables } from '../../sql/overlay-rows.ts';
 import { checkDeferred, type ApplySession } from '../apply/apply.ts';
-import { applyFailure, uniqueViolation } from '../apply/apply-error.ts';
 import { keyOf, keysEqual, type ApplyColumn, type ApplyTable } from '../apply/apply-table.ts';
 import { JOURNAL } from '../session/names.ts';
 import { queryAll } from '../session/query-all.ts';
@@ -16,7 +15,7 @@ import { touchCaptured } from './journal.ts';
 import { entryFacts, insertOutcomes } from './outcomes.ts';
 import { readPairs } from './pairs.ts';
 import { selectionCondition } from './read.ts';
-import { capturedTables, inTheWay, resetTable } from './reset.ts';
+import { capturedTables, decided, resetTable } from './reset.ts';
 import { resolveOrphans } from './resolve-orphans.ts';
 import { imageEqual } from './views.ts';
 import { writeAllWaiting } from './write-waiting.ts';
@@ -62,13 +61,10 @@ export async function resolveOverlay(
     const selected = { sql: `j.${JOURNAL.conflict} IS NOT NULL AND ${sql} AND ${apart}`, values };
     const before = await noteSelected(session, table, selected);
     if (before === 0) continue;
-    try {
+    await decided(table, async () => {
       await resolveTable(session, table, selected, side);
       await checkDeferred(session);
-    } catch (error) {
-      const clash = uniqueViolation(error);
-      throw clash === null ? applyFailure(error, table.label) : inTheWay(table, clash.constraint);
-    }
+    });
     const left = await countNoted(session, table);
     resolved += before - left;
     kept += left;

@@ -1,7 +1,7 @@
 /** Statements for sessions that are not ours: see SqlWriting. */
 import { escapeIdentifier } from 'pg';
 import type { ColumnType } from '../../../schema/table-schema.ts';
-import type { SqlWriting } from '../../sql-writing.ts';
+import type { SqlWriting } from '../../../schema/sql-writing.ts';
 import { relation } from './names.ts';
 
 /** What cannot be seen, ends a line, or is read in two ways. */

@@ -1,5 +1,5 @@
 import type { TableId } from '../change/table-id.ts';
-import type { ColumnType } from '../schema/table-schema.ts';
+import type { ColumnType } from './table-schema.ts';
 
 /** Pieces of an engine's statements that a person runs in a session of their own. */
 export interface SqlWriting {
